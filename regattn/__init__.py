@@ -1,0 +1,45 @@
+"""Sparse and structured attention: mappings from scores to weights on the simplex, exact, in PyTorch."""
+
+from regattn._attention import Attention
+from regattn._certify import certify
+from regattn._fusedmax import Fusedmax, fusedmax
+from regattn._groups import groups
+from regattn._isotonic import isotonic_regression
+from regattn._oscarmax import Oscarmax, OscarmaxPublished, oscarmax, oscarmax_published
+from regattn._pi_omega import Pi_Omega
+from regattn._pnormmax import PNormmax, pnormmax
+from regattn._prox_oscar import prox_oscar
+from regattn._prox_tv import prox_tv1d
+from regattn._regularized_max import fenchel_young_loss, max_omega
+from regattn._scorers import AdditiveScorer, BilinearScorer, DotScorer
+from regattn._simplex import project_simplex
+from regattn._softmax import Softmax, softmax
+from regattn._sparsemax import Sparsemax, sparsemax
+
+__all__ = [
+    "AdditiveScorer",
+    "Attention",
+    "BilinearScorer",
+    "DotScorer",
+    "Fusedmax",
+    "Oscarmax",
+    "OscarmaxPublished",
+    "PNormmax",
+    "Pi_Omega",
+    "Softmax",
+    "Sparsemax",
+    "certify",
+    "fenchel_young_loss",
+    "fusedmax",
+    "groups",
+    "isotonic_regression",
+    "max_omega",
+    "oscarmax",
+    "oscarmax_published",
+    "pnormmax",
+    "project_simplex",
+    "prox_oscar",
+    "prox_tv1d",
+    "softmax",
+    "sparsemax",
+]

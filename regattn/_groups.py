@@ -1,0 +1,60 @@
+"""Which positions a mapping has tied together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regattn._checks import check_on_cpu, check_scores, check_strengths
+from regattn._fusedmax import fusedmax, solve_fusedmax
+from regattn._mapping import resolve
+from regattn._operators import Solver
+from regattn._oscarmax import oscarmax, solve_oscarmax
+
+_SOLVERS: dict[Any, Solver] = {fusedmax: solve_fusedmax, oscarmax: solve_oscarmax}
+
+
+def groups(
+    scores: Tensor, mapping: Any, dim: int = -1, *, mask: Tensor | None = None, **strengths: Any
+) -> Tensor:
+    """Groups of positions that a mapping gave one shared weight because its penalty fused them.
+
+    The labels come from the solver itself: two weights that are equal by chance are two groups.
+
+    Args:
+        scores: floating tensor of any shape; a row is one slice along ``dim``.
+        mapping: a mapping of this library, as a function or as a Module.
+        dim: dimension of the positions attended to.
+        mask: bool, broadcastable to ``scores``; ``True`` where attention is allowed.
+        **strengths: keyword parameters of the mapping.
+
+    Returns:
+        int64 tensor like ``scores``: 0 outside the support, else the number of the position's group,
+        distinct inside a row. A mapping without groups has one for each position of its support.
+
+    Raises:
+        TypeError, ValueError: as the mapping.
+
+    Example:
+        >>> groups(torch.tensor([1.0, 2.1, 1.9]), fusedmax, lam=0.1)
+        tensor([0, 2, 2])
+    """
+    function, strengths = resolve(mapping, strengths)
+    scores = scores.detach()
+    if function not in _SOLVERS or strengths.get("lam", 1.0) == 0:
+        support = function(scores, dim, mask=mask, **strengths) > 0
+        return support.cumsum(dim) * support
+    check_scores(scores, dim, mask)
+    check_on_cpu(scores)
+    check_strengths(**strengths)
+    if mask is not None:
+        scores = torch.where(mask, scores, -torch.inf)
+    _, labels = _SOLVERS[function](scores.movedim(dim, -1), *_positional(function, strengths))
+    return labels.movedim(-1, dim).long()
+
+
+def _positional(function: Any, strengths: dict[str, Any]) -> tuple[float, float]:
+    defaults = function.__kwdefaults__
+    return tuple(float(strengths.get(name, defaults[name])) for name in ("gamma", "lam"))  # type: ignore[return-value]

@@ -1,0 +1,91 @@
+"""oscarmax: attention on groups of positions, wherever they stand."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from regattn._checks import check_scores, check_strengths
+from regattn._mapping import Mapping
+from regattn._operators import solve_along
+from regattn._partition import define_partition_solver
+from regattn._prox_oscar import solve_oscar
+from regattn._simplex import solve_simplex
+from regattn.kernels import cpu
+
+solve_oscarmax = define_partition_solver("oscarmax", "float gamma, float lam", cpu.oscarmax, on_simplex=True)
+
+
+def oscarmax(
+    scores: Tensor, dim: int = -1, *, gamma: float = 1.0, lam: float = 0.01, mask: Tensor | None = None
+) -> Tensor:
+    r"""Map scores to sparse weights in which positions with close scores tend to share one value.
+
+    .. math::
+        \operatorname*{argmax}_{y \in \Delta}\; \langle x, y \rangle
+        - \gamma \Bigl(\tfrac12 \lVert y \rVert^2 + \lambda \sum_{i<j} \max(|y_i|, |y_j|)\Bigr)
+
+    Args:
+        scores: floating tensor of any shape; a row is one slice along ``dim``.
+        dim: dimension of the positions attended to.
+        gamma: overall strength, above 0; larger is flatter.
+        lam: strength of the ties between all pairs, at least 0; 0 gives :func:`sparsemax`.
+            It acts once per pair, so that longer rows want smaller values.
+        mask: bool, broadcastable to ``scores``; ``True`` where attention is allowed.
+
+    Returns:
+        Tensor like ``scores``: every row on the simplex, 0 where masked; all 0 if nothing is allowed.
+        Where groups are about to part, the derivative is that of the groups still joined.
+
+    Raises:
+        TypeError: ``scores`` is not floating.
+        ValueError: ``gamma <= 0``, ``lam < 0``, ``dim`` out of range, or a malformed ``mask``.
+
+    Example:
+        >>> oscarmax(torch.tensor([0.3, 0.1, -0.2]), lam=0.05)
+        tensor([0.5167, 0.3667, 0.1167])
+
+    Source: Niculae & Blondel (2017), section 3, whose definition is solved here; the composition
+    published with it is :func:`oscarmax_published`.
+    """
+    check_scores(scores, dim, mask)
+    check_strengths(gamma=gamma, lam=lam)
+    return solve_along(solve_oscarmax, scores, dim, mask, gamma, lam)
+
+
+def oscarmax_published(
+    scores: Tensor, dim: int = -1, *, gamma: float = 1.0, lam: float = 0.01, mask: Tensor | None = None
+) -> Tensor:
+    r"""The composition :math:`P_\Delta(P_{\mathrm{OSC}}(x / \gamma))` that the paper's authors released.
+
+    It solves the problem of :func:`oscarmax` for non-negative scores only: the proximal operator
+    works on absolute values, so that the result changes when a constant is added to the scores.
+    It is kept for ablations. Arguments, returns and errors as for :func:`oscarmax`.
+
+    Example:
+        >>> oscarmax_published(torch.tensor([0.3, 0.1, -0.2]), lam=0.05)
+        tensor([0.4833, 0.3833, 0.1333])
+
+    Source: Niculae & Blondel (2017), section 3.
+    """
+    check_scores(scores, dim, mask)
+    check_strengths(gamma=gamma, lam=lam)
+    scaled = scores if gamma == 1.0 else scores / gamma
+    return solve_along(solve_simplex, solve_along(solve_oscar, scaled, dim, mask, lam), dim, None, 1.0)
+
+
+class Oscarmax(Mapping):
+    """Module form of :func:`oscarmax`."""
+
+    function = staticmethod(oscarmax)
+
+    def __init__(self, dim: int = -1, *, gamma: float = 1.0, lam: float = 0.01) -> None:
+        super().__init__(dim, gamma=gamma, lam=lam)
+
+
+class OscarmaxPublished(Mapping):
+    """Module form of :func:`oscarmax_published`."""
+
+    function = staticmethod(oscarmax_published)
+
+    def __init__(self, dim: int = -1, *, gamma: float = 1.0, lam: float = 0.01) -> None:
+        super().__init__(dim, gamma=gamma, lam=lam)

@@ -1,0 +1,84 @@
+"""pnormmax: the paper's sq-pnorm-max."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from regattn._checks import check_scores, check_strengths
+from regattn._mapping import Mapping
+from regattn._operators import define_solver, solve_along
+from regattn._simplex import solve_simplex
+from regattn.kernels import cpu
+
+
+def pnormmax(
+    scores: Tensor, dim: int = -1, *, gamma: float = 1.0, p: float = 1.5, mask: Tensor | None = None
+) -> Tensor:
+    r"""Map scores to sparse weights, the sparser the smaller the norm's exponent.
+
+    .. math::
+        \operatorname*{argmax}_{y \in \Delta}\; \langle x, y \rangle - \tfrac{\gamma}{2} \lVert y \rVert_p^2
+
+    Args:
+        scores: floating tensor of any shape; a row is one slice along ``dim``.
+        dim: dimension of the positions attended to.
+        gamma: overall strength, above 0; larger is flatter.
+        p: which norm, 1 < ``p`` ≤ 2; 2 gives :func:`sparsemax`.
+        mask: bool, broadcastable to ``scores``; ``True`` where attention is allowed.
+
+    Returns:
+        Tensor like ``scores``: every row on the simplex, 0 where masked; all 0 if nothing is allowed.
+
+    Raises:
+        TypeError: ``scores`` is not floating.
+        ValueError: ``gamma <= 0``, ``p`` outside (1, 2], ``dim`` out of range, or a malformed ``mask``.
+
+    Example:
+        >>> pnormmax(torch.tensor([1.0, 2.1, 1.9]))
+        tensor([0.0000, 0.6549, 0.3451])
+
+    Source: Niculae & Blondel (2017), section 2 (sq-pnorm-max), solved as one scalar root instead of
+    by projected gradient.
+    """
+    check_scores(scores, dim, mask)
+    check_strengths(gamma=gamma, p=p)
+    if p == 2:
+        return solve_along(solve_simplex, scores, dim, mask, gamma)
+    return solve_along(_solve, scores, dim, mask, gamma, p)
+
+
+def _product(weights: Tensor, direction: Tensor, gamma: float, p: float) -> Tensor:
+    """J @ direction from the weights y, in operations that can be differentiated again.
+
+    On the support the Hessian of ½‖y‖_p² is diagonal plus rank one; by Sherman–Morrison its inverse
+    is diag(s) − c·y yᵀ with s = (y/‖y‖)^{2−p}/(p−1) and c = (2−p)/((p−1)‖y‖²), which is all that
+    J = (H⁻¹ − H⁻¹1 1ᵀH⁻¹ / 1ᵀH⁻¹1)/γ needs.
+    """
+    y = weights if weights.dtype == torch.float64 else weights.float()
+    support = ~(y <= 0)  # NaN stays in, to come out as NaN
+    empty = ~support.any(-1, keepdim=True)
+    inside = torch.where(support, y, 1.0)
+    top = y.detach().amax(-1, keepdim=True).masked_fill(empty, 1.0)
+    powers = ((inside / top) ** p).masked_fill(~support, 0.0).sum(-1, keepdim=True)
+    norm = top * powers.masked_fill(empty, 1.0) ** (1 / p)
+    s = ((inside / norm) ** (2 - p) / (p - 1)).masked_fill(~support, 0.0)
+    c = (2 - p) / ((p - 1) * norm**2)
+
+    g = torch.where(support, direction.to(y.dtype), 0.0)
+    solved = s * g - c * y * (y * g).sum(-1, keepdim=True)
+    ones = s - c * y
+    share = solved.sum(-1, keepdim=True) / (s.sum(-1, keepdim=True) - c)
+    return ((solved - ones * share) / gamma).to(direction.dtype)
+
+
+_solve = define_solver("pnormmax", "float gamma, float p", cpu.pnormmax, _product, structured=False)
+
+
+class PNormmax(Mapping):
+    """Module form of :func:`pnormmax`."""
+
+    function = staticmethod(pnormmax)
+
+    def __init__(self, dim: int = -1, *, gamma: float = 1.0, p: float = 1.5) -> None:
+        super().__init__(dim, gamma=gamma, p=p)

@@ -1,0 +1,175 @@
+"""max_Ω, the maximum whose argument a mapping is, and the loss that belongs to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regattn._checks import check_scores
+from regattn._fusedmax import fusedmax
+from regattn._mapping import resolve
+from regattn._oscarmax import oscarmax
+from regattn._pnormmax import pnormmax
+from regattn._softmax import softmax
+from regattn._sparsemax import sparsemax
+
+
+def _negative_entropy(y: Tensor) -> Tensor:
+    return torch.xlogy(y, y).sum(-1)
+
+
+def _half_square(y: Tensor) -> Tensor:
+    return 0.5 * (y * y).sum(-1)
+
+
+def _fused(y: Tensor, allowed: Tensor, lam: float = 0.1) -> Tensor:
+    # positions that take no part are moved behind the others, so that neighbours are adjacent
+    order = torch.argsort(~allowed, dim=-1, stable=True)
+    y, allowed = y.gather(-1, order), allowed.gather(-1, order)
+    jumps = (y.diff(dim=-1).abs() * allowed[..., 1:]).sum(-1)
+    return _half_square(y) + lam * jumps
+
+
+def _oscar(y: Tensor, allowed: Tensor, lam: float = 0.01) -> Tensor:
+    others_below = torch.arange(y.shape[-1] - 1, -1, -1, dtype=y.dtype, device=y.device)
+    below = others_below - (~allowed).sum(-1, keepdim=True)
+    return _half_square(y) + lam * (y.sort(dim=-1, descending=True).values * below.clamp(min=0)).sum(-1)
+
+
+def _half_square_pnorm(y: Tensor, p: float = 1.5) -> Tensor:
+    return 0.5 * torch.linalg.vector_norm(y, p, dim=-1) ** 2
+
+
+_OMEGA: dict[Callable[..., Tensor], Callable[..., Tensor]] = {
+    softmax: lambda y, allowed: _negative_entropy(y),
+    sparsemax: lambda y, allowed: _half_square(y),
+    fusedmax: _fused,
+    oscarmax: _oscar,
+    pnormmax: lambda y, allowed, p=1.5: _half_square_pnorm(y, p),
+}
+
+
+def _omega(weights: Tensor, allowed: Tensor, function: Callable[..., Tensor], strengths: dict) -> Tensor:
+    if function not in _OMEGA:
+        known = ", ".join(f.__name__ for f in _OMEGA)
+        raise ValueError(f"mapping must be one of {known}, got {getattr(function, '__name__', function)!r}")
+    return _OMEGA[function](weights, allowed, **{k: v for k, v in strengths.items() if k != "gamma"})
+
+
+class _Envelope(torch.autograd.Function):
+    """Attach the gradient that the envelope theorem gives: the derivative of max_Ω is its argument.
+
+    The argument enters as an input, so that differentiating again differentiates the mapping.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(value: Tensor, scores: Tensor, weights: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[2])
+        ctx.save_for_forward(inputs[2])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return None, gradient.unsqueeze(-1) * ctx.saved_tensors[0], None
+
+    @staticmethod
+    def jvp(ctx: Any, _: Tensor, tangent: Tensor, __: Tensor) -> Tensor:
+        return (ctx.saved_tensors[0] * tangent).sum(-1)
+
+
+def max_omega(
+    scores: Tensor, mapping: Any, dim: int = -1, *, mask: Tensor | None = None, **strengths: Any
+) -> Tensor:
+    r"""Regularized maximum, a smooth or piecewise quadratic stand-in for max.
+
+    .. math::
+        \max\nolimits_\Omega(x) = \max_{y \in \Delta}\; \langle x, y \rangle - \gamma\, \Omega(y)
+
+    Args:
+        scores: floating tensor of any shape; a row is one slice along ``dim``.
+        mapping: whose Ω: a mapping of this library, as a function or as a Module.
+        dim: dimension that is maximized over.
+        mask: bool, broadcastable to ``scores``; ``True`` where a position takes part.
+        **strengths: keyword parameters of the mapping.
+
+    Returns:
+        Tensor without ``dim``; its gradient with respect to ``scores`` is ``mapping(scores)``.
+        −inf for a row in which nothing takes part.
+
+    Raises:
+        TypeError, ValueError: as the mapping; ValueError for a mapping without a known Ω.
+
+    Example:
+        >>> max_omega(torch.tensor([1.0, 2.1, 1.9]), fusedmax, lam=0.1)
+        tensor(1.7000)
+
+    Source: Niculae & Blondel (2017), section 2, equation 2.
+    """
+    function, strengths = resolve(mapping, strengths)
+    check_scores(scores, dim, mask)
+    x = scores if mask is None else torch.where(mask, scores, -torch.inf)
+    x = x.movedim(dim, -1)
+    weights = function(x, **strengths)
+    allowed = x.detach() != -torch.inf
+    y = weights.detach()
+    inner = torch.where(y > 0, x.detach() * y, y).sum(-1)
+    value = inner - strengths.get("gamma", 1.0) * _omega(y, allowed, function, strengths)
+    value = value.masked_fill(~allowed.any(-1), -torch.inf)
+    return _Envelope.apply(value, x, weights)
+
+
+def fenchel_young_loss(
+    scores: Tensor,
+    target: Tensor,
+    mapping: Any,
+    dim: int = -1,
+    *,
+    mask: Tensor | None = None,
+    **strengths: Any,
+) -> Tensor:
+    r"""Loss that is zero exactly where the mapping gives the target.
+
+    .. math::
+        L(x; y) = \max\nolimits_\Omega(x) + \gamma\, \Omega(y) - \langle x, y \rangle \;\ge 0
+
+    With softmax it is the Kullback–Leibler divergence (cross-entropy for a one-hot target), with
+    sparsemax the sparsemax loss. Its gradient with respect to ``scores`` is ``mapping(scores) - target``.
+
+    Args:
+        scores: floating tensor of any shape; a row is one slice along ``dim``.
+        target: weights of the same shape, every row on the simplex and 0 where masked.
+        mapping: as in :func:`max_omega`.
+        dim: dimension of the positions.
+        mask: bool, broadcastable to ``scores``; ``True`` where a position takes part.
+        **strengths: keyword parameters of the mapping.
+
+    Returns:
+        One loss for each row: tensor without ``dim``.
+
+    Raises:
+        TypeError, ValueError: as :func:`max_omega`; ValueError if the shapes differ.
+
+    Example:
+        >>> fenchel_young_loss(torch.tensor([2.0, 0.0]), torch.tensor([0.0, 1.0]), sparsemax)
+        tensor(2.)
+
+    Source: Blondel, Martins & Niculae (2020), "Learning with Fenchel–Young losses", section 3.
+    """
+    if scores.shape != target.shape:
+        raise ValueError(
+            f"target must have the shape of scores {tuple(scores.shape)}, got {tuple(target.shape)}"
+        )
+    function, strengths = resolve(mapping, strengths)
+    maximum = max_omega(scores, function, dim, mask=mask, **strengths)
+    x = scores if mask is None else torch.where(mask, scores, -torch.inf)
+    x, y = x.movedim(dim, -1), target.movedim(dim, -1)
+    omega = _omega(y, x.detach() != -torch.inf, function, strengths)
+    return maximum + strengths.get("gamma", 1.0) * omega - torch.where(y > 0, x * y, 0.0).sum(-1)

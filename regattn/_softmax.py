@@ -1,0 +1,56 @@
+"""softmax, with the contract that all mappings share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from regattn._checks import check_scores, check_strengths
+from regattn._mapping import Mapping
+
+
+def softmax(scores: Tensor, dim: int = -1, *, gamma: float = 1.0, mask: Tensor | None = None) -> Tensor:
+    r"""Map scores to weights that are never zero.
+
+    .. math::
+        \operatorname*{argmax}_{y \in \Delta}\; \langle x, y \rangle - \gamma \sum_i y_i \log y_i
+        \;=\; \exp(x / \gamma) \big/ \textstyle\sum_i \exp(x_i / \gamma)
+
+    Args:
+        scores: floating tensor of any shape; a row is one slice along ``dim``.
+        dim: dimension of the positions attended to.
+        gamma: temperature, above 0; larger is flatter.
+        mask: bool, broadcastable to ``scores``; ``True`` where attention is allowed.
+
+    Returns:
+        Tensor like ``scores``: every row on the simplex, 0 where masked; all 0 if nothing is allowed.
+
+    Raises:
+        TypeError: ``scores`` is not floating.
+        ValueError: ``gamma <= 0``, ``dim`` out of range, or a malformed ``mask``.
+
+    Example:
+        >>> softmax(torch.tensor([1.0, 2.1, 1.9]))
+        tensor([0.1547, 0.4648, 0.3805])
+
+    Source: Niculae & Blondel (2017), section 2; the contract for masks is this library's.
+    """
+    check_scores(scores, dim, mask)
+    check_strengths(gamma=gamma)
+    working = scores if scores.dtype == torch.float64 else scores.float()
+    if mask is not None:
+        working = torch.where(mask, working, -torch.inf)
+    absent = working == -torch.inf
+    working = working.masked_fill(absent.all(dim, keepdim=True), 0.0)
+    if gamma != 1.0:  # shifted first, so that a small gamma cannot overflow
+        working = (working - working.detach().amax(dim, keepdim=True)) / gamma
+    return torch.softmax(working, dim).masked_fill(absent, 0.0).to(scores.dtype)
+
+
+class Softmax(Mapping):
+    """Module form of :func:`softmax`."""
+
+    function = staticmethod(softmax)
+
+    def __init__(self, dim: int = -1, *, gamma: float = 1.0) -> None:
+        super().__init__(dim, gamma=gamma)

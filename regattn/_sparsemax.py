@@ -1,0 +1,50 @@
+"""sparsemax: the simplex projection as attention."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from regattn._checks import check_scores, check_strengths
+from regattn._mapping import Mapping
+from regattn._operators import solve_along
+from regattn._simplex import solve_simplex
+
+
+def sparsemax(scores: Tensor, dim: int = -1, *, gamma: float = 1.0, mask: Tensor | None = None) -> Tensor:
+    r"""Map scores to weights of which many are exactly zero.
+
+    .. math::
+        \operatorname*{argmax}_{y \in \Delta}\; \langle x, y \rangle - \tfrac{\gamma}{2} \lVert y \rVert^2
+
+    Args:
+        scores: floating tensor of any shape; a row is one slice along ``dim``.
+        dim: dimension of the positions attended to.
+        gamma: strength, above 0; larger is flatter.
+        mask: bool, broadcastable to ``scores``; ``True`` where attention is allowed.
+
+    Returns:
+        Tensor like ``scores``: every row on the simplex, 0 where masked; all 0 if nothing is allowed.
+        Its derivative at a boundary of the support is that of the smaller support.
+
+    Raises:
+        TypeError: ``scores`` is not floating.
+        ValueError: ``gamma <= 0``, ``dim`` out of range, or a malformed ``mask``.
+
+    Example:
+        >>> sparsemax(torch.tensor([1.0, 2.1, 1.9]))
+        tensor([0.0000, 0.6000, 0.4000])
+
+    Source: Martins & Astudillo (2016); Niculae & Blondel (2017), section 2.
+    """
+    check_scores(scores, dim, mask)
+    check_strengths(gamma=gamma)
+    return solve_along(solve_simplex, scores, dim, mask, gamma)
+
+
+class Sparsemax(Mapping):
+    """Module form of :func:`sparsemax`."""
+
+    function = staticmethod(sparsemax)
+
+    def __init__(self, dim: int = -1, *, gamma: float = 1.0) -> None:
+        super().__init__(dim, gamma=gamma)

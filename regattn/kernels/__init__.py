@@ -1,0 +1,1 @@
+"""Solvers of single rows: rows in, rows and structure out; no autograd, no options."""
