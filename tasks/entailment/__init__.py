@@ -1,0 +1,1 @@
+"""Textual entailment: does a premise entail, contradict or leave open a hypothesis?"""

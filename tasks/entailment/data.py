@@ -1,0 +1,240 @@
+"""Pairs of sentences with a label: corpora for textual entailment."""
+
+import hashlib
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.text.reader import Row, read_hub, read_rows
+from tasks.text.tokens import tokenize
+
+LABELS = ("entailment", "neutral", "contradiction")
+SPLITS = ("train", "dev", "test")
+
+_COLUMNS = {
+    "premise": ("premise", "sentence1"),
+    "hypothesis": ("hypothesis", "sentence2"),
+    "label": ("gold_label", "label"),
+}
+_NUMBERS = {label: number for number, label in enumerate(LABELS)} | {str(i): i for i in range(len(LABELS))}
+_NO_LABEL = ("-", "", "-1")  # no majority among the annotators, as the official files and the hub have it
+_FILE_NAMES = ("snli_1.0_{}.jsonl", "{}.parquet", "{}.jsonl", "{}.csv", "{}.tsv")
+_HUB_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two sentences as words, and the number of their label in ``LABELS``.
+
+    ``evidence`` is a half-open span of positions in the premise, where a corpus knows what decides.
+    """
+
+    premise: tuple[str, ...]
+    hypothesis: tuple[str, ...]
+    label: int
+    evidence: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The three splits of a corpus.
+
+    Attributes:
+        name: as records call it.
+        sha256: checksum of all words and labels in order, whatever file or format they came from.
+        splits: pairs under ``train``, ``dev`` and ``test``.
+        dropped: for each split, why pairs were left out and how many.
+    """
+
+    name: str
+    sha256: str
+    splits: dict[str, list[Pair]]
+    dropped: dict[str, dict[str, int]]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {split: len(pairs) for split, pairs in self.splits.items()}
+
+
+def load_folder(
+    root: Path | str,
+    train_files: Sequence[str] = (),
+    dev_files: Sequence[str] = (),
+    test_files: Sequence[str] = (),
+    *,
+    name: str = "snli",
+    keep: Mapping[str, Mapping[str, str]] | None = None,
+    lowercase: bool = True,
+    disjoint_premises: bool = False,
+    limit: int | None = None,
+    cache: Path | None = None,
+) -> Corpus:
+    """Read a corpus from the files of a folder.
+
+    Pairs without a majority label or without words are dropped, and training pairs that also stand in dev
+    or test; all are counted.
+
+    Args:
+        root: the folder.
+        train_files, dev_files, test_files: names relative to ``root``. A split without names is read from
+            the official ``snli_1.0_<split>.jsonl``, else from ``<split>.parquet``, ``.jsonl``, ``.csv``
+            or ``.tsv``.
+        name: what records call the corpus.
+        keep: for a file of these names, the columns and values of the rows to read.
+        lowercase: fold letters to lower case.
+        disjoint_premises: also drop training pairs whose premise, in any case, occurs in dev or test.
+        limit: of every split keep only this many pairs, the first ones.
+        cache: as for :func:`tasks.text.reader.read_rows`.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: a file is missing.
+        ValueError: a name leaves ``root``; ``keep`` names a file that is not read; an unknown label; a split
+            without pairs; ``limit < 1``; anything that the reader rejects.
+    """
+    named = dict(zip(SPLITS, (train_files, dev_files, test_files), strict=True))
+    files = {split: list(names) or [_usual_file(Path(root), split)] for split, names in named.items()}
+    keep = keep or {}
+    if unread := keep.keys() - {file for names in files.values() for file in names}:
+        raise ValueError(f"keep wants names of files that are read, got {', '.join(sorted(unread))}")
+    rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
+    for split, names in files.items():
+        for file in names:
+            rows[split] += read_rows([_inside(Path(root), file)], _COLUMNS, keep.get(file), cache=cache)
+    return _corpus(name, rows, lowercase, disjoint_premises, limit)
+
+
+def load_hub(
+    name: str = "stanfordnlp/snli",
+    *,
+    lowercase: bool = True,
+    disjoint_premises: bool = False,
+    limit: int | None = None,
+    cache: Path | None = None,
+) -> Corpus:
+    """Read a corpus from the Hugging Face hub; arguments as for :func:`load_folder`.
+
+    Raises:
+        ConnectionError: the hub cannot be reached.
+        ValueError: no such data set; an unknown label; a split without pairs; ``limit < 1``.
+    """
+    rows = {split: read_hub(name, there, _COLUMNS, cache=cache) for split, there in _HUB_SPLITS.items()}
+    return _corpus(name, rows, lowercase, disjoint_premises, limit)
+
+
+def pairs_from_rows(rows: Iterable[Row], lowercase: bool = True) -> tuple[list[Pair], dict[str, int]]:
+    """Turn rows with ``premise``, ``hypothesis`` and ``label`` into pairs.
+
+    Returns:
+        The pairs, and how many rows were dropped under ``no_label`` and ``empty``.
+
+    Raises:
+        ValueError: an unknown label, or a sentence that is not text.
+    """
+    pairs: list[Pair] = []
+    dropped: Counter[str] = Counter()
+    known: dict[str, tuple[str, ...]] = {}  # a premise comes three times
+    for row in rows:
+        label = _label(row)
+        premise, hypothesis = (_words(row, side, lowercase, known) for side in ("premise", "hypothesis"))
+        if label is None:
+            dropped["no_label"] += 1
+        elif not (premise and hypothesis):
+            dropped["empty"] += 1
+        else:
+            pairs.append(Pair(premise, hypothesis, label))
+    return pairs, dict(dropped)
+
+
+def checksum(splits: Mapping[str, Sequence[Pair]]) -> str:
+    """SHA-256 over the words and labels of all pairs, in the order train, dev, test."""
+    digest = hashlib.sha256()
+    for split in SPLITS:
+        for pair in splits[split]:
+            line = json.dumps([split, pair.premise, pair.hypothesis, pair.label], separators=(",", ":"))
+            digest.update(line.encode("ascii") + b"\n")
+    return digest.hexdigest()
+
+
+def _corpus(
+    name: str, rows: Mapping[str, list[Row]], lowercase: bool, disjoint_premises: bool, limit: int | None
+) -> Corpus:
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1 or None, got {limit}")
+    splits, dropped = {}, {}
+    for split in SPLITS:
+        splits[split], dropped[split] = pairs_from_rows(rows[split], lowercase)
+    held_out = splits["dev"] + splits["test"]
+    splits["train"], leaked = _without_leaks(splits["train"], held_out, disjoint_premises)
+    dropped["train"] |= leaked
+    for split, pairs in splits.items():
+        if not pairs:
+            reasons = ", ".join(f"{reason} {count}" for reason, count in dropped[split].items()) or "nothing"
+            raise ValueError(f"the {split} split of {name} wants a pair, got none; dropped: {reasons}")
+        splits[split] = pairs[:limit]
+    return Corpus(name, checksum(splits), splits, dropped)
+
+
+def _without_leaks(
+    train: list[Pair], held_out: list[Pair], disjoint_premises: bool
+) -> tuple[list[Pair], dict[str, int]]:
+    """Drop training pairs that stand in dev or test, whatever their label there."""
+    pairs = {(pair.premise, pair.hypothesis) for pair in held_out}
+    premises = {_folded(pair.premise) for pair in held_out} if disjoint_premises else set()
+    kept: list[Pair] = []
+    dropped: Counter[str] = Counter()
+    for pair in train:
+        if (pair.premise, pair.hypothesis) in pairs:
+            dropped["pair_held_out"] += 1
+        elif _folded(pair.premise) in premises:
+            dropped["premise_held_out"] += 1
+        else:
+            kept.append(pair)
+    return kept, dict(dropped)
+
+
+def _folded(words: tuple[str, ...]) -> str:
+    return " ".join(words).lower()
+
+
+def _label(row: Row) -> int | None:
+    got = row.values["label"]
+    if str(got) in _NO_LABEL:
+        return None
+    if str(got) not in _NUMBERS:
+        raise ValueError(
+            f"{row.where} wants a label among {', '.join(LABELS)}, 0, 1, 2, -1 and '-', got {got!r}"
+        )
+    return _NUMBERS[str(got)]
+
+
+def _words(row: Row, side: str, lowercase: bool, known: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    text = row.values[side]
+    if text is None:
+        return ()
+    if not isinstance(text, str):
+        raise ValueError(f"{row.where} wants text as its {side}, got {text!r}")
+    if text not in known:
+        # One object per word: half a million pairs fit into a quarter of the memory.
+        known[text] = tuple(map(sys.intern, tokenize(text, lowercase=lowercase)))
+    return known[text]
+
+
+def _usual_file(root: Path, split: str) -> str:
+    names = [pattern.format(split) for pattern in _FILE_NAMES]
+    found = next((name for name in names if (root / name).is_file()), None)
+    if found is None:
+        got = ", ".join(sorted(os.listdir(root))[:8]) if root.is_dir() else "no such folder"
+        raise FileNotFoundError(f"{root} wants a file {' or '.join(names)}, got {got or 'an empty folder'}")
+    return found
+
+
+def _inside(root: Path, name: str) -> Path:
+    """Join the two; names are compared as written, so that links inside the folder may point elsewhere."""
+    path = os.path.normpath(name)
+    if os.path.isabs(path) or path.split(os.sep)[0] == os.pardir:
+        raise ValueError(f"a file name must stay inside {root}, got {name!r}")
+    return root / path

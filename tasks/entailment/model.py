@@ -1,0 +1,91 @@
+"""The entailment model of the paper, with any mapping as its attention."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from regattn import AdditiveScorer, Attention
+from tasks.entailment.data import LABELS
+from tasks.text.vocabulary import PAD
+
+
+class Sentences(NamedTuple):
+    """A padded batch: word numbers (batch, longest) and lengths (batch,), the lengths on the CPU."""
+
+    words: Tensor
+    lengths: Tensor
+
+
+class EntailmentModel(nn.Module):
+    r"""Read the premise, then the hypothesis, then attend over the premise once, and decide.
+
+    With premise states :math:`h_t`, the last hypothesis state :math:`h_N` and weights
+    :math:`\mathrm{mapping}(v^\top \tanh(W_{pm} h_t + W_{hm} h_N + b_m))` over the premise, whose
+    average of states is r, the label is read off :math:`u = \tanh(W_{pu} r + W_{hu} h_N + b_u)`.
+
+    Args:
+        vectors: word vectors (words, dim).
+        mapping: module ``(scores, mask) -> weights``.
+        hidden_size: size D of the projected vectors and of all states, at least 1.
+        dropout: share of the inputs of the GRUs and of u that is dropped, in [0, 1).
+        train_vectors: whether the vectors are trained along; the paper's are frozen.
+
+    Raises:
+        ValueError: a number out of its range.
+
+    Source: Niculae & Blondel (2017), section 4.1, after Martins & Astudillo (2016), section 4.3.
+    """
+
+    def __init__(
+        self,
+        vectors: Tensor,
+        mapping: nn.Module,
+        *,
+        hidden_size: int = 200,
+        dropout: float = 0.1,
+        train_vectors: bool = False,
+    ) -> None:
+        super().__init__()
+        if hidden_size < 1:
+            raise ValueError(f"hidden_size must be at least 1, got {hidden_size}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+        self.vectors = nn.Embedding.from_pretrained(vectors, freeze=not train_vectors, padding_idx=PAD)
+        self.project = nn.Linear(vectors.shape[1], hidden_size)
+        self.read_premise = nn.GRU(hidden_size, hidden_size, batch_first=True)
+        self.read_hypothesis = nn.GRU(hidden_size, hidden_size, batch_first=True)
+        self.attention = Attention(AdditiveScorer(hidden_size, hidden_size, hidden_size), mapping)
+        self.from_context = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.from_hypothesis = nn.Linear(hidden_size, hidden_size)
+        self.classify = nn.Linear(hidden_size, len(LABELS))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, premise: Sentences, hypothesis: Sentences) -> tuple[Tensor, Tensor]:
+        """Logits (batch, 3) and attention weights (batch, premise length)."""
+        states, query, mask = self._read(premise, hypothesis)
+        context, weights = self.attention(query, states, mask=mask)  # (batch, 1, D), (batch, 1, words)
+        u = torch.tanh(self.from_context(context) + self.from_hypothesis(query)).squeeze(1)
+        return self.classify(self.dropout(u)), weights.squeeze(1)
+
+    def scores(self, premise: Sentences, hypothesis: Sentences) -> tuple[Tensor, Tensor]:
+        """Attention scores and mask, both (batch, premise length): what the mapping is given."""
+        states, query, mask = self._read(premise, hypothesis)
+        return self.attention.scorer(query, states).squeeze(1), mask.squeeze(1)
+
+    def _read(self, premise: Sentences, hypothesis: Sentences) -> tuple[Tensor, Tensor, Tensor]:
+        """Premise states (batch, words, D), last hypothesis state (batch, 1, D), mask (batch, 1, words)."""
+        states, last = self._run(self.read_premise, premise, None)
+        _, query = self._run(self.read_hypothesis, hypothesis, last)
+        mask = (premise.words != PAD).unsqueeze(1)
+        return states, query.transpose(0, 1), mask
+
+    def _run(self, gru: nn.GRU, sentences: Sentences, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        inputs = self.dropout(self.project(self.vectors(sentences.words)))
+        packed = pack_padded_sequence(inputs, sentences.lengths, batch_first=True, enforce_sorted=False)
+        states, last = gru(packed, start)
+        longest = sentences.words.shape[1]
+        return pad_packed_sequence(states, batch_first=True, total_length=longest)[0], last

@@ -1,0 +1,146 @@
+"""Entailment as the training loop sees it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from tasks.entailment.data import Corpus, Pair
+from tasks.entailment.metrics import Tally
+from tasks.entailment.model import EntailmentModel, Sentences
+from tasks.text.batching import epoch_batches, in_order_batches, pad
+from tasks.text.vectors import Vectors, load_vectors, random_vectors
+from tasks.text.vocabulary import Vocabulary
+
+_EVALUATION_BATCH = 256  # memory only: metrics do not depend on it
+
+
+def vocabulary_of(corpus: Corpus) -> Vocabulary:
+    """Every word of every split, most frequent in training first.
+
+    Held-out words belong to it because the vectors know them; they have no trained weights of their own.
+    """
+    counts = Counter(_words(corpus.splits["train"]))
+    for split in ("dev", "test"):
+        counts.update(dict.fromkeys(set(_words(corpus.splits[split])) - counts.keys(), 1))
+    return Vocabulary.from_counts(counts)
+
+
+def _words(pairs: Sequence[Pair]) -> chain[str]:
+    return chain.from_iterable((*pair.premise, *pair.hypothesis) for pair in pairs)
+
+
+def batch_of(
+    pairs: Sequence[Pair], vocabulary: Vocabulary, device: torch.device | str
+) -> tuple[Sentences, Sentences]:
+    """Premises and hypotheses of ``pairs`` as the model reads them."""
+    premise, hypothesis = (
+        pad([vocabulary.encode(getattr(pair, side)) for pair in pairs]) for side in ("premise", "hypothesis")
+    )
+    return Sentences(premise[0].to(device), premise[1]), Sentences(hypothesis[0].to(device), hypothesis[1])
+
+
+class EntailmentTask:
+    """A model with its corpus, as :class:`tasks.training.task.Task` asks; a batch is a list of positions.
+
+    Args:
+        corpus: the pairs.
+        vectors: of the words; only where they come from is kept.
+        vocabulary: the words.
+        model: on its device already.
+        batch_size: pairs in a training batch, at least 1.
+        seed: decides the order of the pairs, together with the epoch.
+    """
+
+    metric = "accuracy"
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        vectors: Vectors,
+        vocabulary: Vocabulary,
+        model: EntailmentModel,
+        *,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        self.corpus, self.vocabulary, self.model = corpus, vocabulary, model
+        self.inputs = {"corpus": corpus.sha256, "vectors": vectors.sha256}
+        self.vector_coverage = vectors.coverage
+        self.batch_size, self.seed = batch_size, seed
+        self.vocabulary_sha256 = vocabulary.sha256
+        self._pairs = corpus.splits["train"]
+        self._lengths = [len(pair.premise) for pair in self._pairs]
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.project.weight.device
+
+    def train_batches(self, epoch: int) -> list[list[int]]:
+        return epoch_batches(self._lengths, self.batch_size, seed=self.seed, epoch=epoch)
+
+    def describe(self, batch: list[int]) -> str:
+        return "training pairs " + ", ".join(map(str, batch))
+
+    def step(self, batch: list[int]) -> tuple[Tensor, dict[str, float]]:
+        pairs = [self._pairs[i] for i in batch]
+        labels = torch.tensor([pair.label for pair in pairs], device=self.device)
+        premise, hypothesis = batch_of(pairs, self.vocabulary, self.device)
+        logits, _ = self.model(premise, hypothesis)
+        tallies = {
+            "examples": len(pairs),
+            "tokens": int(premise.lengths.sum() + hypothesis.lengths.sum()),
+            "correct": int((logits.detach().argmax(-1) == labels).sum()),
+        }
+        return cross_entropy(logits, labels), tallies
+
+    @torch.no_grad()
+    def evaluate(self, split: str) -> dict[str, float]:
+        self.model.eval()
+        pairs, tally = self.corpus.splits[split], Tally()
+        by_length = sorted(range(len(pairs)), key=lambda i: len(pairs[i].premise))
+        for batch in in_order_batches(len(pairs), _EVALUATION_BATCH):
+            chosen = [pairs[by_length[i]] for i in batch]
+            tally.add(chosen, *self.model(*batch_of(chosen, self.vocabulary, self.device)))
+        return tally.metrics()
+
+
+def build(
+    corpus: Corpus,
+    mapping: nn.Module,
+    seed: int,
+    device: torch.device,
+    *,
+    hidden_size: int = 100,
+    dropout: float = 0.1,
+    train_vectors: bool = False,
+    batch_size: int = 16,
+    vectors: str | None = None,
+    vector_size: int = 50,
+) -> EntailmentTask:
+    """Make the task of a corpus with new weights, drawn from ``seed``.
+
+    Args:
+        corpus, mapping, seed, device: what is read, what attends, which draw, and where.
+        hidden_size, dropout, train_vectors: as for :class:`EntailmentModel`.
+        batch_size: pairs in a training batch, at least 1.
+        vectors: GloVe text file, or None to draw a vector for every word.
+        vector_size: size of drawn vectors.
+
+    Raises:
+        ValueError: a number out of its range, or a file without vectors.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    vocabulary = vocabulary_of(corpus)
+    known = load_vectors(vectors, vocabulary) if vectors else random_vectors(vocabulary, vector_size)
+    torch.manual_seed(seed)
+    model = EntailmentModel(
+        known.weights, mapping, hidden_size=hidden_size, dropout=dropout, train_vectors=train_vectors
+    )
+    return EntailmentTask(corpus, known, vocabulary, model.to(device), batch_size=batch_size, seed=seed)

@@ -1,0 +1,1 @@
+"""Words, vocabularies, vectors, batches and the one reader of corpora."""

@@ -1,0 +1,92 @@
+"""Which sentences go into which batch, and how a batch becomes a tensor."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from tasks.text.vocabulary import PAD
+
+_POOL = 50  # batches sorted together: long enough for little padding, short enough to stay random
+
+
+def epoch_batches(lengths: Sequence[int], batch_size: int, *, seed: int, epoch: int) -> list[list[int]]:
+    """Deal all items into batches of similar length, in an order that depends on the arguments alone.
+
+    The items are shuffled and cut into pools of 50 batches; each pool is sorted by length and cut into
+    batches; all batches are shuffled. No global random state is read or changed, so that a resumed run
+    deals the same batches.
+
+    Args:
+        lengths: length of every item.
+        batch_size: most items in a batch, at least 1.
+        seed: the run's seed, from 0 to 2**32 - 1.
+        epoch: number of the epoch, from 0.
+
+    Returns:
+        Lists of positions in ``lengths``, every position exactly once; only one batch may be smaller.
+
+    Raises:
+        ValueError: ``batch_size < 1``, or a negative ``seed`` or ``epoch``.
+
+    Example:
+        >>> epoch_batches([3, 9, 3, 9], 2, seed=0, epoch=0)
+        [[3, 1], [0, 2]]
+    """
+    _check_batch_size(batch_size)
+    if not (0 <= seed < 2**32 and 0 <= epoch < 2**32):
+        raise ValueError(f"seed and epoch must lie in 0 ... 2**32 - 1, got {seed} and {epoch}")
+    # NumPy promises never to change this older generator's stream, which it does not for the new one.
+    random = np.random.RandomState([seed, epoch])
+    order = [int(item) for item in random.permutation(len(lengths))]
+    batches: list[list[int]] = []
+    for pool in _cut(order, _POOL * batch_size):
+        batches += _cut(sorted(pool, key=lengths.__getitem__), batch_size)
+    return [batches[number] for number in random.permutation(len(batches))]
+
+
+def in_order_batches(n: int, batch_size: int) -> list[list[int]]:
+    """Cut ``0 ... n - 1`` into consecutive batches, for evaluation.
+
+    Example:
+        >>> in_order_batches(5, 2)
+        [[0, 1], [2, 3], [4]]
+    """
+    _check_batch_size(batch_size)
+    return _cut(list(range(n)), batch_size)
+
+
+def pad(sequences: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Put sentences of different lengths into one tensor.
+
+    Args:
+        sequences: at least one sentence as word numbers, each with at least one word.
+
+    Returns:
+        int64 tensors: words (batch, longest), filled up with ``PAD`` on the right, and lengths (batch,).
+
+    Raises:
+        ValueError: there is no sentence, or one is empty.
+
+    Example:
+        >>> pad([[5, 6, 7], [8]])
+        (tensor([[5, 6, 7],
+                [8, 0, 0]]), tensor([3, 1]))
+    """
+    lengths = [len(sequence) for sequence in sequences]
+    if not lengths:
+        raise ValueError("a batch wants at least one sentence, got none")
+    if 0 in lengths:
+        raise ValueError(f"every sentence wants at least one word, got none at position {lengths.index(0)}")
+    longest = max(lengths)
+    rows = [[*sequence, *[PAD] * (longest - len(sequence))] for sequence in sequences]
+    return torch.tensor(rows, dtype=torch.long), torch.tensor(lengths, dtype=torch.long)
+
+
+def _cut(items: list[int], size: int) -> list[list[int]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")

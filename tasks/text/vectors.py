@@ -1,0 +1,177 @@
+"""Word vectors: those of a GloVe file, and a stated rule for words without one."""
+
+import hashlib
+import io
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+import torch
+
+from tasks.text.reader import check_file, check_utf8, open_bytes
+from tasks.text.vocabulary import PAD, SPECIAL, Vocabulary
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """One vector for every word of a vocabulary.
+
+    Attributes:
+        weights: float32 (words, dim); row ``PAD`` is zero.
+        found: how many words, the two special ones aside, have a vector in the file.
+        sha256: checksum of the file as it lies on disk; ``None`` without a file.
+    """
+
+    weights: torch.Tensor
+    found: int
+    sha256: str | None
+
+    @property
+    def dim(self) -> int:
+        return self.weights.shape[1]
+
+    @property
+    def coverage(self) -> float:
+        """Share of the vocabulary, the two special words aside, that has a vector in the file."""
+        return self.found / max(1, len(self.weights) - len(SPECIAL))
+
+
+def load_vectors(
+    path: Path | str, vocabulary: Vocabulary, *, seed: int = 0, member: str | None = None
+) -> Vectors:
+    """Read the vectors of a vocabulary's words from a GloVe text file of any dimension.
+
+    A word without a vector gets independent normal components whose scale is that of all components found,
+    drawn from a generator seeded with the word itself: in every run and vocabulary the same direction.
+
+    Args:
+        path: plain, ``.gz`` or ``.zip``; a first line ``count dim``, as word2vec writes it, is skipped.
+        vocabulary: the words wanted.
+        seed: another seed draws other vectors for the words without one.
+        member: which ``.txt`` file of a zip archive that holds several.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: there is no file of that name.
+        ValueError: an empty or damaged file; bytes that are not UTF-8; a line with another number of columns
+            than the first; among the vectors used, one that is not finite; no vector for any word; a zip
+            archive without exactly one file to read.
+    """
+    path = Path(path)
+    with _open(path, member) as stream:
+        dim, found = _scan(stream, path, set(vocabulary.words[len(SPECIAL) :]))
+    if not found:
+        raise ValueError(f"{path} wants a vector for at least one of {len(vocabulary)} words, got none")
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    scale = float(np.std(np.stack(list(found.values()))))
+    rows = [found[word] if word in found else _draw(word, dim, scale, seed) for word in vocabulary.words]
+    return Vectors(_weights(rows), len(found), sha256)
+
+
+def random_vectors(vocabulary: Vocabulary, dim: int, *, std: float = 0.4, seed: int = 0) -> Vectors:
+    """Draw a vector for every word, by the rule that :func:`load_vectors` has for words without one.
+
+    Args:
+        vocabulary: the words wanted.
+        dim: number of components, at least 1.
+        std: their scale; the default is about that of GloVe's 300 dimensions.
+        seed: another seed draws other vectors.
+
+    Raises:
+        ValueError: ``dim < 1``, or ``std`` negative or not finite.
+    """
+    if dim < 1 or not 0 <= std < math.inf:
+        raise ValueError(f"dim must be at least 1 and std finite and not negative, got {dim} and {std}")
+    return Vectors(_weights([_draw(word, dim, std, seed) for word in vocabulary.words]), 0, None)
+
+
+def _scan(stream: IO[bytes], path: Path, words: set[str]) -> tuple[int, dict[str, np.ndarray]]:
+    """Look at every line, but take numbers only from those of wanted words: a file has millions."""
+    wanted = {word.encode(): word for word in words}
+    found: dict[str, np.ndarray] = {}
+    dim = start = 0
+    for number, line in enumerate(stream, 1):
+        if not line.isascii():
+            check_utf8(line, start, path)
+        start += len(line)
+        line = line.rstrip(b" \r\n")
+        if number == 1:
+            columns = line.split(b" ")
+            if len(columns) == 2 and all(map(bytes.isdigit, columns)):
+                continue
+        dim = dim or line.count(b" ")
+        if line.count(b" ") != dim or not dim:
+            _check_spaces_in_word(line, dim, f"{path}, line {number}")
+        elif (word := wanted.get(line[: line.index(b" ")])) and word not in found:
+            found[word] = _numbers(line, f"{path}, line {number}")
+    return dim, found
+
+
+def _check_spaces_in_word(line: bytes, dim: int, where: str) -> None:
+    """Let pass the few words of GloVe 840B that hold spaces (". . ."); none is in a vocabulary."""
+    extra = line.rsplit(b" ", dim)[0].split(b" ")[1:] if dim else []
+    if not extra or any(map(_is_number, extra)):
+        raise ValueError(f"{where} wants a word and {max(dim, 1)} numbers, got {line.count(b' ')} numbers")
+
+
+def _is_number(text: bytes) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _numbers(line: bytes, where: str) -> np.ndarray:
+    columns = line.split(b" ")[1:]
+    try:
+        numbers = np.array([float(text) for text in columns])
+    except ValueError as error:
+        raise ValueError(f"{where} wants numbers, got one that is none: {error}") from None
+    bad = numbers[~(np.abs(numbers) <= np.finfo(np.float32).max)]
+    if bad.size:
+        raise ValueError(f"{where} wants finite numbers, got {bad[0]}")
+    return numbers.astype(np.float32)
+
+
+def _draw(word: str, dim: int, scale: float, seed: int) -> np.ndarray:
+    digest = hashlib.sha256(f"{seed} {word}".encode()).digest()
+    # NumPy promises never to change this older generator's stream, which it does not for the new one.
+    random = np.random.RandomState(np.frombuffer(digest, dtype="<u4"))
+    return (scale * random.standard_normal(dim)).astype(np.float32)
+
+
+def _weights(rows: list[np.ndarray]) -> torch.Tensor:
+    weights = torch.from_numpy(np.stack(rows))  # (words, dim)
+    weights[PAD] = 0.0
+    return weights
+
+
+@contextmanager
+def _open(path: Path, member: str | None) -> Iterator[IO[bytes]]:
+    if path.suffix != ".zip":
+        with open_bytes(path) as stream:
+            yield stream
+        return
+    check_file(path)
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(_member(archive, path, member)) as stream:
+            yield io.BufferedReader(cast(Any, stream), 1 << 20)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ValueError(f"{path} wants a whole zip archive, got a damaged one: {error}") from error
+
+
+def _member(archive: zipfile.ZipFile, path: Path, member: str | None) -> str:
+    texts = [name for name in archive.namelist() if name.endswith(".txt") and member in (None, name)]
+    if len(texts) != 1:
+        got = ", ".join(archive.namelist()) or "nothing"
+        raise ValueError(
+            f"{path} wants one .txt file to read, named as member if there are several, got {got}"
+        )
+    return texts[0]

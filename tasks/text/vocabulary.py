@@ -1,0 +1,82 @@
+"""Words and their numbers."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+PAD, UNK = 0, 1
+SPECIAL = ("<pad>", "<unk>")
+
+
+class Vocabulary:
+    """A list of different words, numbered from 2; 0 is padding and 1 stands for every other word.
+
+    Args:
+        words: the words in the order of their numbers, without ``<pad>`` and ``<unk>``.
+
+    Raises:
+        ValueError: a word occurs twice, or is one of the two special ones.
+
+    Example:
+        >>> Vocabulary(["a", "dog"]).encode(["a", "red", "dog"])
+        [2, 1, 3]
+    """
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self.words: tuple[str, ...] = (*SPECIAL, *words)
+        self._ids = {word: number for number, word in enumerate(self.words)}
+        if len(self._ids) != len(self.words):
+            word, count = Counter(self.words).most_common(1)[0]
+            raise ValueError(f"a vocabulary wants different words, got {word!r} {count} times")
+
+    @classmethod
+    def from_counts(
+        cls, counts: Counter[str], *, min_count: int = 1, max_size: int | None = None
+    ) -> "Vocabulary":
+        """Keep the frequent words, the most frequent first and equally frequent ones in code point order.
+
+        Args:
+            counts: how often each word occurs.
+            min_count: fewest occurrences of a word that is kept.
+            max_size: most words to keep, not counting the two special ones.
+
+        Raises:
+            ValueError: ``min_count < 1`` or ``max_size < 0``.
+        """
+        if min_count < 1:
+            raise ValueError(f"min_count must be at least 1, got {min_count}")
+        if max_size is not None and max_size < 0:
+            raise ValueError(f"max_size must be at least 0 or None, got {max_size}")
+        kept = [word for word, count in counts.items() if count >= min_count and word not in SPECIAL]
+        return cls(sorted(kept, key=lambda word: (-counts[word], word))[:max_size])
+
+    def encode(self, tokens: Iterable[str]) -> list[int]:
+        """Number the words; those outside the vocabulary become ``UNK``."""
+        return [self._ids.get(token, UNK) for token in tokens]
+
+    @property
+    def sha256(self) -> str:
+        """Checksum of the words in order: equal exactly when every word has the same number."""
+        return hashlib.sha256(json.dumps(self.words).encode("ascii")).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._ids
+
+    def to_json(self) -> list[str]:
+        """All words, the two special ones first, as a plain list."""
+        return list(self.words)
+
+    @classmethod
+    def from_json(cls, words: Sequence[str]) -> "Vocabulary":
+        """Rebuild from :meth:`to_json`.
+
+        Raises:
+            ValueError: the list does not begin with the two special words, or repeats a word.
+        """
+        if tuple(words[:2]) != SPECIAL:
+            raise ValueError(f"a stored vocabulary begins with {list(SPECIAL)}, got {list(words[:2])}")
+        return cls(words[2:])

@@ -1,0 +1,83 @@
+"""The model is the paper's, and neither padding nor company changes what it says of a pair."""
+
+import pytest
+import torch
+
+import regattn
+from tasks.entailment.mini import generate
+from tasks.entailment.model import EntailmentModel, Sentences
+from tasks.entailment.task import batch_of, vocabulary_of
+from tasks.text.vectors import random_vectors
+
+MAPPINGS = [
+    regattn.Softmax(),
+    regattn.Sparsemax(),
+    regattn.Fusedmax(),
+    regattn.Oscarmax(),
+    regattn.PNormmax(),
+]
+CORPUS = generate(train=60, dev=3, test=3)
+VOCABULARY = vocabulary_of(CORPUS)
+PAIRS = CORPUS.splits["train"]
+
+
+def model_with(mapping: torch.nn.Module, **options: object) -> EntailmentModel:
+    torch.manual_seed(0)
+    vectors = random_vectors(VOCABULARY, 12).weights
+    return EntailmentModel(vectors, mapping, hidden_size=8, **options).double().eval()
+
+
+@pytest.mark.parametrize("mapping", MAPPINGS, ids=lambda m: type(m).__name__)
+def test_a_pair_alone_is_as_in_a_batch(mapping: torch.nn.Module) -> None:
+    model = model_with(mapping)
+    logits, weights = model(*batch_of(PAIRS, VOCABULARY, "cpu"))
+    for i, pair in enumerate(PAIRS):
+        alone, own = model(*batch_of([pair], VOCABULARY, "cpu"))
+        torch.testing.assert_close(alone[0], logits[i], atol=1e-12, rtol=0)
+        torch.testing.assert_close(own[0], weights[i, : len(pair.premise)], atol=1e-12, rtol=0)
+        assert (weights[i, len(pair.premise) :] == 0).all()
+
+
+def test_more_padding_changes_nothing() -> None:
+    model = model_with(regattn.Fusedmax())
+    premise, hypothesis = batch_of(PAIRS[:5], VOCABULARY, "cpu")
+    padded = [Sentences(torch.nn.functional.pad(s.words, (0, 4)), s.lengths) for s in (premise, hypothesis)]
+    torch.testing.assert_close(model(*padded)[0], model(premise, hypothesis)[0], atol=1e-12, rtol=0)
+
+
+def test_the_equations_of_the_paper() -> None:
+    model = model_with(regattn.Softmax())
+    premise, hypothesis = batch_of(PAIRS[:1], VOCABULARY, "cpu")
+    states, last = model.read_premise(model.project(model.vectors(premise.words)))
+    _, query = model.read_hypothesis(model.project(model.vectors(hypothesis.words)), last)
+    scorer, h, n = model.attention.scorer, states[0], query[0, 0]
+    z = torch.tanh(
+        h @ scorer.project_keys.weight.T + scorer.project_query.weight @ n + scorer.project_keys.bias
+    )
+    weights = torch.softmax(z @ scorer.v.weight[0], 0)
+    u = torch.tanh(model.from_context.weight @ (weights @ h) + model.from_hypothesis(n))
+    torch.testing.assert_close(model(premise, hypothesis)[0][0], model.classify(u))
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_vectors_are_frozen_unless_asked(trained: bool) -> None:
+    model = model_with(regattn.Softmax(), train_vectors=trained).train()
+    model(*batch_of(PAIRS, VOCABULARY, "cpu"))[0].sum().backward()
+    assert (model.vectors.weight.grad is not None) is trained
+    missing = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert missing == []
+
+
+def test_dropout_acts_in_training_only() -> None:
+    model = model_with(regattn.Softmax(), dropout=0.5)
+    batch = batch_of(PAIRS, VOCABULARY, "cpu")
+    assert torch.equal(model(*batch)[0], model(*batch)[0])
+    model.train()
+    assert not torch.equal(model(*batch)[0], model(*batch)[0])
+
+
+def test_scores_are_what_the_mapping_is_given() -> None:
+    model = model_with(regattn.Sparsemax())
+    batch = batch_of(PAIRS, VOCABULARY, "cpu")
+    scores, mask = model.scores(*batch)
+    torch.testing.assert_close(regattn.sparsemax(scores, mask=mask), model(*batch)[1])

@@ -1,0 +1,80 @@
+"""Entailment as the trainer sees it: batches, tallies, metrics."""
+
+import pytest
+import torch
+
+import regattn
+from tasks.entailment.data import Pair
+from tasks.entailment.metrics import Tally
+from tasks.entailment.mini import generate
+from tasks.entailment.task import EntailmentTask, build, vocabulary_of
+
+CORPUS = generate(train=300, dev=60, test=60)
+
+
+def small(batch_size: int = 32, seed: int = 1, **options: object) -> EntailmentTask:
+    return build(
+        CORPUS, regattn.Fusedmax(), seed, torch.device("cpu"), hidden_size=8, batch_size=batch_size, **options
+    )
+
+
+def test_an_epoch_has_every_pair_once_in_an_order_of_its_own() -> None:
+    task = small()
+    first, second = ([i for batch in task.train_batches(epoch) for i in batch] for epoch in (1, 2))
+    assert sorted(first) == sorted(second) == list(range(300))
+    assert first != second
+    assert task.train_batches(1) == small().train_batches(1)
+
+
+def test_tallies_count_the_batch() -> None:
+    task = small()
+    batch = task.train_batches(1)[0]
+    loss, tallies = task.step(batch)
+    pairs = [CORPUS.splits["train"][i] for i in batch]
+    assert tallies["examples"] == len(pairs)
+    assert tallies["tokens"] == sum(len(p.premise) + len(p.hypothesis) for p in pairs)
+    assert 0 <= tallies["correct"] <= len(pairs)
+    assert loss.requires_grad and loss.ndim == 0
+
+
+def test_metrics_do_not_depend_on_the_evaluation_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = small()
+    whole = task.evaluate("dev")
+    monkeypatch.setattr("tasks.entailment.task._EVALUATION_BATCH", 7)
+    assert task.evaluate("dev") == pytest.approx(whole, abs=1e-6)
+    assert not task.model.training
+
+
+def test_the_seed_decides_the_weights() -> None:
+    one, again, other = (small(seed=seed).model.project.weight for seed in (1, 1, 2))
+    assert torch.equal(one, again) and not torch.equal(one, other)
+
+
+def test_a_tally_by_hand() -> None:
+    tally = Tally()
+    pairs = [Pair(("a", "b"), ("c",), 0, (1, 2)), Pair(("a", "b", "c", "d"), ("c",), 2)]
+    logits = torch.tensor([[5.0, 0.0, 0.0], [5.0, 0.0, 0.0]])
+    tally.add(pairs, logits, torch.tensor([[0.25, 0.75, 0.0, 0.0], [0.5, 0.0, 0.5, 0.0]]))
+    metrics = tally.metrics()
+    assert metrics["accuracy"] == 0.5
+    assert metrics["zero_share"] == pytest.approx((0 + 2 / 4) / 2)
+    assert metrics["evidence_mass"] == 0.75
+    log_total = torch.logsumexp(logits[0], 0).item()
+    assert metrics["loss"] == pytest.approx(((log_total - 5) + (log_total - 0)) / 2)
+
+
+def test_without_known_evidence_there_is_no_such_metric() -> None:
+    tally = Tally()
+    tally.add([Pair(("a",), ("b",), 1)], torch.zeros(1, 3), torch.ones(1, 1))
+    assert "evidence_mass" not in tally.metrics()
+
+
+def test_the_vocabulary_has_every_word_of_every_split() -> None:
+    vocabulary = vocabulary_of(CORPUS)
+    words = {w for pairs in CORPUS.splits.values() for p in pairs for w in (*p.premise, *p.hypothesis)}
+    assert words == set(vocabulary.words[2:])
+
+
+def test_a_batch_size_below_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        small(batch_size=0)

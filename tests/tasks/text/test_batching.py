@@ -1,0 +1,85 @@
+"""Every item once, the same in every process, little padding."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.text.batching import epoch_batches, in_order_batches, pad
+
+LENGTHS = [int(n) for n in np.random.default_rng(7).integers(1, 60, size=5003)]
+
+
+@given(
+    lengths=st.lists(st.integers(0, 9), max_size=300),
+    size=st.integers(1, 7),
+    seed=st.integers(0, 9),
+    epoch=st.integers(0, 9),
+)
+def test_every_item_stands_in_one_batch(lengths: list[int], size: int, seed: int, epoch: int) -> None:
+    batches = epoch_batches(lengths, size, seed=seed, epoch=epoch)
+    assert sorted(item for batch in batches for item in batch) == list(range(len(lengths)))
+    assert len(batches) == -(-len(lengths) // size)
+    assert sum(len(batch) < size for batch in batches) <= 1
+
+
+def test_global_random_state_is_neither_read_nor_changed() -> None:
+    first = epoch_batches(LENGTHS, 32, seed=1, epoch=0)
+    torch.manual_seed(99)
+    np.random.seed(99)
+    before, before_numpy = torch.get_rng_state(), np.random.get_state()[1].copy()
+    assert epoch_batches(LENGTHS, 32, seed=1, epoch=0) == first
+    assert torch.equal(before, torch.get_rng_state())
+    assert (np.random.get_state()[1] == before_numpy).all()
+
+
+def test_order_is_pinned_for_ever() -> None:
+    assert epoch_batches([5, 1, 4, 2, 3], 2, seed=3, epoch=1) == [[4, 2], [1, 3], [0]]
+
+
+def test_seed_and_epoch_both_matter_and_do_not_mix() -> None:
+    orders = [
+        epoch_batches(LENGTHS, 32, seed=s, epoch=e) for s, e in [(0, 0), (0, 1), (1, 0), (1, 2), (2, 1)]
+    ]
+    assert all(one != other for i, one in enumerate(orders) for other in orders[:i])
+
+
+def test_padding_is_a_small_fraction_and_lengths_are_not_in_order() -> None:
+    batches = epoch_batches(LENGTHS, 32, seed=0, epoch=0)
+    longest = [max(LENGTHS[item] for item in batch) for batch in batches]
+    padded = sum(top * len(batch) for top, batch in zip(longest, batches, strict=True))
+    assert padded / sum(LENGTHS) < 1.05  # about 1.9 for batches of a plain shuffle
+    assert longest != sorted(longest) and abs(np.corrcoef(longest, range(len(longest)))[0, 1]) < 0.3
+
+
+def test_in_order_batches_keep_the_order() -> None:
+    assert in_order_batches(5, 2) == [[0, 1], [2, 3], [4]]
+    assert in_order_batches(0, 2) == []
+
+
+@given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=8), min_size=1, max_size=6))
+def test_padding_can_be_undone(sequences: list[list[int]]) -> None:
+    words, lengths = pad(sequences)
+    assert words.dtype == lengths.dtype == torch.long and words.shape == (
+        len(sequences),
+        max(map(len, sequences)),
+    )
+    assert [row[:n].tolist() for row, n in zip(words, lengths.tolist(), strict=True)] == sequences
+    assert words.sum() == sum(map(sum, sequences))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: pad([[1], []]), "at least one word, got none at position 1"),
+        (lambda: pad([]), "at least one sentence, got none"),
+        (lambda: epoch_batches([1], 0, seed=0, epoch=0), "batch_size must be at least 1, got 0"),
+        (lambda: in_order_batches(1, -1), "batch_size must be at least 1, got -1"),
+        (lambda: epoch_batches([1], 1, seed=-1, epoch=0), "got -1 and 0"),
+        (lambda: epoch_batches([1], 1, seed=0, epoch=2**32), "got 0 and 4294967296"),
+    ],
+)
+def test_bad_arguments_are_named(call, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,202 @@
+"""Rows are read whole and in order from every format, and bad files are named before anything happens."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.text.reader import read_hub, read_rows
+
+COLUMNS = {"premise": ("premise", "sentence1"), "label": ("gold_label", "label")}
+# Every character that some reader takes for the end of a line, and values that some reader takes for missing.
+ROWS = [
+    ("a\u2028b\u2029c", "neutral"),
+    ("x\x85y\x0cz", "-"),
+    ("NA", "null"),
+    ("\u00e9 \U0001f600", "1"),
+    ("nan", ""),
+]
+
+
+def as_json(rows: list[tuple[str, str]]) -> str:
+    return "".join(
+        json.dumps({"id": 7, "sentence1": premise, "label": label}, ensure_ascii=False) + "\n"
+        for premise, label in rows
+    )
+
+
+def as_table(separator: str) -> Callable[[list[tuple[str, str]]], str]:
+    return lambda rows: "".join(
+        separator.join(row) + "\n" for row in [("sentence1", "label", "id"), *[(*r, "7") for r in rows]]
+    )
+
+
+def as_list(rows: list[tuple[str, str]]) -> str:
+    return json.dumps([{"premise": premise, "gold_label": label} for premise, label in rows])
+
+
+WRITERS = {".jsonl": as_json, ".json": as_list, ".csv": as_table(","), ".tsv": as_table("\t")}
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    data = content.encode() if isinstance(content, str) else content
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+def values(rows: list[Any]) -> list[tuple[str, str]]:
+    return [(row.values["premise"], row.values["label"]) for row in rows]
+
+
+@pytest.mark.parametrize("packed", ["", ".gz"])
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_every_text_format_gives_the_same_rows(tmp_path: Path, suffix: str, packed: str) -> None:
+    path = write(tmp_path / f"rows{suffix}{packed}", WRITERS[suffix](ROWS))
+    rows = read_rows([path], COLUMNS)
+    assert values(rows) == ROWS and [row.number for row in rows] == [1, 2, 3, 4, 5]
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_parquet_gives_the_same_rows(tmp_path: Path) -> None:
+    table = pytest.importorskip("pyarrow").table(
+        {"premise": [r[0] for r in ROWS], "label": [r[1] for r in ROWS]}
+    )
+    pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "rows.parquet")
+    assert values(read_rows([tmp_path / "rows.parquet"], COLUMNS)) == ROWS
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv"])
+def test_byte_order_mark_and_windows_line_ends_do_not_matter(tmp_path: Path, suffix: str) -> None:
+    text = "\ufeff" + WRITERS[suffix](ROWS).replace("\n", "\r\n")
+    assert values(read_rows([write(tmp_path / f"rows{suffix}", text)], COLUMNS)) == ROWS
+
+
+def test_quotation_marks_quote_in_csv_and_stand_for_themselves_in_tsv(tmp_path: Path) -> None:
+    csv = write(tmp_path / "a.csv", 'premise,label\n"a, ""b""\n\nc",1\n')
+    tsv = write(tmp_path / "a.tsv", 'premise\tlabel\n"a "b\t1\n')
+    assert values(read_rows([csv, tsv], COLUMNS)) == [('a, "b"\n\nc', "1"), ('"a "b', "1")]
+
+
+def test_rows_are_filtered_and_keep_their_numbers(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "premise,label,split\na,0,train\nb,0,dev\nc,0,train\n")
+    rows = read_rows([path, path], COLUMNS, {"split": "train"})
+    assert [(row.values["premise"], row.number) for row in rows] == [("a", 1), ("c", 3)] * 2
+    assert rows[1].where == f"{path}, row 3"
+
+
+def test_a_changed_file_is_read_again_with_a_lasting_cache(tmp_path: Path) -> None:
+    path, cache = tmp_path / "a.jsonl", tmp_path / "cache"
+    for text in ("one", "two"):
+        write(path, as_json([(text, "0")]))
+        os.utime(path, (10**9, 10**9 + len(os.listdir(tmp_path))))
+        assert values(read_rows([path], COLUMNS, cache=cache)) == [(text, "0")]
+    assert cache.is_dir()
+
+
+def test_a_line_of_two_megabytes_is_one_row(tmp_path: Path) -> None:
+    rows = [("x" * 2_000_000, "0"), ("b", "1")]
+    for suffix in (".jsonl", ".tsv"):
+        path = tmp_path / f"a{suffix}"
+        if suffix == ".tsv":
+            with pytest.raises(ValueError, match="field larger than"):
+                read_rows([write(path, WRITERS[suffix](rows))], COLUMNS)
+        else:
+            assert values(read_rows([write(path, WRITERS[suffix](rows))], COLUMNS)) == rows
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "", "wants to hold data, got an empty file"),
+        ("a.csv.gz", "", "wants to hold data, got an empty file"),
+        ("a.csv", "premise,text\na,b\n", "wants a column gold_label or label, got premise, text"),
+        ("a.csv", "premise,label\na,0\nb\n", "row 2 wants 2 columns, got 1"),
+        ("a.csv", "premise,label\na,0,5\nb,1,5\n", "row 1 wants 2 columns, got 3"),
+        ("a.csv", "premise,label\n", "wants rows of .csv, got: "),
+        ("a.csv", b"premise,label\n\xc3\xa9\xe9,0\n", "wants UTF-8, got byte 0xe9 at offset 16"),
+        ("a.jsonl", b'{"premise": "\xff"}\n', "wants UTF-8, got byte 0xff at offset 13"),
+        ("a.csv", "premise,label\na\rb,0\n", "wants no 0x0d inside a line, got one at offset 15"),
+        ("a.tsv", "premise\tlabel\na\0b\t0\n", "wants no 0x00 inside a line, got one at offset 15"),
+        ("a.jsonl", '{"premise": "a"\n', r"wants rows of \.jsonl, got: "),
+        (
+            "a.json",
+            '{"premise": "a", "label": 0}\n{"premise": "a", "label": "-"}\n',
+            "one type in column label, got several",
+        ),
+        ("a.parquet", "PAR1 and no more", "wants PAR1 at both ends of a parquet file, got a damaged one"),
+        ("a.txt", "premise", "wants one of the suffixes .* got '.txt'"),
+        ("a.parquet.gz", "PAR1", "wants one of the suffixes .* got '.gz'"),
+    ],
+)
+def test_bad_files_are_named_in_one_sentence(
+    tmp_path: Path, name: str, content: str | bytes, message: str
+) -> None:
+    path = write(tmp_path / name, content)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_rows([path], COLUMNS)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_truncated_gzip_is_rejected(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl.gz", as_json(ROWS * 50))
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="wants a whole gzip file, got a damaged one"):
+        read_rows([path], COLUMNS)
+
+
+def test_missing_files_directories_and_filters_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"a\.csv wants to be a file, got nothing there"):
+        read_rows([tmp_path / "a.csv"], COLUMNS)
+    with pytest.raises(IsADirectoryError, match="got a directory"):
+        read_rows([tmp_path], COLUMNS)
+    path = write(tmp_path / "b.csv", "premise,label\na,0\n")
+    with pytest.raises(ValueError, match="wants a column split, got premise, label"):
+        read_rows([path], COLUMNS, {"split": "train"})
+
+
+@pytest.mark.parametrize(
+    "setting", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0"}]
+)
+def test_no_network_is_said_at_once_and_what_to_do(tmp_path: Path, setting: dict[str, str]) -> None:
+    code = "from tasks.text.reader import read_hub; read_hub('stanfordnlp/snli', 'train', {})"
+    root = Path(__file__).resolve().parents[3]
+    environment = {**os.environ, **setting, "PYTHONPATH": str(root), "HF_HOME": str(tmp_path)}
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert time.monotonic() - start < 15
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode and last.startswith(
+        "ConnectionError: the data set 'stanfordnlp/snli' wants the hub"
+    )
+    assert "pass a folder with the official jsonl files instead" in last
+
+
+def test_importing_the_reader_does_not_import_the_library() -> None:
+    code = "import sys, tasks.entailment.data; assert not {'datasets', 'pandas'} & set(sys.modules)"
+    root = Path(__file__).resolve().parents[3]
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(root)}, check=True)
+
+
+def test_names_that_no_data_set_can_have_are_rejected() -> None:
+    with pytest.raises(ValueError, match="wants an existing data set and split, got 'a/b/c', 'train'"):
+        read_hub("a/b/c", "train", COLUMNS)
+
+
+def test_reading_a_local_file_asks_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*address: Any, **options: Any) -> None:
+        asked.append(address)
+        raise OSError("no network")
+
+    asked: list[Any] = []
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    for suffix in WRITERS:
+        read_rows([write(tmp_path / f"a{suffix}", WRITERS[suffix](ROWS))], COLUMNS)
+    assert not asked

@@ -1,0 +1,141 @@
+"""Vectors come from the right line of the file, or from the word itself."""
+
+import gzip
+import hashlib
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from tasks.text.vectors import load_vectors, random_vectors
+from tasks.text.vocabulary import PAD, UNK, Vocabulary
+
+GLOVE = "the 1 2 3\n, -0.5 0.25 1e-2\ndog 4 5 6\nh\u00fctte 7 8 9\n"
+WORDS = Vocabulary(["dog", "zebra", "h\u00fctte", ","])
+
+
+def write(folder: Path, text: str | bytes, name: str = "v.txt") -> Path:
+    data = text.encode() if isinstance(text, str) else text
+    path = folder / name
+    if name.endswith(".gz"):
+        path.write_bytes(gzip.compress(data))
+    elif name.endswith(".zip"):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("v.txt", data)
+    else:
+        path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("name", ["v.txt", "v.txt.gz", "v.zip"])
+def test_vectors_of_the_file_are_read_exactly(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, GLOVE, name)
+    vectors = load_vectors(path, WORDS)
+    assert vectors.weights.dtype == torch.float32 and vectors.weights.shape == (6, 3)
+    assert vectors.weights[[2, 4, 5]].tolist() == [[4, 5, 6], [7, 8, 9], [-0.5, 0.25, pytest.approx(0.01)]]
+    assert (vectors.found, vectors.dim, vectors.coverage) == (3, 3, 0.75)
+    assert vectors.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize(
+    "text", ["4 3\n" + GLOVE, GLOVE.replace("\n", "\r\n"), GLOVE.replace("\n", " \n"), GLOVE[:-1]]
+)
+def test_header_line_ends_and_trailing_blanks_do_not_matter(tmp_path: Path, text: str) -> None:
+    plain = load_vectors(write(tmp_path, GLOVE, "plain.txt"), WORDS)
+    assert torch.equal(load_vectors(write(tmp_path, text), WORDS).weights, plain.weights)
+
+
+def test_words_with_spaces_are_passed_over(tmp_path: Path) -> None:
+    odd = GLOVE + ". . . 1 1 1\ndog name@domain.com 2 2 2\ndog\u2028 3 3 3\ndog\u00a0x 3 3 3\n"
+    assert load_vectors(write(tmp_path, odd), WORDS).weights[2].tolist() == [4, 5, 6]
+
+
+def test_the_first_of_two_equal_words_counts(tmp_path: Path) -> None:
+    assert load_vectors(write(tmp_path, GLOVE + "dog 0 0 0\n"), WORDS).weights[2].tolist() == [4, 5, 6]
+
+
+def test_padding_is_zero_and_unknown_is_not(tmp_path: Path) -> None:
+    weights = load_vectors(write(tmp_path, GLOVE), WORDS).weights
+    assert not weights[PAD].any() and weights[UNK].all() and weights[3].all()
+
+
+def test_drawn_vectors_depend_on_word_and_seed_only(tmp_path: Path) -> None:
+    path = write(tmp_path, GLOVE)
+    drawn = load_vectors(path, Vocabulary(["dog", "zebra"])).weights[3]
+    alike = load_vectors(path, Vocabulary(["lynx", "zebra", "dog"])).weights
+    assert torch.equal(drawn, alike[3]) and not torch.equal(drawn, alike[2])
+    assert not torch.equal(drawn, load_vectors(path, Vocabulary(["dog", "zebra"]), seed=1).weights[3])
+    direction = random_vectors(Vocabulary(["zebra"]), 3, std=1.0).weights[2]
+    torch.testing.assert_close(drawn / drawn.norm(), direction / direction.norm())
+
+
+def test_drawn_vectors_have_the_scale_of_those_found(tmp_path: Path) -> None:
+    rows = torch.randn(400, 50, generator=torch.Generator().manual_seed(0)) * 0.7
+    text = "".join(f"w{i} " + " ".join(map(str, row)) + "\n" for i, row in enumerate(rows.tolist()))
+    words = Vocabulary([f"{kind}{i}" for kind in "wx" for i in range(400)])
+    weights = load_vectors(write(tmp_path, text), words).weights
+    assert weights[402:].std().item() == pytest.approx(weights[2:402].std().item(), rel=0.02)
+    assert abs(weights[402:].mean().item()) < 0.02
+
+
+def test_random_vectors_have_the_scale_asked_for() -> None:
+    vectors = random_vectors(Vocabulary(map(str, range(500))), 40, std=0.3)
+    assert vectors.weights[1:].std().item() == pytest.approx(0.3, rel=0.03) and not vectors.weights[PAD].any()
+    assert (vectors.found, vectors.sha256, vectors.coverage) == (0, None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GLOVE + "cat 1 2\n", "line 5 wants a word and 3 numbers, got 2 numbers"),
+        (GLOVE + "cat 1 2 3 4\n", "line 5 wants a word and 3 numbers, got 4 numbers"),
+        (GLOVE + "\n", "line 5 wants a word and 3 numbers, got 0 numbers"),
+        ("word\n", "line 1 wants a word and 1 numbers, got 0 numbers"),
+        ("the 1 2 3\ndog 1 nan 3\n", "line 2 wants finite numbers, got nan"),
+        ("the 1 2 3\ndog 1 -inf 3\n", "line 2 wants finite numbers, got -inf"),
+        ("the 1 2 3\ndog 1 1e39 3\n", "line 2 wants finite numbers, got 1e"),
+        ("the 1 2 3\ndog 1 x 3\n", "line 2 wants numbers, got one that is none: .*x"),
+        ("", "wants to hold data, got an empty file"),
+        ("other 1 2 3\n", "at least one of 6 words, got none"),
+        (
+            GLOVE.encode() + b"ca\xff 1 2 3\n",
+            f"wants UTF-8, got byte 0xff at offset {len(GLOVE.encode()) + 2}",
+        ),
+    ],
+)
+def test_bad_content_is_named(tmp_path: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_vectors(write(tmp_path, text), WORDS)
+
+
+@pytest.mark.parametrize("name", ["v.txt.gz", "v.zip"])
+def test_truncated_archives_are_rejected(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, GLOVE * 50, name)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match="got a damaged one"):
+        load_vectors(path, WORDS)
+
+
+def test_a_zip_of_several_files_wants_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "v.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("../a.txt", GLOVE)
+        archive.writestr("b.txt", "dog 1 2\n")
+    assert load_vectors(path, WORDS, member="b.txt").dim == 2
+    assert load_vectors(path, WORDS, member="../a.txt").dim == 3
+    assert os.listdir(tmp_path) == ["v.zip"] and not (tmp_path.parent / "a.txt").exists()
+    for member in (None, "c.txt"):
+        with pytest.raises(ValueError, match=r"wants one \.txt file .* got \.\./a\.txt, b\.txt"):
+            load_vectors(path, WORDS, member=member)
+
+
+def test_missing_files_and_directories_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.txt wants to be a file, got nothing"):
+        load_vectors(tmp_path / "none.txt", WORDS)
+    with pytest.raises(IsADirectoryError, match="got a directory"):
+        load_vectors(tmp_path, WORDS)
+    with pytest.raises(ValueError, match=r"dim must be at least 1 .* got 0"):
+        random_vectors(WORDS, 0)
