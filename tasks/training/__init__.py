@@ -1,0 +1,1 @@
+"""What turns a task and a config into a run: fit, checkpoint, resume, records."""

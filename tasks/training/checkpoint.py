@@ -1,0 +1,141 @@
+"""The checkpoint file: tensors and plain JSON under one checksum, readable without pickle.
+
+The first line holds a magic word, the format's version and a SHA-256; safetensors bytes follow, whose
+metadata carry the JSON. The SHA-256 covers everything else in the file, because safetensors accepts
+flipped bits.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from tasks.training.atomic import write_atomically
+
+FORMAT = 1
+_MAGIC = b"regattn-checkpoint"
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be written, read or used; the message names the file."""
+
+
+class DamagedCheckpoint(CheckpointError):
+    """A checkpoint that is missing or whose bytes are not those that were saved."""
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint file holds, and a note when it is not the file asked for."""
+
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+    note: str | None = None
+
+
+def previous_of(path: Path) -> Path:
+    """Return the name under which the checkpoint before ``path`` is kept."""
+    return path.with_name(f"{path.name}.previous")
+
+
+def exists(path: Path) -> bool:
+    """Whether anything has been saved under ``path``."""
+    # Between the two renames of a save only the previous one is there.
+    return path.exists() or previous_of(path).exists()
+
+
+def save(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Write a checkpoint whole or not at all, and keep the one before it as ``<name>.previous``.
+
+    Args:
+        path: the file; its directory exists.
+        tensors: on any device; tensors that share memory are stored twice.
+        state: plain JSON.
+
+    Raises:
+        CheckpointError: the file system refuses.
+    """
+    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    body = safetensors.torch.save(copies, {"state": json.dumps(state, allow_nan=False)})
+    prefix = b"%s %d " % (_MAGIC, FORMAT)
+    chunks = [prefix, _digest(prefix, body), b"\n", body]
+    try:
+        write_atomically(path, chunks, previous=previous_of(path))
+    except OSError as error:
+        raise CheckpointError(f"cannot save {path}: {error.strerror or error}") from error
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint and verify its checksum.
+
+    Raises:
+        DamagedCheckpoint: the file is missing, empty, cut short or altered, or is no checkpoint.
+        CheckpointError: the file cannot be read, is a directory, or is of a newer format.
+    """
+    header, body = _read(path)
+    prefix, _, digest = header.rpartition(b" ")
+    prefix += b" "
+    if digest != _digest(prefix, body) or not prefix.startswith(_MAGIC + b" "):
+        raise DamagedCheckpoint(f"{path} is damaged or no checkpoint: its checksum and content disagree")
+    version = prefix.removeprefix(_MAGIC).strip().decode(errors="replace")
+    if version != str(FORMAT):
+        raise CheckpointError(f"{path} must have checkpoint format {FORMAT}, got format {version}")
+    try:
+        return Checkpoint(safetensors.torch.load(body), json.loads(_metadata(body)["state"]))
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise DamagedCheckpoint(f"{path} does not hold what a checkpoint holds: {error}") from error
+
+
+def load_latest(path: Path) -> Checkpoint:
+    """Read ``path``, or the checkpoint before it where ``path`` is missing or damaged; the note then says so.
+
+    Raises:
+        CheckpointError: neither can be used, or ``path`` is intact but not for this program.
+    """
+    try:
+        return load(path)
+    except DamagedCheckpoint as damage:
+        previous = previous_of(path)
+        if not previous.exists():
+            raise
+        try:
+            older = load(previous)
+        except CheckpointError as error:
+            raise CheckpointError(f"{damage}, and neither can the one before it be used: {error}") from error
+        return older._replace(note=f"{damage}; {previous.name} was used in its place")
+
+
+def set_aside(path: Path) -> None:
+    """Rename a damaged checkpoint, lest the next save keep it as the previous one."""
+    if path.exists():
+        os.replace(path, path.with_name(f"{path.name}.damaged"))
+
+
+def _read(path: Path) -> tuple[bytes, bytes]:
+    try:
+        with open(path, "rb") as file:
+            # Bounded, so that a file without a newline is not read as one line.
+            header = file.readline(256)
+            return header.removesuffix(b"\n"), file.read()
+    except FileNotFoundError as error:
+        raise DamagedCheckpoint(f"{path} is missing") from error
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _digest(prefix: bytes, body: bytes) -> bytes:
+    # The prefix is covered too: a flipped bit in the version must read as damage, not as a newer format.
+    digest = hashlib.sha256(prefix)
+    digest.update(body)
+    return digest.hexdigest().encode()
+
+
+def _metadata(body: bytes) -> dict[str, str]:
+    # safetensors returns metadata only for files by name; its header is eight bytes of length, then JSON.
+    length = int.from_bytes(body[:8], "little")
+    metadata: dict[str, str] = json.loads(body[8 : 8 + length])["__metadata__"]
+    return metadata

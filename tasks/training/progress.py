@@ -1,0 +1,102 @@
+"""Progress in the terminal: a bar where there is one, plain lines where the output is a file."""
+
+import time
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as RichProgress
+
+from tasks.training.observers import EpochEvent, StartEvent, StepEvent
+
+
+class Progress:
+    """Shows loss, accuracy, tokens per second and time left while a model trains.
+
+    Args:
+        stream: where to write; None for the standard error.
+        every: seconds between plain lines.
+    """
+
+    def __init__(self, stream: TextIO | None = None, every: float = 10.0) -> None:
+        self.console = Console(file=stream, stderr=stream is None)
+        self.every = every
+        self._bar: RichProgress | None = None
+
+    def on_start(self, event: StartEvent) -> None:
+        """Print the notes of the start, and open the bar on a terminal."""
+        for note in event.notes:
+            self._print(note)
+        self._first_step = event.step
+        self._epochs = event.epochs
+        self._started = self._printed = time.monotonic()
+        self._sums: dict[str, float] = {}
+        if self.console.is_terminal:
+            self._bar = RichProgress(
+                BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), console=self.console
+            )
+            self._task = self._bar.add_task("", total=event.total_steps, completed=event.step)
+            self._bar.start()
+
+    def on_step(self, event: StepEvent) -> None:
+        """Show how the epoch goes."""
+        step = {**event.tallies, "loss": event.loss * event.tallies["examples"], "seconds": event.seconds}
+        self._sums = {name: self._sums.get(name, 0.0) + value for name, value in step.items()}
+        if self._bar is not None:
+            self._bar.update(self._task, completed=event.step, description=self._describe(event))
+        elif time.monotonic() - self._printed >= self.every:
+            self._printed = time.monotonic()
+            self._print(f"step {event.step}/{event.total_steps} · {self._describe(event)}")
+
+    def on_epoch(self, event: EpochEvent) -> None:
+        """Print one line about the epoch."""
+        self._sums = {}
+        dev = ", ".join(f"{name} {value:.4g}" for name, value in event.dev.items())
+        best = " · best so far" if event.is_best else ""
+        self._print(
+            f"epoch {event.epoch}/{event.epochs} · loss {event.loss:.4f}{format_accuracy(event.tallies)}"
+            f" · dev {dev}{best} · {event.seconds:.1f} s"
+        )
+
+    def on_end(self) -> None:
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _describe(self, event: StepEvent) -> str:
+        sums = self._sums
+        mean = (time.monotonic() - self._started) / (event.step - self._first_step)
+        return (
+            f"epoch {event.epoch}/{self._epochs} · loss {sums['loss'] / sums['examples']:.4f}"
+            f"{format_accuracy(sums)} · {sums['tokens'] / sums['seconds']:,.0f} tokens/s"
+            f" · {format_duration((event.total_steps - event.step) * mean)} left"
+        )
+
+    def _print(self, line: str) -> None:
+        # The bar's own console moves the bar out of the way.
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def format_accuracy(tallies: dict[str, float]) -> str:
+    """Return `` · accuracy …`` where the task counts what is correct, else nothing.
+
+    Example:
+        >>> format_accuracy({"examples": 8, "correct": 6})
+        ' · accuracy 75.0 %'
+    """
+    if "correct" not in tallies:
+        return ""
+    return f" · accuracy {100 * tallies['correct'] / tallies['examples']:.1f} %"
+
+
+def format_duration(seconds: float) -> str:
+    """Return ``seconds`` as hours, minutes and seconds.
+
+    Example:
+        >>> format_duration(3725), format_duration(62)
+        ('1:02:05', '1:02')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,96 @@
+"""Where a number comes from: the hash of its config, the id of its run, versions and commit."""
+
+import copy
+import hashlib
+import json
+import re
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+NOT_HASHED = (
+    "command",
+    "data.root",
+    "logger",
+    "output_dir",
+    "progress",
+    "results_dir",
+    "task.vectors",
+    "trainer.device",
+)
+"""Keys of a config that say where, on what and with which display a run is made, never what it computes.
+
+Files are among them: what they hold is hashed instead of where they lie."""
+
+_PACKAGES = ("torch", "numpy", "numba", "safetensors")
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """Return the SHA-256 of ``config`` as canonical JSON, without the keys in :data:`NOT_HASHED`.
+
+    Two configs with the same hash describe the same run: it is continued, or its record stands for both.
+
+    Args:
+        config: plain JSON, nested as it was composed; the order of keys does not matter.
+
+    Raises:
+        TypeError: a value is not plain JSON.
+        ValueError: a number is not finite.
+
+    Example:
+        >>> config_hash({"seed": 1, "logger": "wandb"}) == config_hash({"seed": 1})
+        True
+    """
+    hashed = copy.deepcopy(config)
+    for dotted in NOT_HASHED:
+        *sections, key = dotted.split(".")
+        holder: Any = hashed
+        for section in sections:
+            holder = holder.get(section) if isinstance(holder, dict) else None
+        if isinstance(holder, dict):
+            holder.pop(key, None)
+    canonical = json.dumps(hashed, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def run_id(task: str, mapping: str, corpus_name: str, seed: int, config: dict[str, Any]) -> str:
+    """Return the name of a run, usable as a file name: what it is for the eye, a hash for the rest.
+
+    Example:
+        >>> run_id("snli", "fusedmax", "mini", 1, {"seed": 1})
+        'snli-fusedmax-mini-s1-fbe47f6d'
+    """
+    words = [re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in (task, mapping, corpus_name)]
+    return "-".join([*words, f"s{seed}", config_hash(config)[:8]])
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a result may depend on."""
+    found = {"python": python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def commit(root: Path = _ROOT) -> str:
+    """Return the commit checked out in ``root``, ``-dirty`` where a file differs, or ``unknown``.
+
+    Files under ``results`` do not count: a run's own record would make the next run dirty.
+    """
+    try:
+        head = _git(root, "rev-parse", "--verify", "HEAD")
+        changes = _git(root, "status", "--porcelain", "--", ".", ":(exclude)results")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{head}-dirty" if changes else head
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()

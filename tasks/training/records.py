@@ -1,0 +1,145 @@
+"""The record of a finished run: one JSON file, written once and whole, from which all tables derive."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from tasks.training.atomic import write_atomically
+from tasks.training.provenance import commit, config_hash, run_id, versions
+
+__all__ = [
+    "Record",
+    "RecordError",
+    "commit",
+    "config_hash",
+    "read_records",
+    "run_id",
+    "versions",
+    "write_json_atomically",
+    "write_record",
+]
+
+
+class RecordError(ValueError):
+    """A record that cannot be read or must not be replaced; the message names the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A figure with its history.
+
+    Args:
+        id: from :func:`run_id`; the name of the file.
+        task: snli, gigaword or translation.
+        mapping: name of the attention's mapping.
+        mapping_params: its parameters, such as ``{"gamma": 1.0, "lam": 0.1}``.
+        tier: mini, small or paper.
+        corpus: ``name``, ``sha256`` and ``sizes`` per split.
+        seed: the seed.
+        metrics: per split (``dev``, ``test``), metric to value.
+        seconds: ``total``, ``per_epoch`` (training alone) and ``mapping_share`` of a training step.
+        epochs: epochs trained.
+        best_epoch: the one whose weights were evaluated.
+        tokens_per_second: in training.
+        peak_memory_mb: largest memory in use, in MiB.
+        threads: CPU threads of torch.
+        device: the device that it ran on.
+        versions: of Python and packages.
+        commit: the code.
+        config: the whole config.
+        command: what makes the run again.
+    """
+
+    id: str
+    task: str
+    mapping: str
+    mapping_params: dict[str, float]
+    tier: str
+    corpus: dict[str, Any]
+    seed: int
+    metrics: dict[str, dict[str, float]]
+    seconds: dict[str, float]
+    epochs: int
+    best_epoch: int
+    tokens_per_second: float
+    peak_memory_mb: float
+    threads: int
+    device: str
+    versions: dict[str, str]
+    commit: str
+    config: dict[str, Any]
+    command: str
+
+
+_OUTCOME = ("task", "mapping", "mapping_params", "tier", "corpus", "seed", "metrics", "epochs", "best_epoch")
+
+
+def write_json_atomically(path: Path, obj: Any) -> None:
+    """Write ``obj`` to ``path`` as JSON, whole or not at all, making its directory where it is missing.
+
+    Raises:
+        ValueError: a number is not finite.
+        OSError: the file system refuses.
+    """
+    text = json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, [text.encode()])
+
+
+def write_record(directory: Path, record: Record) -> Path:
+    """Write ``record`` to ``<directory>/<id>.json`` and return that path.
+
+    A record with the same outcome is left as it is: its seconds and commit are those of the first run.
+
+    Raises:
+        RecordError: a record with another outcome has the name.
+    """
+    path = directory / f"{record.id}.json"
+    if path.exists():
+        _check_same_outcome(path, _read_record(path), record)
+    else:
+        write_json_atomically(path, asdict(record))
+    return path
+
+
+def read_records(directory: Path) -> list[Record]:
+    """Return every record in ``directory``, by id; none where it is missing.
+
+    Raises:
+        RecordError: a file is not a record.
+    """
+    return [_read_record(path) for path in sorted(directory.glob("*.json"))]
+
+
+def _read_record(path: Path) -> Record:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecordError(f"cannot read the record {path}: {error}") from error
+    wanted = {field.name for field in fields(Record)}
+    found = set(values) if isinstance(values, dict) else set()
+    if found != wanted:
+        raise RecordError(
+            f"{path} must hold the fields of a record, got {_listed(found - wanted)} too many "
+            f"and {_listed(wanted - found)} too few"
+        )
+    return Record(**values)
+
+
+def _check_same_outcome(path: Path, found: Record, wanted: Record) -> None:
+    # Through JSON, which the one was and the other was not.
+    here, there = (json.loads(json.dumps(asdict(record))) for record in (wanted, found))
+    different = [name for name in _OUTCOME if here[name] != there[name]]
+    if config_hash(here["config"]) != config_hash(there["config"]):
+        different.append("config")
+    if different:
+        raise RecordError(
+            f"{path} holds a finished run that differs from this one in {_listed(different)}; "
+            f"move it away to replace it"
+        )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

@@ -1,0 +1,85 @@
+"""The directory of one run: the names of its files, and the lock that keeps a second process out."""
+
+import fcntl
+import os
+import socket
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+
+class RunInUseError(RuntimeError):
+    """Another process holds the run directory; the message names it."""
+
+
+class RunDirectory:
+    """A directory that one process at a time trains in.
+
+    Entering creates the directory where it is missing and locks it; leaving, or the end of the process
+    however it comes, releases the lock.
+
+    Args:
+        path: the directory; the same for every start of the same run.
+
+    Example:
+        >>> with RunDirectory(Path("runs/example")) as run:  # doctest: +SKIP
+        ...     fit(task, optimizer, settings, run, config_hash=...)
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.checkpoint = self.path / "checkpoint.ckpt"
+        self.metrics = self.path / "metrics.jsonl"
+        self.config = self.path / "config.json"
+        self.vocabulary = self.path / "vocabulary.json"
+        self.lock = self.path / "run.lock"
+        self._lock: int | None = None
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._lock is not None
+
+    def __enter__(self) -> Self:
+        """Create and lock the directory.
+
+        Raises:
+            RunInUseError: another process has it.
+            OSError: it cannot be created or written.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _read_holder(descriptor)
+            os.close(descriptor)
+            raise RunInUseError(f"{self.path} is in use by {holder}; wait for it or end it") from None
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        self._lock = descriptor
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._lock is not None
+        # The file stays: removing it would let two processes lock two files of the same name.
+        os.ftruncate(self._lock, 0)
+        os.close(self._lock)
+        self._lock = None
+
+
+def _read_holder(descriptor: int, patience: float = 2.0) -> str:
+    # The holder writes its name just after it locks, over that of one that was killed: wait before reading.
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        time.sleep(0.2)
+        holder = os.pread(descriptor, 256, 0).decode(errors="replace").strip()
+        if holder:
+            return holder
+    return "another process"

@@ -1,0 +1,150 @@
+"""Where a run stands, and how that goes into a checkpoint and comes out again."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tasks.training import checkpoint
+from tasks.training.checkpoint import CheckpointError
+from tasks.training.packing import pack, unpack
+from tasks.training.provenance import versions
+from tasks.training.randomness import get_random_state, set_random_state
+from tasks.training.settings import TrainerSettings
+from tasks.training.task import Scheduler
+
+
+class ResumeError(RuntimeError):
+    """A checkpoint that belongs to another run than the one that was started."""
+
+
+@dataclass
+class RunState:
+    """The counters of a run, all of them plain JSON.
+
+    ``history`` holds one entry per finished epoch, ``tallies`` the sums over the epoch under way, ``batch``
+    how many of its batches are done, ``log_bytes`` the length of the metrics log.
+    """
+
+    step: int = 0
+    batch: int = 0
+    best_epoch: int = 0
+    best: float | None = None
+    seconds: float = 0.0
+    log_bytes: int = 0
+    tallies: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch under way, counted from 1."""
+        return len(self.history) + 1
+
+    def is_finished(self, settings: TrainerSettings) -> bool:
+        """Whether training ends here: only ever between two epochs."""
+        if self.batch > 0:
+            return False
+        stale_epochs = len(self.history) - self.best_epoch
+        is_out_of_steps = settings.max_steps is not None and self.step >= settings.max_steps
+        is_out_of_patience = settings.patience is not None and stale_epochs >= settings.patience
+        return self.epoch > settings.epochs or is_out_of_steps or is_out_of_patience
+
+    def add_step(self, loss: float, tallies: dict[str, float], seconds: float) -> None:
+        """Count one update."""
+        self.step += 1
+        self.batch += 1
+        for name, value in {**tallies, "loss": loss * tallies["examples"], "seconds": seconds}.items():
+            self.tallies[name] = self.tallies.get(name, 0.0) + value
+
+    def add_epoch(self, dev: dict[str, float], metric: str) -> bool:
+        """Close the epoch under way, and return whether its dev ``metric`` is the largest so far."""
+        sums = self.tallies
+        is_best = self.best is None or dev[metric] > self.best
+        if is_best:
+            self.best, self.best_epoch = dev[metric], self.epoch
+        entry = {"epoch": self.epoch, "step": self.step, "loss": sums.pop("loss") / sums["examples"]}
+        self.history.append({**entry, "seconds": sums.pop("seconds"), "tallies": sums, "dev": dev})
+        self.batch, self.tallies = 0, {}
+        return is_best
+
+
+@dataclass
+class Live:
+    """The moving parts of a run, which one checkpoint holds together.
+
+    ``identity`` is what has to be the same for a run to be resumed.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: Scheduler | None
+    identity: dict[str, str]
+    state: RunState = field(default_factory=RunState)
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    def keep_best(self) -> None:
+        """Remember the weights as they are now."""
+        weights = self.model.state_dict().items()
+        self.best = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights}
+
+    def save(self, path: Path) -> None:
+        """Save everything at ``path``."""
+        tensors: dict[str, Tensor] = {}
+        state = {
+            "identity": self.identity,
+            "versions": versions(),
+            "run": asdict(self.state),
+            "model": pack(dict(self.model.state_dict()), "model", tensors),
+            "best": pack(self.best, "best", tensors),
+            "optimizer": pack(self.optimizer.state_dict(), "optimizer", tensors),
+            "scheduler": pack(self.scheduler.state_dict() if self.scheduler else None, "scheduler", tensors),
+            "random": pack(get_random_state(), "random", tensors),
+        }
+        checkpoint.save(path, tensors, state)
+
+    def resume(self, path: Path) -> tuple[str, ...]:
+        """Continue from the checkpoint at ``path``, where there is one, and return the sentences that say so.
+
+        Raises:
+            ResumeError: it is the checkpoint of another config, vocabulary or torch.
+            CheckpointError: neither it nor the one before it can be used.
+        """
+        if not checkpoint.exists(path):
+            return ()
+        tensors, state, note = checkpoint.load_latest(path)
+        _check_identity(path, state["identity"], self.identity)
+        if note is not None:
+            checkpoint.set_aside(path)
+        self.state = RunState(**state["run"])
+        self.model.load_state_dict(unpack(state["model"], tensors))
+        self.best = unpack(state["best"], tensors)
+        self.optimizer.load_state_dict(unpack(state["optimizer"], tensors))
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(unpack(state["scheduler"], tensors))
+        set_random_state(unpack(state["random"], tensors))
+        resumed = f"resumed at step {self.state.step}"
+        return (resumed,) if note is None else (note, resumed)
+
+
+def best_weights(path: Path, vocabulary_sha256: str) -> dict[str, Tensor]:
+    """Return the weights that did best on dev, from the checkpoint of a run, for ``model.load_state_dict``.
+
+    Raises:
+        ResumeError: the run had another vocabulary.
+        CheckpointError: the checkpoint cannot be used, or no epoch was finished yet.
+    """
+    tensors, state, _ = checkpoint.load_latest(path)
+    found = state["identity"]["vocabulary"]
+    _check_identity(path, {"vocabulary": found}, {"vocabulary": vocabulary_sha256})
+    if not state["run"]["best_epoch"]:
+        raise CheckpointError(f"{path} must come from a run with a finished epoch, got none")
+    weights: dict[str, Tensor] = unpack(state["best"], tensors)
+    return weights
+
+
+def _check_identity(path: Path, found: dict[str, str], wanted: dict[str, str]) -> None:
+    for name, value in wanted.items():
+        if found[name] != value:
+            raise ResumeError(f"{path} must have this run's {name}, {value}, got {found[name]}")

@@ -1,0 +1,59 @@
+"""What training asks of a task: the one interface between :func:`~tasks.training.fit.fit` and the tasks."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
+
+from torch import Tensor, nn
+
+Batch = TypeVar("Batch")
+
+
+class Task(Protocol[Batch]):
+    """A model with its data and its dev metric, ready to be trained.
+
+    A batch is opaque to the trainer and cheap, for example a list of indices: a whole epoch of them is held
+    at once, so that an interrupted epoch can be taken up in its middle.
+    """
+
+    @property
+    def model(self) -> nn.Module:
+        """The module whose weights are trained, on its device already."""
+
+    @property
+    def metric(self) -> str:
+        """Name of the dev metric that chooses the checkpoint; larger is better."""
+
+    @property
+    def vocabulary_sha256(self) -> str:
+        """Hash of the vocabulary: weights mean nothing under another one."""
+
+    def train_batches(self, epoch: int) -> Sequence[Batch]:
+        """Return the batches of ``epoch`` (counted from 1) in order.
+
+        A pure function of the task's seed and ``epoch``: it reads and advances no global random state.
+        """
+
+    def describe(self, batch: Batch) -> str:
+        """Name ``batch`` for an error message, such as ``"pairs 12, 7, 90"``."""
+
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Return the scalar loss of ``batch``, a mean over its examples, and its tallies.
+
+        Tallies are sums over the batch: always ``examples`` and ``tokens``, and ``correct`` where it is one.
+        """
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """Return the metrics on ``split``, in eval mode and without gradients."""
+
+
+class Scheduler(Protocol):
+    """Changes the optimizer's learning rate between epochs, knowing the epoch's dev metrics."""
+
+    def step(self, dev: dict[str, float]) -> None:
+        """Called once after every epoch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and tensors, from which :meth:`load_state_dict` continues."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from ``state_dict``."""

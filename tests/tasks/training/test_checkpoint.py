@@ -1,0 +1,192 @@
+"""The checkpoint file: what goes in comes out, damage never does, and an interrupted save loses nothing."""
+
+import errno
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tasks.training import atomic, checkpoint
+from tasks.training.checkpoint import CheckpointError, DamagedCheckpoint, load, load_latest, save
+
+TENSORS = {
+    "weight": torch.arange(6.0).reshape(2, 3).t(),
+    "half": torch.tensor([1.5, -0.0], dtype=torch.bfloat16),
+    "count": torch.tensor(7),
+    "bytes": torch.arange(256, dtype=torch.uint8),
+    "empty": torch.empty(0, 4),
+}
+
+
+def save_number(path: Path, number: int) -> None:
+    save(path, {"number": torch.full((50,), float(number))}, {"number": number})
+
+
+def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and torch.equal(a.cpu(), b)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.ckpt"
+    tied = {**TENSORS, "tied": TENSORS["weight"]}
+    save(path, tied, {"step": 3, "text": "λ\u2028", "share": 0.1})
+    found = load(path)
+    assert found.tensors.keys() == tied.keys()
+    assert all(same_bits(tensor, found.tensors[name]) for name, tensor in tied.items())
+    assert found.state == {"step": 3, "text": "λ\u2028", "share": 0.1} and found.note is None
+
+
+def damages(content: bytes) -> list[bytes]:
+    """Flipped bits everywhere (the first line completely), cuts and zeroed stretches."""
+    chosen = random.Random(0)
+    first_line = range(8 * (content.index(b"\n") + 1))
+    flips = [*first_line, *(chosen.randrange(8 * len(content)) for _ in range(200))]
+    damaged = []
+    for bit in flips:
+        altered = bytearray(content)
+        altered[bit // 8] ^= 1 << bit % 8
+        damaged.append(bytes(altered))
+    cuts = [0, 1, content.index(b"\n"), content.index(b"\n") + 1, len(content) - 1]
+    damaged += [content[:cut] for cut in [*cuts, *(chosen.randrange(len(content)) for _ in range(60))]]
+    for _ in range(60):
+        start = chosen.randrange(len(content) - 40)
+        damaged.append(content[:start] + bytes(40) + content[start + 40 :])
+    return [altered for altered in damaged if altered != content] + [bytes(len(content)), content + b"\0"]
+
+
+def test_damage_is_refused_and_the_previous_used(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.ckpt"
+    save_number(path, 1)
+    save(path, TENSORS, {"number": 2})
+    every = damages(path.read_bytes())
+    assert len(every) > 900
+    for content in every:
+        path.write_bytes(content)
+        latest = load_latest(path)
+        assert latest.state == {"number": 1}
+        assert latest.note is not None and latest.note.startswith(f"{path} is damaged")
+        assert latest.note.endswith("checkpoint.ckpt.previous was used in its place")
+
+
+def test_two_damaged_files_name_both(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.ckpt"
+    path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"checkpoint\.ckpt is damaged"):
+        load_latest(path)
+    checkpoint.previous_of(path).write_bytes(b"zip\0")
+    with pytest.raises(CheckpointError, match=r"\.ckpt is damaged.*and neither.*\.ckpt\.previous is damaged"):
+        load_latest(path)
+
+
+def test_a_newer_format_is_refused_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "checkpoint.ckpt"
+    save_number(path, 1)
+    monkeypatch.setattr(checkpoint, "FORMAT", 2)
+    save_number(path, 2)
+    monkeypatch.undo()
+    # The older file must not step in: going back to it in silence would lose what is there.
+    with pytest.raises(
+        CheckpointError, match=r"checkpoint\.ckpt must have checkpoint format 1, got format 2"
+    ):
+        load_latest(path)
+
+
+def test_a_directory_and_an_unreadable_file_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(CheckpointError, match=f"cannot read {tmp_path}: Is a directory"):
+        load(tmp_path)
+    with pytest.raises(DamagedCheckpoint, match=r"nothing\.ckpt is missing"):
+        load(tmp_path / "nothing.ckpt")
+
+    def refuse(*arguments: Any) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(checkpoint, "open", refuse, raising=False)
+    with pytest.raises(CheckpointError, match=r"cannot read .*any\.ckpt: Permission denied"):
+        load(tmp_path / "any.ckpt")
+
+
+def test_a_pickle_is_no_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.ckpt"
+    torch.save({"weight": torch.ones(2)}, path)
+    with pytest.raises(DamagedCheckpoint, match="is damaged or no checkpoint"):
+        load(path)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing may catch it."""
+
+
+class FaultyDisk:
+    """The file operations of a save, of which the one numbered ``at`` fails."""
+
+    OPERATIONS = ("open", "fsync", "replace")
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int, error: BaseException, is_late: bool) -> None:
+        self.calls, self.at, self.error, self.is_late = 0, at, error, is_late
+        for name in ("fsync", "replace"):
+            monkeypatch.setattr(atomic.os, name, self.wrap(getattr(os, name)))
+        monkeypatch.setattr(atomic, "open", self.wrap(open), raising=False)
+
+    def wrap(self, operation: Callable[..., Any]) -> Callable[..., Any]:
+        def faulty(*arguments: Any) -> Any:
+            self.calls += 1
+            if self.calls != self.at:
+                return operation(*arguments)
+            if self.is_late:
+                operation(*arguments)
+            elif isinstance(arguments[0], int) and os.path.isfile(f"/dev/fd/{arguments[0]}"):
+                os.ftruncate(arguments[0], 100)
+            raise self.error
+
+        return faulty
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), Killed()])
+@pytest.mark.parametrize("at", range(1, 7))
+def test_an_interrupted_save_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, error: BaseException, is_late: bool
+) -> None:
+    path = tmp_path / "checkpoint.ckpt"
+    save_number(path, 1)
+    save_number(path, 2)
+    with monkeypatch.context() as patch:
+        disk = FaultyDisk(patch, at, error, is_late)
+        try:
+            save_number(path, 3)
+        except (CheckpointError, Killed) as caught:
+            is_failed = True
+            assert isinstance(caught, Killed) or f"cannot save {path}: No space left on device" in str(caught)
+        else:
+            is_failed = False
+    # Five operations make a save, so that the sixth never comes.
+    assert is_failed == (at <= 5) and disk.calls == min(at, 5)
+    assert checkpoint.exists(path)
+    assert load_latest(path).state["number"] in (2, 3)
+    (tmp_path / "checkpoint.ckpt.1.tmp").write_bytes(b"left by a process that was killed")
+    save_number(path, 4)
+    assert load(path).state["number"] == 4
+    assert {file.name for file in tmp_path.iterdir()} <= {"checkpoint.ckpt", "checkpoint.ckpt.previous"}
+
+
+def test_the_first_save_may_fail_too(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "checkpoint.ckpt"
+    with pytest.raises(CheckpointError, match=r"cannot save .*: No such file or directory"):
+        save_number(path, 1)
+    assert not checkpoint.exists(path)
+
+
+def test_a_damaged_file_never_becomes_the_previous_one(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.ckpt"
+    save_number(path, 1)
+    save_number(path, 2)
+    path.write_bytes(b"damaged")
+    checkpoint.set_aside(path)
+    save_number(path, 3)
+    assert load(checkpoint.previous_of(path)).state == {"number": 1}

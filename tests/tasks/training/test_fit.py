@@ -1,0 +1,165 @@
+"""The loop: which weights it keeps, when it stops, what it refuses, what it reports."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_run import STEPS_PER_EPOCH, TinyTask, Watcher, train
+
+from tasks.training.observers import EpochEvent, StartEvent, StepEvent
+from tasks.training.rundir import RunDirectory
+from tasks.training.update import NonFiniteError
+
+
+class ScriptedTask(TinyTask):
+    """A task whose dev accuracy is told in advance, epoch by epoch."""
+
+    def __init__(self, accuracies: list[float]) -> None:
+        super().__init__()
+        self.accuracies = accuracies
+        self.weights: list[dict[str, torch.Tensor]] = []
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        self.weights.append({name: tensor.clone() for name, tensor in self.model.state_dict().items()})
+        return {"accuracy": self.accuracies[len(self.weights) - 1]}
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "best_epoch"), [([0.5, 0.9, 0.7], 2), ([0.9, 0.9, 0.9], 1), ([-3.0, -2.0, -1.0], 3)]
+)
+def test_the_first_best_epoch_gives_the_weights(
+    tmp_path: Path, accuracies: list[float], best_epoch: int
+) -> None:
+    task = ScriptedTask(accuracies)
+    result, _ = train(tmp_path, task=task)
+    assert (result.epochs, result.best_epoch) == (3, best_epoch)
+    assert result.dev == {"accuracy": max(accuracies)}
+    kept = task.weights[best_epoch - 1]
+    assert all(torch.equal(kept[name], tensor) for name, tensor in task.model.state_dict().items())
+
+
+def test_patience_counts_epochs_without_a_better_one(tmp_path: Path) -> None:
+    task = ScriptedTask([0.1, 0.3, 0.2, 0.3, 0.9])
+    result, _ = train(tmp_path, task=task, epochs=5, patience=2)
+    assert (result.epochs, result.best_epoch) == (4, 2)
+
+
+def test_max_steps_cuts_an_epoch_short(tmp_path: Path) -> None:
+    result, _ = train(tmp_path, max_steps=STEPS_PER_EPOCH + 3)
+    assert [entry["step"] for entry in result.history] == [STEPS_PER_EPOCH, STEPS_PER_EPOCH + 3]
+    assert [entry["tallies"]["examples"] for entry in result.history] == [60, 24]
+
+
+def test_figures_are_those_of_the_steps(tmp_path: Path) -> None:
+    watcher = Watcher()
+    result, _ = train(tmp_path, observer=watcher)
+    steps = [event for event in watcher.events if isinstance(event, StepEvent)]
+    epochs = [event for event in watcher.events if isinstance(event, EpochEvent)]
+    assert watcher.events[0] == StartEvent(0, 24, 3, ())
+    assert [event.step for event in steps] == list(range(1, 25))
+    assert [event.epoch for event in epochs] == [1, 2, 3] and watcher.is_over
+    seconds = sum(event.seconds for event in steps)
+    assert result.seconds_per_epoch == pytest.approx(seconds / 3)
+    assert result.tokens_per_second == pytest.approx(3 * 60 * 6 / seconds)
+    assert result.seconds > seconds
+    first = steps[:STEPS_PER_EPOCH]
+    mean = sum(event.loss * event.tallies["examples"] for event in first) / 60
+    assert epochs[0].loss == pytest.approx(mean)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["loss"] for line in lines if line["event"] == "step"] == [event.loss for event in steps]
+
+
+def test_the_task_is_learnt(tmp_path: Path) -> None:
+    result, _ = train(tmp_path, epochs=12)
+    assert result.history[-1]["loss"] < 0.9 * result.history[0]["loss"]
+
+
+def test_gradients_are_clipped(tmp_path: Path) -> None:
+    task = TinyTask()
+    optimizer = torch.optim.SGD(task.model.parameters(), lr=1.0)
+    before = [parameter.detach().clone() for parameter in task.model.parameters()]
+    train(tmp_path, task=task, optimizer=optimizer, max_steps=1, clip_norm=1e-3)
+    moved = [new.detach() - old for new, old in zip(task.model.parameters(), before, strict=True)]
+    assert torch.nn.utils.get_total_norm(moved).item() == pytest.approx(1e-3, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("what", "named"),
+    [
+        ("nan", "loss"),
+        ("inf", "loss"),
+        ("-inf", "loss"),
+        ("gradient", "gradient's norm"),
+        ("tally", "correct"),
+    ],
+)
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_nothing_finite_is_lost_to_nan(
+    tmp_path: Path, what: str, named: str, clip_norm: float | None
+) -> None:
+    task = TinyTask(poison=(2, 3, what))
+    weights: dict[str, torch.Tensor] = {}
+
+    def keep(step: int) -> None:
+        weights.update(
+            {name: parameter.detach().clone() for name, parameter in task.model.named_parameters()}
+        )
+
+    with pytest.raises(NonFiniteError) as stopped:
+        train(tmp_path, task=task, observer=Watcher(keep), checkpoint_every=5, clip_norm=clip_norm)
+    batch = ", ".join(map(str, task.train_batches(2)[3]))
+    assert named in str(stopped.value) and f"at step 12 (epoch 2) on pairs {batch};" in str(stopped.value)
+    assert all(torch.equal(weights[name], parameter) for name, parameter in task.model.named_parameters())
+    result, _ = train(tmp_path, checkpoint_every=5, clip_norm=clip_norm)
+    assert result.notes == ("resumed at step 10",)
+    assert math.isfinite(result.dev["loss"])
+
+
+def test_a_dev_metric_that_is_nan_stops_the_run(tmp_path: Path) -> None:
+    task = ScriptedTask([0.5, math.nan])
+    with pytest.raises(
+        NonFiniteError, match=r"accuracy must be finite, got nan on dev after step 16 \(epoch 2\)"
+    ):
+        train(tmp_path, task=task)
+    assert train(tmp_path)[0].notes == ("resumed at step 8",)
+
+
+def test_a_missing_metric_is_named(tmp_path: Path) -> None:
+    task = TinyTask()
+    task.metric = "bleu"
+    with pytest.raises(ValueError, match="must return the metric 'bleu', got accuracy, loss"):
+        train(tmp_path, task=task)
+
+
+def test_an_empty_epoch_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TinyTask, "train_batches", lambda self, epoch: [])
+    with pytest.raises(ValueError, match="at least one batch, got none in epoch 1"):
+        train(tmp_path)
+
+
+def test_observers_hear_the_end_of_a_failed_run(tmp_path: Path) -> None:
+    watcher = Watcher()
+    with pytest.raises(NonFiniteError):
+        train(tmp_path, task=TinyTask(poison=(1, 0, "nan")), observer=watcher)
+    assert watcher.is_over
+
+
+def test_the_same_seed_gives_the_same_bits_whatever_came_before(tmp_path: Path) -> None:
+    first, _ = train(tmp_path / "a")
+    torch.rand(7)
+    second, _ = train(tmp_path / "b")
+    other, _ = train(tmp_path / "c", seed=6)
+    losses = [[entry["loss"] for entry in result.history] for result in (first, second, other)]
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_a_directory_that_is_not_entered_is_a_mistake(tmp_path: Path) -> None:
+    from tasks.training.fit import fit
+    from tasks.training.settings import OptimSettings, TrainerSettings
+
+    task = TinyTask()
+    optimizer = OptimSettings(lr=0.1).build_optimizer(task.model.parameters())
+    with pytest.raises(AssertionError, match="enter the run directory"):
+        fit(task, optimizer, TrainerSettings(epochs=1), RunDirectory(tmp_path), config_hash="")

@@ -1,0 +1,66 @@
+"""Plain lines in a file, a bar on a terminal."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from tiny_run import train
+
+from tasks.training.observers import EpochEvent, StartEvent, StepEvent
+from tasks.training.progress import Progress
+
+TALLIES = {"examples": 8.0, "correct": 6.0, "tokens": 100.0}
+
+
+def play(progress: Progress) -> None:
+    progress.on_start(StartEvent(10, 14, 2, ("resumed at step 10",)))
+    for step in (11, 12):
+        progress.on_step(StepEvent(step, 14, 2, 0.5, TALLIES, 0.1))
+    tallies = {"examples": 16.0, "tokens": 200.0}
+    progress.on_epoch(EpochEvent(12, 2, 2, 0.25, tallies, 0.2, {"accuracy": 0.5}, is_best=True))
+    progress.on_end()
+
+
+def test_plain_lines() -> None:
+    stream = io.StringIO()
+    play(Progress(stream, every=0.0))
+    first, *steps, last = stream.getvalue().splitlines()
+    assert first == "resumed at step 10"
+    assert [line.split(" left")[0][:-5] for line in steps] == [
+        f"step {step}/14 · epoch 2/2 · loss 0.5000 · accuracy 75.0 % · 1,000 tokens/s · "[:-1]
+        for step in (11, 12)
+    ]
+    assert last == "epoch 2/2 · loss 0.2500 · dev accuracy 0.5 · best so far · 0.2 s"
+
+
+def test_plain_lines_are_rare() -> None:
+    stream = io.StringIO()
+    play(Progress(stream, every=60.0))
+    assert len(stream.getvalue().splitlines()) == 2
+
+
+def test_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([100.0] + [130.0] * 10)
+    monkeypatch.setattr("tasks.training.progress.time.monotonic", lambda: next(now))
+    stream = io.StringIO()
+    progress = Progress(stream)
+    progress.on_start(StartEvent(10, 14, 2, ()))
+    progress.on_step(StepEvent(11, 14, 2, 0.5, TALLIES, 0.1))
+    assert stream.getvalue().endswith(" · 1:30 left\n")
+
+
+def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    stream = io.StringIO()
+    progress = Progress(stream)
+    progress.console = Console(file=stream, force_terminal=True, width=120)
+    play(progress)
+    assert "12/14" in stream.getvalue() and "━" in stream.getvalue()
+    assert "epoch 2/2 · loss 0.2500" in stream.getvalue()
+
+
+def test_it_watches_a_real_run(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    train(tmp_path, observer=Progress(stream))  # type: ignore[arg-type]
+    assert stream.getvalue().count("epoch ") == 3

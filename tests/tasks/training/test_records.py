@@ -1,0 +1,182 @@
+"""A record is written once and whole; its name and its commit say what it is of."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.training import atomic
+from tasks.training.provenance import NOT_HASHED, commit, versions
+from tasks.training.records import (
+    Record,
+    RecordError,
+    config_hash,
+    read_records,
+    run_id,
+    write_json_atomically,
+    write_record,
+)
+
+CONFIG = {
+    "command": "make train",
+    "data": {"name": "mini", "root": "/data"},
+    "logger": {"name": "none"},
+    "output_dir": "a",
+    "progress": True,
+    "results_dir": "b",
+    "seed": 1,
+    "trainer": {"epochs": 3, "device": "cpu"},
+}
+
+
+def record(**changes: Any) -> Record:
+    whole = Record(
+        id=run_id("snli", "fusedmax", "mini", 1, CONFIG),
+        task="snli",
+        mapping="fusedmax",
+        mapping_params={"gamma": 1.0, "lam": 0.1},
+        tier="mini",
+        corpus={"name": "mini", "sha256": "0" * 64, "sizes": {"train": 9, "dev": 3, "test": 3}},
+        seed=1,
+        metrics={"dev": {"accuracy": 0.5}, "test": {"accuracy": 0.25}},
+        seconds={"total": 3.0, "per_epoch": 1.0, "mapping_share": 0.1},
+        epochs=3,
+        best_epoch=2,
+        tokens_per_second=100.0,
+        peak_memory_mb=200.0,
+        threads=2,
+        device="cpu",
+        versions=versions(),
+        commit="unknown",
+        config=CONFIG,
+        command="make train",
+    )
+    return replace(whole, **changes)
+
+
+def paths(config: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key, value in config.items():
+        found += paths(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
+    return found
+
+
+@pytest.mark.parametrize("dotted", paths(CONFIG))
+def test_the_hash_ignores_the_listed_keys_and_no_other(dotted: str) -> None:
+    changed = json.loads(json.dumps(CONFIG))
+    *sections, key = dotted.split(".")
+    holder = changed
+    for section in sections:
+        holder = holder[section]
+    holder[key] = "something else"
+    is_listed = any(f"{dotted}.".startswith(f"{listed}.") for listed in NOT_HASHED)
+    assert (config_hash(changed) == config_hash(CONFIG)) == is_listed
+    del holder[key]
+    assert (config_hash(changed) == config_hash(CONFIG)) == is_listed
+
+
+def test_the_hash_does_not_change_with_order_or_release() -> None:
+    assert config_hash({"a": 1, "b": {"c": 0.1, "d": None}}) == config_hash(
+        {"b": {"d": None, "c": 0.1}, "a": 1}
+    )
+    assert config_hash({"a": 1}) == "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862"
+    assert config_hash({"trainer": "x"}) != config_hash({"data": None})
+
+
+@pytest.mark.parametrize(("config", "error"), [({"a": float("nan")}, ValueError), ({"a": {1, 2}}, TypeError)])
+def test_the_hash_refuses_what_is_not_json(config: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        config_hash(config)
+
+
+def test_the_id_is_a_file_name() -> None:
+    name = run_id("snli", "fusedmax", "../a folder/x", 7, CONFIG)
+    assert name == f"snli-fusedmax-.._a_folder_x-s7-{config_hash(CONFIG)[:8]}"
+
+
+def test_a_record_comes_back(tmp_path: Path) -> None:
+    path = write_record(tmp_path / "runs", record())
+    assert path.name == f"{record().id}.json"
+    assert read_records(tmp_path / "runs") == [record()]
+    assert list(json.loads(path.read_text()))[:3] == ["id", "task", "mapping"]
+    assert read_records(tmp_path / "nowhere") == []
+
+
+def test_a_finished_record_is_never_replaced(tmp_path: Path) -> None:
+    path = write_record(tmp_path, record())
+    content = path.read_bytes()
+    again = record(seconds={"total": 9.0}, commit="f" * 40, config={**CONFIG, "logger": "wandb"})
+    assert write_record(tmp_path, again) == path
+    with pytest.raises(RecordError, match=r"differs from this one in metrics; move it away"):
+        write_record(tmp_path, record(metrics={"dev": {"accuracy": 0.6}}))
+    with pytest.raises(RecordError, match="differs from this one in config, seed;"):
+        write_record(tmp_path, record(seed=2, config={**CONFIG, "seed": 2}))
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text[:50], "cannot read the record"),
+        (lambda text: "[]", "too few"),
+        (lambda text: text.replace('"seed"', '"sede"', 1), "got sede too many and seed too few"),
+        (lambda text: "\ufeff" + text, "cannot read the record"),
+    ],
+)
+def test_a_damaged_record_is_named(tmp_path: Path, damage: Callable[[str], str], message: str) -> None:
+    path = write_record(tmp_path, record())
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(RecordError, match=message) as refused:
+        read_records(tmp_path)
+    assert str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize("operation", ["fsync", "replace"])
+def test_an_interrupted_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    path = tmp_path / "deep" / "file[1].json"
+    write_json_atomically(path, {"λ": 1})
+
+    def fail(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(atomic.os, operation, fail)
+        write_json_atomically(path, {"λ": 2})
+    assert json.loads(path.read_text()) == {"λ": 1}
+    with pytest.raises(ValueError, match="JSON"):
+        write_json_atomically(path, {"λ": float("inf")})
+    write_json_atomically(path, {"λ": 3})
+    assert [file.name for file in path.parent.iterdir()] == ["file[1].json"]
+    assert json.loads(path.read_text()) == {"λ": 3}
+
+
+def test_the_commit_says_when_the_tree_differs(tmp_path: Path) -> None:
+    assert commit(tmp_path) == "unknown"
+
+    def git(*arguments: str) -> None:
+        author = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", *author, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init")
+    (tmp_path / "code.py").write_text("1\n")
+    git("add", ".")
+    git("commit", "--no-verify", "-m", "first")
+    assert len(commit(tmp_path)) == 40
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "record.json").write_text("{}")
+    assert len(commit(tmp_path)) == 40
+    (tmp_path / "code.py").write_text("2\n")
+    assert commit(tmp_path).endswith("-dirty")
+    git("checkout", "code.py")
+    (tmp_path / "new.py").write_text("")
+    assert commit(tmp_path).endswith("-dirty")
+
+
+def test_versions_name_what_a_result_depends_on() -> None:
+    assert {"python", "torch", "numpy"} <= set(versions())

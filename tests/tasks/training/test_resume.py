@@ -1,0 +1,159 @@
+"""A run that is stopped and continued takes the same steps, bit for bit, as one that is not."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_run import TinyTask, Watcher, outcome, train
+
+from tasks.training.checkpoint import CheckpointError
+from tasks.training.signals import Preempted
+from tasks.training.state import Live, ResumeError, best_weights
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The outcome of a run that nothing interrupted."""
+    torch.set_num_threads(1)
+    path = tmp_path_factory.mktemp("whole")
+    return outcome(path, *train(path))
+
+
+def interrupt(path: Path, step: int, number: int = signal.SIGUSR1, **settings: Any) -> str:
+    """Train until ``step``, where a signal arrives; return the message."""
+
+    def send(now: int) -> None:
+        if now == step:
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(Preempted) as stopped:
+        train(path, observer=Watcher(send), **settings)
+    assert stopped.value.exit_code == 75
+    return str(stopped.value)
+
+
+@pytest.mark.parametrize("step", [1, 5, 7, 8, 9, 16, 23, 24])
+def test_signal_then_resume_equals_uninterrupted(tmp_path: Path, whole: dict[str, Any], step: int) -> None:
+    assert f"at step {step}" in interrupt(tmp_path, step)
+    result, task = train(tmp_path)
+    assert result.notes == (f"resumed at step {step}",)
+    assert outcome(tmp_path, result, task) == whole
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_every_stopping_signal_works_again_and_again(
+    tmp_path: Path, whole: dict[str, Any], number: int
+) -> None:
+    for step in (3, 4, 12, 20):
+        interrupt(tmp_path, step, number)
+    assert outcome(tmp_path, *train(tmp_path)) == whole
+
+
+def test_killed_process_then_resume_equals_uninterrupted(tmp_path: Path, whole: dict[str, Any]) -> None:
+    log = tmp_path / "metrics.jsonl"
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("tiny_run.py")), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    while process.poll() is None and (not log.exists() or log.read_bytes().count(b"\n") < 14):
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    result, task = train(tmp_path)
+    assert result.notes == ("resumed at step 12",)
+    assert outcome(tmp_path, result, task) == whole
+
+
+def test_damaged_checkpoint_then_resume_from_the_previous(tmp_path: Path, whole: dict[str, Any]) -> None:
+    interrupt(tmp_path, 11, checkpoint_every=4)
+    path = tmp_path / "checkpoint.ckpt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    result, task = train(tmp_path)
+    assert "checkpoint.ckpt is damaged" in result.notes[0] and ".previous was used" in result.notes[0]
+    assert result.notes[1] == "resumed at step 8"
+    assert outcome(tmp_path, result, task) == whole
+    assert (tmp_path / "checkpoint.ckpt.damaged").read_bytes() == content
+
+
+def test_finished_run_is_left_as_it_is(tmp_path: Path, whole: dict[str, Any]) -> None:
+    first, _ = train(tmp_path)
+    second, task = train(tmp_path)
+    assert outcome(tmp_path, second, task) == whole
+    assert second.history == first.history and second.seconds == first.seconds
+
+
+@pytest.mark.parametrize("max_steps", [11, 16])
+def test_killed_at_the_last_step_still_evaluates(tmp_path: Path, max_steps: int) -> None:
+    whole = outcome(tmp_path / "a", *train(tmp_path / "a", max_steps=max_steps))
+    interrupt(tmp_path / "b", max_steps, max_steps=max_steps)
+    assert outcome(tmp_path / "b", *train(tmp_path / "b", max_steps=max_steps)) == whole
+    assert [line["event"] for line in whole["log"]].count("step") == max_steps
+
+
+CRIPPLES: dict[str, Callable[[Any], object]] = {
+    "torch's random state": lambda live: torch.manual_seed(99),
+    "numpy's random state": lambda live: np.random.seed(99),
+    "Python's random state": lambda live: random.seed(99),
+    "the optimizer": lambda live: live.optimizer.state.clear(),
+    "the scheduler": lambda live: live.scheduler.load_state_dict({"epochs": 0}),
+    "the position": lambda live: setattr(live.state, "batch", 0),
+    "the epoch": lambda live: live.state.history.clear(),
+    "the tallies": lambda live: live.state.tallies.update(loss=0.0),
+    "the log's position": lambda live: setattr(live.state, "log_bytes", 0),
+}
+
+
+@pytest.mark.parametrize("part", CRIPPLES)
+def test_resume_without_a_part_is_noticed(
+    tmp_path: Path, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    interrupt(tmp_path, 11)
+    resume = Live.resume
+
+    def cripple(live: Live, path: Path) -> tuple[str, ...]:
+        notes = resume(live, path)
+        CRIPPLES[part](live)
+        return notes
+
+    monkeypatch.setattr(Live, "resume", cripple)
+    assert outcome(tmp_path, *train(tmp_path)) != whole
+
+
+def test_resume_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt(tmp_path, 2)
+    before = (tmp_path / "checkpoint.ckpt").read_bytes()
+    with pytest.raises(ResumeError, match=r"checkpoint\.ckpt must have this run's config, other, got config"):
+        train(tmp_path, config_hash="other")
+    task = TinyTask()
+    task.vocabulary_sha256 = "letters"
+    with pytest.raises(ResumeError, match="vocabulary, letters, got words"):
+        train(tmp_path, task=task)
+    monkeypatch.setattr(torch, "__version__", "9.9")
+    with pytest.raises(ResumeError, match=r"torch, 9\.9, got 2"):
+        train(tmp_path)
+    assert (tmp_path / "checkpoint.ckpt").read_bytes() == before
+
+
+def test_best_weights_come_from_the_checkpoint(tmp_path: Path) -> None:
+    interrupt(tmp_path, 3)
+    path = tmp_path / "checkpoint.ckpt"
+    with pytest.raises(CheckpointError, match="with a finished epoch"):
+        best_weights(path, "words")
+    _, task = train(tmp_path)
+    weights = best_weights(path, "words")
+    assert all(torch.equal(weights[name], tensor) for name, tensor in task.model.state_dict().items())
+    with pytest.raises(ResumeError, match="vocabulary, letters, got words"):
+        best_weights(path, "letters")

@@ -1,0 +1,86 @@
+"""One process at a time in a run directory."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks.training.rundir import RunDirectory, RunInUseError
+
+ROOT = Path(__file__).parents[3]
+HOLD = """
+import sys
+from pathlib import Path
+from tasks.training.rundir import RunDirectory, RunInUseError
+try:
+    with RunDirectory(Path(sys.argv[1])):
+        print("holding", flush=True)
+        sys.stdin.read()
+except RunInUseError as error:
+    sys.exit(str(error))
+"""
+
+
+def start(path: Path) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", HOLD, str(path)]
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT)
+
+
+def test_a_second_process_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "run"
+    with RunDirectory(path) as run:
+        assert run.is_locked
+        second = start(path)
+        _, message = second.communicate(timeout=20)
+        assert second.returncode == 1
+        assert message.strip() == (
+            f"{path} is in use by process {os.getpid()} on {socket.gethostname()}; wait for it or end it"
+        )
+    assert not run.is_locked
+
+
+def test_of_processes_that_start_together_one_gets_in(tmp_path: Path) -> None:
+    (tmp_path / "run.lock").write_text("process 1 on a machine that is gone\n")
+    processes = [start(tmp_path) for _ in range(6)]
+    # A loser ends by itself, so that all but one have ended when five have.
+    holders = [
+        process for process in processes if process.stdout and process.stdout.readline() == "holding\n"
+    ]
+    assert len(holders) == 1
+    for process in processes:
+        _, message = process.communicate(timeout=20)
+        if process not in holders:
+            assert f"in use by process {holders[0].pid} on {socket.gethostname()}" in message
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    process = start(tmp_path)
+    assert process.stdout is not None and process.stdout.readline() == "holding\n"
+    process.kill()
+    process.wait()
+    assert str(process.pid) in (tmp_path / "run.lock").read_text()
+    with RunDirectory(tmp_path):
+        pass
+    with RunDirectory(tmp_path):
+        pass
+
+
+def test_the_same_process_is_refused_too(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path), pytest.raises(RunInUseError, match=str(os.getpid())), RunDirectory(tmp_path):
+        pass
+
+
+def test_a_file_in_its_place_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    with pytest.raises(FileExistsError), RunDirectory(tmp_path / "run"):
+        pass
+
+
+def test_its_files_lie_in_it(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    names = [file.name for file in (run.checkpoint, run.metrics, run.config, run.vocabulary)]
+    assert names == ["checkpoint.ckpt", "metrics.jsonl", "config.json", "vocabulary.json"]

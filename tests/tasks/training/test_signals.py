@@ -1,0 +1,44 @@
+"""Signals raise a flag and nothing else."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from tasks.training.signals import STOPPING, Preempted, catch_stop_signals
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_sets_the_flag_and_the_old_handler_returns(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with catch_stop_signals() as request:
+        assert request.signal is None
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)
+        assert request.signal == number.name
+    assert signal.getsignal(number) is before
+
+
+def test_the_old_handler_returns_after_an_error() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(ZeroDivisionError), catch_stop_signals():
+        raise ZeroDivisionError
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_another_thread_runs_without_handlers() -> None:
+    seen = []
+
+    def work() -> None:
+        with catch_stop_signals() as request:
+            seen.append(request.signal)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [None]
+
+
+def test_the_exit_code_is_the_documented_one() -> None:
+    assert Preempted.exit_code == 75 == os.EX_TEMPFAIL

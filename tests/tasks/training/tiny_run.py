@@ -1,0 +1,174 @@
+"""A real task in small: which of two symbols came first? Every source of randomness takes part in it."""
+
+import json
+import random
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tasks.training.fit import FitResult, fit
+from tasks.training.observers import EpochEvent, StartEvent, StepEvent
+from tasks.training.rundir import RunDirectory
+from tasks.training.settings import OptimSettings, TrainerSettings
+
+EXAMPLES, BATCH_SIZE, LENGTH = 60, 8, 6
+STEPS_PER_EPOCH = 8
+
+
+class TinyModel(nn.Module):
+    """Embedding, dropout, GRU, attention, batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(12, 8)
+        self.encoder = nn.GRU(8, 8, batch_first=True)
+        self.scorer = nn.Linear(8, 1)
+        self.mapping = nn.Softmax(dim=-1)
+        self.norm = nn.BatchNorm1d(8)
+        self.output = nn.Linear(8, 2)
+
+    def forward(self, words: Tensor) -> Tensor:
+        states, _ = self.encoder(nn.functional.dropout(self.embedding(words), 0.2, self.training))
+        weights = self.mapping(self.scorer(states).squeeze(-1))
+        return self.output(self.norm(torch.einsum("bt,bth->bh", weights, states)))
+
+
+class TinyTask:
+    """The task; ``poison`` names a batch (epoch, index) and what in it becomes NaN."""
+
+    metric = "accuracy"
+
+    def __init__(self, seed: int = 1, poison: tuple[int, int, str] | None = None) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.words = torch.randint(0, 12, (2 * EXAMPLES, LENGTH), generator=generator)
+        self.labels = (self.words[:, 0] < self.words[:, 1]).long()
+        torch.manual_seed(seed)
+        self.model = TinyModel()
+        self.seed = seed
+        self.poison = poison
+        self.vocabulary_sha256 = "words"
+
+    def train_batches(self, epoch: int) -> Sequence[tuple[int, ...]]:
+        order = torch.randperm(EXAMPLES, generator=torch.Generator().manual_seed(1000 * self.seed + epoch))
+        return [tuple(chunk.tolist()) for chunk in order.split(BATCH_SIZE)]
+
+    def describe(self, batch: tuple[int, ...]) -> str:
+        return f"pairs {', '.join(map(str, batch))}"
+
+    def step(self, batch: tuple[int, ...]) -> tuple[Tensor, dict[str, float]]:
+        words = self.words[list(batch)].clone()
+        # One draw of each global generator, so that losing any of them shows.
+        words[:, np.random.randint(LENGTH)] = random.randrange(12)
+        labels = self.labels[list(batch)]
+        scores = self.model(words)
+        loss = nn.functional.cross_entropy(scores, labels)
+        correct = (scores.argmax(-1) == labels).sum().item()
+        tallies = {"examples": len(batch), "tokens": words.numel(), "correct": correct}
+        if self.poison is not None and batch == self.train_batches(self.poison[0])[self.poison[1]]:
+            loss, tallies = poisoned(loss, tallies, self.poison[2])
+        return loss, tallies
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        self.model.eval()
+        with torch.no_grad():
+            scores = self.model(self.words[EXAMPLES:])
+        labels = self.labels[EXAMPLES:]
+        accuracy = (scores.argmax(-1) == labels).float().mean().item()
+        return {"accuracy": accuracy, "loss": nn.functional.cross_entropy(scores, labels).item()}
+
+
+def poisoned(loss: Tensor, tallies: dict[str, float], what: str) -> tuple[Tensor, dict[str, float]]:
+    """Make the loss, a tally, or only the gradient, NaN or infinite."""
+    if what == "gradient":
+        # sqrt has an infinite slope at 0.
+        return loss + (loss - loss.detach()).abs().sqrt(), tallies
+    if what == "tally":
+        return loss, {**tallies, "correct": float("nan")}
+    return loss * float(what), tallies
+
+
+class Decay:
+    """A schedule with a memory: the learning rate falls with the number of epochs."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer, self.epochs = optimizer, 0
+
+    def step(self, dev: dict[str, float]) -> None:
+        self.epochs += 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = 0.02 * 0.9**self.epochs
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.epochs = state_dict["epochs"]
+
+
+class Watcher:
+    """An observer that keeps what it is told, and calls ``on_each(step)`` after every step."""
+
+    def __init__(self, on_each: Any = lambda step: None) -> None:
+        self.events: list[StartEvent | StepEvent | EpochEvent] = []
+        self.on_each = on_each
+        self.is_over = False
+
+    def on_start(self, event: StartEvent) -> None:
+        self.events.append(event)
+
+    def on_step(self, event: StepEvent) -> None:
+        self.events.append(event)
+        self.on_each(event.step)
+
+    def on_epoch(self, event: EpochEvent) -> None:
+        self.events.append(event)
+
+    def on_end(self) -> None:
+        self.is_over = True
+
+
+def train(
+    path: Path,
+    *,
+    task: TinyTask | None = None,
+    observer: Watcher | None = None,
+    config_hash: str = "config",
+    optimizer: torch.optim.Optimizer | None = None,
+    **settings: Any,
+) -> tuple[FitResult, TinyTask]:
+    """Train the tiny task in ``path`` for three epochs, or as ``settings`` say."""
+    task = task or TinyTask()
+    optimizer = optimizer or OptimSettings(lr=0.02, weight_decay=1e-4).build_optimizer(
+        task.model.parameters()
+    )
+    chosen = TrainerSettings(**{"epochs": 3, "clip_norm": 1.0, "seed": 5, **settings})
+    with RunDirectory(path) as run:
+        result = fit(
+            task, optimizer, chosen, run, config_hash=config_hash,
+            scheduler=Decay(optimizer), observers=[observer] if observer else [],
+        )  # fmt: skip
+    return result, task
+
+
+def outcome(path: Path, result: FitResult, task: TinyTask) -> dict[str, Any]:
+    """Everything about a finished run that must not depend on where it was interrupted."""
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        line.pop("seconds", None)
+    return {
+        "log": lines,
+        "dev": result.dev,
+        "best_epoch": result.best_epoch,
+        "weights": {name: tensor.tolist() for name, tensor in task.model.state_dict().items()},
+    }
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    train(Path(sys.argv[1]), observer=Watcher(lambda step: time.sleep(0.02)), checkpoint_every=3)
