@@ -1,0 +1,77 @@
+# Everything a person does here. `make` or `make help` lists it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+TASK ?= snli
+ATTN ?= softmax
+DATA ?= mini
+LOGGER ?= none
+ARGS ?=
+RUN ?=
+PREMISE ?=
+HYPOTHESIS ?=
+RESUME ?=
+PYTHON ?= python3
+# Index of the torch build to install, where the default is not the wanted one (see README).
+TORCH_INDEX ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH := $(shell grep '^torch==' constraints.txt)
+# DATA is the name of a config in configs/data/$(TASK), else a folder.
+data = $(if $(wildcard configs/data/$(TASK)/$(DATA).yaml),data=$(TASK)/$(DATA),data=$(TASK)/folder 'data.root=$(DATA)')
+
+.PHONY: help install train evaluate predict test check format clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@echo
+	@echo 'TASK    $(basename $(notdir $(wildcard configs/task/*.yaml)))'
+	@echo 'ATTN    $(basename $(notdir $(wildcard configs/attention/*.yaml)))'
+	@echo 'DATA    $(basename $(notdir $(wildcard configs/data/$(TASK)/*.yaml))), or a folder'
+	@echo 'LOGGER  $(basename $(notdir $(wildcard configs/logger/*.yaml)))'
+	@echo 'ARGS    any config value, such as ARGS="attention.lam=0.05 seed=3 debug=tiny"'
+
+install: $(VENV)/installed ## make the virtual environment
+
+# torch first and pinned: left to a resolver, another package could pull in another build of it.
+$(VENV)/installed: pyproject.toml constraints.txt
+	@if command -v uv >/dev/null && [ -n "$(TORCH_INDEX)" ]; then \
+	  uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) && \
+	  VIRTUAL_ENV=$(VENV) uv pip install --quiet -c constraints.txt --index-url $(TORCH_INDEX) $(TORCH) && \
+	  VIRTUAL_ENV=$(VENV) uv pip install --quiet -c constraints.txt -e '.[dev]'; \
+	else \
+	  $(PYTHON) -m venv $(VENV) && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	    $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH) && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
+	fi
+	@touch $@
+
+train: $(VENV)/installed ## train, test, record: TASK=… ATTN=… DATA=… ARGS="…", or RESUME=<run>
+	@$(BIN)/python -m scripts.train $(if $(RESUME),resume '$(RESUME)',\
+	  task=$(TASK) attention=$(ATTN) $(data) logger=$(LOGGER) $(ARGS))
+
+evaluate: $(VENV)/installed ## evaluate a trained run again: RUN=<run>
+	@$(BIN)/python -m scripts.evaluate '$(RUN)'
+
+predict: $(VENV)/installed ## ask a trained model: RUN=<run> PREMISE="…" HYPOTHESIS="…"
+	@$(BIN)/python -m scripts.predict "$$RUN" "$$PREMISE" "$$HYPOTHESIS"
+predict: export RUN := $(RUN)
+predict: export PREMISE := $(value PREMISE)
+predict: export HYPOTHESIS := $(value HYPOTHESIS)
+
+test: $(VENV)/installed ## run the tests; FULL=1 for the full number of random rows
+	@$(BIN)/python -m pytest -q -n 2 $(if $(FULL),--full)
+
+check: $(VENV)/installed ## lint, formatting, types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(VENV)/installed ## format the code
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+clean: ## remove the virtual environment, caches and unfinished runs; records stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info runs/debug
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,143 @@
+"""From command-line overrides to a checked config, or one sentence that says what is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
+
+from scripts.schema import register
+from tasks.training.checkpoint import CheckpointError
+from tasks.training.records import RecordError
+from tasks.training.rundir import RunInUseError
+from tasks.training.signals import Preempted
+from tasks.training.state import ResumeError
+from tasks.training.update import NonFiniteError
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+WRONG_INPUT = 2
+PREEMPTED = 75  # EX_TEMPFAIL: start the same command again to continue
+
+_EXPECTED = (
+    CheckpointError,
+    ConnectionError,
+    NonFiniteError,
+    OSError,
+    RecordError,
+    ResumeError,
+    RunInUseError,
+    ValueError,
+)
+
+
+class UsageError(ValueError):
+    """What the user asked for cannot be done; the message is one sentence."""
+
+
+def main(work: Callable[[], None]) -> None:
+    """Run ``work`` and exit: 0, 2 with a sentence for what a user can mend, or 75 when preempted."""
+    try:
+        work()
+    except Preempted as stop:
+        print(f"stopped: {stop}; the same command continues it", file=sys.stderr)
+        sys.exit(PREEMPTED)
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, _EXPECTED):
+            raise
+        _refuse(error.__cause__)
+    except _EXPECTED as error:
+        _refuse(error)
+
+
+def _refuse(error: BaseException) -> None:
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    sys.exit(WRONG_INPUT)
+
+
+def read_config(overrides: Sequence[str], name: str = "train") -> DictConfig:
+    """Compose configs/``name``.yaml with ``overrides`` and check every key and type.
+
+    Raises:
+        UsageError: an unknown key or choice, or a value of the wrong type.
+    """
+    register()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        try:
+            config = compose(name, list(overrides))
+            _check_keys(config, name)
+            _check_complete(config)
+        except MissingConfigException as error:
+            raise UsageError(_unknown_choice(str(error))) from None
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UsageError(_explain(error, name)) from None
+    OmegaConf.resolve(config)
+    return config
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The config as plain JSON."""
+    values = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def _check_keys(config: DictConfig, name: str, place: str = "") -> None:
+    """Refuse what `+key=value` has added to a typed section."""
+    kind = OmegaConf.get_type(config)
+    for key in config:
+        if is_dataclass(kind) and key not in {field.name for field in fields(kind)}:
+            raise UsageError(_unknown_key(f"{place}{key}", name))
+        node = config._get_node(key)
+        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
+            _check_keys(node, name, f"{place}{key}.")
+
+
+def _check_complete(config: DictConfig) -> None:
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise UsageError(f'{missing[0]} must be given, as in ARGS="{missing[0]}=…", got nothing')
+
+
+def _unknown_choice(message: str) -> str:
+    found = re.search(r"Could not find '([^']*)/([^'/]*)'", message)
+    if not found:
+        return message.split("\n")[0]
+    group, choice = found.groups()
+    known = sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+    return f"{group} must be one of {', '.join(known)}, got {choice!r}{_hint(choice, known)}"
+
+
+def _explain(error: BaseException, name: str) -> str:
+    """One sentence out of Hydra's several lines."""
+    cause = error.__cause__ or error
+    key = getattr(cause, "full_key", None)
+    first = str(getattr(cause, "msg", None) or cause).split("\n")[0]
+    if key and isinstance(cause, ValidationError):
+        return f"{key}: {first[0].lower()}{first[1:]}"
+    if key and isinstance(cause, ConfigKeyError | AttributeError):
+        return _unknown_key(key, name)
+    if unknown := re.search(r"Could not override '([^']+)'", str(error)):
+        return _unknown_key(unknown.group(1), name)
+    return first
+
+
+def _unknown_key(key: str, name: str) -> str:
+    section, _, last = key.rpartition(".")
+    node = OmegaConf.select(compose(name), section) if section else compose(name)
+    known = sorted(str(k) for k in node if not str(k).startswith("_")) if isinstance(node, DictConfig) else []
+    place = section or "the config"
+    return f"{key} is no key: {place} has {', '.join(known) or 'none'}{_hint(last, known)}"
+
+
+def _hint(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean {close[0]}?" if close else ""

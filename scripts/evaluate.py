@@ -1,0 +1,32 @@
+"""Evaluate a trained run again, on its dev and test sets: `make evaluate RUN=snli-fusedmax-mini-s1-…`."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from scripts import cli
+from scripts.runs import find_run, load_best, read_run_config, set_up
+
+
+def evaluate(run_name: str) -> None:
+    """Print the metrics of the run's best weights as JSON, corpus included."""
+    run = find_run(run_name)
+    setup = set_up(read_run_config(run))
+    load_best(setup, run)
+    corpus = setup.task.corpus
+    metrics = {split: setup.task.evaluate(split) for split in ("dev", "test")}
+    print(
+        json.dumps(
+            {
+                "id": run.path.name,
+                "corpus": {"name": corpus.name, "sha256": corpus.sha256},
+                "metrics": metrics,
+            },
+            indent=2,
+        )
+    )
+
+
+if __name__ == "__main__":
+    cli.main(lambda: evaluate(sys.argv[1] if len(sys.argv) == 2 else ""))

@@ -1,0 +1,107 @@
+"""Where a run's figures may also go, chosen by the config group ``logger``; the JSONL log is always kept.
+
+Each takes what it needs of the run and is an observer of :mod:`tasks.training.observers`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tasks.training.observers import EpochEvent, StartEvent, StepEvent
+
+
+class NoLogger:
+    """Nothing beyond the run's own metrics.jsonl."""
+
+    def __init__(self, run_id: str, directory: Path, config: dict[str, Any]) -> None:
+        pass
+
+    def on_start(self, event: StartEvent) -> None:
+        pass
+
+    def on_step(self, event: StepEvent) -> None:
+        pass
+
+    def on_epoch(self, event: EpochEvent) -> None:
+        pass
+
+    def on_end(self) -> None:
+        pass
+
+
+class _Scalars(NoLogger):
+    """Loss, dev metrics and speed as named numbers per step."""
+
+    def write(self, figures: dict[str, float], step: int) -> None:
+        raise AssertionError("a logger of scalars writes them somewhere")
+
+    def on_step(self, event: StepEvent) -> None:
+        speed = event.tallies["tokens"] / event.seconds
+        self.write({"train/loss": event.loss, "train/tokens_per_second": speed}, event.step)
+
+    def on_epoch(self, event: EpochEvent) -> None:
+        figures = {f"dev/{name}": value for name, value in event.dev.items()}
+        self.write({"train/epoch_loss": event.loss, "epoch": event.epoch, **figures}, event.step)
+
+
+class WandbLogger(_Scalars):
+    """Weights & Biases.
+
+    Args:
+        run_id, directory, config: of the run; a resumed run continues the same one there.
+        project: the project there.
+        mode: "online" or "offline"; offline needs no key.
+
+    Raises:
+        ValueError: another ``mode``, or "online" without a key to log in with.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        directory: Path,
+        config: dict[str, Any],
+        *,
+        project: str = "regattn",
+        mode: str = "online",
+    ) -> None:
+        if mode not in ("online", "offline"):
+            raise ValueError(f"logger.mode must be online or offline, got {mode!r}")
+        import wandb  # a second, and nobody else needs it
+
+        if mode == "online" and not wandb.setup().settings.api_key:
+            raise ValueError(
+                "logger.mode=online wants a key from `wandb login`, got none; logger.mode=offline needs none"
+            )
+        self._run = wandb.init(
+            project=project,
+            mode=mode,
+            id=run_id,
+            name=run_id,
+            dir=str(directory),
+            config=config,
+            resume="allow",
+        )
+
+    def write(self, figures: dict[str, float], step: int) -> None:
+        self._run.log(figures, step=step)
+
+    def on_end(self) -> None:
+        self._run.finish()
+
+
+class TensorBoardLogger(_Scalars):
+    """TensorBoard event files in the run's directory: ``tensorboard --logdir runs``."""
+
+    def __init__(self, run_id: str, directory: Path, config: dict[str, Any]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(directory / "tensorboard"))
+
+    def write(self, figures: dict[str, float], step: int) -> None:
+        for name, value in figures.items():
+            self._writer.add_scalar(name, value, step)
+
+    def on_end(self) -> None:
+        self._writer.close()

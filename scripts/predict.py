@@ -1,0 +1,61 @@
+"""Ask a trained entailment model: `make predict RUN=… PREMISE="…" HYPOTHESIS="…"`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+from hydra.utils import instantiate
+
+from scripts import cli
+from scripts.cli import UsageError
+from scripts.runs import find_run, read_run_config
+from scripts.showcase import Reading, read
+from tasks.entailment.data import LABELS, Pair
+from tasks.entailment.model import EntailmentModel
+from tasks.text.tokens import tokenize
+from tasks.text.vocabulary import Vocabulary
+from tasks.training.state import best_weights
+
+
+def predict(arguments: Sequence[str]) -> None:
+    """Print label, probabilities and attention, and save the picture beside the run's checkpoint."""
+    if len(arguments) != 3 or not all(arguments):
+        raise UsageError(
+            f"RUN, PREMISE and HYPOTHESIS must be given, got {len([a for a in arguments if a])} of 3"
+        )
+    run = find_run(arguments[0])
+    config = read_run_config(run)
+    vocabulary = Vocabulary.from_json(json.loads(run.vocabulary.read_text(encoding="utf-8")))
+    weights = best_weights(run.checkpoint, vocabulary.sha256)
+    mapping = instantiate(config.attention)
+    model = EntailmentModel(weights["vectors.weight"], mapping, hidden_size=config.task.hidden_size)
+    model.load_state_dict(weights)
+
+    premise, hypothesis = (
+        tuple(tokenize(text, lowercase=config.data.get("lowercase", True))) for text in arguments[1:]
+    )
+    if not premise or not hypothesis:
+        raise UsageError("PREMISE and HYPOTHESIS must have at least one word each, got none")
+    unknown = sorted({word for word in (*premise, *hypothesis) if word not in vocabulary})
+    if unknown:
+        print(f"not in the run's vocabulary: {', '.join(unknown)}", file=sys.stderr)
+    reading = read(model, mapping, vocabulary, Pair(premise, hypothesis, label=0))
+    _print(reading)
+    print(f"picture {reading.draw(run.path / 'prediction.png', mapping.function.__name__)}")
+
+
+def _print(reading: Reading) -> None:
+    print(reading.label)
+    print("  ".join(f"{label} {p:.4f}" for label, p in zip(LABELS, reading.probabilities, strict=True)))
+    width = max(map(len, reading.premise))
+    for word, weight, group in zip(
+        reading.premise, reading.weights.tolist(), reading.groups.tolist(), strict=True
+    ):
+        tied = f"  group {group}" if int((reading.groups == group).sum()) > 1 and group else ""
+        print(f"  {word:<{width}}  {weight:.4f}  {'█' * round(40 * weight)}{tied}")
+
+
+if __name__ == "__main__":
+    cli.main(lambda: predict(sys.argv[1:]))

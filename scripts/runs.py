@@ -1,0 +1,92 @@
+"""A run between its config and its directory: shared by train, evaluate and predict."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from regattn._mapping import Mapping
+from scripts.cli import UsageError, plain
+from tasks.entailment.task import EntailmentTask
+from tasks.training.provenance import config_hash, run_id
+from tasks.training.rundir import RunDirectory
+from tasks.training.settings import OptimSettings, TrainerSettings
+from tasks.training.state import best_weights
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything that a config stands for, built and checked."""
+
+    config: DictConfig
+    mapping: Mapping
+    trainer: TrainerSettings
+    optim: OptimSettings
+    device: torch.device
+    task: EntailmentTask
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the result: the config, and what the files hold that it names."""
+        return {**plain(self.config), "inputs": self.task.inputs}
+
+    @property
+    def hash(self) -> str:
+        return config_hash(self.identity)
+
+    @property
+    def id(self) -> str:
+        corpus, mapping = self.task.corpus.name, self.mapping.function.__name__
+        return run_id(self.config.task_name, mapping, corpus, self.config.seed, self.identity)
+
+    @property
+    def directory(self) -> RunDirectory:
+        return RunDirectory(Path(self.config.output_dir) / self.id)
+
+
+def set_up(config: DictConfig) -> Setup:
+    """Build what ``config`` names; everything cheap first, so that bad values are refused at once.
+
+    Raises:
+        ValueError: a value out of its range, or data that cannot be used.
+    """
+    trainer = TrainerSettings(**config.trainer)
+    optim = OptimSettings(**{**config.optim, "betas": tuple(config.optim.betas)})
+    mapping = instantiate(config.attention)
+    device = trainer.torch_device()
+    build = instantiate(config.task, _partial_=True)
+    corpus = instantiate(config.data, _convert_="all")
+    return Setup(config, mapping, trainer, optim, device, build(corpus, mapping, config.seed, device))
+
+
+def find_run(run: str, output_dir: str = "runs") -> RunDirectory:
+    """The directory of a run given by its id, the beginning of its id, or its path.
+
+    Raises:
+        UsageError: there is no such run, or several.
+    """
+    found = [Path(run)] if (Path(run) / "config.json").exists() else sorted(Path(output_dir).glob(f"{run}*"))
+    found = [path for path in found if (path / "config.json").exists()]
+    if not run or len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise UsageError(f"RUN must name one run in {output_dir}/, got {run!r}, which fits {names}")
+    return RunDirectory(found[0])
+
+
+def read_run_config(run: RunDirectory) -> DictConfig:
+    """The config that the run was made from."""
+    config = OmegaConf.create(json.loads(run.config.read_text(encoding="utf-8")))
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def load_best(setup: Setup, run: RunDirectory) -> None:
+    """Give the model the weights that did best on dev."""
+    weights = best_weights(run.checkpoint, setup.task.vocabulary_sha256)
+    setup.task.model.load_state_dict(weights)

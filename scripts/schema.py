@@ -1,0 +1,91 @@
+"""Types of the configs, read off the signatures of what they configure.
+
+A config file names a class or function and its arguments; the schema of its group has exactly those
+arguments with their annotated types, so that a wrong key or type is refused while composing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field, make_dataclass
+from typing import Any, get_type_hints
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+import regattn
+from scripts import loggers
+from tasks.entailment import data, mini, task
+from tasks.training.settings import OptimSettings, TrainerSettings
+
+_PLAIN = {int, float, bool, str, int | None, float | None, str | None, tuple[float, float]}  # the rest: Any
+
+
+@dataclass
+class Train:
+    """Keys of configs/train.yaml."""
+
+    task_name: str = MISSING
+    task: Any = MISSING
+    attention: Any = MISSING
+    data: Any = MISSING
+    optim: Any = MISSING
+    trainer: Any = MISSING
+    logger: Any = MISSING
+    tier: str = MISSING
+    seed: int = 1
+    output_dir: str = "runs"
+    results_dir: str = "results"
+    progress: bool = True
+    command: str = ""
+
+
+def schema_of(target: Callable[..., Any], *, without: tuple[str, ...] = (), named: bool = True) -> type:
+    """Dataclass with the arguments of ``target``, and ``_target_`` where the config names it."""
+    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    fields: list[tuple[str, Any, Any]] = [("_target_", str, MISSING)] if named else []
+    for name, parameter in inspect.signature(target).parameters.items():
+        if name not in without:
+            hint = hints[name] if hints[name] in _PLAIN else Any
+            fields.append((name, hint, _default(parameter.default)))
+    return make_dataclass(
+        target.__name__, [(name, hint, field(default_factory=lambda d=d: d)) for name, hint, d in fields]
+    )
+
+
+def _default(value: Any) -> Any:
+    if value is inspect.Parameter.empty:
+        return MISSING
+    return list(value) if isinstance(value, tuple) else value
+
+
+def register() -> None:
+    """Put every schema in Hydra's store, under the name of the config that uses it."""
+    store = ConfigStore.instance().store
+    store(group="schema", name="train", node=Train)
+    mappings = (
+        regattn.Softmax,
+        regattn.Sparsemax,
+        regattn.Fusedmax,
+        regattn.Oscarmax,
+        regattn.OscarmaxPublished,
+        regattn.PNormmax,
+    )
+    for mapping in mappings:
+        node = schema_of(mapping, without=("dim",))
+        store(group="schema/attention", name=mapping.function.__name__, node=node)
+    given = ("corpus", "mapping", "seed", "device")
+    store(group="schema/task", name="snli", node=schema_of(task.build, without=given))
+    store(group="schema/data", name="snli_mini", node=schema_of(mini.generate))
+    store(group="schema/data", name="snli_hub", node=schema_of(data.load_hub))
+    store(group="schema/data", name="snli_folder", node=schema_of(data.load_folder))
+    store(group="schema/optim", name="adam", node=schema_of(OptimSettings, named=False))
+    store(group="schema/trainer", name="default", node=schema_of(TrainerSettings, named=False))
+    for name, logger in (
+        ("none", loggers.NoLogger),
+        ("wandb", loggers.WandbLogger),
+        ("tensorboard", loggers.TensorBoardLogger),
+    ):
+        node = schema_of(logger, without=("run_id", "directory", "config"))
+        store(group="schema/logger", name=name, node=node)

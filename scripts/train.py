@@ -1,0 +1,143 @@
+"""Train a model, test it, and leave its record: `make train TASK=snli ATTN=fusedmax`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from scripts import cli
+from scripts.runs import Setup, find_run, read_run_config, set_up
+from scripts.showcase import draw_example
+from tasks.training.cost import mapping_share, peak_memory_mb
+from tasks.training.fit import FitResult, fit
+from tasks.training.progress import Progress
+from tasks.training.records import Record, commit, versions, write_json_atomically, write_record
+
+
+def train(config: DictConfig) -> None:
+    """One run from config to record. A finished run is shown, not repeated."""
+    setup = set_up(config)
+    results = Path(config.results_dir)
+    record_file = results / "runs" / f"{setup.id}.json"
+    if record_file.exists():
+        print(f"{setup.id} is finished already: {record_file}")
+        return
+    _announce(setup)
+    with setup.directory as run:
+        write_json_atomically(run.config, cli.plain(config))
+        write_json_atomically(run.vocabulary, setup.task.vocabulary.to_json())
+        observers = [instantiate(config.logger, _partial_=True)(setup.id, run.path, cli.plain(config))]
+        if config.progress:
+            observers.append(Progress())
+        optimizer = setup.optim.build_optimizer(setup.task.model.parameters())
+        result = fit(setup.task, optimizer, setup.trainer, run, config_hash=setup.hash, observers=observers)
+        record = _record(setup, result)
+        picture = draw_example(setup, run)
+        write_record(record_file.parent, record)
+    _report(record, record_file, picture)
+
+
+def _announce(setup: Setup) -> None:
+    corpus, task = setup.task.corpus, setup.task
+    sizes = ", ".join(f"{n:,} {split}" for split, n in corpus.sizes.items())
+    dropped = ", ".join(
+        f"{n} {reason} in {split}" for split, why in corpus.dropped.items() for reason, n in why.items()
+    )
+    print(f"corpus {corpus.name} ({corpus.sha256[:12]}): {sizes} pairs; dropped: {dropped or 'none'}")
+    print(f"vocabulary: {len(task.vocabulary):,} words, {task.vector_coverage:.1%} with a pre-trained vector")
+    print(f"run {setup.id}")
+
+
+def _record(setup: Setup, result: FitResult) -> Record:
+    corpus = setup.task.corpus
+    share = mapping_share(setup.task, setup.mapping)
+    seconds = {"total": result.seconds, "per_epoch": result.seconds_per_epoch, "mapping_share": share}
+    return Record(
+        id=setup.id,
+        task=setup.config.task_name,
+        mapping=setup.mapping.function.__name__,
+        mapping_params=dict(setup.mapping.strengths),
+        tier=setup.config.tier,
+        corpus={
+            "name": corpus.name,
+            "sha256": corpus.sha256,
+            "sizes": corpus.sizes,
+            "vectors_sha256": setup.task.inputs["vectors"],
+        },
+        seed=setup.config.seed,
+        metrics={"dev": result.dev, "test": setup.task.evaluate("test")},
+        seconds={name: round(value, 4) for name, value in seconds.items()},
+        epochs=result.epochs,
+        best_epoch=result.best_epoch,
+        tokens_per_second=round(result.tokens_per_second, 1),
+        peak_memory_mb=round(peak_memory_mb(setup.device), 1),
+        threads=torch.get_num_threads(),
+        device=str(setup.device),
+        versions=versions(),
+        commit=commit(),
+        config=cli.plain(setup.config),
+        command=setup.config.command,
+    )
+
+
+def _command(overrides: Sequence[str]) -> str:
+    """The make command that is the same as these overrides."""
+    words = {"task": "TASK", "attention": "ATTN", "data": "DATA", "logger": "LOGGER"}
+    named, rest = [], []
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key in words:
+            named.append(f"{words[key]}={value.rpartition('/')[2]}")
+        else:
+            rest.append(override)
+    return shlex.join(["make", "train", *named, *([f"ARGS={' '.join(rest)}"] if rest else [])])
+
+
+def _report(record: Record, record_file: Path, picture: Path) -> None:
+    dev, test = (record.metrics[split]["accuracy"] for split in ("dev", "test"))
+    size = f"{record.corpus['sizes']['train']:,} training pairs"
+    print(
+        f"\n{record.mapping} on {record.corpus['name']} ({record.tier}, {size}): accuracy dev {dev:.2%}, test {test:.2%}"
+    )
+    print(
+        f"epochs {record.epochs}, best {record.best_epoch}; {record.seconds['per_epoch']:.1f} s each, "
+        f"{record.seconds['mapping_share']:.1%} of it in the mapping; {record.peak_memory_mb:,.0f} MiB at most"
+    )
+    print(f"record {record_file}\npicture {picture}")
+
+
+def _start(overrides: Sequence[str]) -> None:
+    config = cli.read_config(overrides)
+    config.command = _command(overrides)
+    train(config)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Start what the overrides say, or continue a run: ``resume <run>``.
+
+    Overrides alone are checked by this project; Hydra's own flags (--multirun, --cfg, …) go to Hydra.
+    """
+    if arguments[:1] == ["resume"]:
+        cli.main(lambda: train(read_run_config(find_run(" ".join(arguments[1:])))))
+    elif not any(argument.startswith("-") for argument in arguments):
+        cli.main(lambda: _start(arguments))
+    else:
+        cli.register()
+        hydra.main(str(cli.CONFIGS), "train", version_base="1.3")(_start_job)()
+
+
+def _start_job(config: DictConfig) -> None:
+    config.command = _command(HydraConfig.get().overrides.task)
+    train(config)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,197 @@
+"""train, evaluate, predict and resume, as a person calls them."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from scripts import cli
+from scripts.evaluate import evaluate
+from scripts.predict import predict
+from scripts.train import main as train
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = [
+    "attention=fusedmax",
+    "data.train=96",
+    "data.dev=30",
+    "data.test=30",
+    "trainer.epochs=2",
+    "trainer.threads=1",
+]
+TINY += ["task.hidden_size=16", "progress=false"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def only(paths: list[Path]) -> Path:
+    assert len(paths) == 1, paths
+    return paths[0]
+
+
+def record_in(folder: Path) -> dict:
+    return json.loads(only(list((folder / "results/runs").glob("*.json"))).read_text())
+
+
+def refusal(work: Callable[[], None], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(work)
+    assert stop.value.code == cli.WRONG_INPUT
+    sentence = capsys.readouterr().err.strip().split("\n")[-1]
+    assert sentence.startswith("error: ")
+    return sentence
+
+
+def test_a_run_leaves_its_record_and_its_picture(folder: Path) -> None:
+    train(TINY)
+    record = record_in(folder)
+    assert (record["task"], record["mapping"], record["tier"]) == ("snli", "fusedmax", "mini")
+    assert record["mapping_params"] == {"gamma": 1.0, "lam": 0.1}
+    assert record["corpus"]["sizes"] == {"train": 96, "dev": 30, "test": 30}
+    assert set(record["seconds"]) == {"total", "per_epoch", "mapping_share"}
+    assert 0 < record["seconds"]["mapping_share"] < 1
+    assert record["command"].startswith("make train ATTN=fusedmax ARGS='data.train=96")
+    assert (folder / "runs" / record["id"] / "attention.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_finished_run_is_not_repeated(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(TINY)
+    path = only(list((folder / "results/runs").glob("*.json")))
+    before = path.stat().st_mtime_ns
+    train(TINY)
+    assert "is finished already" in capsys.readouterr().out
+    assert path.stat().st_mtime_ns == before
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(folder: Path) -> None:
+    metrics = []
+    for n, seed in enumerate((1, 1, 2)):
+        train([*TINY, f"seed={seed}", f"results_dir=results{n}", f"output_dir=runs{n}"])
+        record = json.loads(only(list((folder / f"results{n}/runs").glob("*.json"))).read_text())
+        metrics.append(record["metrics"]["dev"]["loss"])
+    assert metrics[0] == metrics[1] != metrics[2]
+
+
+def test_evaluate_repeats_the_record(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(TINY)
+    record = record_in(folder)
+    capsys.readouterr()
+    evaluate(record["id"])
+    again = json.loads(capsys.readouterr().out)
+    assert again["metrics"] == record["metrics"]
+    assert again["corpus"]["sha256"] == record["corpus"]["sha256"]
+
+
+def test_predict_prints_label_probabilities_and_attention(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(TINY)
+    capsys.readouterr()
+    predict([record_in(folder)["id"], "The old nurse sits while the dog jogs", "the nurse is resting"])
+    label, probabilities, *rows = capsys.readouterr().out.strip().split("\n")
+    assert label in ("entailment", "neutral", "contradiction")
+    assert sum(float(word) for word in probabilities.split()[1::2]) == pytest.approx(1, abs=2e-4)
+    assert [row.split()[0] for row in rows[:-1]] == [
+        "the",
+        "old",
+        "nurse",
+        "sits",
+        "while",
+        "the",
+        "dog",
+        "jogs",
+    ]
+    assert sum(float(row.split()[1]) for row in rows[:-1]) == pytest.approx(1, abs=1e-3)
+    picture = Path(rows[-1].removeprefix("picture "))
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_cut_short_is_continued_to_the_same_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train([*TINY, "results_dir=whole", "output_dir=whole_runs"])
+    wanted = json.loads(only(list((folder / "whole/runs").glob("*.json"))).read_text())
+
+    from tasks.training import fit
+
+    class Stop(Exception):
+        pass
+
+    def cut(task: object, *args: object, **kwargs: object) -> dict[str, float]:
+        raise Stop
+
+    monkeypatch.setattr(fit, "evaluate_dev", cut)
+    with pytest.raises(Stop):
+        train([*TINY, "trainer.checkpoint_every=2"])
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    run = only(list((folder / "runs").iterdir())).name
+    train(["resume", run])
+    record = record_in(folder)
+    assert record["metrics"] == wanted["metrics"]
+
+
+def test_tensorboard_and_offline_wandb_get_the_figures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    train([*TINY, "logger=tensorboard"])
+    run = only(list((folder / "runs").iterdir()))
+    assert list((run / "tensorboard").glob("events.*"))
+    from scripts.loggers import WandbLogger
+    from tasks.training.observers import StepEvent
+
+    logger = WandbLogger("run", folder, {}, project="regattn", mode="offline")
+    logger.on_step(StepEvent(1, 2, 1, 0.5, {"tokens": 10.0}, 0.1))
+    logger.on_end()
+    assert list((folder / "wandb").glob("offline-run-*"))
+
+
+def test_wandb_without_a_key_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("NETRC", str(folder / "none"))
+    with pytest.raises(SystemExit):
+        train([*TINY, "logger=wandb"])
+    assert "logger.mode=offline needs none" in capsys.readouterr().err
+    assert not (folder / "results").exists()
+
+
+@pytest.mark.parametrize("arguments", [["nothing"], ["", "", ""], ["nothing", "a dog", "a cat"]])
+def test_predict_says_what_it_wants(
+    folder: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "must" in refusal(lambda: predict(arguments), capsys)
+
+
+def test_evaluate_names_the_runs_that_fit(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("snli-a", "snli-b"):
+        (folder / "runs" / name).mkdir(parents=True)
+        (folder / "runs" / name / "config.json").write_text("{}")
+    assert "snli-a, snli-b" in refusal(lambda: evaluate("snli"), capsys)
+
+
+def test_the_hub_without_a_network_says_what_to_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.train", "data=snli/snli", f"output_dir={folder}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={"HF_HUB_OFFLINE": "1", "PATH": "", "HOME": str(folder)},
+    )
+    assert done.returncode == cli.WRONG_INPUT
+    assert "pass a folder" in done.stderr.strip().split("\n")[-1]
+
+
+def test_a_fake_device_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(SystemExit):
+        train([*TINY, "trainer.device=cuda"])
+    assert "got cuda" in capsys.readouterr().err

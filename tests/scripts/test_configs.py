@@ -1,0 +1,106 @@
+"""Every config composes, and what is wrong in one is said in one sentence before any work begins."""
+
+from pathlib import Path
+
+import pytest
+from hydra.utils import instantiate
+
+import regattn
+from scripts.cli import CONFIGS, UsageError, read_config
+from scripts.runs import set_up
+
+MAPPINGS = sorted(path.stem for path in (CONFIGS / "attention").glob("*.yaml"))
+
+
+def group(name: str) -> list[str]:
+    return [
+        str(path.relative_to(CONFIGS / name).with_suffix("")) for path in (CONFIGS / name).rglob("*.yaml")
+    ]
+
+
+def test_every_public_mapping_has_a_config() -> None:
+    modules = {name.lower() for name in ("Softmax", "Sparsemax", "Fusedmax", "Oscarmax", "PNormmax")}
+    assert set(MAPPINGS) == modules | {"oscarmax_published"}
+
+
+@pytest.mark.parametrize("name", MAPPINGS)
+def test_an_attention_config_is_its_mapping(name: str) -> None:
+    mapping = instantiate(read_config([f"attention={name}"]).attention)
+    assert mapping.function is getattr(regattn, name)
+
+
+NEEDS = {
+    "snli/folder": ["data.root=folder"],
+    "snli/subset": ["data.root=folder"],
+    "snli_small": ["data.root=folder"],
+    "snli_small_tuned": ["data.root=folder"],
+    "snli_paper": ["task.vectors=glove.txt"],
+}
+
+
+@pytest.mark.parametrize("name", group("data"))
+def test_every_data_config_composes(name: str) -> None:
+    config = read_config([f"data={name}", *NEEDS.get(name, [])])
+    assert config.tier == ("mini" if name.endswith("mini") else "small")
+
+
+@pytest.mark.parametrize("name", group("experiment"))
+def test_every_experiment_composes(name: str) -> None:
+    config = read_config([f"experiment={name}", *NEEDS.get(name, [])])
+    assert config.tier == name.split("_")[1]
+
+
+def test_the_paper_recipe_is_the_default() -> None:
+    config = read_config(["data=snli/snli"])
+    assert (config.optim.lr, config.task.dropout, config.task.train_vectors) == (3e-4, 0.1, False)
+    assert (list(config.optim.betas), config.optim.eps) == ([0.9, 0.999], 1e-8)
+
+
+WRONG = [
+    ("attention=fusemax", "attention must be one of", "did you mean fusedmax?"),
+    ("trainer.epoch=3", "trainer has", "did you mean epochs?"),
+    ("+trainer.epoch=3", "trainer has", "did you mean epochs?"),
+    ("+nonsense=1", "nonsense is no key", "the config has"),
+    ("sed=3", "sed is no key", "did you mean seed?"),
+    ("attention.lam=abc", "attention.lam", "'abc'"),
+    ("trainer.epochs=1.5", "trainer.epochs", "'1.5'"),
+    ("data=snli/folder", "data.root must be given", "got nothing"),
+]
+
+
+@pytest.mark.parametrize(("override", "wanted", "got"), WRONG)
+def test_a_wrong_key_or_type_is_refused(override: str, wanted: str, got: str) -> None:
+    with pytest.raises(UsageError) as error:
+        read_config(["attention=fusedmax", override])
+    assert wanted in str(error.value)
+    assert got in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+OUT_OF_RANGE = [
+    ("attention.lam=-1", "lam must be finite and at least 0, got -1"),
+    ("attention.gamma=0", "gamma must be finite and above 0, got 0"),
+    ("attention.lam=nan", "lam must be finite and at least 0, got nan"),
+    ("trainer.epochs=0", "epochs must be an integer of at least 1, got 0"),
+    ("optim.lr=0", "lr must be a number above 0"),
+    ("task.dropout=1", r"dropout must be in \[0, 1\), got 1"),
+    ("task.batch_size=0", "batch_size must be at least 1, got 0"),
+    ("task.hidden_size=0", "hidden_size must be at least 1, got 0"),
+    ("data.train=10", "train must be a positive multiple of 3, got 10"),
+    ("seed=-1", "seed must be an integer of at least 0, got -1"),
+]
+
+
+@pytest.mark.parametrize(("override", "sentence"), OUT_OF_RANGE)
+def test_a_value_out_of_range_is_refused(override: str, sentence: str) -> None:
+    config = read_config(["attention=fusedmax", override])
+    with pytest.raises(Exception, match=sentence):
+        set_up(config)
+
+
+def test_a_choice_changes_the_run_but_a_display_does_not(tmp_path: Path) -> None:
+    small = ["data.train=3", "data.dev=3", "data.test=3"]
+    base = set_up(read_config(small)).id
+    assert set_up(read_config([*small, "progress=false", f"output_dir={tmp_path}"])).id == base
+    for override in ("seed=2", "attention=sparsemax", "optim.lr=0.1", "data.seed=2"):
+        assert set_up(read_config([*small, override])).id != base, override
