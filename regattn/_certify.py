@@ -83,8 +83,9 @@ def certify(
     x, y = (t.movedim(dim, -1).double() for t in (x, weights.detach()))
     shape, d = x.shape[:-1], x.shape[-1]
     rows, feasible = _prepare(x.reshape(-1, d), y.reshape(-1, d), gamma)
-    violation = torch.maximum(_VIOLATIONS[function](rows, **strengths).nan_to_num(nan=torch.inf), feasible)
+    violation = torch.maximum(_VIOLATIONS[function](rows, **strengths), feasible)
     violation = torch.where(rows.allowed.any(-1), violation, feasible)
+    violation = violation.masked_fill(violation.isnan(), torch.inf)  # NaN weights are no answer
     poisoned = ~(x < torch.inf).all(-1).reshape(-1)
     return violation.masked_fill(poisoned, torch.nan).reshape(shape)
 

@@ -124,7 +124,7 @@ class _Solve(torch.autograd.Function):
 
 
 def solve_along(solver: Solver, scores: Tensor, dim: int, mask: Tensor | None, *parameters: float) -> Tensor:
-    """Values of ``solver`` on every slice along ``dim``; masked positions become −inf, its sign for absent."""
+    """Values of ``solver`` on every slice along ``dim``; masked positions become −inf, which is absent."""
     check_on_cpu(scores)
     if mask is not None:
         scores = torch.where(mask, scores, -torch.inf)

@@ -95,10 +95,10 @@ def _check_keys(config: DictConfig, name: str, place: str = "") -> None:
     kind = OmegaConf.get_type(config)
     for key in config:
         if is_dataclass(kind) and key not in {field.name for field in fields(kind)}:
-            raise UsageError(_unknown_key(f"{place}{key}", name))
+            raise UsageError(_unknown_key(place + str(key), name))
         node = config._get_node(key)
         if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
-            _check_keys(node, name, f"{place}{key}.")
+            _check_keys(node, name, f"{place}{key!s}.")
 
 
 def _check_complete(config: DictConfig) -> None:

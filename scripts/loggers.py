@@ -6,7 +6,7 @@ Each takes what it needs of the run and is an observer of :mod:`tasks.training.o
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tasks.training.observers import EpochEvent, StartEvent, StepEvent
 
@@ -64,7 +64,7 @@ class WandbLogger(_Scalars):
         config: dict[str, Any],
         *,
         project: str = "regattn",
-        mode: str = "online",
+        mode: Literal["online", "offline"] = "online",
     ) -> None:
         if mode not in ("online", "offline"):
             raise ValueError(f"logger.mode must be online or offline, got {mode!r}")

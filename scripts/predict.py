@@ -50,10 +50,9 @@ def _print(reading: Reading) -> None:
     print(reading.label)
     print("  ".join(f"{label} {p:.4f}" for label, p in zip(LABELS, reading.probabilities, strict=True)))
     width = max(map(len, reading.premise))
-    for word, weight, group in zip(
-        reading.premise, reading.weights.tolist(), reading.groups.tolist(), strict=True
-    ):
-        tied = f"  group {group}" if int((reading.groups == group).sum()) > 1 and group else ""
+    weights, groups = reading.weights.tolist(), reading.groups.tolist()
+    for word, weight, group in zip(reading.premise, weights, groups, strict=True):
+        tied = f"  group {group}" if group and groups.count(group) > 1 else ""
         print(f"  {word:<{width}}  {weight:.4f}  {'█' * round(40 * weight)}{tied}")
 
 

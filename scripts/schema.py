@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, make_dataclass
+from functools import partial
 from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
@@ -49,15 +50,13 @@ def schema_of(target: Callable[..., Any], *, without: tuple[str, ...] = (), name
         if name not in without:
             hint = hints[name] if hints[name] in _PLAIN else Any
             fields.append((name, hint, _default(parameter.default)))
-    return make_dataclass(
-        target.__name__, [(name, hint, field(default_factory=lambda d=d: d)) for name, hint, d in fields]
-    )
+    return make_dataclass(target.__name__, fields)
 
 
 def _default(value: Any) -> Any:
     if value is inspect.Parameter.empty:
         return MISSING
-    return list(value) if isinstance(value, tuple) else value
+    return field(default_factory=partial(list, value)) if isinstance(value, tuple) else value
 
 
 def register() -> None:

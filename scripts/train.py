@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from scripts import cli
 from scripts.runs import Setup, find_run, read_run_config, set_up
+from scripts.schema import register
 from scripts.showcase import draw_example
 from tasks.training.cost import mapping_share, peak_memory_mb
 from tasks.training.fit import FitResult, fit
@@ -104,12 +105,11 @@ def _command(overrides: Sequence[str]) -> str:
 def _report(record: Record, record_file: Path, picture: Path) -> None:
     dev, test = (record.metrics[split]["accuracy"] for split in ("dev", "test"))
     size = f"{record.corpus['sizes']['train']:,} training pairs"
-    print(
-        f"\n{record.mapping} on {record.corpus['name']} ({record.tier}, {size}): accuracy dev {dev:.2%}, test {test:.2%}"
-    )
+    print(f"\n{record.mapping} on {record.corpus['name']} ({record.tier}, {size})")
+    print(f"accuracy dev {dev:.2%}, test {test:.2%}")
     print(
         f"epochs {record.epochs}, best {record.best_epoch}; {record.seconds['per_epoch']:.1f} s each, "
-        f"{record.seconds['mapping_share']:.1%} of it in the mapping; {record.peak_memory_mb:,.0f} MiB at most"
+        f"{record.seconds['mapping_share']:.1%} of a step in the mapping; {record.peak_memory_mb:,.0f} MiB"
     )
     print(f"record {record_file}\npicture {picture}")
 
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str]) -> None:
     elif not any(argument.startswith("-") for argument in arguments):
         cli.main(lambda: _start(arguments))
     else:
-        cli.register()
+        register()
         hydra.main(str(cli.CONFIGS), "train", version_base="1.3")(_start_job)()
 
 

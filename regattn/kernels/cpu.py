@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def run(kernel: Callable[..., None], threads: int, arrays: tuple[np.ndarray, ...
         return
     pool = _pools.setdefault(threads, ThreadPoolExecutor(threads - 1, "regattn"))
     cuts = [rows * i // threads for i in range(threads + 1)]
-    blocks = [[a[i:j] for a in arrays] for i, j in zip(cuts, cuts[1:], strict=False)]
+    blocks = [[a[i:j] for a in arrays] for i, j in pairwise(cuts)]
     others = [pool.submit(kernel, *block, *parameters) for block in blocks[1:]]
     kernel(*blocks[0], *parameters)
     wait(others)
@@ -340,6 +341,15 @@ def oscarmax(x, y, labels, gamma, lam):
 
 @_compiled
 def _sort_ascending(key, item, n):
+    """By insertion where that is faster, else by heap, so that no row costs more than O(n log n)."""
+    if n <= 64:
+        for i in range(1, n):
+            k, at, j = key[i], item[i], i
+            while j > 0 and key[j - 1] > k:
+                key[j], item[j] = key[j - 1], item[j - 1]
+                j -= 1
+            key[j], item[j] = k, at
+        return
     _heapify(key, item, n)
     for k in range(n, 1, -1):
         _pop(key, item, k)
@@ -465,11 +475,9 @@ def _pnorm_root(z, p, q):
             high = t
         slope = (2.0 - p) / p * q * (s1 - s2) / s2 - (q - 1.0) * (s0 - s1) / s1 - 1.0
         new = t * np.exp(-gap / slope) if slope < 0.0 else low
-        if not low < new < high:
-            new = 0.5 * (low + high)
-        if abs(new - t) <= 2.3e-16 * t or high - low <= 2.3e-16 * t:
+        if abs(new - t) <= 1e-15 * t:  # the rounding of gap itself
             return new
-        t = new
+        t = new if low < new < high else 0.5 * (low + high)
     return t
 
 

@@ -41,7 +41,7 @@ OPENINGS: tuple[Words, ...] = ((), ("today",), ("later",), ("on", "friday"))
 CONNECTIVES = ("and", "while", "as", "but")
 
 # Equal shares would make the label an exclusive-or of two words, which gives a network no first step.
-USUAL_SIDE = 0.8
+USUAL_SIDE = 0.85
 DENIED = 0.1
 # Where the deciding word and its opposite both occur, the bag of words says nothing; a third of such triples
 # holds every bag-of-words rule below 0.57, and the rest teach the meaning of the words.
@@ -129,8 +129,10 @@ def _clauses(rng: Random, topic: str, side: int) -> list[list[Clause]]:
 
 
 def _clause(rng: Random, topic: str, side: int | None) -> Clause:
-    """Take a side on the topic, or none, and a side on one of the other topics."""
-    said = {topic: side, _pick(rng, [other for other in TOPICS if other != topic]): int(rng.random() * 2)}
+    """Take a side on the topic, or none, and sometimes a side on another topic."""
+    said = {topic: side}
+    if rng.random() < 0.5:
+        said[_pick(rng, [other for other in TOPICS if other != topic])] = _pick(rng, (0, 1))
     word = {key: _pick(rng, TOPICS[key][value][0]) for key, value in said.items() if value is not None}
     adjective = word.get("mood") or _pick(rng, ("", *OTHER_ADJECTIVES))
     verb = word.get("posture") or _pick(rng, OTHER_VERBS)

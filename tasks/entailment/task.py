@@ -93,9 +93,9 @@ class EntailmentTask:
         premise, hypothesis = batch_of(pairs, self.vocabulary, self.device)
         logits, _ = self.model(premise, hypothesis)
         tallies = {
-            "examples": len(pairs),
-            "tokens": int(premise.lengths.sum() + hypothesis.lengths.sum()),
-            "correct": int((logits.detach().argmax(-1) == labels).sum()),
+            "examples": float(len(pairs)),
+            "tokens": float(premise.lengths.sum() + hypothesis.lengths.sum()),
+            "correct": float((logits.detach().argmax(-1) == labels).sum()),
         }
         return cross_entropy(logits, labels), tallies
 

@@ -93,7 +93,7 @@ OUT_OF_RANGE = [
 
 @pytest.mark.parametrize(("override", "sentence"), OUT_OF_RANGE)
 def test_a_value_out_of_range_is_refused(override: str, sentence: str) -> None:
-    config = read_config(["attention=fusedmax", override])
+    config = read_config(["attention=fusedmax", "data.train=30", "data.dev=3", "data.test=3", override])
     with pytest.raises(Exception, match=sentence):
         set_up(config)
 
