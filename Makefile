@@ -21,7 +21,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 # DATA is the name of a config in configs/data/$(TASK), else a folder.
 data = $(if $(wildcard configs/data/$(TASK)/$(DATA).yaml),data=$(TASK)/$(DATA),data=$(TASK)/folder 'data.root=$(DATA)')
 
-.PHONY: help install train evaluate predict test check format clean
+.PHONY: help install train evaluate predict tables test check format clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -60,6 +60,9 @@ predict: $(VENV)/installed ## ask a trained model: RUN=<run> PREMISE="…" HYPOT
 predict: export RUN := $(RUN)
 predict: export PREMISE := $(value PREMISE)
 predict: export HYPOTHESIS := $(value HYPOTHESIS)
+
+tables: $(VENV)/installed ## write results/tables from the records in results/runs
+	@$(BIN)/python -m scripts.tables
 
 test: $(VENV)/installed ## run the tests; FULL=1 for the full number of random rows
 	@$(BIN)/python -m pytest -q -n 2 $(if $(FULL),--full)

@@ -56,7 +56,7 @@ def check_strengths(*, gamma: float = 1.0, lam: float = 0.0, p: float = 2.0) -> 
 
 
 def _finite(value: object) -> bool:
-    return isinstance(value, Real) and math.isfinite(value)
+    return isinstance(value, Real) and abs(float(value)) < math.inf  # math.isfinite cannot be traced
 
 
 def _check_number(name: str, value: object, wanted: str, holds: bool) -> None:

@@ -1,6 +1,7 @@
 """Attention on paper: weights as shaded cells, zeros white, merged groups outlined."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ _METADATA: dict[str, dict[str, Any]] = {
 }
 _STYLE = {"font.family": "DejaVu Sans", "font.size": 9, "svg.hashsalt": "attention", "pdf.fonttype": 42}
 _GROUP_COLOURS = ("#d95f02", "#7b3294", "#1b7837", "#c51b7d", "#8c510a", "#444444")
-_PAGE = 15.0  # inches: wider rows of panels are broken
+_PAGE, _GAP = 15.0, 0.4  # inches: width at which a line of panels is broken; room for a title
 _NUMBERS = 90  # more non-zero cells than this, and numbers only disturb
 
 
@@ -58,7 +59,7 @@ def draw_mappings(
 
     Args:
         panels: for each title its weights and its groups (or None), as for :func:`draw_attention`.
-        path, source, target: as for :func:`draw_attention`.
+        path, source, target: as for :func:`draw_attention`; all panels have the same shape.
 
     Raises:
         ValueError: as for :func:`draw_attention`, or no panels.
@@ -68,7 +69,8 @@ def draw_mappings(
         raise ValueError(f"path must end in {', '.join(_METADATA)}, got {path.name!r}")
     if not panels:
         raise ValueError("panels must hold at least one mapping, got none")
-    checked = {title: _checked(*panel, source, target) for title, panel in panels.items()}
+    shape = (_rows(panels, target), len(source))
+    checked = {title: _checked(*panel, shape) for title, panel in panels.items()}
     with context(["default", _STYLE]):
         figure = _figure(checked, source, target)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,44 +78,61 @@ def draw_mappings(
         figure.savefig(path, dpi=150, bbox_inches="tight", pad_inches=0.1, metadata=_METADATA[path.suffix])
 
 
+def _rows(panels: Panels, target: Sequence[str] | None) -> int:
+    """How many rows each panel must have: one for each target, else as many as the first."""
+    if target is not None:
+        return len(target)
+    first = np.shape(next(iter(panels.values()))[0])
+    return first[0] if len(first) == 2 else 1
+
+
 def _checked(
-    weights: np.ndarray, groups: np.ndarray | None, source: Sequence[str], target: Sequence[str] | None
+    weights: np.ndarray, groups: np.ndarray | None, shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The two arrays, all groups 0 where none were given."""
     weights = np.asarray(weights)
-    targets = "targets" if target is None else len(target)
-    if weights.ndim != 2 or weights.shape[1] != len(source) or targets not in ("targets", len(weights)):
-        raise ValueError(f"weights must have shape ({targets}, {len(source)}), got {weights.shape}")
+    if weights.shape != shape:
+        raise ValueError(f"weights must have shape {shape} (targets, sources), got {weights.shape}")
     if weights.size == 0:
-        raise ValueError(f"weights must have at least one row and one column, got {weights.shape}")
+        raise ValueError(f"weights must have at least one row and one column, got shape {weights.shape}")
     if not ((weights >= 0) & (weights <= 1 + 1e-5)).all():
         raise ValueError(f"weights must lie in [0, 1], got {weights.min()} ... {weights.max()}")
     groups = np.zeros(weights.shape, dtype=int) if groups is None else np.asarray(groups)
     if groups.shape != weights.shape or not np.issubdtype(groups.dtype, np.integer):
-        raise ValueError(f"groups must be integers of shape {weights.shape}, got {groups.dtype} {groups.shape}")
+        raise ValueError(
+            f"groups must be integers of shape {weights.shape}, got {groups.dtype} {groups.shape}"
+        )
     return weights, groups
 
 
 def _figure(
     panels: Mapping[str, tuple[np.ndarray, np.ndarray]], source: Sequence[str], target: Sequence[str] | None
 ) -> Figure:
-    """Lay the panels out in rows; words stand only at the left and below the lowest."""
+    """Lay the panels out in lines, with the source words below each line, or only below a single column."""
     rows = len(next(iter(panels.values()))[0])
-    cell = min(0.38, max(0.2, _PAGE / max(len(source), rows)))  # inches
+    cell = min(0.38, max(0.2, _PAGE / max(len(source), rows)))  # inches, as all lengths here
     width, height = cell * len(source), cell * rows
-    columns = max(1, min(len(panels), int(_PAGE / (width + 0.3))))
-    lines = -(-len(panels) // columns)
-    page = (columns * (width + 0.3), lines * (height + 0.4))
+    lines, columns = _grid(len(panels), width + _GAP, flat=rows <= 3)
+    words = 0.07 * max(map(len, source)) if columns > 1 else 0.0
+    step = (width + _GAP, height + words + _GAP)
+    page = (columns * step[0], lines * step[1])
     figure = Figure(figsize=page)
     for number, (title, (weights, groups)) in enumerate(panels.items()):
         line, column = divmod(number, columns)
-        corner = (column * (width + 0.3) / page[0], 1 - ((line + 1) * (height + 0.4)) / page[1])
-        axes = figure.add_axes((*corner, width / page[0], height / page[1]))
+        left, bottom = column * step[0], page[1] - line * step[1] - height - _GAP
+        axes = figure.add_axes((left / page[0], bottom / page[1], width / page[0], height / page[1]))
         axes.set_title(title, parse_math=False, fontsize=10)
-        lowest = number + columns >= len(panels)
+        lowest = columns > 1 or number == len(panels) - 1
         _label(axes, source if lowest else None, target if column == 0 else None, weights.shape)
         _draw(axes, weights, groups, cell)
     return figure
+
+
+def _grid(panels: int, width: float, flat: bool) -> tuple[int, int]:
+    """Lines and columns: flat panels one above the other, others in even lines that fit the page."""
+    fitting = 1 if flat else max(1, int(_PAGE / width))
+    lines = -(-panels // fitting)
+    return lines, -(-panels // lines)
 
 
 def _label(
@@ -166,8 +185,7 @@ def merged_stretches(labels: np.ndarray) -> list[tuple[int, int, str]]:
     merged = [int(numbers[k]) for k in np.argsort(firsts) if numbers[k] and counts[k] > 1]
     colours = {label: _GROUP_COLOURS[k % len(_GROUP_COLOURS)] for k, label in enumerate(merged)}
     edges = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]
-    stretches = zip(edges[:-1], edges[1:], strict=True)
-    return [(a, b, colours[int(labels[a])]) for a, b in stretches if int(labels[a]) in colours]
+    return [(a, b, colours[int(labels[a])]) for a, b in pairwise(edges) if int(labels[a]) in colours]
 
 
 def _short(weight: float) -> str:

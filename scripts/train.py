@@ -96,10 +96,11 @@ def _command(overrides: Sequence[str]) -> str:
     for override in overrides:
         key, _, value = override.partition("=")
         if key in words:
-            named.append(f"{words[key]}={value.rpartition('/')[2]}")
+            named.append(f"{words[key]}={shlex.quote(value.rpartition('/')[2])}")
         else:
             rest.append(override)
-    return shlex.join(["make", "train", *named, *([f"ARGS={' '.join(rest)}"] if rest else [])])
+    arguments = [f"ARGS={shlex.quote(' '.join(rest))}"] if rest else []
+    return " ".join(["make", "train", *named, *arguments])
 
 
 def _report(record: Record, record_file: Path, picture: Path) -> None:

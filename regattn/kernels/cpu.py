@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -28,8 +29,14 @@ _compiled = njit(cache=True, nogil=True, error_model="numpy")
 # numba's own thread pools are not safe under fork (OpenMP) or under several Python threads
 # (workqueue); compiled code without the GIL in plain threads is both.
 _ELEMENTS_PER_THREAD = 16_384  # below this a thread costs more than it saves
-_pools: dict[int, ThreadPoolExecutor] = {}
-os.register_at_fork(after_in_child=_pools.clear)
+
+
+@cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, "regattn")
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads
 
 
 def run(kernel: Callable[..., None], threads: int, arrays: tuple[np.ndarray, ...], *parameters: Any) -> None:
@@ -39,7 +46,7 @@ def run(kernel: Callable[..., None], threads: int, arrays: tuple[np.ndarray, ...
     if threads == 1:
         kernel(*arrays, *parameters)
         return
-    pool = _pools.setdefault(threads, ThreadPoolExecutor(threads - 1, "regattn"))
+    pool = _pool(threads - 1)
     cuts = [rows * i // threads for i in range(threads + 1)]
     blocks = [[a[i:j] for a in arrays] for i, j in pairwise(cuts)]
     others = [pool.submit(kernel, *block, *parameters) for block in blocks[1:]]
