@@ -1,0 +1,190 @@
+"""Judges that share no code with regattn: exact integers, plain objectives, outside certificates."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import math
+from collections.abc import Iterator
+from itertools import combinations, pairwise, permutations, product
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+# ------------------------------------------------------------------ the objectives, as they are written
+
+
+def penalty(mapping: str, y: np.ndarray) -> np.ndarray:
+    """What λ multiplies, for rows (n, d) of any number type."""
+    if mapping == "fusedmax":
+        return np.abs(np.diff(y, axis=1)).sum(1)
+    if mapping == "oscarmax":
+        pairs = combinations(range(y.shape[1]), 2)
+        return sum((np.maximum(np.abs(y[:, i]), np.abs(y[:, j])) for i, j in pairs), np.zeros_like(y[:, 0]))
+    return np.zeros_like(y[:, 0])
+
+
+def objective(
+    mapping: str, x: np.ndarray, y: np.ndarray, gamma: float = 1.0, lam: float = 0.0, p: float = 1.5
+) -> np.ndarray:
+    """⟨x, y⟩ − γΩ(y), row by row."""
+    if mapping == "softmax":
+        omega = np.where(y > 0, y * np.log(np.where(y > 0, y, 1.0)), 0.0).sum(1)
+    elif mapping == "pnormmax":
+        omega = 0.5 * (np.abs(y) ** p).sum(1) ** (2 / p)
+    else:
+        omega = 0.5 * (y * y).sum(1) + lam * penalty(mapping, y)
+    return (x * y).sum(1) - gamma * omega
+
+
+# ------------------------------------------------------------------ exact solutions of small problems
+Pattern = tuple[list[tuple[int, ...]], list[int], list[bool]]  # groups, slopes of the penalty, positive?
+
+
+def _sparsemax_patterns(d: int) -> Iterator[Pattern]:
+    for positive in product([False, True], repeat=d):
+        yield [(i,) for i in range(d)], [0] * d, list(positive)
+
+
+def _fusedmax_patterns(d: int) -> Iterator[Pattern]:
+    """All runs, all signs of the jumps between them, all choices of zero runs."""
+    for cuts in product([False, True], repeat=d - 1):
+        ends = [0, *(i + 1 for i, cut in enumerate(cuts) if cut), d]
+        runs = [tuple(range(a, b)) for a, b in pairwise(ends)]
+        for signs in product([-1, 1], repeat=len(runs) - 1):
+            jumps = [0, *signs, 0]
+            slopes = [a - b for a, b in pairwise(jumps)]
+            for positive in product([False, True], repeat=len(runs)):
+                yield runs, slopes, list(positive)
+
+
+def _oscarmax_patterns(d: int) -> Iterator[Pattern]:
+    """All ways to order the positions into tied groups, the last of which may be zero."""
+    seen = set()
+    for order in permutations(range(d)):
+        for cuts in product([False, True], repeat=d - 1):
+            ends = [0, *(i + 1 for i, cut in enumerate(cuts) if cut), d]
+            groups = tuple(tuple(sorted(order[a:b])) for a, b in pairwise(ends))
+            if groups in seen:
+                continue
+            seen.add(groups)
+            slopes = [sum(d - 1 - r for r in range(a, b)) for a, b in pairwise(ends)]
+            for last in (True, False):
+                yield list(groups), slopes, [True] * (len(groups) - 1) + [last]
+
+
+_PATTERNS = {"sparsemax": _sparsemax_patterns, "fusedmax": _fusedmax_patterns, "oscarmax": _oscarmax_patterns}
+
+
+def exact_solutions(mapping: str, scores: np.ndarray, lam: int, unit: int) -> tuple[np.ndarray, int]:
+    """Argmax over the simplex of ⟨z, y⟩ − ½‖y‖² − λ·penalty(y), z = scores/unit, λ = lam/unit; all integers.
+
+    Each pattern of ties, zeros and jump signs makes the objective a quadratic with a stationary point
+    in closed form. The solution is the stationary point of its own pattern, hence the best of those
+    that lie on the simplex. Returns integers (n, d) and the number they are to be divided by.
+    """
+    n, d = scores.shape
+    parts = math.lcm(*range(1, d + 1))
+    one = parts * unit
+    best, solution = np.full(n, np.iinfo(np.int64).min), np.zeros((n, d), np.int64)
+    for groups, slopes, positive in _PATTERNS[mapping](d):
+        if not any(positive):
+            continue
+        sums = [scores[:, g].sum(1) - lam * slope for g, slope in zip(groups, slopes, strict=True)]
+        support = sum(len(g) for g, inside in zip(groups, positive, strict=True) if inside)
+        tau = (sum(s for s, inside in zip(sums, positive, strict=True) if inside) - unit) * (parts // support)
+        y = np.zeros((n, d), np.int64)
+        for g, s, inside in zip(groups, sums, positive, strict=True):
+            if inside:
+                y[:, g] = (s * (parts // len(g)) - tau)[:, None]
+        value = 2 * parts * (scores * y).sum(1) - (y * y).sum(1) - 2 * parts * lam * penalty(mapping, y)
+        better = (y >= 0).all(1) & (value > best)
+        best[better], solution[better] = value[better], y[better]
+    return solution, one
+
+
+def integer_vectors(d: int) -> np.ndarray:
+    """All of {−2, …, 2}^d."""
+    return np.array(list(product(range(-2, 3), repeat=d)), np.int64)
+
+
+# ------------------------------------------------------------------ pnormmax in extended precision
+
+
+def pnormmax(x: np.ndarray, gamma: float, p: float) -> np.ndarray:
+    """Rows by bisection in long double for t = max x/γ − τ, the largest derivative of ½‖y‖_p²."""
+    z = (x.astype(np.longdouble) - x.max(1, keepdims=True)) / np.longdouble(gamma)
+    p = np.longdouble(p)
+    low, high = np.zeros((len(x), 1), np.longdouble), np.ones((len(x), 1), np.longdouble)
+    for _ in range(66):
+        t = (low + high) / 2
+        y = np.maximum(1 + z / t, 0) ** (1 / (p - 1))
+        y /= y.sum(1, keepdims=True)
+        above = y.max(1, keepdims=True) ** (p - 1) * (y**p).sum(1, keepdims=True) ** ((2 - p) / p) > t
+        low, high = np.where(above, t, low), np.where(above, high, t)
+    return y
+
+
+# ------------------------------------------------------------------ certificates from outside
+
+
+@functools.cache
+def outside_certificates() -> ModuleType:
+    """certify.py, where it lies in a folder ``shared`` beside the repository; else the test is skipped."""
+    path = Path(__file__).resolve().parents[1].parent / "shared" / "certify.py"
+    if not path.exists():
+        pytest.skip(f"needs the independent certificates, looked for at ../shared/{path.name}")
+    spec = importlib.util.spec_from_file_location("outside_certificates", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+EPS = np.finfo(np.float64).eps
+
+
+def bound(x: np.ndarray, gamma: float = 1.0, lam: float = 0.0, **_: float) -> np.ndarray:
+    """The violation that rounding may cause: 64 eps · max(1, spread/γ, λd), row by row."""
+    return 64 * EPS * np.maximum(1.0, np.maximum(np.ptp(x, axis=1) / gamma, lam * x.shape[1]))
+
+
+def violation(mapping: str, x: np.ndarray, y: np.ndarray, **strengths: float) -> np.ndarray:
+    """What the outside certificates say of rows, softmax by its formula; strengths as in the signature."""
+    if mapping == "softmax":
+        z = (x.astype(np.longdouble) - x.max(1, keepdims=True)) / np.longdouble(strengths["gamma"])
+        return np.abs(y - np.exp(z) / np.exp(z).sum(1, keepdims=True)).max(1).astype(np.float64)
+    outside = outside_certificates()
+    found = getattr(outside, f"batch_{mapping}")(x, y, *strengths.values(), dtype=np.longdouble)
+    for i in np.flatnonzero(found > bound(x, **strengths))[:200]:  # the batch over-charges tiny weights
+        found[i] = getattr(outside, f"certify_{mapping}")(x[i], y[i], *strengths.values())
+    return found
+
+
+# ------------------------------------------------------------------ scores that are hard in different ways
+
+
+def normal(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    return rng.standard_normal((n, d))
+
+
+def heavy_tailed(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    return rng.standard_t(1.5, (n, d))
+
+
+def tied(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    """Few different values, none of them a round number."""
+    return rng.choice(rng.standard_normal(4), (n, d))
+
+
+def integer(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    return rng.integers(-3, 4, (n, d)).astype(np.float64)
+
+
+def nearly_tied(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    return tied(rng, n, d) + 1e-13 * rng.standard_normal((n, d))
+
+
+KINDS = [normal, heavy_tailed, tied, integer, nearly_tied]

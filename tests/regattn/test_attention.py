@@ -1,0 +1,98 @@
+"""Attention and its scorers against their formulas, position by position."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+import regattn
+from regattn import AdditiveScorer, Attention, BilinearScorer, DotScorer
+
+BATCH, TARGETS, SOURCES, SIZE = 2, 3, 5, 4
+
+
+def queries_and_keys(query_size: int = SIZE) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randn(BATCH, TARGETS, query_size), torch.randn(BATCH, SOURCES, SIZE)
+
+
+def one_by_one(score, query, keys) -> torch.Tensor:
+    return torch.stack(
+        [
+            torch.stack([torch.stack([score(q, k) for k in ks]) for q in qs])
+            for qs, ks in zip(query, keys, strict=True)
+        ]
+    )
+
+
+def test_dot():
+    query, keys = queries_and_keys()
+    by_hand = one_by_one(torch.dot, query, keys)
+    torch.testing.assert_close(DotScorer()(query, keys), by_hand)
+    torch.testing.assert_close(DotScorer(scaled=True)(query, keys), by_hand / math.sqrt(SIZE))
+
+
+def test_bilinear():
+    scorer = BilinearScorer(7, SIZE)
+    query, keys = queries_and_keys(7)
+    by_hand = one_by_one(lambda q, k: k @ scorer.project.weight @ q, query, keys)
+    torch.testing.assert_close(scorer(query, keys), by_hand)
+    assert scorer.project.bias is None
+
+
+def test_additive():
+    scorer = AdditiveScorer(7, SIZE, 6)
+    query, keys = queries_and_keys(7)
+    w_q, w_k, b, v = (
+        scorer.project_query.weight,
+        scorer.project_keys.weight,
+        scorer.project_keys.bias,
+        scorer.v.weight[0],
+    )
+    by_hand = one_by_one(lambda q, k: v @ torch.tanh(w_k @ k + w_q @ q + b), query, keys)
+    torch.testing.assert_close(scorer(query, keys), by_hand)
+
+
+@pytest.mark.parametrize(
+    "mapping", [regattn.Softmax(), regattn.Sparsemax(), regattn.Fusedmax(), regattn.PNormmax()]
+)
+def test_context_is_the_average_of_the_values(mapping):
+    query, keys = queries_and_keys()
+    values = torch.randn(BATCH, SOURCES, 6)
+    context, weights = Attention(DotScorer(), mapping)(query, keys, values)
+    assert weights.shape == (BATCH, TARGETS, SOURCES) and context.shape == (BATCH, TARGETS, 6)
+    torch.testing.assert_close(weights, mapping(query @ keys.mT))
+    torch.testing.assert_close(context, torch.einsum("bts,bsv->btv", weights, values))
+    without, _ = Attention(DotScorer(), mapping)(query, keys)
+    torch.testing.assert_close(without, weights @ keys)
+
+
+@pytest.mark.parametrize("scorer", [DotScorer(), BilinearScorer(SIZE, SIZE), AdditiveScorer(SIZE, SIZE, 6)])
+def test_nothing_comes_from_under_the_mask(scorer):
+    attend = Attention(scorer, regattn.Fusedmax())
+    query, keys = queries_and_keys()
+    mask = torch.ones(BATCH, 1, SOURCES, dtype=torch.bool)
+    mask[1, :, 3:] = False
+    context, weights = attend(query, keys, mask=mask)
+    assert (weights[1, :, 3:] == 0).all()
+    short, _ = attend(query[1:], keys[1:, :3])
+    torch.testing.assert_close(context[1:], short)
+    keys = keys.requires_grad_()
+    attend(query, keys, mask=mask)[0].sum().backward()
+    assert (keys.grad[1, 3:] == 0).all() and keys.grad[1, :3].abs().sum() > 0
+
+
+def test_any_leading_dimensions():
+    query, keys = torch.randn(2, 8, 3, SIZE), torch.randn(2, 8, 5, SIZE)  # heads
+    for scorer in (DotScorer(), BilinearScorer(SIZE, SIZE), AdditiveScorer(SIZE, SIZE, 6)):
+        context, weights = Attention(scorer, regattn.Sparsemax())(query, keys)
+        assert context.shape == (2, 8, 3, SIZE) and weights.shape == (2, 8, 3, 5)
+        alone, _ = Attention(scorer, regattn.Sparsemax())(query[1, 2], keys[1, 2])
+        torch.testing.assert_close(context[1, 2], alone)
+
+
+def test_parameters_are_trained():
+    attend = Attention(AdditiveScorer(SIZE, SIZE, 6), regattn.Fusedmax())
+    attend(*queries_and_keys())[0].pow(2).sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in attend.parameters())

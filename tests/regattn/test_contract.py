@@ -1,0 +1,392 @@
+"""What all mappings promise about masks, odd scores, shapes, errors and threads."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import multiprocessing
+import pickle
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import regattn
+
+NAN, INF = float("nan"), float("inf")
+FUNCTIONS = {
+    "softmax": regattn.softmax,
+    "sparsemax": regattn.sparsemax,
+    "fusedmax": regattn.fusedmax,
+    "oscarmax": regattn.oscarmax,
+    "oscarmax_published": regattn.oscarmax_published,
+    "pnormmax": regattn.pnormmax,
+}
+BLOCKS: dict[str, Callable[..., Tensor]] = {
+    "prox_tv1d": partial(regattn.prox_tv1d, lam=0.3),
+    "prox_oscar": partial(regattn.prox_oscar, lam=0.1),
+    "isotonic_regression": regattn.isotonic_regression,
+}
+PROBLEMS = {name: f for name, f in FUNCTIONS.items() if name != "oscarmax_published"}  # blind to constants
+each_function = pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
+each_problem = pytest.mark.parametrize("function", PROBLEMS.values(), ids=PROBLEMS)
+each_function_or_block = pytest.mark.parametrize(
+    "function", (FUNCTIONS | BLOCKS).values(), ids=FUNCTIONS | BLOCKS
+)
+each_module = pytest.mark.parametrize(
+    "module",
+    [
+        regattn.Softmax(gamma=0.7),
+        regattn.Sparsemax(gamma=0.7),
+        regattn.Fusedmax(gamma=0.7, lam=0.2),
+        regattn.Oscarmax(gamma=0.7, lam=0.2),
+        regattn.OscarmaxPublished(gamma=0.7, lam=0.2),
+        regattn.PNormmax(gamma=0.7, p=1.3),
+    ],
+    ids=lambda module: type(module).__name__,
+)
+
+
+def same_bits(a: Tensor, b: Tensor) -> bool:
+    """Equal type, shape and values, NaN included."""
+    return a.dtype == b.dtype and a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all())
+
+
+def agree(function: Callable[..., Tensor], a: Tensor, b: Tensor) -> bool:
+    """Same bits; for softmax up to rounding, since torch sums differently with layout and threads."""
+    if function is not regattn.softmax:
+        return same_bits(a, b)
+    return a.dtype == b.dtype and torch.allclose(a, b, rtol=0, atol=8 * torch.finfo(a.dtype).eps)
+
+
+def weights_and_gradient(function: Callable[..., Tensor], scores: Tensor, direction: Tensor, **options):
+    scores = scores.detach().requires_grad_()
+    weights = function(scores, **options)
+    return weights.detach(), torch.autograd.grad(weights, scores, direction)[0]
+
+
+# ------------------------------------------------------------------ masks
+@each_function
+def test_masked_is_removed(function, rows):
+    """Forward and backward, under every mask of 6 positions, whatever stands under the mask."""
+    d = 6
+    masks = torch.tensor(list(itertools.product([False, True], repeat=d))[1:])
+    n = rows // 10 // len(masks)
+    x, direction = torch.randn(2, len(masks), n, d, dtype=torch.float64)
+    mask = masks.unsqueeze(1).expand(-1, n, -1)
+    junk = torch.tensor([NAN, INF, -INF, 1e300, -1e9], dtype=torch.float64)[torch.randint(5, x.shape)]
+    y, gradient = weights_and_gradient(function, torch.where(mask, x, junk), direction, mask=mask)
+    assert (y[~mask] == 0).all() and (gradient[~mask] == 0).all()
+    for m, *left in zip(masks, y, gradient, x, direction, strict=True):
+        weights, slopes, scores, along = (t[:, m] for t in left)
+        alone, slopes_alone = weights_and_gradient(function, scores, along)
+        assert agree(function, weights, alone)
+        torch_sums = function in (regattn.softmax, regattn.pnormmax)
+        torch.testing.assert_close(slopes, slopes_alone, rtol=0, atol=1e-13 if torch_sums else 0)
+
+
+@each_function
+def test_padding_is_invisible(function):
+    x, direction = torch.randn(2, 200, 6)
+    alone = weights_and_gradient(function, x, direction)
+    for left, right in ((0, 5), (4, 0), (2, 3)):
+        padded, ones = (
+            torch.nn.functional.pad(t, (left, right), value=v) for t, v in ((x, 7.0), (torch.ones(6), 0.0))
+        )
+        wide = torch.nn.functional.pad(direction, (left, right), value=3.0)
+        for got, expected in zip(
+            weights_and_gradient(function, padded, wide, mask=ones.bool()), alone, strict=True
+        ):
+            torch.testing.assert_close(got[:, left : left + 6], expected, rtol=2e-7, atol=2e-7)
+            assert got.count_nonzero() == got[:, left : left + 6].count_nonzero()
+
+
+def test_neighbours_of_a_masked_position_become_neighbours():
+    x = torch.tensor([1.0, 9.0, 1.1], dtype=torch.float64)
+    mask = torch.tensor([True, False, True])
+    assert regattn.fusedmax(x, lam=0.1, mask=mask).tolist() == [0.5, 0.0, 0.5]
+
+
+@each_function
+def test_mask_broadcasts_and_minus_infinity_is_a_mask(function):
+    x = torch.randn(3, 4, 5, dtype=torch.float64)
+    for shape in ((5,), (1, 5), (4, 1), (3, 1, 5), (3, 4, 5)):
+        mask = torch.rand(shape) > 0.3
+        full = mask.expand(3, 4, 5)
+        assert same_bits(function(x, mask=mask), function(x.masked_fill(~full, -INF)))
+        assert same_bits(function(x, mask=mask), function(x, mask=full.contiguous()))
+
+
+@each_function
+def test_row_without_anything_left_is_zero_with_zero_gradient(function):
+    x = torch.randn(3, 4, dtype=torch.float64)
+    mask = torch.tensor([[True] * 4, [False] * 4, [True] * 4])
+    y, gradient = weights_and_gradient(function, x, torch.randn(3, 4, dtype=torch.float64), mask=mask)
+    assert (y[1] == 0).all() and (gradient[1] == 0).all()
+    assert same_bits(y[[0, 2]], function(x[[0, 2]]))
+    y, gradient = weights_and_gradient(function, torch.full((2, 4), -INF), torch.randn(2, 4))
+    assert (y == 0).all() and (gradient == 0).all()
+
+
+# ------------------------------------------------------------------ odd scores
+@each_function
+@pytest.mark.parametrize("poison", [NAN, INF])
+def test_poisoned_row_is_nan_and_its_neighbours_untouched(function, poison):
+    x, direction = torch.randn(2, 50, 7)
+    clean = weights_and_gradient(function, x, direction)
+    x[20, 3] = poison
+    others = torch.arange(50) != 20
+    for got, expected in zip(weights_and_gradient(function, x, direction), clean, strict=True):
+        assert got[20].isnan().all()
+        assert same_bits(got[others], expected[others])
+
+
+@each_problem
+def test_extreme_scores(function):
+    tiny = torch.finfo(torch.float64).tiny
+    for x, expected in (
+        ([1e30, 0.0, -1e30], [1.0, 0.0, 0.0]),
+        ([-1e30, -1e30, -INF], [0.5, 0.5, 0.0]),
+        ([tiny / 8, 0.0, tiny / 4], [1 / 3] * 3),
+        ([1.7e308, 1.7e308, -1.7e308], [0.5, 0.5, 0.0]),
+    ):
+        y = function(torch.tensor(x, dtype=torch.float64))
+        torch.testing.assert_close(y, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-15)
+
+
+@each_function
+def test_one_position(function):
+    x = torch.tensor([[3.0], [-1e30], [-INF]])
+    y, gradient = weights_and_gradient(function, x, torch.ones(3, 1))
+    assert y.flatten().tolist() == [1.0, 1.0, 0.0]
+    assert (gradient == 0).all()
+
+
+# ------------------------------------------------------------------ invariances
+@each_problem
+def test_adding_a_constant_changes_nothing(function):
+    x = torch.randint(-1000, 1000, (500, 8)).double() / 256  # so that the sums below are exact
+    for constant in (1.0, -1e3, 2.0**30):
+        assert (function(x + constant) - function(x)).abs().max() <= 1e-15
+    x = x.float()
+    assert ((function(x + 1e4).sum(-1) - 1).abs() <= 1e-6).all()
+
+
+@pytest.mark.parametrize("name", ["softmax", "sparsemax", "oscarmax", "pnormmax"])
+def test_permutation(name):
+    function, x, order = PROBLEMS[name], torch.randn(500, 8, dtype=torch.float64), torch.randperm(8)
+    torch.testing.assert_close(function(x[:, order]), function(x)[:, order], rtol=0, atol=4e-15)
+
+
+@each_problem
+def test_reversal(function):
+    x = torch.randn(500, 8, dtype=torch.float64)
+    torch.testing.assert_close(function(x.flip(-1)), function(x).flip(-1), rtol=0, atol=4e-15)
+
+
+@each_function
+def test_gamma_divides_the_scores(function):
+    x = torch.randn(500, 8, dtype=torch.float64)
+    for gamma in (0.25, 3.0):
+        torch.testing.assert_close(function(x, gamma=gamma), function(x / gamma), rtol=0, atol=4e-15)
+    assert (function(x, gamma=1e-12).amax(-1) > 1 - 1e-9).all()
+    assert same_bits(function(x.float(), gamma=1e-30).amax(-1), torch.ones(500))
+
+
+@pytest.mark.parametrize("name", ["fusedmax", "oscarmax", "oscarmax_published"])
+def test_lam_zero_is_sparsemax_value_and_gradient_ties_included(name):
+    function = partial(FUNCTIONS[name], lam=0.0)
+    x = torch.randint(0, 3, (500, 6)).double()
+    direction = torch.randn(500, 6, dtype=torch.float64)
+    for got, expected in zip(
+        weights_and_gradient(function, x, direction),
+        weights_and_gradient(regattn.sparsemax, x, direction),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-15)
+
+
+def test_p_two_is_sparsemax():
+    x = torch.randn(100, 6, dtype=torch.float64)
+    assert same_bits(regattn.pnormmax(x, p=2), regattn.sparsemax(x))
+    near = regattn.pnormmax(x, p=2 - 1e-9)
+    torch.testing.assert_close(near, regattn.sparsemax(x), rtol=0, atol=1e-7)
+
+
+# ------------------------------------------------------------------ shapes, strides, types
+@each_function_or_block
+def test_any_dim_and_any_strides(function):
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        x = torch.randn(*(int(n) for n in rng.integers(1, 5, rng.integers(1, 5))), dtype=torch.float64)
+        dim = int(rng.integers(-x.ndim, x.ndim))
+        expected = function(x.movedim(dim, -1).contiguous(), dim=-1).movedim(-1, dim)
+        transposed = x.movedim(0, -1).contiguous().movedim(-1, 0)
+        sliced = torch.stack([x, x + 1], -1).flatten(-2)[..., ::2]
+        for view in (x, transposed, sliced, x.flip(0).flip(0)):
+            assert agree(function, function(view, dim=dim), expected)
+        expanded = x[None].expand(3, *x.shape)
+        got = function(expanded, dim=dim if dim < 0 else dim + 1)
+        assert agree(function, got, expected.expand_as(got))
+
+
+@each_function_or_block
+def test_gradient_through_views(function):
+    x = torch.randn(4, 5, 6, dtype=torch.float64, requires_grad=True)
+    direction = torch.randn(4, 5, 6, dtype=torch.float64)
+    (straight,) = torch.autograd.grad(function(x, dim=1), x, direction)
+    (moved,) = torch.autograd.grad(function(x.transpose(1, 2)), x, direction.transpose(1, 2))
+    assert agree(function, straight, moved)
+    (summed,) = torch.autograd.grad(function(x[0].expand(4, 5, 6)).sum(0)[..., 0].sum(), x)
+    (once,) = torch.autograd.grad(function(x[0])[..., 0].sum(), x)
+    torch.testing.assert_close(summed, 4 * once)
+
+
+@each_function_or_block
+def test_row_alone_is_row_in_a_batch(function):
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        x = torch.randn(64, 11).to(dtype)
+        y = function(x)
+        assert y.dtype == dtype
+        assert same_bits(torch.stack([function(row) for row in x]), y)
+
+
+@each_function_or_block
+def test_no_rows_is_fine_and_no_columns_an_error(function):
+    empty = torch.randn(0, 5, requires_grad=True)
+    y = function(empty)
+    assert y.shape == (0, 5)
+    y.sum().backward()
+    assert empty.grad.shape == (0, 5)
+    assert function(torch.randn(3, 0, 5), dim=-1).shape == (3, 0, 5)
+    with pytest.raises(ValueError, match=r"at least one position along dim -1, got shape \(3, 0\)"):
+        function(torch.randn(3, 0))
+
+
+@each_function_or_block
+def test_scores_are_left_as_they_were(function):
+    x = torch.randn(5, 6)
+    before = x.clone()
+    function(x)
+    assert same_bits(x, before)
+
+
+# ------------------------------------------------------------------ errors: wanted and got
+@each_function_or_block
+def test_refuses_what_is_no_floating_tensor(function):
+    with pytest.raises(TypeError, match=r"floating-point tensor, got torch\.int64"):
+        function(torch.arange(3))
+    with pytest.raises(TypeError, match=r"floating-point tensor, got torch\.bool"):
+        function(torch.ones(3, dtype=torch.bool))
+    with pytest.raises(TypeError, match=r"must be a torch\.Tensor, got list"):
+        function([1.0, 2.0])
+
+
+@each_function_or_block
+def test_refuses_bad_dims(function):
+    x = torch.randn(2, 3)
+    for dim in (2, -3):
+        with pytest.raises(ValueError, match=rf"dim must be in \[-2, 1\], got {dim}"):
+            function(x, dim=dim)
+    for dim in (1.0, "1", None, True):
+        with pytest.raises(TypeError, match="dim must be an int, got"):
+            function(x, dim=dim)
+    with pytest.raises(ValueError, match="at least one dimension, got a scalar"):
+        function(torch.tensor(1.0))
+
+
+@each_function
+def test_refuses_bad_masks(function):
+    x = torch.randn(2, 3)
+    for mask, got in ((torch.ones(2, 3), "torch.float32"), ([True] * 3, "list")):
+        with pytest.raises(ValueError, match=f"mask must be a bool tensor .* got {got}"):
+            function(x, mask=mask)
+    for shape in ((3, 2), (1, 2, 3), (2,)):
+        with pytest.raises(ValueError, match=r"broadcastable to scores of shape \(2, 3\), got \("):
+            function(x, mask=torch.ones(shape, dtype=torch.bool))
+
+
+BAD_STRENGTHS = [
+    *((name, "gamma", value) for name in FUNCTIONS for value in (0.0, -1.0, NAN, INF)),
+    *(
+        (name, "lam", value)
+        for name in ("fusedmax", "oscarmax", "oscarmax_published")
+        for value in (-0.1, NAN, INF)
+    ),
+    *(("pnormmax", "p", value) for value in (1.0, 0.5, 2.5, NAN, INF)),
+]
+
+
+@pytest.mark.parametrize(("name", "strength", "value"), BAD_STRENGTHS)
+def test_refuses_bad_strengths(name, strength, value):
+    with pytest.raises(ValueError, match=f"{strength} must be finite and .*, got {value}"):
+        FUNCTIONS[name](torch.randn(3), **{strength: value})
+    module = {"pnormmax": "PNormmax", "oscarmax_published": "OscarmaxPublished"}.get(name, name.capitalize())
+    with pytest.raises(ValueError, match=f"{strength} must be finite and .*, got {value}"):
+        getattr(regattn, module)(**{strength: value})
+
+
+@pytest.mark.parametrize("value", ["1", None, torch.tensor(1.0), True])
+@each_function
+def test_refuses_strengths_that_are_no_numbers(function, value):
+    with pytest.raises(TypeError, match="gamma must be a number above 0, got"):
+        function(torch.randn(3), gamma=value)
+
+
+# ------------------------------------------------------------------ modules
+@each_module
+def test_module_is_its_function(module):
+    x, mask = torch.randn(4, 5, dtype=torch.float64), torch.rand(4, 5) > 0.3
+    function = type(module).function
+    assert same_bits(module(x), function(x, **module.strengths))
+    assert same_bits(module(x, mask), function(x, mask=mask, **module.strengths))
+    other = type(module)(0)
+    assert same_bits(other(x), function(x, 0))
+    assert not list(module.parameters())
+
+
+@each_module
+def test_module_survives_copies_and_pickling(module):
+    x = torch.randn(4, 5, dtype=torch.float64)
+    for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        assert repr(twin) == repr(module) and same_bits(twin(x), module(x))
+    assert all(f"{name}={value}" in repr(module) for name, value in module.strengths.items())
+
+
+# ------------------------------------------------------------------ threads and processes
+@pytest.fixture
+def two_threads():
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+@each_function_or_block
+def test_two_threads_give_the_bits_of_one(function, two_threads):
+    x, direction = torch.randn(2, 3000, 30)
+    both = weights_and_gradient(function, x, direction)
+    torch.set_num_threads(1)
+    alone = weights_and_gradient(function, x, direction)
+    assert all(agree(function, a, b) for a, b in zip(both, alone, strict=True))
+
+
+def _in_child(queue, scores):
+    torch.set_num_threads(2)
+    queue.put(float(regattn.fusedmax(scores).numpy().sum()))  # torch's own threads do not survive a fork
+
+
+def test_works_in_a_forked_child_after_threads_were_used(two_threads):
+    x = torch.randn(3000, 30)
+    expected = float(regattn.fusedmax(x).numpy().sum())
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+    child = context.Process(target=_in_child, args=(queue, x), daemon=True)
+    child.start()
+    child.join(timeout=30)
+    if child.is_alive():
+        child.kill()
+    assert child.exitcode == 0, "the child hangs or crashed"
+    assert queue.get() == pytest.approx(expected)

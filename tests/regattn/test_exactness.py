@@ -1,0 +1,195 @@
+"""Every mapping solves the problem that its docstring states: certified, and against three other roads."""
+
+from __future__ import annotations
+
+import entmax
+import numpy as np
+import pytest
+import torch
+
+import regattn
+from regattn.kernels import cpu, reference
+from tests import oracles
+from tests.oracles import EPS, bound
+
+LENGTHS = [1, 2, 3, 7, 16, 64]
+LAMS = [0.0, 0.01, 0.1, 0.5, 5.0]
+STRENGTHS = {
+    "softmax": [{"gamma": g} for g in (0.1, 1.0, 3.0)],
+    "sparsemax": [{"gamma": g} for g in (0.1, 1.0, 3.0)],
+    "fusedmax": [{"gamma": g, "lam": lam} for g, lam in zip((1.0, 0.1, 1.0, 3.0, 0.5), LAMS, strict=True)],
+    "oscarmax": [{"gamma": g, "lam": lam} for g, lam in zip((1.0, 0.1, 1.0, 3.0, 0.5), LAMS, strict=True)],
+    "pnormmax": [
+        {"gamma": g, "p": p} for g, p in ((1.0, 1.5), (0.1, 1.2), (3.0, 1.9), (1.0, 2.0), (1.0, 1.05))
+    ],
+}
+POINTWISE = ["sparsemax", "fusedmax", "oscarmax"]  # those of a quadratic Ω
+
+
+def solve(mapping: str, x: np.ndarray, **strengths: float) -> np.ndarray:
+    return getattr(regattn, mapping)(torch.from_numpy(x), **strengths).numpy()
+
+
+def compiled(kernel: str, x: np.ndarray, *parameters: float) -> tuple[np.ndarray, np.ndarray]:
+    """Values and labels of a compiled kernel for one row."""
+    row, y, labels = x[None].copy(), np.empty((1, x.size)), np.empty((1, x.size), np.int32)
+    getattr(cpu, kernel)(row, y, labels, *parameters)
+    return y[0], labels[0]
+
+
+def partition(labels: np.ndarray) -> list[int]:
+    """Labels renumbered in order of appearance, signs kept."""
+    number: dict[int, int] = {0: 0}
+    return [int(np.sign(k)) * number.setdefault(abs(int(k)), len(number)) for k in labels]
+
+
+# ------------------------------------------------------------------ certificates
+@pytest.mark.parametrize("d", LENGTHS)
+@pytest.mark.parametrize("mapping", STRENGTHS)
+def test_certified_on_random_rows(mapping, d, rows):
+    rng = np.random.default_rng(d)
+    n = 1 + rows // (len(LENGTHS) * len(oracles.KINDS) * len(STRENGTHS[mapping]))
+    for kind in oracles.KINDS:
+        for strengths in STRENGTHS[mapping]:
+            x = kind(rng, n, d)
+            y = solve(mapping, x, **strengths)
+            limit = bound(x, **strengths)
+            ours = regattn.certify(
+                torch.from_numpy(x), torch.from_numpy(y), getattr(regattn, mapping), **strengths
+            ).numpy()
+            assert (ours <= limit).all(), (kind.__name__, strengths, (ours / limit).max())
+            theirs = oracles.violation(mapping, x, y, **strengths)
+            assert (theirs <= limit).all(), (kind.__name__, strengths, (theirs / limit).max())
+
+
+@pytest.mark.parametrize("strengths", STRENGTHS["pnormmax"])
+def test_pnormmax_weights_are_right_in_extended_precision(strengths):
+    rng = np.random.default_rng(0)
+    for d in LENGTHS:
+        for kind in oracles.KINDS:
+            x = kind(rng, 50, d)
+            error = np.abs(solve("pnormmax", x, **strengths) - oracles.pnormmax(x, **strengths)).max(1)
+            assert (error <= bound(x, **strengths)).all(), (d, kind.__name__, error.max())
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        np.linspace(0, 1, 2000),
+        np.linspace(1, 0, 2000),
+        np.resize([0.0, 1.0], 2000),
+        np.resize([0.0, 0.3, 0.1, 0.2], 2000),
+        np.sqrt(np.linspace(0, 1, 2000)),
+        np.cumsum(np.random.default_rng(0).standard_normal(2000)) / 100,
+        np.random.default_rng(1).random(2000),  # all within 1 + 4λ: nothing is screened out
+        np.zeros(2000),
+        np.eye(1, 2000, 1000)[0],
+    ],
+    ids=["sorted", "reversed", "alternating", "teeth", "concave", "walk", "close", "constant", "spike"],
+)
+@pytest.mark.parametrize("lam", [0.0, 1e-4, 0.1, 10.0])
+@pytest.mark.parametrize("mapping", ["fusedmax", "oscarmax"])
+def test_certified_on_long_adversarial_rows(mapping, lam, scores):
+    x = scores[None]
+    roundings = x.size / 64  # Σy = 1 collects one for each weight
+    limit = bound(x, lam=lam) * roundings
+    assert oracles.violation(mapping, x, solve(mapping, x, gamma=1.0, lam=lam), gamma=1.0, lam=lam) <= limit
+
+
+# ------------------------------------------------------------------ exact arithmetic
+@pytest.mark.parametrize("lam", [0.0, 0.125, 0.5, 2.0])
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 3.0])
+@pytest.mark.parametrize("mapping", POINTWISE)
+def test_exact_on_all_small_integer_vectors(mapping, gamma, lam):
+    """Every tie and every boundary there is: d ≤ 4, entries in {−2, …, 2}."""
+    unit = 24
+    for d in range(1, 5):
+        x = oracles.integer_vectors(d)
+        lam_there = 0 if mapping == "sparsemax" else round(lam * unit)
+        exact, one = oracles.exact_solutions(mapping, (x * unit / gamma).astype(np.int64), lam_there, unit)
+        strengths = {} if mapping == "sparsemax" else {"lam": lam}
+        y = solve(mapping, x.astype(np.float64), gamma=gamma, **strengths)
+        assert np.abs(y - exact / one).max() <= 2 * EPS
+        if gamma != 3.0:  # else x/γ is rounded, and a boundary with it
+            assert ((y > 0) == (exact > 0)).all()
+            assert ((np.diff(y) == 0) == (np.diff(exact) == 0)).all()
+
+
+# ------------------------------------------------------------------ other roads
+@pytest.mark.parametrize("kind", oracles.KINDS)
+def test_compiled_kernels_agree_with_the_reference(kind):
+    rng = np.random.default_rng(3)
+    for trial in range(120):
+        x = kind(rng, 1, int(rng.integers(1, 30)))[0]
+        if trial % 3 == 0:
+            x[rng.random(x.size) < 0.2] = -np.inf
+        gamma, lam = float(rng.choice([0.3, 1.0, 2.5])), float(rng.choice([0.0, 0.01, 0.1, 2.0]))
+        for kernel, parameters in (
+            ("sparsemax", (gamma,)),
+            ("fusedmax", (gamma, lam)),
+            ("oscarmax", (gamma, lam)),
+            ("prox_tv1d", (lam,)),
+            ("prox_oscar", (lam,)),
+            ("isotonic_regression", (False,)),
+            ("isotonic_regression", (True,)),
+        ):
+            y, labels = compiled(kernel, x, *parameters)
+            expected, structure = getattr(reference, kernel)(x, *parameters)
+            scale = max(1.0, np.abs(x[x > -np.inf]).max(initial=0.0) / gamma, lam * x.size)
+            np.testing.assert_allclose(y, expected, rtol=0, atol=64 * EPS * scale, err_msg=kernel)
+            if kind in (oracles.normal, oracles.heavy_tailed):  # at a tie two partitions may be right
+                assert partition(labels) == partition(structure), (kernel, x, parameters)
+
+
+def test_reference_pnormmax_agrees():
+    rng = np.random.default_rng(4)
+    for p in (1.2, 1.5, 1.9, 2.0):
+        for x in rng.standard_normal((50, 9)):
+            weights = solve("pnormmax", x[None], gamma=0.7, p=p)[0]
+            np.testing.assert_allclose(weights, reference.pnormmax(x, 0.7, p), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("d", LENGTHS)
+def test_sparsemax_agrees_with_entmax(d):
+    x = torch.randn(500, d, dtype=torch.float64) * 2
+    x, gradient = x.requires_grad_(), torch.randn(500, d, dtype=torch.float64)
+    ours, theirs = regattn.sparsemax(x), entmax.sparsemax(x, -1)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-14)
+    for_ours, for_theirs = (torch.autograd.grad(y, x, gradient)[0] for y in (ours, theirs))
+    torch.testing.assert_close(for_ours, for_theirs, rtol=0, atol=1e-14)
+
+
+def test_published_examples():
+    x = torch.tensor([1.0, 2.1, 1.9], dtype=torch.float64)
+    torch.testing.assert_close(regattn.fusedmax(x, lam=0.1), torch.tensor([0, 0.5, 0.5]).double())
+    x = torch.tensor([0.3, 0.1, -0.2], dtype=torch.float64)
+    right, published = torch.tensor([31, 22, 7]).double() / 60, torch.tensor([29, 23, 8]).double() / 60
+    torch.testing.assert_close(regattn.oscarmax(x, lam=0.05), right)
+    torch.testing.assert_close(regattn.oscarmax_published(x, lam=0.05), published)
+
+
+# ------------------------------------------------------------------ structure and precision
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("mapping", ["fusedmax", "oscarmax"])
+@pytest.mark.parametrize("kind", oracles.KINDS)
+def test_members_of_a_group_have_equal_bits(kind, mapping, dtype):
+    function = getattr(regattn, mapping)
+    x = torch.from_numpy(kind(np.random.default_rng(5), 2000, 16)).to(dtype)
+    y, group = function(x, lam=0.1), regattn.groups(x, function, lam=0.1)
+    together = (group.unsqueeze(-1) == group.unsqueeze(-2)) & (group > 0).unsqueeze(-1)
+    assert together.sum() > group.count_nonzero(), "no group was formed: the test says nothing"
+    assert ((y.unsqueeze(-1) == y.unsqueeze(-2)) | ~together).all()
+    assert ((y > 0) == (group > 0)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("mapping", STRENGTHS)
+def test_low_precision_is_right_to_8_eps(mapping, dtype):
+    function = getattr(regattn, mapping)
+    for scale in (1e-6, 1e-3, 1.0, 1e3, 1e6):
+        for d in LENGTHS:
+            x = (torch.randn(200, d) * scale).clamp(-6e4, 6e4).to(dtype)
+            y = function(x)
+            assert y.dtype == dtype
+            error = (y.double() - function(x.double())).abs().max()
+            assert error <= 8 * torch.finfo(dtype).eps, (scale, d)  # a NaN fails too

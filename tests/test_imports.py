@@ -1,0 +1,163 @@
+"""Imports run one way, scripts → tasks → regattn → torch, and nothing unsafe is in the tree."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+STANDARD = sys.stdlib_module_names
+
+
+def sources(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def imported(tree: ast.AST, package: str) -> Iterator[str]:
+    """Full names of everything that a module imports, wherever in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{name}.{alias.name}" for alias in node.names)
+
+
+def imports_of(path: Path) -> set[str]:
+    package = ".".join(path.relative_to(ROOT).parent.parts)
+    return set(imported(ast.parse(path.read_text(encoding="utf-8")), package))
+
+
+def within(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def each(*folders: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("path", sources(*folders), ids=lambda p: str(p.relative_to(ROOT)))
+
+
+@each("regattn")
+def test_the_library_needs_torch_numpy_and_numba_alone(path):
+    allowed = (
+        "regattn",
+        "torch",
+        "numpy",
+        "numba",
+        *(["triton"] if path.name == "cuda.py" else []),
+        *STANDARD,
+    )
+    assert [name for name in imports_of(path) if not within(name, *allowed)] == []
+
+
+@each("regattn/kernels")
+def test_kernels_know_nothing_of_the_library_above_them(path):
+    inside = [name for name in imports_of(path) if within(name, "regattn")]
+    assert [name for name in inside if not within(name, "regattn.kernels")] == []
+
+
+@pytest.mark.parametrize("name", ["_attention", "_scorers"])
+def test_attention_knows_no_mapping(name):
+    assert [name for name in imports_of(ROOT / "regattn" / f"{name}.py") if within(name, "regattn")] == []
+
+
+@pytest.mark.parametrize("name", ["_checks", "_operators", "_partition", "_mapping"])
+def test_foundations_know_nothing_above_them(name):
+    above = (
+        "_softmax",
+        "_sparsemax",
+        "_fusedmax",
+        "_oscarmax",
+        "_pnormmax",
+        "_simplex",
+        "_prox_tv",
+        "_prox_oscar",
+    )
+    imports = imports_of(ROOT / "regattn" / f"{name}.py")
+    assert [i for i in imports if within(i, *(f"regattn.{module}" for module in above))] == []
+
+
+@each("tasks")
+def test_tasks_know_neither_scripts_nor_hydra(path):
+    assert [name for name in imports_of(path) if within(name, "scripts", "hydra", "omegaconf")] == []
+
+
+@each("regattn", "tasks", "scripts")
+def test_nothing_imports_tests(path):
+    assert [name for name in imports_of(path) if within(name, "tests", "pytest")] == []
+
+
+def test_the_scan_sees_every_form_of_import():
+    text = "import a.b\nfrom c import d\nfrom . import e\nfrom ..f import g\ndef h():\n    import i"
+    assert set(imported(ast.parse(text), "p.q")) == {"a.b", "c.d", "p.q.e", "p.f.g", "i"}
+
+
+# ------------------------------------------------------------------ nothing unsafe
+def unsafe(tree: ast.AST) -> Iterator[str]:
+    """Calls that run what a file or a stranger says."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        options = {k.arg: k.value for k in node.keywords}
+
+        def given(option: str, value: object, options: dict[str | None, ast.expr] = options) -> bool:
+            return isinstance(options.get(option), ast.Constant) and options[option].value is value  # type: ignore[attr-defined]
+
+        if name.rpartition(".")[2] in ("load", "loads", "Unpickler") and "pickle" in name:
+            yield name
+        if name in (
+            "eval",
+            "exec",
+            "os.system",
+            "os.popen",
+            "yaml.unsafe_load",
+            "joblib.load",
+            "marshal.loads",
+        ):
+            yield name
+        if name == "yaml.load":
+            yield name
+        if name == "torch.load" and not given("weights_only", True):
+            yield "torch.load without weights_only=True"
+        for option, value in (
+            ("trust_remote_code", True),
+            ("shell", True),
+            ("allow_pickle", True),
+            ("weights_only", False),
+        ):
+            if given(option, value):
+                yield f"{name}({option}={value})"
+
+
+@each("regattn", "tasks", "scripts")
+def test_nothing_unsafe(path):
+    assert list(unsafe(ast.parse(path.read_text(encoding="utf-8")))) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "torch.load(f, weights_only=False)",
+        "torch.load(f)",
+        "pickle.load(f)",
+        "pickle.loads(b)",
+        "cloudpickle.loads(b)",
+        "eval(text)",
+        "exec(text)",
+        "yaml.load(f)",
+        "load_dataset(name, trust_remote_code=True)",
+        "subprocess.run(command, shell=True)",
+        "np.load(f, allow_pickle=True)",
+        "os.system(command)",
+    ],
+)
+def test_the_scan_sees(text):
+    assert list(unsafe(ast.parse(text)))
+    assert not list(
+        unsafe(ast.parse("torch.load(f, weights_only=True); json.load(f); model.eval(); yaml.safe_load(f)"))
+    )
