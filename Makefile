@@ -21,7 +21,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 # DATA is the name of a config in configs/data/$(TASK), else a folder.
 data = $(if $(wildcard configs/data/$(TASK)/$(DATA).yaml),data=$(TASK)/$(DATA),data=$(TASK)/folder 'data.root=$(DATA)')
 
-.PHONY: help install train evaluate predict tables test check format clean
+.PHONY: help install train evaluate baselines predict tables test check format clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -54,6 +54,9 @@ train: $(VENV)/installed ## train, test, record: TASK=… ATTN=… DATA=… ARGS
 
 evaluate: $(VENV)/installed ## evaluate a trained run again: RUN=<run>
 	@$(BIN)/python -m scripts.evaluate '$(RUN)'
+
+baselines: $(VENV)/installed ## what a corpus yields without attention: DATA=… ARGS="…"
+	@$(BIN)/python -m scripts.baselines task=$(TASK) $(data) $(ARGS)
 
 predict: $(VENV)/installed ## ask a trained model: RUN=<run> PREMISE="…" HYPOTHESIS="…"
 	@$(BIN)/python -m scripts.predict "$$RUN" "$$PREMISE" "$$HYPOTHESIS"
