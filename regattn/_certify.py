@@ -43,7 +43,8 @@ def certify(
     r"""Largest violation of a mapping's optimality conditions, row by row.
 
     It is a number :math:`\varepsilon` such that the weights are exactly optimal once the scores
-    divided by gamma and the weights are moved by at most :math:`\varepsilon` per entry. For sparsemax,
+    divided by gamma and the weights are moved by at most :math:`\varepsilon` per entry; not always the
+    smallest one, since tiny weights and near ties are taken as they stand. For sparsemax,
     fusedmax and oscarmax the true weights are then within :math:`4 \varepsilon`. No solver is run;
     for fusedmax the cost is quadratic in the length of a row.
 

@@ -53,9 +53,6 @@ _OMEGA: dict[Callable[..., Tensor], Callable[..., Tensor]] = {
 
 
 def _omega(weights: Tensor, allowed: Tensor, function: Callable[..., Tensor], strengths: dict) -> Tensor:
-    if function not in _OMEGA:
-        known = ", ".join(f.__name__ for f in _OMEGA)
-        raise ValueError(f"mapping must be one of {known}, got {getattr(function, '__name__', function)!r}")
     return _OMEGA[function](weights, allowed, **{k: v for k, v in strengths.items() if k != "gamma"})
 
 
@@ -114,6 +111,9 @@ def max_omega(
     Source: Niculae & Blondel (2017), section 2, equation 2.
     """
     function, strengths = resolve(mapping, strengths)
+    if function not in _OMEGA:
+        known = ", ".join(f.__name__ for f in _OMEGA)
+        raise ValueError(f"mapping must be one of {known}, got {getattr(function, '__name__', function)!r}")
     check_scores(scores, dim, mask)
     x = scores if mask is None else torch.where(mask, scores, -torch.inf)
     x = x.movedim(dim, -1)

@@ -102,6 +102,29 @@ def test_jacobian_is_that_of_the_partition_even_at_ties(mapping, lam):
         torch.testing.assert_close(jacobian, expected, rtol=0, atol=1e-15)
 
 
+@pytest.mark.parametrize(
+    ("function", "x", "nudge"),
+    [
+        (regattn.sparsemax, [1.0, 0.0], -0.25),  # on the boundary of the support: the smaller support
+        (partial(regattn.fusedmax, lam=0.25), [0.5, 0.0], 0.25),  # about to part: still joined
+        (partial(regattn.oscarmax, lam=0.25), [0.5, 0.25], 0.25),
+    ],
+)
+def test_the_element_that_is_taken_at_a_kink(function, x, nudge):
+    """All three have J = 0; their neighbours, with more in the support or parted, have ±½."""
+    x = torch.tensor(x, dtype=torch.float64)
+    assert (torch.func.jacrev(function)(x) == 0).all()
+    nudged = x + torch.tensor([nudge, 0.0], dtype=torch.float64)
+    half = torch.tensor([[0.5, -0.5], [-0.5, 0.5]], dtype=torch.float64)
+    assert torch.equal(torch.func.jacrev(function)(nudged), half)
+
+
+def test_tied_entries_are_pooled_by_isotonic_regression():
+    x = torch.tensor([1.0, 1.0, 2.0], dtype=torch.float64)
+    pooled = torch.tensor([[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    assert torch.equal(torch.func.jacrev(regattn.isotonic_regression)(x), pooled)
+
+
 @pytest.mark.parametrize("name", sorted(MAPPINGS.keys() - {"oscarmax_published"}))  # which is no Π_Ω
 def test_jacobian_is_symmetric_positive_semidefinite_and_blind_to_constants(name):
     function = MAPPINGS[name]

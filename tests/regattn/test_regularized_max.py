@@ -96,8 +96,9 @@ def test_dims_modules_and_unknown_mappings():
     x = random_scores(3, 4, 5)
     value = max_omega(x, regattn.Fusedmax(1, lam=0.3), 1)
     torch.testing.assert_close(value, max_omega(x.transpose(1, 2), regattn.fusedmax, lam=0.3))
-    with pytest.raises(ValueError, match="mapping must be one of softmax, sparsemax"):
-        max_omega(x, regattn.oscarmax_published)
+    for unknown in (regattn.oscarmax_published, torch.softmax):
+        with pytest.raises(ValueError, match="mapping must be one of softmax, sparsemax"):
+            max_omega(x, unknown)
     with pytest.raises(ValueError, match="gamma must be finite and above 0"):
         max_omega(x, regattn.fusedmax, gamma=0.0)
 
