@@ -45,7 +45,6 @@ def mapping_share(task: Task[Batch], module: nn.Module, batches: int = 20) -> fl
             calls = _record_calls(task, module, batch)
             if not calls:
                 raise ValueError(f"a step must call the {type(module).__name__} to be timed, got no call")
-            _differentiate(module, calls)
             in_step += _median_seconds(partial(_step, task, batch))
             in_module += _median_seconds(partial(_differentiate, module, calls))
     return in_module / in_step

@@ -35,9 +35,18 @@ class MetricsLog:
         self._file.seek(position)
 
     def write(self, event: str, **values: Any) -> None:
-        """Append one line, visible to readers at once; ``values`` are plain JSON."""
+        """Append one line, visible to readers at once; ``values`` are plain JSON.
+
+        Raises:
+            OSError: the disk is full.
+        """
         line = json.dumps({"event": event, **values}, allow_nan=False).encode() + b"\n"
-        if self._file.write(line) < len(line):
+        try:
+            written = self._file.write(line)
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
+        if written < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
 
     def sync(self) -> int:

@@ -1,6 +1,5 @@
 """The measured share is near the true one, and measuring leaves no trace."""
 
-import time
 from typing import Any
 
 import pytest
@@ -12,53 +11,68 @@ from tasks.training.cost import mapping_share, peak_memory_mb
 from tasks.training.packing import pack
 from tasks.training.randomness import get_random_state
 
-DELAY = 0.01
+
+class Clock:
+    """Time that passes only where a test says so, whatever else the machine does."""
+
+    now = 0.0
+
+    def pass_(self, seconds: float) -> None:
+        self.now += seconds
+
+    def read(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("tasks.training.cost.time.perf_counter", clock.read)
+    return clock
 
 
 class Slow(torch.autograd.Function):
-    """Softmax that sleeps forward and backward."""
+    """The identity, which takes one second forward and two backward."""
 
     @staticmethod
-    def forward(ctx: Any, scores: Tensor) -> Tensor:
-        time.sleep(DELAY)
-        weights = scores.softmax(-1)
-        ctx.save_for_backward(weights)
-        return weights
+    def forward(ctx: Any, scores: Tensor, clock: Clock) -> Tensor:
+        ctx.clock = clock
+        clock.pass_(1.0)
+        return scores.clone()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        time.sleep(DELAY)
-        (weights,) = ctx.saved_tensors
-        return weights * (gradient - (weights * gradient).sum(-1, keepdim=True))
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        ctx.clock.pass_(2.0)
+        return gradient, None
 
 
-class SlowSoftmax(nn.Module):
-    def forward(self, scores: Tensor) -> Tensor:
-        return Slow.apply(scores)
-
-
-class SlowEverywhere(TinyTask):
-    """A task that also sleeps, outside the mapping, as long as within."""
-
-    def __init__(self) -> None:
+class SlowMapping(nn.Module):
+    def __init__(self, clock: Clock) -> None:
         super().__init__()
-        self.model.mapping = SlowSoftmax()
+        self.clock = clock
+
+    def forward(self, scores: Tensor) -> Tensor:
+        return Slow.apply(scores, self.clock)
+
+
+class SlowTask(TinyTask):
+    """A task that takes five seconds a step besides the mapping, and more in its first batch."""
+
+    def __init__(self, clock: Clock, calls: int) -> None:
+        super().__init__()
+        self.slow = SlowMapping(clock)
+        self.model.mapping = nn.Sequential(*[self.slow] * calls)
 
     def step(self, batch: tuple[int, ...]) -> tuple[Tensor, dict[str, float]]:
-        time.sleep(2 * DELAY)
+        self.slow.clock.pass_(17.0 if batch == self.train_batches(1)[0] else 5.0)
         return super().step(batch)
 
 
-def test_the_share_is_that_of_forward_and_backward() -> None:
-    task = SlowEverywhere()
-    assert mapping_share(task, task.model.mapping, batches=2) == pytest.approx(1 / 2, abs=0.12)
-
-
-def test_every_call_of_a_step_counts() -> None:
-    task = SlowEverywhere()
-    slow = task.model.mapping
-    task.model.mapping = nn.Sequential(slow, slow)
-    assert mapping_share(task, slow, batches=2) == pytest.approx(2 / 3, abs=0.12)
+@pytest.mark.parametrize("calls", [1, 2])
+def test_the_share_is_that_of_every_forward_and_backward(clock: Clock, calls: int) -> None:
+    task = SlowTask(clock, calls)
+    share = mapping_share(task, task.slow, batches=3)
+    assert share == 9 * calls / (17 + 5 + 5 + 9 * calls)
 
 
 def test_measuring_leaves_no_trace() -> None:

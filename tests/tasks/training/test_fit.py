@@ -71,9 +71,29 @@ def test_figures_are_those_of_the_steps(tmp_path: Path) -> None:
     assert [line["loss"] for line in lines if line["event"] == "step"] == [event.loss for event in steps]
 
 
+def test_threads_are_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    train(tmp_path / "a", max_steps=1, threads=3)
+    train(tmp_path / "b", max_steps=1)
+    assert asked == [3]
+
+
 def test_the_task_is_learnt(tmp_path: Path) -> None:
     result, _ = train(tmp_path, epochs=12)
     assert result.history[-1]["loss"] < 0.9 * result.history[0]["loss"]
+
+
+def test_an_update_forgets_the_gradient_of_the_one_before(tmp_path: Path) -> None:
+    moved = []
+    for leftover in (0.0, 100.0):
+        task = TinyTask()
+        for parameter in task.model.parameters():
+            parameter.grad = torch.full_like(parameter, leftover)
+        optimizer = torch.optim.SGD(task.model.parameters(), lr=1.0)
+        train(tmp_path / str(leftover), task=task, optimizer=optimizer, max_steps=1)
+        moved.append(task.model.output.weight.tolist())
+    assert moved[0] == moved[1]
 
 
 def test_gradients_are_clipped(tmp_path: Path) -> None:

@@ -40,6 +40,14 @@ def test_plain_lines_are_rare() -> None:
     assert len(stream.getvalue().splitlines()) == 2
 
 
+def test_every_epoch_has_its_own_mean() -> None:
+    stream = io.StringIO()
+    progress = Progress(stream, every=0.0)
+    play(progress)
+    progress.on_step(StepEvent(13, 14, 3, 0.75, TALLIES, 0.1))
+    assert "epoch 3/2 · loss 0.7500 · " in stream.getvalue().splitlines()[-1]
+
+
 def test_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([100.0] + [130.0] * 10)
     monkeypatch.setattr("tasks.training.progress.time.monotonic", lambda: next(now))

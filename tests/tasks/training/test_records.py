@@ -29,6 +29,7 @@ CONFIG = {
     "progress": True,
     "results_dir": "b",
     "seed": 1,
+    "task": {"hidden": 100, "vectors": "/vectors"},
     "trainer": {"epochs": 3, "device": "cpu"},
 }
 
@@ -77,6 +78,13 @@ def test_the_hash_ignores_the_listed_keys_and_no_other(dotted: str) -> None:
     assert (config_hash(changed) == config_hash(CONFIG)) == is_listed
     del holder[key]
     assert (config_hash(changed) == config_hash(CONFIG)) == is_listed
+
+
+def test_the_list_of_keys_outside_the_hash_is_this_one() -> None:
+    assert set(paths(CONFIG)) - set(NOT_HASHED) == {
+        "data.name", "logger.name", "seed", "task.hidden", "trainer.epochs",
+    }  # fmt: skip
+    assert set(NOT_HASHED) - set(paths(CONFIG)) == {"logger"}
 
 
 def test_the_hash_does_not_change_with_order_or_release() -> None:

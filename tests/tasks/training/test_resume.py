@@ -60,6 +60,28 @@ def test_every_stopping_signal_works_again_and_again(
     assert outcome(tmp_path, *train(tmp_path)) == whole
 
 
+def test_a_signal_during_the_evaluation_waits_for_its_end(
+    tmp_path: Path, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def evaluate(task: TinyTask, split: str) -> dict[str, float]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return own(task, split)
+
+    own = TinyTask.evaluate
+    with monkeypatch.context() as patch, pytest.raises(Preempted, match="at step 8"):
+        patch.setattr(TinyTask, "evaluate", evaluate)
+        train(tmp_path)
+    assert outcome(tmp_path, *train(tmp_path)) == whole
+
+
+def test_seconds_add_up(tmp_path: Path) -> None:
+    with pytest.raises(Preempted):
+        train(
+            tmp_path, observer=Watcher(lambda step: (time.sleep(0.5), os.kill(os.getpid(), signal.SIGTERM)))
+        )
+    assert train(tmp_path)[0].seconds > 0.5
+
+
 def test_killed_process_then_resume_equals_uninterrupted(tmp_path: Path, whole: dict[str, Any]) -> None:
     log = tmp_path / "metrics.jsonl"
     process = subprocess.Popen(
@@ -95,10 +117,10 @@ def test_finished_run_is_left_as_it_is(tmp_path: Path, whole: dict[str, Any]) ->
     assert second.history == first.history and second.seconds == first.seconds
 
 
-@pytest.mark.parametrize("max_steps", [11, 16])
-def test_killed_at_the_last_step_still_evaluates(tmp_path: Path, max_steps: int) -> None:
+@pytest.mark.parametrize(("max_steps", "stop"), [(11, 11), (11, 10), (16, 16), (16, 13)])
+def test_max_steps_hold_over_a_resume(tmp_path: Path, max_steps: int, stop: int) -> None:
     whole = outcome(tmp_path / "a", *train(tmp_path / "a", max_steps=max_steps))
-    interrupt(tmp_path / "b", max_steps, max_steps=max_steps)
+    interrupt(tmp_path / "b", stop, max_steps=max_steps)
     assert outcome(tmp_path / "b", *train(tmp_path / "b", max_steps=max_steps)) == whole
     assert [line["event"] for line in whole["log"]].count("step") == max_steps
 

@@ -44,7 +44,6 @@ def test_a_second_process_is_refused_and_told_of_the_first(tmp_path: Path) -> No
 
 
 def test_of_processes_that_start_together_one_gets_in(tmp_path: Path) -> None:
-    (tmp_path / "run.lock").write_text("process 1 on a machine that is gone\n")
     processes = [start(tmp_path) for _ in range(6)]
     # A loser ends by itself, so that all but one have ended when five have.
     holders = [
@@ -55,6 +54,20 @@ def test_of_processes_that_start_together_one_gets_in(tmp_path: Path) -> None:
         _, message = process.communicate(timeout=20)
         if process not in holders:
             assert f"in use by process {holders[0].pid} on {socket.gethostname()}" in message
+
+
+def test_the_name_of_a_killed_process_is_not_taken_for_the_holder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "run.lock"
+    with RunDirectory(tmp_path):
+        lock.write_text("process 1 on a machine that is gone\n")
+        # The holder writes its own name while the other one waits.
+        monkeypatch.setattr(
+            "tasks.training.rundir.time.sleep", lambda _: lock.write_text("process 2 on here\n")
+        )
+        with pytest.raises(RunInUseError, match="in use by process 2 on here"), RunDirectory(tmp_path):
+            pass
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
