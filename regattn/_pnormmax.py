@@ -58,12 +58,13 @@ def _product(weights: Tensor, direction: Tensor, gamma: float, p: float) -> Tens
     y = weights if weights.dtype == torch.float64 else weights.float()
     support = ~(y <= 0)  # NaN stays in, to come out as NaN
     empty = ~support.any(-1, keepdim=True)
-    inside = torch.where(support, y, 1.0)
     top = y.detach().amax(-1, keepdim=True).masked_fill(empty, 1.0)
-    powers = ((inside / top) ** p).masked_fill(~support, 0.0).sum(-1, keepdim=True)
-    norm = top * powers.masked_fill(empty, 1.0) ** (1 / p)
-    s = ((inside / norm) ** (2 - p) / (p - 1)).masked_fill(~support, 0.0)
-    c = (2 - p) / ((p - 1) * norm**2)
+    ratio = torch.where(support, y / top, 1.0)
+    root = ratio ** (2 - p)  # the one power of every entry; for p = 1.5 a square root
+    powers = (ratio * ratio / root).masked_fill(~support, 0.0).sum(-1, keepdim=True)
+    norm = powers.masked_fill(empty, 1.0) ** (1 / p)  # of y / top
+    s = (root / (norm ** (2 - p) * (p - 1))).masked_fill(~support, 0.0)
+    c = (2 - p) / ((p - 1) * (top * norm) ** 2)
 
     g = torch.where(support, direction.to(y.dtype), 0.0)
     solved = s * g - c * y * (y * g).sum(-1, keepdim=True)

@@ -135,13 +135,14 @@ def _decreasing(v, n, mean, size):
     """Pool adjacent violators: blocks of the closest non-increasing sequence; ties are pooled."""
     m = 0
     for i in range(n):
-        mean[m], size[m] = v[i], 1
-        while m > 0 and mean[m] >= mean[m - 1]:
-            both = size[m - 1] + size[m]
-            mean[m - 1] += (mean[m] - mean[m - 1]) * (size[m] / both)
-            size[m - 1] = both
+        mean[m], size[m] = v[i], 1  # sums until the end: divisions are slow
+        while m > 0 and mean[m] * size[m - 1] >= mean[m - 1] * size[m]:
+            mean[m - 1] += mean[m]
+            size[m - 1] += size[m]
             m -= 1
         m += 1
+    for b in range(m):
+        mean[b] /= size[b]
     return m
 
 
