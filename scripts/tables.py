@@ -6,22 +6,25 @@ share a table, whatever the corpora are called.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
 
 from scripts import cli
 from tasks.training.atomic import write_atomically
 from tasks.training.records import Record, read_records
 
+Corpus = tuple[str, str, str, str]
 RESULTS = Path("results")
-COLUMNS = ("setting", "mapping", "seeds", "dev", "test", "best epoch", "s / epoch", "in the mapping")
+MEASURES = {  # metric: its column
+    "accuracy": "accuracy",
+    "zero_share": "zero weights",
+    "evidence_mass": "weight on the evidence",
+}
 
 
-def corpus_key(record: Record) -> tuple[str, str, str, str]:
+def corpus_key(record: Record) -> Corpus:
     """What a table is about."""
     return record.task, record.corpus["name"], record.corpus["sha256"], record.tier
 
@@ -43,48 +46,56 @@ def _mapping(record: Record) -> str:
     return f"{record.mapping} ({strengths})"
 
 
-def _spread(values: Sequence[float], scale: float, digits: int) -> str:
+def _spread(values: Sequence[float], digits: int) -> str:
     """Mean, and the standard deviation over seeds where there are several."""
-    text = f"{scale * mean(values):.{digits}f}"
-    return text if len(values) == 1 else f"{text} ± {scale * stdev(values):.{digits}f}"
+    text = f"{mean(values):.{digits}f}"
+    return text if len(values) == 1 else f"{text} ± {stdev(values):.{digits}f}"
 
 
-def _row(records: Sequence[Record]) -> list[str]:
-    def accuracy(split: str) -> str:
-        return _spread([r.metrics[split]["accuracy"] for r in records], 100, 2)
+def _row(records: Sequence[Record]) -> dict[str, str]:
+    """What a table says of the runs of one mapping under one setting, by column."""
 
-    return [
-        setting(records[0]),
-        _mapping(records[0]),
-        ", ".join(str(r.seed) for r in records),
-        accuracy("dev"),
-        accuracy("test"),
-        ", ".join(str(r.best_epoch) for r in records),
-        _spread([r.seconds["per_epoch"] for r in records], 1, 1),
-        _spread([r.seconds["mapping_share"] for r in records], 100, 1) + " %",
-    ]
+    def percent(split: str, metric: str) -> str:
+        return _spread([100 * r.metrics[split][metric] for r in records], 2 if metric == "accuracy" else 1)
+
+    test = {name: percent("test", key) for key, name in MEASURES.items() if key in records[0].metrics["test"]}
+    return {
+        "mapping": _mapping(records[0]),
+        "seeds": _listed([r.seed for r in records]),
+        "dev accuracy": percent("dev", "accuracy"),
+        **{f"test {name}" if name == "accuracy" else name: value for name, value in test.items()},
+        "best epoch": _listed([r.best_epoch for r in records]),
+        "s / epoch": _spread([r.seconds["per_epoch"] for r in records], 1),
+        "time in the mapping": _spread([100 * r.seconds["mapping_share"] for r in records], 1),
+    }
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def table(records: Sequence[Record]) -> str:
-    """One row for each setting and mapping; accuracy in %, mean ± standard deviation over the seeds."""
-    cells: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    """One row for each mapping; shares in %, mean ± standard deviation over the seeds."""
+    cells: dict[str, list[Record]] = defaultdict(list)
     for record in sorted(records, key=lambda r: r.seed):
-        cells[setting(record), _mapping(record)].append(record)
-    rows: list[Sequence[str]] = [COLUMNS, ["---"] * len(COLUMNS)]
-    rows += [_row(found) for _, found in sorted(cells.items())]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+        cells[_mapping(record)].append(record)
+    rows = [_row(found) for _, found in sorted(cells.items())]
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def tables(records: Sequence[Record]) -> str:
     """All tables, each under the corpus and tier that it is of."""
-    by_corpus: dict[tuple[str, str, str, str], list[Record]] = defaultdict(list)
+    by_corpus: dict[Corpus, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
-        by_corpus[corpus_key(record)].append(record)
-    parts = ["# Results\n\nAccuracy in %. Derived from results/runs by `make tables`; not written by hand."]
-    for (task, corpus, sha256, tier), found in sorted(by_corpus.items()):
-        sizes: Any = json.dumps(found[0].corpus["sizes"]).strip("{}").replace('"', "")
-        head = f"## {task} on {corpus}, tier {tier}\n\nSHA-256 {sha256[:16]}…; pairs: {sizes}."
-        parts.append(f"{head}\n\n{table(found)}")
+        by_corpus[corpus_key(record)][setting(record)].append(record)
+    parts = ["# Results", "Shares in %. Derived from results/runs by `make tables`; not written by hand."]
+    for (task, corpus, sha256, tier), settings in sorted(by_corpus.items()):
+        sizes = next(iter(settings.values()))[0].corpus["sizes"].items()
+        pairs = ", ".join(f"{count:,} {split}" for split, count in sizes)
+        parts += [f"## {task} on {corpus}, tier {tier}", f"{pairs} pairs, SHA-256 {sha256[:16]}…"]
+        for chosen, found in sorted(settings.items()):
+            parts += [f"### {chosen}", table(found)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -42,7 +42,7 @@ def with_corpus(**changes: object) -> Record:
 def test_seeds_are_averaged_and_named() -> None:
     other = replace(RECORD, seed=2, metrics={"dev": {"accuracy": 0.7}, "test": {"accuracy": 0.8}})
     row = table([other, RECORD]).split("\n")[2]
-    assert "| fusedmax (gamma 1, lam 0.1) | 1, 2 | 60.00 ± 14.14 | 70.00 ± 14.14 | 1, 1 | 2.0 ± 0.0 |" in row
+    assert row.startswith("| fusedmax (gamma 1, lam 0.1) | 1, 2 | 60.00 ± 14.14 | 70.00 ± 14.14 | 1, 1 |")
 
 
 def test_one_seed_has_no_spread() -> None:
@@ -62,6 +62,6 @@ def test_other_data_never_shares_a_table(other: Record) -> None:
 
 def test_other_settings_never_share_a_row() -> None:
     other = replace(RECORD, config={**CONFIG, "optim": {"lr": 0.1, "weight_decay": 0.0}})
-    assert len(table([RECORD, other]).split("\n")) == 4
+    assert tables([RECORD, other]).count("### frozen vectors") == 2
     stronger = replace(RECORD, mapping_params={"gamma": 1.0, "lam": 0.5})
     assert len(table([RECORD, stronger]).split("\n")) == 4
