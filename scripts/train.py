@@ -29,7 +29,8 @@ def train(config: DictConfig) -> None:
     results = Path(config.results_dir)
     record_file = results / "runs" / f"{setup.id}.json"
     if record_file.exists():
-        print(f"{setup.id} is finished already: {record_file}")
+        print(f"{setup.id} is finished already, its record is {record_file}")
+        print('to run it again beside that one: ARGS="results_dir=again output_dir=again …"')
         return
     _announce(setup)
     with setup.directory as run:
