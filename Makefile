@@ -36,16 +36,10 @@ install: $(VENV)/installed ## make the virtual environment
 
 # torch first and pinned: left to a resolver, another package could pull in another build of it.
 $(VENV)/installed: pyproject.toml constraints.txt
-	@if command -v uv >/dev/null && [ -n "$(TORCH_INDEX)" ]; then \
-	  uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) && \
-	  VIRTUAL_ENV=$(VENV) uv pip install --quiet -c constraints.txt --index-url $(TORCH_INDEX) $(TORCH) && \
-	  VIRTUAL_ENV=$(VENV) uv pip install --quiet -c constraints.txt -e '.[dev]'; \
-	else \
-	  $(PYTHON) -m venv $(VENV) && \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	    $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH) && \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
-	fi
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
 train: $(VENV)/installed ## train, test, record: TASK=… ATTN=… DATA=… ARGS="…", or RESUME=<run>

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -25,7 +26,6 @@ from tasks.training.update import NonFiniteError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 WRONG_INPUT = 2
-PREEMPTED = 75  # EX_TEMPFAIL: start the same command again to continue
 
 _EXPECTED = (
     CheckpointError,
@@ -44,12 +44,15 @@ class UsageError(ValueError):
 
 
 def main(work: Callable[[], None]) -> None:
-    """Run ``work`` and exit: 0, 2 with a sentence for what a user can mend, or 75 when preempted."""
+    """Run ``work`` and exit: 0, 2 with a sentence for what a user can mend, or 75 when preempted.
+
+    With HYDRA_FULL_ERROR=1 a bad input shows its traceback as well.
+    """
     try:
         work()
     except Preempted as stop:
         print(f"stopped: {stop}; the same command continues it", file=sys.stderr)
-        sys.exit(PREEMPTED)
+        sys.exit(stop.exit_code)
     except InstantiationException as error:
         if not isinstance(error.__cause__, _EXPECTED):
             raise
@@ -59,6 +62,8 @@ def main(work: Callable[[], None]) -> None:
 
 
 def _refuse(error: BaseException) -> None:
+    if os.environ.get("HYDRA_FULL_ERROR"):
+        raise error
     print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
     sys.exit(WRONG_INPUT)
 
