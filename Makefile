@@ -54,9 +54,10 @@ baselines: $(VENV)/installed ## what a corpus yields without attention: DATA=…
 
 predict: $(VENV)/installed ## ask a trained model: RUN=<run> PREMISE="…" HYPOTHESIS="…"
 	@$(BIN)/python -m scripts.predict "$$RUN" "$$PREMISE" "$$HYPOTHESIS"
-predict: export RUN := $(RUN)
-predict: export PREMISE := $(value PREMISE)
-predict: export HYPOTHESIS := $(value HYPOTHESIS)
+# As they were typed: make would expand a $ in a command-line variable.
+predict: override export RUN := $(value RUN)
+predict: override export PREMISE := $(value PREMISE)
+predict: override export HYPOTHESIS := $(value HYPOTHESIS)
 
 tables: $(VENV)/installed ## write results/tables from the records in results/runs
 	@$(BIN)/python -m scripts.tables

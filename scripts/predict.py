@@ -53,7 +53,7 @@ def _print(reading: Reading) -> None:
     weights, groups = reading.weights.tolist(), reading.groups.tolist()
     for word, weight, group in zip(reading.premise, weights, groups, strict=True):
         tied = f"  group {group}" if group and groups.count(group) > 1 else ""
-        print(f"  {word:<{width}}  {weight:.4f}  {'█' * round(40 * weight)}{tied}")
+        print(f"  {word:<{width}}  {weight:.4f}  {'█' * round(40 * weight)}{tied}".rstrip())
 
 
 if __name__ == "__main__":
