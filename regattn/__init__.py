@@ -5,6 +5,7 @@ from regattn._certify import certify
 from regattn._fusedmax import Fusedmax, fusedmax
 from regattn._groups import groups
 from regattn._isotonic import isotonic_regression
+from regattn._mapping import Mapping
 from regattn._oscarmax import Oscarmax, OscarmaxPublished, oscarmax, oscarmax_published
 from regattn._pi_omega import Pi_Omega
 from regattn._pnormmax import PNormmax, pnormmax
@@ -22,6 +23,7 @@ __all__ = [
     "BilinearScorer",
     "DotScorer",
     "Fusedmax",
+    "Mapping",
     "Oscarmax",
     "OscarmaxPublished",
     "PNormmax",

@@ -11,7 +11,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from regattn._mapping import Mapping
+from regattn import Mapping
 from scripts.cli import UsageError, plain
 from tasks.entailment.task import EntailmentTask
 from tasks.training.provenance import config_hash, run_id

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 import regattn
-from regattn._mapping import Mapping
 from scripts.pictures import draw_attention
 from scripts.runs import Setup
 from tasks.entailment.data import LABELS, Pair
@@ -52,7 +51,7 @@ class Reading:
 
 
 @torch.no_grad()
-def read(model: EntailmentModel, mapping: Mapping, vocabulary: Vocabulary, pair: Pair) -> Reading:
+def read(model: EntailmentModel, mapping: regattn.Mapping, vocabulary: Vocabulary, pair: Pair) -> Reading:
     """Let the model read one pair."""
     model.eval()
     batch = batch_of([pair], vocabulary, model.project.weight.device)
