@@ -17,6 +17,7 @@ from torch import Tensor
 from regattn._checks import check_scores, check_strengths
 from regattn._fusedmax import fusedmax
 from regattn._mapping import resolve
+from regattn._operators import to_last
 from regattn._oscarmax import oscarmax
 from regattn._pnormmax import pnormmax
 from regattn._softmax import softmax
@@ -74,11 +75,12 @@ def certify(
         known = ", ".join(f.__name__ for f in _VIOLATIONS)
         raise ValueError(f"mapping must be one of {known}, got {getattr(function, '__name__', function)!r}")
     check_scores(scores, dim, mask)
-    check_strengths(**strengths)
+    check_strengths(scores, dim, **strengths)
     if scores.shape != weights.shape:
         raise ValueError(
             f"weights must have the shape of scores {tuple(scores.shape)}, got {tuple(weights.shape)}"
         )
+    strengths = {name: _per_row(value, scores, dim) for name, value in strengths.items()}
     gamma = strengths.pop("gamma", 1.0)
     x = scores.detach() if mask is None else torch.where(mask, scores.detach(), -torch.inf)
     x, y = (t.movedim(dim, -1).double() for t in (x, weights.detach()))
@@ -91,7 +93,15 @@ def certify(
     return violation.masked_fill(poisoned, torch.nan).reshape(shape)
 
 
-def _prepare(x: Tensor, y: Tensor, gamma: float) -> tuple[_Rows, Tensor]:
+def _per_row(strength: Any, scores: Tensor, dim: int) -> Any:
+    """A number, or (rows, 1)."""
+    if not isinstance(strength, Tensor):
+        return strength
+    moved = to_last(strength.detach(), dim, scores.ndim)
+    return moved.expand(*scores.movedim(dim, -1).shape[:-1], 1).reshape(-1, 1).double()
+
+
+def _prepare(x: Tensor, y: Tensor, gamma: Any) -> tuple[_Rows, Tensor]:
     """Rows for the conditions, and how far the weights are from the simplex."""
     allowed = x != -torch.inf
     order = torch.argsort(~allowed, dim=-1, stable=True)
@@ -118,7 +128,7 @@ def _sparsemax(rows: _Rows) -> Tensor:
     return _half_gap(lower, a.masked_fill(rows.y == 0, torch.inf).amin(-1))
 
 
-def _fusedmax(rows: _Rows, lam: float = 0.1) -> Tensor:
+def _fusedmax(rows: _Rows, lam: Any = 0.1) -> Tensor:
     """Over all windows: the mean of a, less what its two edges can take away, bounds τ.
 
     The dual variable of edge k lies in [−λ, λ], and is ±λ where the weights jump there.
@@ -144,7 +154,7 @@ def _fusedmax(rows: _Rows, lam: float = 0.1) -> Tensor:
     return _half_gap(lower, upper)
 
 
-def _oscarmax(rows: _Rows, lam: float = 0.01) -> Tensor:
+def _oscarmax(rows: _Rows, lam: Any = 0.01) -> Tensor:
     """In each group of tied weights the largest and the smallest members bound τ, ranks taken off."""
     d = rows.y.shape[-1]
     a, y = rows.z - rows.y, rows.y.masked_fill(~rows.allowed, -1.0)

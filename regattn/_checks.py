@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from regattn._eager import is_plain
+
+Strength = float | Tensor
 
 
 def check_scores(scores: Tensor, dim: int, mask: Tensor | None = None, *, name: str = "scores") -> None:
@@ -48,19 +53,45 @@ def check_on_cpu(scores: Tensor) -> None:
         raise ValueError(f"regattn's solvers run on CPU tensors, got one on {scores.device}; use .cpu()")
 
 
-def check_strengths(*, gamma: float = 1.0, lam: float = 0.0, p: float = 2.0) -> None:
-    """γ > 0, λ ≥ 0, 1 < p ≤ 2, all finite."""
-    _check_number("gamma", gamma, "above 0", gamma > 0 if _finite(gamma) else False)
-    _check_number("lam", lam, "at least 0", lam >= 0 if _finite(lam) else False)
-    _check_number("p", p, "in (1, 2]", 1 < p <= 2 if _finite(p) else False)
+_WANTED = {"gamma": "above 0", "lam": "at least 0", "p": "in (1, 2]"}
 
 
-def _finite(value: object) -> bool:
-    return isinstance(value, Real) and abs(float(value)) < math.inf  # math.isfinite cannot be traced
+def check_strengths(scores: Tensor | None = None, dim: int = -1, /, **strengths: Strength) -> None:
+    """γ > 0, λ ≥ 0, 1 < p ≤ 2, all finite.
+
+    γ and λ may be tensors where there are scores to hold them against. What they contain is checked
+    where it can be looked at without waiting for a device; elsewhere a bad one makes its row NaN.
+    """
+    for name, value in strengths.items():
+        if isinstance(value, Tensor) and scores is not None and name != "p":
+            _check_tensor(name, value, scores, dim)
+        elif isinstance(value, bool) or not isinstance(value, Real):
+            raise TypeError(f"{name} must be a number {_WANTED[name]}, got {value!r}")
+        elif not _in_range(name, value):
+            raise ValueError(f"{name} must be finite and {_WANTED[name]}, got {value!r}")
 
 
-def _check_number(name: str, value: object, wanted: str, holds: bool) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number {wanted}, got {value!r}")
-    if not holds:
-        raise ValueError(f"{name} must be finite and {wanted}, got {value!r}")
+def _in_range(name: str, value: Any) -> Any:
+    if name == "gamma":
+        return 0 < value < math.inf
+    return 0 <= value < math.inf if name == "lam" else 1 < value <= 2
+
+
+def _check_tensor(name: str, value: Tensor, scores: Tensor, dim: int) -> None:
+    if not value.is_floating_point():
+        raise TypeError(f"{name} must be a floating-point tensor, got {value.dtype}")
+    fits = value.ndim <= scores.ndim and all(
+        m in (1, s) for m, s in zip(reversed(value.shape), reversed(scores.shape), strict=False)
+    )
+    along = dim % scores.ndim - scores.ndim
+    if not fits or (value.ndim >= -along and value.shape[along] != 1):
+        raise ValueError(
+            f"{name} must be broadcastable to scores of shape {tuple(scores.shape)} with size 1 along "
+            f"dim {dim}, got {tuple(value.shape)}"
+        )
+    if value.device != scores.device and value.ndim > 0:
+        raise ValueError(f"{name} must be on the device of the scores, {scores.device}, got {value.device}")
+    if is_plain(value) and value.device.type == "cpu":
+        sound = value > 0 if name == "gamma" else value >= 0
+        if not bool((sound & (value < torch.inf)).all()):
+            raise ValueError(f"{name} must be finite and {_WANTED[name]}, got {value.detach()!r}")

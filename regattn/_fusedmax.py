@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
-from regattn._checks import check_scores, check_strengths
+from regattn._checks import Strength, check_scores, check_strengths
 from regattn._mapping import Mapping
-from regattn._operators import solve_along
+from regattn._operators import effect_of_gamma, solve_along
 from regattn._partition import define_partition_solver
-from regattn.kernels import cpu
 
-solve_fusedmax = define_partition_solver("fusedmax", "float gamma, float lam", cpu.fusedmax, on_simplex=True)
+
+def _effect_of_lam(scores: Tensor, present: Tensor, values: Tensor, gamma: Any, lam: Any) -> Tensor:
+    """−∂TV/∂y, the number of neighbours above less that of neighbours below; inside a group they cancel."""
+    order = torch.argsort(~present, dim=-1, stable=True)  # what takes part, moved together
+    y, taking = values.gather(-1, order), present.gather(-1, order)
+    step = torch.sign(y.diff(dim=-1)) * taking[..., 1:]
+    zero = torch.zeros_like(y[..., :1])
+    pulls = torch.cat([step, zero], -1) - torch.cat([zero, step], -1)
+    return gamma * torch.zeros_like(values).scatter(-1, order, pulls)
+
+
+solve_fusedmax = define_partition_solver(
+    "fusedmax", {"gamma": effect_of_gamma, "lam": _effect_of_lam}, on_simplex=True
+)
 
 
 def fusedmax(
-    scores: Tensor, dim: int = -1, *, gamma: float = 1.0, lam: float = 0.1, mask: Tensor | None = None
+    scores: Tensor, dim: int = -1, *, gamma: Strength = 1.0, lam: Strength = 0.1, mask: Tensor | None = None
 ) -> Tensor:
     r"""Map scores to sparse weights in which neighbouring positions tend to share one value.
 
@@ -25,8 +40,10 @@ def fusedmax(
     Args:
         scores: floating tensor of any shape; a row is one slice along ``dim``.
         dim: dimension of the positions attended to.
-        gamma: overall strength, above 0; larger is flatter.
+        gamma: overall strength, above 0; larger is flatter. A tensor, such as a learnt parameter, may hold
+            one for each row or head: broadcastable to ``scores``, size 1 along ``dim``.
         lam: strength of the ties between neighbours, at least 0; 0 gives :func:`sparsemax`.
+            May be a tensor as ``gamma`` may.
         mask: bool, broadcastable to ``scores``; ``True`` where attention is allowed. Positions on
             both sides of a masked one are neighbours of each other.
 
@@ -45,7 +62,7 @@ def fusedmax(
     Source: Niculae & Blondel (2017), section 3.
     """
     check_scores(scores, dim, mask)
-    check_strengths(gamma=gamma, lam=lam)
+    check_strengths(scores, dim, gamma=gamma, lam=lam)
     return solve_along(solve_fusedmax, scores, dim, mask, gamma, lam)
 
 
@@ -54,5 +71,5 @@ class Fusedmax(Mapping):
 
     function = staticmethod(fusedmax)
 
-    def __init__(self, dim: int = -1, *, gamma: float = 1.0, lam: float = 0.1) -> None:
+    def __init__(self, dim: int = -1, *, gamma: Strength = 1.0, lam: Strength = 0.1) -> None:
         super().__init__(dim, gamma=gamma, lam=lam)

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regattn._checks import check_on_cpu, check_scores, check_strengths
+from regattn._checks import check_scores, check_strengths
 from regattn._fusedmax import fusedmax, solve_fusedmax
 from regattn._mapping import resolve
-from regattn._operators import Solver
+from regattn._operators import Solver, backend
 from regattn._oscarmax import oscarmax, solve_oscarmax
 
 _SOLVERS: dict[Any, Solver] = {fusedmax: solve_fusedmax, oscarmax: solve_oscarmax}
@@ -39,7 +39,7 @@ def groups(
 
     Example:
         >>> groups(torch.tensor([1.0, 2.1, 1.9]), fusedmax, lam=0.1)
-        tensor([0, 2, 2])
+        tensor([0, 1, 1])
     """
     function, strengths = resolve(mapping, strengths)
     scores = scores.detach()
@@ -47,12 +47,11 @@ def groups(
         support = function(scores, dim, mask=mask, **strengths) > 0
         return support.cumsum(dim) * support
     check_scores(scores, dim, mask)
-    check_on_cpu(scores)
     check_strengths(**strengths)
     if mask is not None:
         scores = torch.where(mask, scores, -torch.inf)
-    _, labels = _SOLVERS[function](scores.movedim(dim, -1), *_positional(function, strengths))
-    return labels.movedim(-1, dim).long()
+    _, structure = _SOLVERS[function].kernel(scores.movedim(dim, -1), None, *_positional(function, strengths))
+    return backend(structure).labels(structure).movedim(-1, dim).long()
 
 
 def _positional(function: Any, strengths: dict[str, Any]) -> tuple[float, float]:

@@ -7,11 +7,8 @@ from torch import Tensor
 from regattn._checks import check_scores
 from regattn._operators import solve_along
 from regattn._partition import define_partition_solver
-from regattn.kernels import cpu
 
-solve_isotonic = define_partition_solver(
-    "isotonic_regression", "bool decreasing", cpu.isotonic_regression, on_simplex=False
-)
+solve_isotonic = define_partition_solver("isotonic_regression", {"decreasing": "bool"}, on_simplex=False)
 
 
 def isotonic_regression(x: Tensor, dim: int = -1, *, decreasing: bool = False) -> Tensor:

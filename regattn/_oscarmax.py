@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
-from regattn._checks import check_scores, check_strengths
+from regattn._checks import Strength, check_scores, check_strengths
 from regattn._mapping import Mapping
-from regattn._operators import solve_along
+from regattn._operators import effect_of_gamma, solve_along
 from regattn._partition import define_partition_solver
 from regattn._prox_oscar import solve_oscar
 from regattn._simplex import solve_simplex
-from regattn.kernels import cpu
 
-solve_oscarmax = define_partition_solver("oscarmax", "float gamma, float lam", cpu.oscarmax, on_simplex=True)
+
+def _effect_of_lam(scores: Tensor, present: Tensor, values: Tensor, gamma: Any, lam: Any) -> Tensor:
+    """−∂/∂y of the sum over pairs: how many stand below, those in the same group counted half."""
+    y = torch.where(present, values, torch.inf)
+    ascending = y.sort(dim=-1).values
+    below = torch.searchsorted(ascending, y)
+    equal = torch.searchsorted(ascending, y, right=True) - below
+    return -gamma * (below + 0.5 * (equal - 1)).to(values.dtype)
+
+
+solve_oscarmax = define_partition_solver(
+    "oscarmax", {"gamma": effect_of_gamma, "lam": _effect_of_lam}, on_simplex=True
+)
 
 
 def oscarmax(
-    scores: Tensor, dim: int = -1, *, gamma: float = 1.0, lam: float = 0.01, mask: Tensor | None = None
+    scores: Tensor, dim: int = -1, *, gamma: Strength = 1.0, lam: Strength = 0.01, mask: Tensor | None = None
 ) -> Tensor:
     r"""Map scores to sparse weights in which positions with close scores tend to share one value.
 
@@ -27,8 +41,10 @@ def oscarmax(
     Args:
         scores: floating tensor of any shape; a row is one slice along ``dim``.
         dim: dimension of the positions attended to.
-        gamma: overall strength, above 0; larger is flatter.
+        gamma: overall strength, above 0; larger is flatter. A tensor, such as a learnt parameter, may hold
+            one for each row or head: broadcastable to ``scores``, size 1 along ``dim``.
         lam: strength of the ties between all pairs, at least 0; 0 gives :func:`sparsemax`.
+            May be a tensor as ``gamma`` may.
             It acts once per pair, so that longer rows want smaller values.
         mask: bool, broadcastable to ``scores``; ``True`` where attention is allowed.
 
@@ -48,12 +64,12 @@ def oscarmax(
     published with it is :func:`oscarmax_published`.
     """
     check_scores(scores, dim, mask)
-    check_strengths(gamma=gamma, lam=lam)
+    check_strengths(scores, dim, gamma=gamma, lam=lam)
     return solve_along(solve_oscarmax, scores, dim, mask, gamma, lam)
 
 
 def oscarmax_published(
-    scores: Tensor, dim: int = -1, *, gamma: float = 1.0, lam: float = 0.01, mask: Tensor | None = None
+    scores: Tensor, dim: int = -1, *, gamma: Strength = 1.0, lam: Strength = 0.01, mask: Tensor | None = None
 ) -> Tensor:
     r"""The composition :math:`P_\Delta(P_{\mathrm{OSC}}(x / \gamma))` that the paper's authors released.
 
@@ -68,7 +84,7 @@ def oscarmax_published(
     Source: Niculae & Blondel (2017), section 3.
     """
     check_scores(scores, dim, mask)
-    check_strengths(gamma=gamma, lam=lam)
+    check_strengths(scores, dim, gamma=gamma, lam=lam)
     scaled = scores if gamma == 1.0 else scores / gamma
     return solve_along(solve_simplex, solve_along(solve_oscar, scaled, dim, mask, lam), dim, None, 1.0)
 
@@ -78,7 +94,7 @@ class Oscarmax(Mapping):
 
     function = staticmethod(oscarmax)
 
-    def __init__(self, dim: int = -1, *, gamma: float = 1.0, lam: float = 0.01) -> None:
+    def __init__(self, dim: int = -1, *, gamma: Strength = 1.0, lam: Strength = 0.01) -> None:
         super().__init__(dim, gamma=gamma, lam=lam)
 
 
@@ -87,5 +103,5 @@ class OscarmaxPublished(Mapping):
 
     function = staticmethod(oscarmax_published)
 
-    def __init__(self, dim: int = -1, *, gamma: float = 1.0, lam: float = 0.01) -> None:
+    def __init__(self, dim: int = -1, *, gamma: Strength = 1.0, lam: Strength = 0.01) -> None:
         super().__init__(dim, gamma=gamma, lam=lam)

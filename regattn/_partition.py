@@ -8,40 +8,42 @@ Source: Niculae & Blondel (2017), propositions 2 and 3; the same rule for both.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from regattn._operators import Solver, define_solver, library, working_rows
-from regattn.kernels import cpu
+from regattn._eager import is_plain, wants_gradient
+from regattn._operators import Effect, Solver, backend, define_solver, library
 
 
-def define_partition_solver(
-    name: str, parameters: str, kernel: Callable[..., None], *, on_simplex: bool
-) -> Solver:
+def define_partition_solver(name: str, parameters: dict[str, Effect | str], *, on_simplex: bool) -> Solver:
     """Register a solver whose values and derivative are constant inside groups.
 
     On the simplex the first parameter is γ, by which the derivative is divided.
     """
 
-    def product(labels: Tensor, direction: Tensor, *numbers: float) -> Tensor:
-        return group_average(direction, labels, 1.0 / numbers[0] if on_simplex else 1.0, on_simplex)
+    def product(structure: Tensor, direction: Tensor, *parameters: Any) -> Tensor:
+        if not on_simplex:
+            return group_average(direction, structure, 1.0, False)
+        gamma = parameters[0]
+        if isinstance(gamma, Tensor):
+            return group_average(direction, structure, 1.0, True) / gamma
+        return group_average(direction, structure, 1.0 / gamma, True)
 
-    return define_solver(name, parameters, kernel, product, structured=True)
+    return define_solver(name, parameters, product, structured=True)
 
 
-library.define("group_average(Tensor direction, Tensor labels, float scale, bool centre) -> Tensor")
+library.define("group_average(Tensor direction, Tensor structure, float scale, bool centre) -> Tensor")
 _group_average = torch.ops.regattn.group_average.default
 
 
-def group_average(direction: Tensor, labels: Tensor, scale: float, centre: bool) -> Tensor:
+def group_average(direction: Tensor, structure: Tensor, scale: float, centre: bool) -> Tensor:
     """The one backward rule: average inside groups, less the mean over all groups if ``centre``.
 
     Args:
         direction: floating (…, d).
-        labels: int32 of the same shape; 0 outside the support, ±k in the k-th group.
+        structure: of the solution, as its solver returned it.
         scale: factor of the result, 1/γ for a mapping.
         centre: whether the groups lie on the simplex, whose tangent vectors sum to 0.
 
@@ -49,28 +51,27 @@ def group_average(direction: Tensor, labels: Tensor, scale: float, centre: bool)
         J @ direction. J is symmetric, so this is the product on either side.
     """
     if torch.compiler.is_compiling():
-        return _group_average(direction, labels, scale, centre)
-    return _Average.apply(direction, labels, scale, centre)
+        return _group_average(direction, structure, scale, centre)
+    if is_plain(direction) and not wants_gradient(direction):
+        return _average(direction, structure, scale, centre)
+    return _Average.apply(direction, structure, scale, centre)
 
 
-@torch.library.impl("regattn::group_average", "CPU", lib=library)
-def _average(direction: Tensor, labels: Tensor, scale: float, centre: bool) -> Tensor:
-    rows = working_rows(direction)
-    output = torch.empty_like(rows)
-    structure = labels.reshape(rows.shape).contiguous()
-    arrays = (rows.numpy(), structure.numpy(), output.numpy())
-    cpu.run(cpu.group_average, torch.get_num_threads(), arrays, scale, centre)
-    return output.reshape(direction.shape).to(direction.dtype)
+def _average(direction: Tensor, structure: Tensor, scale: float, centre: bool) -> Tensor:
+    return backend(direction).group_average(direction, structure, scale, centre)
+
+
+torch.library.impl("regattn::group_average", ("CPU", "CUDA"), lib=library)(_average)
 
 
 @torch.library.register_fake("regattn::group_average", lib=library)
-def _fake_average(direction: Tensor, labels: Tensor, scale: float, centre: bool) -> Tensor:
+def _fake_average(direction: Tensor, structure: Tensor, scale: float, centre: bool) -> Tensor:
     return torch.empty_like(direction, memory_format=torch.contiguous_format)
 
 
 def _setup_average(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    _, labels, ctx.scale, ctx.centre = inputs
-    ctx.save_for_backward(labels)
+    _, structure, ctx.scale, ctx.centre = inputs
+    ctx.save_for_backward(structure)
 
 
 def _backward_average(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -86,8 +87,8 @@ class _Average(torch.autograd.Function):
     """The eager door; linear in the direction, hence its own derivative."""
 
     @staticmethod
-    def forward(direction: Tensor, labels: Tensor, scale: float, centre: bool) -> Tensor:
-        return _group_average(direction, labels, scale, centre)
+    def forward(direction: Tensor, structure: Tensor, scale: float, centre: bool) -> Tensor:
+        return _group_average(direction, structure, scale, centre)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -102,12 +103,12 @@ class _Average(torch.autograd.Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: tuple[Any, ...], direction: Tensor, labels: Tensor, scale: float, centre: bool
+        info: Any, in_dims: tuple[Any, ...], direction: Tensor, structure: Tensor, scale: float, centre: bool
     ) -> tuple[Tensor, int]:
         def front(tensor: Tensor, at: int | None) -> Tensor:
             if at is None:
                 return tensor.expand(info.batch_size, *tensor.shape)
             return tensor.movedim(at, 0)
 
-        moved = front(direction, in_dims[0]), front(labels, in_dims[1])
+        moved = front(direction, in_dims[0]), front(structure, in_dims[1])
         return group_average(*moved, scale, centre), 0

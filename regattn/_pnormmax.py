@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from regattn._checks import check_scores, check_strengths
+from regattn._checks import Strength, check_scores, check_strengths
+from regattn._eager import is_plain, wants_gradient
 from regattn._mapping import Mapping
-from regattn._operators import define_solver, solve_along
+from regattn._operators import backend, define_solver, effect_of_gamma, solve_along
 from regattn._simplex import solve_simplex
-from regattn.kernels import cpu
 
 
 def pnormmax(
-    scores: Tensor, dim: int = -1, *, gamma: float = 1.0, p: float = 1.5, mask: Tensor | None = None
+    scores: Tensor, dim: int = -1, *, gamma: Strength = 1.0, p: float = 1.5, mask: Tensor | None = None
 ) -> Tensor:
     r"""Map scores to sparse weights, the sparser the smaller the norm's exponent.
 
@@ -23,7 +23,8 @@ def pnormmax(
     Args:
         scores: floating tensor of any shape; a row is one slice along ``dim``.
         dim: dimension of the positions attended to.
-        gamma: overall strength, above 0; larger is flatter.
+        gamma: overall strength, above 0; larger is flatter. A tensor, such as a learnt parameter, may hold
+            one for each row or head: broadcastable to ``scores``, size 1 along ``dim``.
         p: which norm, 1 < ``p`` ≤ 2; 2 gives :func:`sparsemax`.
         mask: bool, broadcastable to ``scores``; ``True`` where attention is allowed.
 
@@ -42,14 +43,21 @@ def pnormmax(
     by projected gradient.
     """
     check_scores(scores, dim, mask)
-    check_strengths(gamma=gamma, p=p)
+    check_strengths(scores, dim, gamma=gamma, p=p)
     if p == 2:
         return solve_along(solve_simplex, scores, dim, mask, gamma)
     return solve_along(_solve, scores, dim, mask, gamma, p)
 
 
-def _product(weights: Tensor, direction: Tensor, gamma: float, p: float) -> Tensor:
-    """J @ direction from the weights y, in operations that can be differentiated again.
+def _product(weights: Tensor, direction: Tensor, gamma: Strength, p: float) -> Tensor:
+    """J @ direction from the weights: by the kernel, unless something is to come out of it again."""
+    if is_plain(direction) and is_plain(weights) and not wants_gradient(weights, direction, gamma):
+        return backend(weights).pnormmax_product(direction, weights, gamma, p)
+    return _differentiable_product(weights, direction, gamma, p)
+
+
+def _differentiable_product(weights: Tensor, direction: Tensor, gamma: Strength, p: float) -> Tensor:
+    """The same in operations that can be differentiated.
 
     On the support the Hessian of ½‖y‖_p² is diagonal plus rank one; by Sherman–Morrison its inverse
     is diag(s) − c·y yᵀ with s = (y/‖y‖)^{2−p}/(p−1) and c = (2−p)/((p−1)‖y‖²), which is all that
@@ -73,7 +81,7 @@ def _product(weights: Tensor, direction: Tensor, gamma: float, p: float) -> Tens
     return ((solved - ones * share) / gamma).to(direction.dtype)
 
 
-_solve = define_solver("pnormmax", "float gamma, float p", cpu.pnormmax, _product, structured=False)
+_solve = define_solver("pnormmax", {"gamma": effect_of_gamma, "p": "float"}, _product, structured=False)
 
 
 class PNormmax(Mapping):
@@ -81,5 +89,5 @@ class PNormmax(Mapping):
 
     function = staticmethod(pnormmax)
 
-    def __init__(self, dim: int = -1, *, gamma: float = 1.0, p: float = 1.5) -> None:
+    def __init__(self, dim: int = -1, *, gamma: Strength = 1.0, p: float = 1.5) -> None:
         super().__init__(dim, gamma=gamma, p=p)

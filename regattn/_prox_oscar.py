@@ -7,9 +7,8 @@ from torch import Tensor
 from regattn._checks import check_scores, check_strengths
 from regattn._operators import solve_along
 from regattn._partition import define_partition_solver
-from regattn.kernels import cpu
 
-solve_oscar = define_partition_solver("prox_oscar", "float lam", cpu.prox_oscar, on_simplex=False)
+solve_oscar = define_partition_solver("prox_oscar", {"lam": "float"}, on_simplex=False)
 
 
 def prox_oscar(x: Tensor, lam: float, dim: int = -1) -> Tensor:

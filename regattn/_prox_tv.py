@@ -7,9 +7,8 @@ from torch import Tensor
 from regattn._checks import check_scores, check_strengths
 from regattn._operators import solve_along
 from regattn._partition import define_partition_solver
-from regattn.kernels import cpu
 
-solve_tv = define_partition_solver("prox_tv1d", "float lam", cpu.prox_tv1d, on_simplex=False)
+solve_tv = define_partition_solver("prox_tv1d", {"lam": "float"}, on_simplex=False)
 
 
 def prox_tv1d(x: Tensor, lam: float, dim: int = -1) -> Tensor:
@@ -39,5 +38,5 @@ def prox_tv1d(x: Tensor, lam: float, dim: int = -1) -> Tensor:
     paths; linear in the length of a row.
     """
     check_scores(x, dim, name="x")
-    check_strengths(lam=lam)
+    check_strengths(x, dim, lam=lam)
     return solve_along(solve_tv, x, dim, None, lam)

@@ -11,6 +11,7 @@ from torch import Tensor
 from regattn._checks import check_scores
 from regattn._fusedmax import fusedmax
 from regattn._mapping import resolve
+from regattn._operators import to_last
 from regattn._oscarmax import oscarmax
 from regattn._pnormmax import pnormmax
 from regattn._softmax import softmax
@@ -25,7 +26,7 @@ def _half_square(y: Tensor) -> Tensor:
     return 0.5 * (y * y).sum(-1)
 
 
-def _fused(y: Tensor, allowed: Tensor, lam: float = 0.1) -> Tensor:
+def _fused(y: Tensor, allowed: Tensor, lam: Any = 0.1) -> Tensor:
     # positions that take no part are moved behind the others, so that neighbours are adjacent
     order = torch.argsort(~allowed, dim=-1, stable=True)
     y, allowed = y.gather(-1, order), allowed.gather(-1, order)
@@ -33,7 +34,7 @@ def _fused(y: Tensor, allowed: Tensor, lam: float = 0.1) -> Tensor:
     return _half_square(y) + lam * jumps
 
 
-def _oscar(y: Tensor, allowed: Tensor, lam: float = 0.01) -> Tensor:
+def _oscar(y: Tensor, allowed: Tensor, lam: Any = 0.01) -> Tensor:
     others_below = torch.arange(y.shape[-1] - 1, -1, -1, dtype=y.dtype, device=y.device)
     below = others_below - (~allowed).sum(-1, keepdim=True)
     return _half_square(y) + lam * (y.sort(dim=-1, descending=True).values * below.clamp(min=0)).sum(-1)
@@ -53,13 +54,17 @@ _OMEGA: dict[Callable[..., Tensor], Callable[..., Tensor]] = {
 
 
 def _omega(weights: Tensor, allowed: Tensor, function: Callable[..., Tensor], strengths: dict) -> Tensor:
-    return _OMEGA[function](weights, allowed, **{k: v for k, v in strengths.items() if k != "gamma"})
+    """γ Ω of rows along the last dimension."""
+    each = {k: v.squeeze(-1) if isinstance(v, Tensor) and v.ndim else v for k, v in strengths.items()}
+    gamma = each.pop("gamma", 1.0)
+    return gamma * _OMEGA[function](weights, allowed, **each)
 
 
 class _Envelope(torch.autograd.Function):
     """Attach the gradient that the envelope theorem gives: the derivative of max_Ω is its argument.
 
-    The argument enters as an input, so that differentiating again differentiates the mapping.
+    The argument enters as an input, so that differentiating again differentiates the mapping. The
+    value brings the derivatives with respect to the strengths.
     """
 
     generate_vmap_rule = True
@@ -75,11 +80,11 @@ class _Envelope(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return None, gradient.unsqueeze(-1) * ctx.saved_tensors[0], None
+        return gradient, gradient.unsqueeze(-1) * ctx.saved_tensors[0], None
 
     @staticmethod
-    def jvp(ctx: Any, _: Tensor, tangent: Tensor, __: Tensor) -> Tensor:
-        return (ctx.saved_tensors[0] * tangent).sum(-1)
+    def jvp(ctx: Any, of_value: Tensor, tangent: Tensor, _: Tensor) -> Tensor:
+        return of_value + (ctx.saved_tensors[0] * tangent).sum(-1)
 
 
 def max_omega(
@@ -117,11 +122,12 @@ def max_omega(
     check_scores(scores, dim, mask)
     x = scores if mask is None else torch.where(mask, scores, -torch.inf)
     x = x.movedim(dim, -1)
+    strengths = {name: to_last(value, dim, scores.ndim) for name, value in strengths.items()}
     weights = function(x, **strengths)
     allowed = x.detach() != -torch.inf
     y = weights.detach()
     inner = torch.where(y > 0, x.detach() * y, y).sum(-1)
-    value = inner - strengths.get("gamma", 1.0) * _omega(y, allowed, function, strengths)
+    value = inner - _omega(y, allowed, function, strengths)
     value = value.masked_fill(~allowed.any(-1), -torch.inf)
     return _Envelope.apply(value, x, weights)
 
@@ -171,5 +177,6 @@ def fenchel_young_loss(
     maximum = max_omega(scores, function, dim, mask=mask, **strengths)
     x = scores if mask is None else torch.where(mask, scores, -torch.inf)
     x, y = x.movedim(dim, -1), target.movedim(dim, -1)
+    strengths = {name: to_last(value, dim, scores.ndim) for name, value in strengths.items()}
     omega = _omega(y, x.detach() != -torch.inf, function, strengths)
-    return maximum + strengths.get("gamma", 1.0) * omega - torch.where(y > 0, x * y, 0.0).sum(-1)
+    return maximum + omega - torch.where(y > 0, x * y, 0.0).sum(-1)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from regattn._checks import check_scores
-from regattn._operators import solve_along
+from regattn._operators import effect_of_gamma, solve_along
 from regattn._partition import define_partition_solver
-from regattn.kernels import cpu
 
-solve_simplex = define_partition_solver("sparsemax", "float gamma", cpu.sparsemax, on_simplex=True)
+solve_simplex = define_partition_solver("sparsemax", {"gamma": effect_of_gamma}, on_simplex=True)
 
 
 def project_simplex(x: Tensor, dim: int = -1, *, mask: Tensor | None = None) -> Tensor:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from regattn._checks import check_scores, check_strengths
+from regattn._checks import Strength, check_scores, check_strengths
+from regattn._eager import is_plain
 from regattn._mapping import Mapping
 
 
-def softmax(scores: Tensor, dim: int = -1, *, gamma: float = 1.0, mask: Tensor | None = None) -> Tensor:
+def softmax(scores: Tensor, dim: int = -1, *, gamma: Strength = 1.0, mask: Tensor | None = None) -> Tensor:
     r"""Map scores to weights that are never zero.
 
     .. math::
@@ -19,7 +20,8 @@ def softmax(scores: Tensor, dim: int = -1, *, gamma: float = 1.0, mask: Tensor |
     Args:
         scores: floating tensor of any shape; a row is one slice along ``dim``.
         dim: dimension of the positions attended to.
-        gamma: temperature, above 0; larger is flatter.
+        gamma: temperature, above 0; larger is flatter. A tensor, such as a learnt parameter, may hold
+            one for each row or head: broadcastable to ``scores``, size 1 along ``dim``.
         mask: bool, broadcastable to ``scores``; ``True`` where attention is allowed.
 
     Returns:
@@ -36,15 +38,28 @@ def softmax(scores: Tensor, dim: int = -1, *, gamma: float = 1.0, mask: Tensor |
     Source: Niculae & Blondel (2017), section 2; the contract for masks is this library's.
     """
     check_scores(scores, dim, mask)
-    check_strengths(gamma=gamma)
+    check_strengths(scores, dim, gamma=gamma)
     working = scores if scores.dtype == torch.float64 else scores.float()
     if mask is not None:
         working = torch.where(mask, working, -torch.inf)
-    absent = working == -torch.inf
-    working = working.masked_fill(absent.all(dim, keepdim=True), 0.0)
-    if gamma != 1.0:  # shifted first, so that a small gamma cannot overflow
-        working = (working - working.detach().amax(dim, keepdim=True)) / gamma
-    return torch.softmax(working, dim).masked_fill(absent, 0.0).to(scores.dtype)
+    if isinstance(gamma, Tensor) or gamma != 1.0:
+        # shifted first, so that a small gamma cannot overflow; an empty row is not: −inf − −inf is NaN
+        top = working.detach().amax(dim, keepdim=True)
+        finite = working > -torch.inf
+        working = torch.where(finite, working - top, 0.0) / gamma
+        working = torch.where(finite, working, -torch.inf)
+    if is_plain(working) and working.device.type == "cpu":
+        weights = torch.softmax(working, dim)
+        if not _some_row_is_nan(weights, dim):
+            return weights.to(scores.dtype)
+    empty = (working == -torch.inf).all(dim, keepdim=True)
+    weights = torch.softmax(working.masked_fill(empty, 0.0), dim).masked_fill(empty, 0.0)
+    return weights.to(scores.dtype)
+
+
+def _some_row_is_nan(weights: Tensor, dim: int) -> bool:
+    """A row is NaN throughout or nowhere, so that one position tells."""
+    return bool(weights.detach().select(dim, 0).isnan().any())
 
 
 class Softmax(Mapping):
@@ -52,5 +67,5 @@ class Softmax(Mapping):
 
     function = staticmethod(softmax)
 
-    def __init__(self, dim: int = -1, *, gamma: float = 1.0) -> None:
+    def __init__(self, dim: int = -1, *, gamma: Strength = 1.0) -> None:
         super().__init__(dim, gamma=gamma)

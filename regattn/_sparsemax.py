@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from regattn._checks import check_scores, check_strengths
+from regattn._checks import Strength, check_scores, check_strengths
 from regattn._mapping import Mapping
 from regattn._operators import solve_along
 from regattn._simplex import solve_simplex
 
 
-def sparsemax(scores: Tensor, dim: int = -1, *, gamma: float = 1.0, mask: Tensor | None = None) -> Tensor:
+def sparsemax(scores: Tensor, dim: int = -1, *, gamma: Strength = 1.0, mask: Tensor | None = None) -> Tensor:
     r"""Map scores to weights of which many are exactly zero.
 
     .. math::
@@ -19,7 +19,8 @@ def sparsemax(scores: Tensor, dim: int = -1, *, gamma: float = 1.0, mask: Tensor
     Args:
         scores: floating tensor of any shape; a row is one slice along ``dim``.
         dim: dimension of the positions attended to.
-        gamma: strength, above 0; larger is flatter.
+        gamma: strength, above 0; larger is flatter. A tensor, such as a learnt parameter, may hold
+            one for each row or head: broadcastable to ``scores``, size 1 along ``dim``.
         mask: bool, broadcastable to ``scores``; ``True`` where attention is allowed.
 
     Returns:
@@ -37,7 +38,7 @@ def sparsemax(scores: Tensor, dim: int = -1, *, gamma: float = 1.0, mask: Tensor
     Source: Martins & Astudillo (2016); Niculae & Blondel (2017), section 2.
     """
     check_scores(scores, dim, mask)
-    check_strengths(gamma=gamma)
+    check_strengths(scores, dim, gamma=gamma)
     return solve_along(solve_simplex, scores, dim, mask, gamma)
 
 
@@ -46,5 +47,5 @@ class Sparsemax(Mapping):
 
     function = staticmethod(sparsemax)
 
-    def __init__(self, dim: int = -1, *, gamma: float = 1.0) -> None:
+    def __init__(self, dim: int = -1, *, gamma: Strength = 1.0) -> None:
         super().__init__(dim, gamma=gamma)

@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
+from torch import Tensor
 
 import regattn
 from scripts import loggers
@@ -21,6 +22,7 @@ from tasks.entailment import data, mini, task
 from tasks.training.settings import OptimSettings, TrainerSettings
 
 _PLAIN = {int, float, bool, str, int | None, float | None, str | None, tuple[float, float]}  # the rest: Any
+_WRITTEN = {float | Tensor: float}  # what a config can hold of a type that code accepts
 
 
 @dataclass
@@ -48,7 +50,8 @@ def schema_of(target: Callable[..., Any], *, without: tuple[str, ...] = (), name
     fields: list[tuple[str, Any, Any]] = [("_target_", str, MISSING)] if named else []
     for name, parameter in inspect.signature(target).parameters.items():
         if name not in without:
-            hint = hints[name] if hints[name] in _PLAIN else Any
+            hint = _WRITTEN.get(hints[name], hints[name])
+            hint = hint if hint in _PLAIN else Any
             fields.append((name, hint, _default(parameter.default)))
     return make_dataclass(target.__name__, fields)
 

@@ -66,7 +66,7 @@ def _record(setup: Setup, result: FitResult) -> Record:
         id=setup.id,
         task=setup.config.task_name,
         mapping=setup.mapping.function.__name__,
-        mapping_params=dict(setup.mapping.strengths),
+        mapping_params={name: float(value) for name, value in setup.mapping.strengths.items()},
         tier=setup.config.tier,
         corpus={
             "name": corpus.name,

@@ -329,7 +329,7 @@ def test_refuses_bad_strengths(name, strength, value):
         getattr(regattn, module)(**{strength: value})
 
 
-@pytest.mark.parametrize("value", ["1", None, torch.tensor(1.0), True])
+@pytest.mark.parametrize("value", ["1", None, 1j, True])
 @each_function
 def test_refuses_strengths_that_are_no_numbers(function, value):
     with pytest.raises(TypeError, match="gamma must be a number above 0, got"):

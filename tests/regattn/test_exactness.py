@@ -32,9 +32,8 @@ def solve(mapping: str, x: np.ndarray, **strengths: float) -> np.ndarray:
 
 def compiled(kernel: str, x: np.ndarray, *parameters: float) -> tuple[np.ndarray, np.ndarray]:
     """Values and labels of a compiled kernel for one row."""
-    row, y, labels = x[None].copy(), np.empty((1, x.size)), np.empty((1, x.size), np.int32)
-    getattr(cpu, kernel)(row, y, labels, *parameters)
-    return y[0], labels[0]
+    y, structure = getattr(cpu, kernel)(torch.from_numpy(x), None, *parameters)
+    return y.numpy(), cpu.labels(structure).numpy()
 
 
 def partition(labels: np.ndarray) -> list[int]:

@@ -230,28 +230,39 @@ def test_compiled_again_with_other_strengths(mapping, fresh_compiler):
         assert torch.equal(compiled(x, **{name: value}), function(x, **{name: value}))
 
 
+GAMMA, LAM = (torch.tensor(strength, dtype=torch.float64, requires_grad=True) for strength in (0.7, 0.1))
 OPERATORS = {
-    "sparsemax": (0.7,),
-    "fusedmax": (0.7, 0.1),
-    "oscarmax": (0.7, 0.1),
+    "sparsemax": (GAMMA,),
+    "fusedmax": (GAMMA, LAM),
+    "oscarmax": (GAMMA, LAM),
     "prox_tv1d": (0.1,),
     "prox_oscar": (0.1,),
     "isotonic_regression": (True,),
-    "pnormmax": (0.7, 1.5),
+    "pnormmax": (GAMMA, 1.5),
 }
+
+
+@pytest.fixture
+def filled_memory():
+    """What a kernel leaves unwritten is not compared, so let it always be the same."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.parametrize("name", OPERATORS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_opcheck(name, dtype):
+@pytest.mark.parametrize("masked", [False, True])
+def test_opcheck(name, dtype, masked, filled_memory):
     x = torch.randn(3, 6, dtype=dtype, requires_grad=True)
-    torch.library.opcheck(getattr(torch.ops.regattn, name).default, (x, *OPERATORS[name]))
+    mask = torch.tensor([True, False, True, True, True, True]) if masked else None
+    torch.library.opcheck(getattr(torch.ops.regattn, name).default, (x, mask, *OPERATORS[name]))
 
 
-def test_opcheck_of_the_derivative_and_that_none_is_forgotten():
-    _, labels = torch.ops.regattn.fusedmax(torch.randn(3, 6, dtype=torch.float64), 1.0, 0.1)
-    direction = points(3, 6)
-    torch.library.opcheck(torch.ops.regattn.group_average.default, (direction, labels, 0.7, True))
+def test_opcheck_of_the_derivative_and_that_none_is_forgotten(filled_memory):
+    x = torch.randn(3, 6, dtype=torch.float64)
+    _, structure = torch.ops.regattn.fusedmax(x, None, GAMMA.detach(), LAM.detach())
+    torch.library.opcheck(torch.ops.regattn.group_average.default, (points(3, 6), structure, 0.7, True))
     registered = {
         name.split("::")[1] for name in torch._C._dispatch_get_all_op_names() if name.startswith("regattn::")
     }

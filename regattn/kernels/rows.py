@@ -1,0 +1,1066 @@
+"""Compiled row solvers for the CPU: exact, float64 inside, in time that grows with the support.
+
+Every solver ``solver(start, stop, scores, bits, mask, masked, …, values, structure)`` works on the
+rows from ``start`` to ``stop`` of C-contiguous arrays of shape (rows, d):
+
+- ``scores``: float32 or float64, and ``bits``, the same memory as integers;
+- ``mask``: bool of the same shape, read only if ``masked``; a position without it, or at −inf,
+  takes no part;
+- strengths such as ``gamma``: float64 of shape (1,), or (rows,) where each row has its own;
+- ``values``: the solution, of the scores' type;
+- ``structure``: which positions have a derivative and which share one, of shape (rows, 2 + d): the
+  number of such members, the number of groups, then one entry for each member, group after group,
+  ``4·position + 2·(its sign is negative) + (it is the first of its group)``. Nothing behind these
+  is read or written: what a sparse row costs depends on its support.
+
+A row with NaN or +inf, or with strengths outside their range, comes out NaN; its number of members
+is ``POISONED``.
+
+Most scores can be seen to get weight 0 from a lower bound on the threshold τ. So a row is read once
+for its maximum and once for its survivors, both in vector instructions, and only these are solved.
+
+All of it stands in one file because numba's cache on disk watches only the file of the function
+that is called: a helper edited elsewhere would leave stale machine code behind.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+POISONED = -1
+_BAD, _EMPTY, _GAPS, _FULL = -1, 0, 1, 2
+_compiled = njit(cache=True, nogil=True, error_model="numpy")
+# Inlined, since numba counts references for each array handed to a function that is called.
+_inlined = njit(nogil=True, error_model="numpy", forceinline=True)
+_reordered_sum = njit(nogil=True, error_model="numpy", forceinline=True, fastmath={"reassoc"})
+
+
+# ------------------------------------------------------------------ vector instructions
+# LLVM has them on every processor; numba has no words for them.
+_LANES = 64
+_BYTE, _WORD, _INDEX = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+
+
+def _splat(builder, value):
+    vector = ir.VectorType(value.type, _LANES)
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, _WORD(0))
+    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(_WORD, _LANES), [0] * _LANES))
+
+
+def _load(context, builder, array_type, array, offset, count):
+    """``count`` ≤ 64 entries as a vector of 64, zeros behind them, and which lanes they fill."""
+    names = {ir.FloatType(): "f32", ir.DoubleType(): "f64", _BYTE: "i8"}
+    item = context.get_data_type(array_type.dtype)
+    vector, flags = ir.VectorType(item, _LANES), ir.VectorType(ir.IntType(1), _LANES)
+    lanes = ir.Constant(ir.VectorType(_BYTE, _LANES), list(range(_LANES)))
+    filled = builder.icmp_unsigned("<", lanes, _splat(builder, builder.trunc(count, _BYTE)))
+    pointer = builder.gep(context.make_array(array_type)(context, builder, value=array).data, [offset])
+    signature = ir.FunctionType(vector, [pointer.type, _WORD, flags, vector])
+    name = f"llvm.masked.load.v{_LANES}{names[item]}.p0"
+    load = cgutils.get_or_insert_function(builder.module, signature, name)
+    zeros = ir.Constant(vector, [0] * _LANES)
+    aligned = _WORD(context.get_abi_sizeof(item))
+    return builder.call(load, [pointer, aligned, filled, zeros]), filled
+
+
+@intrinsic
+def _where_at_least(_, array, offset, count, floor):
+    """64 flags: which of the ``count`` ≤ 64 numbers from ``offset`` on are at least ``floor``."""
+
+    def build(context, builder, signature, arguments):
+        array_value, offset_value, count_value, floor_value = arguments
+        vector, filled = _load(context, builder, array, array_value, offset_value, count_value)
+        reached = builder.fcmp_ordered(">=", vector, _splat(builder, floor_value))
+        return builder.bitcast(builder.and_(reached, filled), _INDEX)
+
+    return types.uint64(array, types.intp, types.intp, array.dtype), build
+
+
+@intrinsic
+def _where_true(_, array, offset, count):
+    """64 flags: which of the ``count`` ≤ 64 booleans from ``offset`` on hold."""
+
+    def build(context, builder, signature, arguments):
+        vector, filled = _load(context, builder, array, *arguments)
+        nonzero = builder.icmp_unsigned("!=", vector, _splat(builder, _BYTE(0)))
+        return builder.bitcast(builder.and_(nonzero, filled), _INDEX)
+
+    return types.uint64(array, types.intp, types.intp), build
+
+
+@intrinsic
+def _first_flag(_, flags):
+    """Number of the lowest flag that is set; some must be."""
+
+    def build(context, builder, signature, arguments):
+        return builder.cttz(arguments[0], ir.IntType(1)(1))
+
+    return types.intp(types.uint64), build
+
+
+@intrinsic
+def _count_flags(_, flags):
+    def build(context, builder, signature, arguments):
+        return builder.ctpop(arguments[0])
+
+    return types.intp(types.uint64), build
+
+
+@intrinsic
+def _key(_, bits):
+    """Integer that is ordered as the float with these bits; its own inverse on integers."""
+
+    def build(context, builder, signature, arguments):
+        sign = builder.ashr(arguments[0], ir.Constant(arguments[0].type, bits.bitwidth - 1))
+        return builder.xor(arguments[0], builder.lshr(sign, ir.Constant(sign.type, 1)))
+
+    return bits(bits), build
+
+
+@intrinsic
+def _float_of(_, bits):
+    result = types.float32 if bits.bitwidth == 32 else types.float64
+
+    def build(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], context.get_value_type(result))
+
+    return result(bits), build
+
+
+@intrinsic
+def _bits_of(_, number):
+    result = types.int32 if number.bitwidth == 32 else types.int64
+
+    def build(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], context.get_value_type(result))
+
+    return result(number), build
+
+
+# ------------------------------------------------------------------ reading a row
+@_inlined
+def _survey(scores, bits, mask, masked):
+    """State of a row and its largest score. Integers, because a maximum of floats is not vectorised."""
+    infinite = _key(_bits_of(scores.dtype.type(np.inf)))
+    absent = _key(_bits_of(scores.dtype.type(-np.inf)))
+    high = low = absent
+    if masked:
+        for i in range(bits.size):
+            key = _key(bits[i]) if mask[i] else absent
+            high, low = max(high, key), min(low, key)
+        gaps = True
+    else:
+        lowest = infinite
+        for i in range(bits.size):
+            key = _key(bits[i])
+            high, low = max(high, key), min(low, key)
+            lowest = min(lowest, key)
+        gaps = lowest == absent
+    if high >= infinite or low < absent:  # NaN lies beyond the infinities, on either side
+        return _BAD, 0.0
+    if high == absent:
+        return _EMPTY, 0.0
+    return _GAPS if gaps else _FULL, np.float64(_float_of(_key(high)))
+
+
+@_inlined
+def _floor(scores, top, depth):
+    """A number of the scores' type, finite, and for certain not above ``top − depth``."""
+    info = np.finfo(scores.dtype)
+    floor = top - depth
+    return scores.dtype.type(max(floor - 2.0 * info.eps * abs(floor), np.float64(info.min)))
+
+
+@_inlined
+def _survivors(scores, mask, masked, gaps, r, floor, place, rank):
+    """Positions whose score is at least ``floor``, and their ranks among those that take part.
+
+    Returns the number of survivors and of positions that take part.
+    """
+    d = scores.shape[1]
+    lowest = scores.dtype.type(np.finfo(scores.dtype).min)
+    m = n = 0
+    for begin in range(0, d, 64):
+        offset, count = r * d + begin, min(64, d - begin)
+        survive = _where_at_least(scores, offset, count, floor)
+        if gaps:
+            present = _where_at_least(scores, offset, count, lowest)
+            if masked:
+                present &= _where_true(mask, offset, count)
+            survive &= present
+            while survive != np.uint64(0):
+                i = _first_flag(survive)
+                place[m] = begin + i
+                rank[m] = n + _count_flags(present & ((np.uint64(1) << np.uint64(i)) - np.uint64(1)))
+                m += 1
+                survive &= survive - np.uint64(1)
+            n += _count_flags(present)
+        elif survive == ~np.uint64(0):
+            places, ranks = place[m : m + 64], rank[m : m + 64]  # a range from 0 is vectorised
+            for i in range(64):
+                ranks[i] = places[i] = begin + i
+            m += 64
+        else:
+            while survive != np.uint64(0):
+                rank[m] = place[m] = begin + _first_flag(survive)
+                m += 1
+                survive &= survive - np.uint64(1)
+    return m, n if gaps else d
+
+
+@_inlined
+def _fill(row, value):
+    for i in range(row.size):
+        row[i] = value
+
+
+@_inlined
+def _count(structure, r, members, groups):
+    structure[r, 0], structure[r, 1] = members, groups
+
+
+@_inlined
+def _blank(state, values, structure, r):
+    """Write what is known of a row before it is solved."""
+    _fill(values[r], np.nan if state == _BAD else 0.0)
+    _count(structure, r, POISONED if state == _BAD else 0, 0)
+
+
+@_inlined
+def _strength(strengths, r):
+    return strengths[r if strengths.size > 1 else 0]
+
+
+@_inlined
+def _sound(strength, lowest):
+    return lowest <= strength < np.inf
+
+
+_SMALLEST = 5e-324
+
+
+# ------------------------------------------------------------------ pieces of a solution
+@_compiled
+def _sift_down(key, item, root, n):
+    """Restore the heap (largest on top) below ``root``."""
+    k, i = key[root], item[root]
+    child = 2 * root + 1
+    while child < n:
+        if child + 1 < n and key[child + 1] > key[child]:
+            child += 1
+        if key[child] <= k:
+            break
+        key[root], item[root] = key[child], item[child]
+        root = child
+        child = 2 * root + 1
+    key[root], item[root] = k, i
+
+
+@_compiled
+def _heap_sort(key, item, n):
+    """Ascending."""
+    for root in range(n // 2 - 1, -1, -1):
+        _sift_down(key, item, root, n)
+    for last in range(n - 1, 0, -1):
+        key[0], key[last] = key[last], key[0]
+        item[0], item[last] = item[last], item[0]
+        _sift_down(key, item, 0, last)
+
+
+_ROUNDS = 24
+
+
+_ROUNDS = 24
+
+
+@_reordered_sum
+def _above(level, size, n, tau):
+    """Σ size·level and Σ size of the levels above τ."""
+    total = count = 0.0
+    for i in range(n):
+        weight = size[i] if level[i] > tau else 0.0
+        total += weight * level[i]
+        count += weight
+    return total, count
+
+
+@_inlined
+def _threshold(level, size, n, key, item):
+    """τ with Σ size·max(level − τ, 0) = 1.
+
+    From below: the threshold of a superset of the support drops some of it, until none is dropped.
+    That takes a handful of rounds, except on rows made for it; these are sorted.
+    """
+    tau, count = -np.inf, np.inf
+    for _ in range(_ROUNDS):
+        total, kept = _above(level, size, n, tau)
+        if kept == count or kept == 0.0:
+            return tau
+        count, tau = kept, (total - 1.0) / kept
+    return _threshold_by_sorting(level, size, n, key, item)
+
+
+@_compiled
+def _threshold_by_sorting(level, size, n, key, item):
+    for i in range(n):
+        key[i], item[i] = level[i], i
+    _heap_sort(key, item, n)
+    total, count = -1.0, 0.0
+    while n > 0 and key[n - 1] * count > total:
+        total += size[item[n - 1]] * key[n - 1]
+        count += size[item[n - 1]]
+        n -= 1
+    return total / count
+
+
+@_inlined
+def _pool(total, size, n):
+    """Merge neighbours until the means total/size decrease: pool adjacent violators; ties are pooled."""
+    m = 0
+    for i in range(n):
+        total[m], size[m] = total[i], size[i]  # sums until the end: divisions are slow
+        while m > 0 and total[m] * size[m - 1] >= total[m - 1] * size[m]:
+            total[m - 1] += total[m]
+            size[m - 1] += size[m]
+            m -= 1
+        m += 1
+    return m
+
+
+@_inlined
+def _taut_string(z, start, stop, left, right, lam, level, size, m, height, chain, chain_height):
+    """Append the segments of P_TV(z[start:stop]), ``left`` and ``right`` taken off its ends.
+
+    The cumulative sum of the solution is the shortest path from (0, 0) to (n, S_n) inside a tube of
+    half-width λ around the cumulative sum S of the data (closed at both ends); its bends are the
+    ends of the segments. The path is found by the funnel algorithm: the convex chain of the tube's
+    upper wall (row 0) and the concave one of its lower wall (row 1), both as seen from the last
+    bend. When a new point of one wall passes behind the other wall's chain, that chain becomes
+    path. Each point enters and leaves a chain once: O(n).
+    """
+    n = stop - start
+    mean = -left - right
+    for k in range(start, stop):
+        mean += z[k]
+    mean /= n
+    height[0], away, straight = 0.0, 0.0, True
+    for k in range(n):
+        rise = z[start + k] - mean
+        if k == 0:
+            rise -= left
+        if k == n - 1:
+            rise -= right
+        else:
+            straight &= abs(away + rise) <= lam
+        away += rise
+        height[k + 1] = away
+    if straight:
+        level[m], size[m] = mean, n
+        return m + 1
+    bend, bend_height, bend_offset = 0, 0.0, 0.0
+    head_0 = head_1 = tail_0 = tail_1 = 0
+    for k in range(1, n + 1):
+        half = lam if k < n else 0.0
+        for wall in range(2):
+            sign = 1.0 if wall == 0 else -1.0
+            head, tail = (head_0, tail_0) if wall == 0 else (head_1, tail_1)
+            here = height[k] + sign * half
+            while tail > head:
+                v, vh = chain[wall, tail - 1], chain_height[wall, tail - 1]
+                if tail - head > 1:
+                    u, uh = chain[wall, tail - 2], chain_height[wall, tail - 2]
+                else:
+                    u, uh = bend, bend_height
+                if sign * (vh - uh) * (k - v) < sign * (here - vh) * (v - u):
+                    break
+                tail -= 1
+            chain[wall, tail], chain_height[wall, tail] = k, here
+            tail += 1
+            if tail - head == 1:
+                other = 1 - wall
+                head_o, tail_o = (head_1, tail_1) if wall == 0 else (head_0, tail_0)
+                while tail_o > head_o:
+                    v, vh = chain[other, head_o], chain_height[other, head_o]
+                    if sign * (vh - bend_height) * (k - bend) <= sign * (here - bend_height) * (v - bend):
+                        break
+                    m = _segment(z, start, bend, v, n, left, right, bend_offset, -sign * lam, level, size, m)
+                    bend, bend_height, bend_offset = v, vh, -sign * lam
+                    head_o += 1
+                if wall == 0:
+                    head_1 = head_o
+                else:
+                    head_0 = head_o
+            if wall == 0:
+                head_0, tail_0 = head, tail
+            else:
+                head_1, tail_1 = head, tail
+    return _segment(z, start, bend, n, n, left, right, bend_offset, 0.0, level, size, m)
+
+
+@_inlined
+def _segment(z, start, i, j, n, left, right, offset_i, offset_j, level, size, m):
+    """Append the segment (i, j] of a path that is ``offset`` off the data's cumulative sum at its ends.
+
+    The level is a mean of the data, not a difference of long sums; the path rises more steeply
+    after touching the upper wall (offset > 0) and less after the lower, whatever rounding says.
+    """
+    total = offset_j - offset_i
+    for k in range(i, j):
+        total += z[start + k]
+    if i == 0:
+        total -= left
+    if j == n:
+        total -= right
+    level[m] = total / (j - i)
+    if offset_i > 0.0:
+        level[m] = max(level[m], level[m - 1])
+    elif offset_i < 0.0:
+        level[m] = min(level[m], level[m - 1])
+    size[m] = j - i
+    return m + 1
+
+
+# ------------------------------------------------------------------ mappings
+@_inlined
+def _singletons(z, m, place, values, structure, r, ones, key, item):
+    """Project the survivors on the simplex, every position its own group."""
+    tau = _threshold(z, ones, m, key, item)
+    c = 0
+    for k in range(m):
+        weight = z[k] - tau
+        if weight > 0.0:
+            values[r, place[k]] = weight
+            structure[r, 2 + c] = 4 * place[k] + 1
+            c += 1
+    _count(structure, r, c, c)
+
+
+@_inlined
+def _shift(scores, r, top, gamma, depth, place, rank, m, z):
+    """z ← (score − top)/γ of the survivors that reach −depth; returns their number."""
+    scale = min(1.0 / gamma, np.finfo(np.float64).max)
+    dropped = False
+    for k in range(m):
+        value = (np.float64(scores[r, place[k]]) - top) * scale
+        dropped |= value < -depth
+        z[k] = value
+    if not dropped:
+        return m
+    kept = 0
+    for k in range(m):
+        # by way of scalars: reading back what was just stored costs more than all the rest
+        value, p, q = z[k], place[k], rank[k]
+        z[kept], place[kept], rank[kept] = value, p, q
+        kept += value >= -depth
+    return kept
+
+
+@_compiled
+def sparsemax(start, stop, scores, bits, mask, masked, gamma, values, structure):
+    """argmax over the simplex of ⟨x, y⟩ − γ/2·‖y‖²; τ ≥ max x/γ − 1."""
+    d = scores.shape[1]
+    z, key = np.empty(d + 1), np.empty(d + 1)
+    place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    ones = np.ones(d + 1)
+    for r in range(start, stop):
+        state, top = _survey(scores, bits[r], mask[r if masked else 0], masked)
+        strength = _strength(gamma, r)
+        if not _sound(strength, _SMALLEST):
+            state = _BAD
+        _blank(state, values, structure, r)
+        if state > 0:
+            floor = _floor(scores, top, strength)
+            m, _ = _survivors(scores, mask, masked, state == _GAPS, r, floor, place, rank)
+            m = _shift(scores, r, top, strength, 1.0, place, rank, m, z)
+            _singletons(z, m, place, values, structure, r, ones, key, item)
+
+
+@_compiled
+def fusedmax(start, stop, scores, bits, mask, masked, gamma, lam, values, structure):
+    """argmax over the simplex of ⟨x, y⟩ − γ(½‖y‖² + λ Σ|y_{i+1} − y_i|).
+
+    Leaving a position out of a set changes its cut by at most 2λ. So τ is at least sparsemax's less
+    2λ, and a score 2λ under τ gets weight 0 and separates its neighbours: only the runs between such
+    scores are solved, each less λ at its inner ends.
+    """
+    d = scores.shape[1]
+    z, key, level, height = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
+    place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    first, size, ones = np.empty(d + 1, np.int64), np.empty(d + 1), np.ones(d + 1)
+    chain, chain_height = np.empty((2, d + 1), np.int64), np.empty((2, d + 1))
+    for r in range(start, stop):
+        state, top = _survey(scores, bits[r], mask[r if masked else 0], masked)
+        strength, price = _strength(gamma, r), _strength(lam, r)
+        if not (_sound(strength, _SMALLEST) and _sound(price, 0.0)):
+            state = _BAD
+        _blank(state, values, structure, r)
+        if state <= 0:
+            continue
+        depth = 1.0 + 4.0 * price
+        floor = _floor(scores, top, strength * depth)
+        m, n = _survivors(scores, mask, masked, state == _GAPS, r, floor, place, rank)
+        m = _shift(scores, r, top, strength, depth, place, rank, m, z)
+        if price == 0.0:  # tied scores are not a fused group then
+            _singletons(z, m, place, values, structure, r, ones, key, item)
+            continue
+        lowest = _threshold(z, ones, m, key, item) - 4.0 * price - 1e-14 * depth
+        segments = k = 0
+        while k < m:
+            if z[k] < lowest:
+                k += 1
+                continue
+            begin = k
+            k += 1
+            while k < m and rank[k] == rank[k - 1] + 1 and z[k] >= lowest:
+                k += 1
+            left, right = price if rank[begin] > 0 else 0.0, price if rank[k - 1] < n - 1 else 0.0
+            old = segments
+            if k == begin + 1:
+                level[old], size[old] = z[begin] - left - right, 1
+                segments += 1
+            elif k == begin + 2:
+                a, b = z[begin] - left, z[begin + 1] - right
+                if abs(a - b) <= 2.0 * price:
+                    level[old], size[old] = 0.5 * (a + b), 2
+                    segments += 1
+                else:
+                    pull = price if a > b else -price
+                    level[old], level[old + 1] = a - pull, b + pull
+                    size[old] = size[old + 1] = 1
+                    segments += 2
+            else:
+                segments = _taut_string(
+                    z, begin, k, left, right, price, level, size, old, height, chain, chain_height
+                )
+            for s in range(old, segments):
+                first[s] = begin
+                begin += int(size[s])
+        tau = _threshold(level, size, segments, key, item)
+        c = groups = 0
+        for s in range(segments):
+            weight = level[s] - tau
+            if weight > 0.0:
+                groups += 1
+                for i in range(first[s], first[s] + int(size[s])):
+                    values[r, place[i]] = weight
+                    structure[r, 2 + c] = 4 * place[i] + (i == first[s])
+                    c += 1
+        _count(structure, r, c, groups)
+
+
+@_reordered_sum
+def _mean(scores, mask, masked, lowest, top, gamma, n):
+    """Mean of (score − top)/γ over the scores that take part."""
+    scale = min(1.0 / gamma, np.finfo(np.float64).max)
+    total = 0.0
+    for i in range(scores.size):
+        present = scores[i] >= lowest and (not masked or mask[i])
+        total += (np.float64(scores[i]) - top) * scale if present else 0.0
+    return total / n
+
+
+_FEW = 16  # survivors that are sorted by insertion
+_PER_BUCKET = 16
+
+
+@_inlined
+def _insertion_sort(key, item, start, stop):
+    """Descending."""
+    for i in range(start + 1, stop):
+        k, at, j = key[i], item[i], i
+        while j > start and key[j - 1] < k:
+            key[j], item[j] = key[j - 1], item[j - 1]
+            j -= 1
+        key[j], item[j] = k, at
+
+
+@_compiled
+def _sort_descending(key, item, start, stop):
+    """No more than O(n log n) for any row."""
+    if stop - start <= 64:
+        _insertion_sort(key, item, start, stop)
+        return
+    part, place = key[start:stop], item[start:stop]
+    _heap_sort(part, place, stop - start)
+    for i in range((stop - start) // 2):
+        j = stop - start - 1 - i
+        part[i], part[j] = part[j], part[i]
+        place[i], place[j] = place[j], place[i]
+
+
+@_reordered_sum
+def _sum(numbers, start, stop):
+    total = 0.0
+    for number in numbers[start:stop]:
+        total += number
+    return total
+
+
+@_inlined
+def _prices(lam, n, start, stop):
+    """λ(n−1−start) + … + λ(n−stop): what the ranks from ``start`` to ``stop`` pay."""
+    return lam * (stop - start) * (n - 0.5 * (start + stop + 1))
+
+
+_reordered_extremes = njit(
+    nogil=True, error_model="numpy", forceinline=True, fastmath={"reassoc", "nnan", "nsz"}
+)
+
+
+@_reordered_extremes
+def _lowest(numbers, n):
+    lowest = 0.0
+    for i in range(n):
+        lowest = numbers[i] if numbers[i] < lowest else lowest
+    return lowest
+
+
+@_inlined
+def _screen_again(z, m, n, lam, place, tau):
+    """Drop scores until it no longer helps: of m survivors each pays at least λ(n−m), and τ is at
+    least what they attain together."""
+    while True:
+        tau = max(tau, (_sum(z, 0, m) - _prices(lam, n, 0, m) - 1.0) / m)
+        floor = min(tau + lam * (n - m), -1e-300) * (1.0 + 1e-12)
+        kept = 0
+        for k in range(m):
+            kept += z[k] > floor
+        if m <= _FEW or 4 * kept > 3 * m:
+            return m
+        kept = 0
+        for k in range(m):
+            value, p = z[k], place[k]
+            z[kept], place[kept] = value, p
+            kept += value > floor
+        m = kept
+
+
+@_inlined
+def _sort_into_parts(z, m, n, lam, key, item, end, sums, bucket, begin, gap, total, size):
+    """Order the scores z ≤ 0 as far as the solution depends on it; return the number of parts.
+
+    No group ends inside a part, so its members may stand in any order; part q stops before
+    ``end[q]``, its scores add up to ``sums[q]``.
+
+    The scores are dealt into buckets of width w. Let V be the prefix sums of the sorted scores less
+    their prices. Inside a bucket of c scores V exceeds its chord by at most cw/4 − λc²/8. Where that
+    does not bring it above the concave majorant of V at the ends of buckets (behind the prefix that
+    attains τ there: above the line of slope τ), the bucket is one part.
+    """
+    width = max(-_lowest(z, m), 1e-290)
+    if width <= 0.5 * lam * m:
+        for k in range(m):
+            item[k] = k
+        end[0], sums[0] = m, _sum(z, 0, m)
+        return 1
+    buckets = max(1, m // _PER_BUCKET)
+    width /= buckets
+    per_width = 1.0 / width
+    for k in range(m):
+        bucket[k] = np.uint64(-z[k] * per_width)  # unsigned: an index that needs no check for its sign
+    for b in range(buckets + 3):
+        begin[b], gap[b] = 0, 0.0
+    for k in range(m):  # the lowest score lands in a bucket of its own, by rounding in the next
+        b1 = bucket[k] + np.uint64(1)
+        begin[b1] += 1
+        gap[b1] += z[k]
+    buckets += 2
+    height, tau, last = 0.0, -np.inf, 0
+    for b in range(buckets):
+        c = begin[b + 1]
+        begin[b + 1] += begin[b]
+        end[b], size[b], sums[b] = begin[b], c, gap[b + 1]
+        total[b] = gap[b + 1] - _prices(lam, n, begin[b], begin[b + 1])
+        height += total[b]
+        gap[b + 1] = height
+        if begin[b + 1] > 0 and height - 1.0 >= tau * begin[b + 1]:
+            tau, last = (height - 1.0) / begin[b + 1], b + 1
+    for k in range(m):
+        at = end[bucket[k]]
+        end[bucket[k]] = at + 1
+        item[at] = k
+
+    b, height = 0, 0.0
+    for s in range(_pool(total, size, last)):
+        start, slope = begin[b], total[s] / size[s]
+        while b < last and begin[b + 1] <= start + size[s]:
+            b += 1
+            gap[b] = height + slope * (begin[b] - start) - gap[b]
+        height += total[s]
+    for b in range(last + 1, buckets + 1):
+        gap[b] = 1.0 + tau * begin[b] - gap[b]
+
+    # from the last bucket to the first: parts never outnumber the scores before them, and what is
+    # written of them lies behind what is still to be read
+    parts = m
+    for back in range(buckets):
+        b = buckets - 1 - back
+        c = begin[b + 1] - begin[b]
+        if c > 1 and 0.25 * c * (width - 0.5 * lam * c) > min(gap[b], gap[b + 1]):
+            for i in range(begin[b], begin[b + 1]):
+                key[i] = z[item[i]]
+            _sort_descending(key, item, begin[b], begin[b + 1])
+            for i in range(c):
+                parts -= 1
+                end[parts], sums[parts] = begin[b + 1] - i, key[begin[b + 1] - 1 - i]
+        elif c > 0:
+            parts -= 1
+            end[parts], sums[parts] = begin[b + 1], sums[b]
+    for q in range(m - parts):
+        end[q], sums[q] = end[parts + q], sums[parts + q]
+    return m - parts
+
+
+@_compiled
+def oscarmax(start, stop, scores, bits, mask, masked, gamma, lam, values, structure):
+    """argmax over the simplex of ⟨x, y⟩ − γ(½‖y‖² + λ Σ_{i<j} max(y_i, y_j)).
+
+    With v the sorted scores less λ(n−1, …, 0), the support is the shortest prefix that attains
+    τ = max_k (v_1 + … + v_k − 1)/k, and isotonic regression is needed inside it only.
+    """
+    d = scores.shape[1]
+    lowest = scores.dtype.type(np.finfo(scores.dtype).min)
+    z, key, gap = np.empty(d + 1), np.empty(d + 1), np.empty(d + 4)
+    total, size, sums, ones = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1), np.ones(d + 1)
+    place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    end, begin, bucket = np.empty(d + 1, np.int64), np.empty(d + 4, np.int64), np.empty(d + 1, np.uint64)
+    for r in range(start, stop):
+        state, top = _survey(scores, bits[r], mask[r if masked else 0], masked)
+        strength, price = _strength(gamma, r), _strength(lam, r)
+        if not (_sound(strength, _SMALLEST) and _sound(price, 0.0)):
+            state = _BAD
+        _blank(state, values, structure, r)
+        if state <= 0:
+            continue
+        n = d
+        if state == _GAPS:
+            _, n = _survivors(scores, mask, masked, True, r, lowest, place, rank)
+        # τ is at least what the maximum alone attains, and what all scores together attain
+        depth = 1.0 + price * (n - 1)
+        if price > 0.0:
+            mean = _mean(scores[r], mask[r if masked else 0], masked, lowest, top, strength, n)
+            depth = min(depth, 0.5 * price * (n - 1) + 1.0 / n - mean)
+        floor = _floor(scores, top, strength * depth * (1.0 + 1e-12))
+        m, _ = _survivors(scores, mask, masked, state == _GAPS, r, floor, place, rank)
+        m = _shift(scores, r, top, strength, depth * (1.0 + 1e-12), place, rank, m, z)
+        if price == 0.0:  # tied scores are not a fused group then
+            _singletons(z, m, place, values, structure, r, ones, key, item)
+            continue
+        m = _screen_again(z, m, n, price, place, -depth)
+        if m <= _FEW:
+            parts = m
+            for k in range(m):
+                sums[k], item[k], end[k] = z[k], k, k + 1
+            _insertion_sort(sums, item, 0, m)
+        else:
+            parts = _sort_into_parts(z, m, n, price, key, item, end, sums, bucket, begin, gap, total, size)
+        height, best, last, k = -1.0, -np.inf, 0, 0
+        for q in range(parts):
+            total[q], size[q] = sums[q] - _prices(price, n, k, end[q]), end[q] - k
+            k = end[q]
+            height += total[q]
+            if last == 0 or height * end[last - 1] > best * k:
+                best, last = height, q + 1
+        # From here relative to the support's mean score and mean rank: τ and the block levels are of
+        # size λn, their difference is not.
+        k = end[last - 1]
+        centre = _sum(sums, 0, last) / k
+        i = q = groups = 0
+        weight = np.inf
+        for s in range(_pool(total, size, last)):
+            j, block = i + int(size[s]), 0.0
+            while q < last and end[q] <= j:
+                block += sums[q]
+                q += 1
+            tilt = 0.5 * price * ((i + j) - k)
+            # min: rounding must not put a group above one with larger scores
+            weight = min(weight, block / (j - i) - centre + tilt + 1.0 / k)
+            if weight <= 0.0:
+                break
+            groups += 1
+            members, entries = item[i:j], structure[r, 2 + i : 2 + j]
+            for t in range(j - i):
+                at = place[members[t]]
+                values[r, at] = weight
+                entries[t] = 4 * at
+            entries[0] += 1
+            i = j
+        _count(structure, r, i, groups)
+
+
+# ------------------------------------------------------------------ building blocks
+@_inlined
+def _present(scores, bits, mask, masked, r, values, structure, place, rank, z):
+    """Shift what takes part of a row by its maximum; return how many that are, and the maximum."""
+    state, top = _survey(scores, bits[r], mask[r if masked else 0], masked)
+    _blank(state, values, structure, r)
+    if state <= 0:
+        _fill(values[r], np.nan if state == _BAD else -np.inf)
+        return 0, top
+    lowest = scores.dtype.type(np.finfo(scores.dtype).min)
+    m, _ = _survivors(scores, mask, masked, state == _GAPS, r, lowest, place, rank)
+    if m < scores.shape[1]:
+        _fill(values[r], -np.inf)
+    return _shift(scores, r, top, 1.0, np.inf, place, rank, m, z), top
+
+
+@_inlined
+def _expand(place, level, size, blocks, offset, values, structure, r):
+    """Write one value for each block of consecutive members."""
+    c = 0
+    for b in range(blocks):
+        for k in range(int(size[b])):
+            values[r, place[c]] = level[b] + offset
+            structure[r, 2 + c] = 4 * place[c] + (k == 0)
+            c += 1
+    _count(structure, r, c, blocks)
+
+
+@_compiled
+def prox_tv1d(start, stop, scores, bits, mask, masked, lam, values, structure):
+    """argmin of ½‖y − x‖² + λ Σ|y_{i+1} − y_i|."""
+    d = scores.shape[1]
+    z, level, size, height = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
+    place, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    chain, chain_height = np.empty((2, d + 1), np.int64), np.empty((2, d + 1))
+    for r in range(start, stop):
+        m, top = _present(scores, bits, mask, masked, r, values, structure, place, rank, z)
+        price, segments = _strength(lam, r), 0
+        if price == 0.0:
+            for i in range(m):
+                level[i], size[i] = z[i], 1
+            segments = m
+        elif m > 0:
+            segments = _taut_string(z, 0, m, 0.0, 0.0, price, level, size, 0, height, chain, chain_height)
+        if m > 0:
+            _expand(place, level, size, segments, top, values, structure, r)
+
+
+@_compiled
+def isotonic_regression(start, stop, scores, bits, mask, masked, decreasing, values, structure):
+    """argmin of ‖y − x‖² over y_1 ≤ y_2 ≤ … (≥ if ``decreasing``)."""
+    d = scores.shape[1]
+    z, size = np.empty(d + 1), np.empty(d + 1)
+    place, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    sign = 1.0 if decreasing else -1.0
+    for r in range(start, stop):
+        m, top = _present(scores, bits, mask, masked, r, values, structure, place, rank, z)
+        for i in range(m):
+            z[i], size[i] = sign * z[i], 1
+        blocks = _pool(z, size, m)
+        for b in range(blocks):
+            z[b] = sign * (z[b] / size[b])
+        if m > 0:
+            _expand(place, z, size, blocks, top, values, structure, r)
+
+
+@_compiled
+def prox_oscar(start, stop, scores, bits, mask, masked, lam, values, structure):
+    """argmin of ½‖y − x‖² + λ Σ_{i<j} max(|y_i|, |y_j|)."""
+    d = scores.shape[1]
+    z, size = np.empty(d + 1), np.empty(d + 1)
+    place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    for r in range(start, stop):
+        m, _ = _present(scores, bits, mask, masked, r, values, structure, place, rank, z)
+        price = _strength(lam, r)
+        for i in range(m):
+            z[i], item[i] = abs(np.float64(scores[r, place[i]])), i
+        _sort_descending(z, item, 0, m)
+        for i in range(m):
+            z[i], size[i] = z[i] - price * (m - 1 - i), 1
+        blocks = _pool(z, size, m) if price > 0.0 else m
+        c = groups = i = 0
+        for b in range(blocks):
+            value, last = max(z[b] / size[b], 0.0), i + int(size[b])
+            counts = value > 0.0 or price == 0.0
+            groups += counts
+            for k in range(i, last):
+                at = place[item[k]]
+                negative = scores[r, at] < 0.0
+                values[r, at] = -value if negative else value
+                if counts:
+                    structure[r, 2 + c] = 4 * at + 2 * negative + (k == i)
+                    c += 1
+            i = last
+        if m > 0:
+            _count(structure, r, c, groups)
+
+
+# ------------------------------------------------------------------ one scalar root
+@_compiled
+def pnormmax(start, stop, scores, bits, mask, masked, gamma, p, values):
+    """argmax over the simplex of ⟨x, y⟩ − γ/2·‖y‖_p², 1 < p < 2; NaN rows are known by their values.
+
+    With t = max x/γ − τ ≤ 1, u = max(1 + z/t, 0) and R_s = Σ u^s the root is that of
+    log R_q·(2−p)/p − log R_{q−1} − log t, which decreases in t; y = u^{q−1}/R_{q−1}.
+    """
+    d = scores.shape[1]
+    z, power = np.empty(d + 1), np.empty(d + 1)
+    place, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    q = p / (p - 1.0)
+    for r in range(start, stop):
+        state, top = _survey(scores, bits[r], mask[r if masked else 0], masked)
+        strength = _strength(gamma, r)
+        if not _sound(strength, _SMALLEST):
+            state = _BAD
+        _fill(values[r], np.nan if state == _BAD else 0.0)
+        if state <= 0:
+            continue
+        floor = _floor(scores, top, strength)
+        m, _ = _survivors(scores, mask, masked, state == _GAPS, r, floor, place, rank)
+        m = _shift(scores, r, top, strength, 1.0, place, rank, m, z)
+        scale = 1.0 / _pnorm_root(z, m, p, q)
+        for k in range(m):
+            u = max(1.0 + z[k] * scale, 0.0)
+            power[k] = u * u if p == 1.5 else u ** (q - 1.0)
+        share = 1.0 / _sum(power, 0, m)
+        for k in range(m):
+            values[r, place[k]] = power[k] * share
+
+
+@_reordered_sum
+def _moments_of_three_halves(z, m, scale):
+    """Σ u, Σ u², Σ u³."""
+    s0 = s1 = s2 = 0.0
+    for k in range(m):
+        u = max(1.0 + z[k] * scale, 0.0)
+        s0 += u
+        s1 += u * u
+        s2 += u * u * u
+    return s0, s1, s2
+
+
+@_inlined
+def _moments(z, m, scale, q):
+    """Σ u^{q−2}, Σ u^{q−1}, Σ u^q."""
+    s0 = s1 = s2 = 0.0
+    for k in range(m):
+        u = 1.0 + z[k] * scale
+        if u > 0.0:
+            w = u ** (q - 2.0)
+            s0 += w
+            s1 += w * u
+            s2 += w * u * u
+    return s0, s1, s2
+
+
+@_inlined
+def _pnorm_root(z, m, p, q):
+    """Newton in log t, kept inside a shrinking bracket."""
+    low, high, t = 0.0, 1.0, 1.0
+    for _ in range(100):
+        if p == 1.5:
+            s0, s1, s2 = _moments_of_three_halves(z, m, 1.0 / t)
+        else:
+            s0, s1, s2 = _moments(z, m, 1.0 / t, q)
+        gap = np.log(s2) * (2.0 - p) / p - np.log(s1) - np.log(t)
+        if gap > 0.0:
+            low = t
+        else:
+            high = t
+        slope = (2.0 - p) / p * q * (s1 - s2) / s2 - (q - 1.0) * (s0 - s1) / s1 - 1.0
+        new = t * np.exp(-gap / slope) if slope < 0.0 else low
+        if abs(new - t) <= 1e-15 * t:  # the rounding of gap itself
+            return new
+        t = new if low < new < high else 0.5 * (low + high)
+    return t
+
+
+@_compiled
+def pnormmax_product(start, stop, direction, weights, output, gamma, p):
+    """Jacobian of pnormmax at the solution ``weights`` times ``direction``.
+
+    On the support the Hessian of ½‖y‖_p² is diagonal plus rank one; by Sherman–Morrison its inverse
+    is diag(s) − c·y yᵀ with s = (y/‖y‖)^{2−p}/(p−1) and c = (2−p)/((p−1)‖y‖²), which is all that
+    J = (H⁻¹ − H⁻¹1 1ᵀH⁻¹ / 1ᵀH⁻¹1)/γ needs.
+    """
+    d = direction.shape[1]
+    y, g, s = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
+    place, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    info, no_mask = np.finfo(weights.dtype), np.empty((1, 1), np.bool_)
+    smallest = weights.dtype.type(np.float64(info.tiny) * np.float64(info.eps))
+    for r in range(start, stop):
+        bad = np.isnan(weights[r, 0])
+        _fill(output[r], np.nan if bad else 0.0)
+        m, _ = _survivors(weights, no_mask, False, False, r, smallest, place, rank)
+        if bad or m == 0:
+            continue
+        total = top = 0.0
+        for k in range(m):
+            y[k], g[k] = weights[r, place[k]], direction[r, place[k]]
+            top = max(top, y[k])
+        for k in range(m):
+            y[k] /= top
+            s[k] = np.sqrt(y[k]) if p == 1.5 else y[k] ** (2.0 - p)
+            total += y[k] * y[k] / s[k]
+        norm = total ** (1.0 / p)  # of y / top
+        each, c = norm ** (p - 2.0) / (p - 1.0), (2.0 - p) / ((p - 1.0) * norm * norm)
+        sum_s = sum_y = sum_sg = sum_yg = 0.0
+        for k in range(m):
+            s[k] *= each
+            sum_s += s[k]
+            sum_y += y[k]
+            sum_sg += s[k] * g[k]
+            sum_yg += y[k] * g[k]
+        share = (sum_sg - c * sum_y * sum_yg) / (sum_s - c * sum_y * sum_y)
+        scale = 1.0 / _strength(gamma, r)
+        for k in range(m):
+            output[r, place[k]] = scale * (s[k] * (g[k] - share) - c * y[k] * (sum_yg - share * sum_y))
+
+
+# ------------------------------------------------------------------ the derivative of a partition
+@_reordered_sum
+def _sum_of_members(direction, structure, r, i, j):
+    total = 0.0
+    for entry in structure[r, 2 + i : 2 + j]:
+        g = np.float64(direction[r, entry >> 2])
+        total += -g if entry & 2 else g
+    return total
+
+
+@_compiled
+def group_average(start, stop, direction, structure, output, scale, centre):
+    """scale · (direction, less its mean over all groups if ``centre``, averaged inside each group)."""
+    for r in range(start, stop):
+        members, groups = structure[r, 0], structure[r, 1]
+        _fill(output[r], np.nan if members == POISONED else 0.0)
+        if members <= 0 or (centre and groups == 1):
+            continue
+        mean = _sum_of_members(direction, structure, r, 0, members) / members if centre else 0.0
+        entries = structure[r, 2 : 2 + members]
+        if groups == members:
+            for k in range(members):
+                entry = entries[k]
+                g = np.float64(direction[r, entry >> 2])
+                output[r, entry >> 2] = scale * (g + mean if entry & 2 else g - mean)
+            continue
+        i = 0
+        while i < members:
+            entry, j = entries[i], i + 1
+            total = np.float64(direction[r, entry >> 2])
+            if entry & 2:
+                total = -total
+            while j < members and not entries[j] & 1:
+                j += 1
+            if j > i + 1:
+                total += _sum_of_members(direction, structure, r, i + 1, j)
+            average = scale * (total / (j - i) - mean)
+            for entry in entries[i:j]:
+                output[r, entry >> 2] = -average if entry & 2 else average
+            i = j
+
+
+@_compiled
+def labels(start, stop, structure, output):
+    """0 outside the support, else ±k for the k-th group of a row; ``POISONED`` throughout a poisoned one."""
+    for r in range(start, stop):
+        _fill(output[r], POISONED if structure[r, 0] == POISONED else 0)
+        group = 0
+        for i in range(structure[r, 0]):
+            entry = structure[r, 2 + i]
+            group += entry & 1
+            output[r, entry >> 2] = -group if entry & 2 else group
