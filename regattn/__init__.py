@@ -12,6 +12,7 @@ from regattn._pnormmax import PNormmax, pnormmax
 from regattn._prox_oscar import prox_oscar
 from regattn._prox_tv import prox_tv1d
 from regattn._regularized_max import fenchel_young_loss, max_omega
+from regattn._scaled_dot_product import scaled_dot_product_attention
 from regattn._scorers import AdditiveScorer, BilinearScorer, DotScorer
 from regattn._simplex import project_simplex
 from regattn._softmax import Softmax, softmax
@@ -42,6 +43,7 @@ __all__ = [
     "project_simplex",
     "prox_oscar",
     "prox_tv1d",
+    "scaled_dot_product_attention",
     "softmax",
     "sparsemax",
 ]
