@@ -6,6 +6,7 @@ from regattn._fusedmax import Fusedmax, fusedmax
 from regattn._groups import groups
 from regattn._isotonic import isotonic_regression
 from regattn._mapping import Mapping
+from regattn._multihead import MultiheadAttention
 from regattn._oscarmax import Oscarmax, OscarmaxPublished, oscarmax, oscarmax_published
 from regattn._pi_omega import Pi_Omega
 from regattn._pnormmax import PNormmax, pnormmax
@@ -25,6 +26,7 @@ __all__ = [
     "DotScorer",
     "Fusedmax",
     "Mapping",
+    "MultiheadAttention",
     "Oscarmax",
     "OscarmaxPublished",
     "PNormmax",

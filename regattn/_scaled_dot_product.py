@@ -78,7 +78,7 @@ def scaled_dot_product_attention(
         raise ValueError("is_causal must be False where attn_mask is given, got both")
     if is_causal:
         attn_mask = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
-    bias, mask = split_mask(attn_mask)
+    bias, mask = (None, None) if attn_mask is None else split_mask(attn_mask)
     output, weights = attend(query, key, value, bias, mask, dropout_p, scale, mapping, **strengths)
     return (output, weights) if need_weights else output
 
@@ -108,13 +108,11 @@ def attend(
     return weights @ value, weights
 
 
-def split_mask(attn_mask: Tensor | None, name: str = "attn_mask") -> tuple[Tensor | None, Tensor | None]:
+def split_mask(attn_mask: Tensor, name: str = "attn_mask") -> tuple[Tensor | None, Tensor]:
     """(what to add to the scores, where attention is allowed) of a bool or a floating mask.
 
     −inf goes into the bool mask, so that a mapping never meets an infinite score.
     """
-    if attn_mask is None:
-        return None, None
     if attn_mask.dtype == torch.bool:
         return None, attn_mask
     if not attn_mask.is_floating_point():
