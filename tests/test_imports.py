@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,9 +51,22 @@ def test_the_library_needs_torch_numpy_and_numba_alone(path):
         "numba",
         *(["llvmlite"] if path.name == "rows.py" else []),  # numba's own
         *(["triton"] if path.name == "cuda.py" else []),
+        *(["transformers"] if path.name == "huggingface.py" else []),
         *STANDARD,
     )
     assert [name for name in imports_of(path) if not within(name, *allowed)] == []
+
+
+@each("regattn")
+def test_transformers_is_imported_on_request_alone(path):
+    assert [name for name in imports_of(path) if within(name, "regattn.huggingface")] == []
+
+
+def test_without_transformers_one_sentence_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    monkeypatch.delitem(sys.modules, "regattn.huggingface", raising=False)
+    with pytest.raises(ImportError, match=r"pip install 'regattn\[transformers\]'"):
+        importlib.import_module("regattn.huggingface")
 
 
 @each("regattn/kernels")

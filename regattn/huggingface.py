@@ -1,0 +1,132 @@
+"""The mappings as attention implementations of Hugging Face transformers (extra ``transformers``)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regattn._fusedmax import fusedmax
+from regattn._oscarmax import oscarmax
+from regattn._pnormmax import pnormmax
+from regattn._scaled_dot_product import attend
+from regattn._softmax import softmax
+from regattn._sparsemax import sparsemax
+
+try:
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+except ImportError as error:
+    raise ImportError(
+        "regattn.huggingface needs transformers: pip install 'regattn[transformers]'"
+    ) from error
+
+# What a model may ask of its attention that changes the weights and that no mapping has.
+_NOT_IMPLEMENTED = ("softcap", "s_aux", "sinks", "indices", "block_indices", "cu_seq_lens_q", "cache")
+
+
+def register(name: str | None = None, mapping: Callable[..., Tensor] | None = None) -> None:
+    """Make mappings known to transformers as values of ``attn_implementation``.
+
+    ``register()`` registers ``regattn_softmax``, ``regattn_sparsemax``, ``regattn_fusedmax``,
+    ``regattn_oscarmax`` and ``regattn_pnormmax``, each with its default strengths;
+    ``register(name, mapping)`` registers one of your own. A name is used as ``"eager"`` is, in
+    ``from_pretrained``, ``from_config`` and ``model.set_attn_implementation``, after every start of
+    Python; it is not saved with a model. The weights are in ``model(…, output_attentions=True)``. A query
+    that may attend to nothing gets zeros.
+
+    A few models, such as DeBERTa and XLNet, compute attention by themselves: ``from_config`` and
+    ``from_pretrained`` take any registered name for them and ignore it in silence.
+    ``model.set_attn_implementation(name)`` warns of it.
+
+    Args:
+        name: ``regattn_`` and letters, digits or underscores.
+        mapping: module ``(scores, mask) -> weights`` or function ``(scores, mask=…) -> weights`` along
+            the last dimension. All layers of all models share it: if it has parameters, no model moves,
+            trains or saves them.
+
+    Raises:
+        ValueError: a name of another form, or one of ``name`` and ``mapping`` without the other. Models
+            raise it in their forward pass if they ask for an attention that is not implemented here, such
+            as one with ``softcap``.
+
+    Example:
+        >>> from transformers import AutoModel, BertConfig
+        >>> from regattn.huggingface import register
+        >>> register("regattn_fusedmax_strong", Fusedmax(lam=0.5))
+        >>> config = BertConfig(
+        ...     hidden_size=8, num_attention_heads=2, num_hidden_layers=1, intermediate_size=8, vocab_size=9)
+        >>> model = AutoModel.from_config(config, attn_implementation="regattn_fusedmax_strong").eval()
+        >>> model(torch.tensor([[1, 5, 3]]), output_attentions=True).attentions[0].shape
+        torch.Size([1, 2, 3, 3])
+    """
+    if name is None and mapping is None:
+        for default in (softmax, sparsemax, fusedmax, oscarmax, pnormmax):
+            register(f"regattn_{default.__name__}", default)
+        return
+    if name is None or mapping is None:
+        raise ValueError(f"register needs a name and a mapping, or neither, got {name!r} and {mapping!r}")
+    # transformers reads meaning into other names, such as those with a slash or with "sdpa" in them.
+    if not re.fullmatch(r"regattn_(?!.*(sdpa|flash|flex))\w+", name):
+        raise ValueError(f"name must be regattn_… in letters, digits and underscores, got {name!r}")
+    AttentionInterface.register(name, partial(_attention, mapping))
+    AttentionMaskInterface.register(name, _mask)  # without it models pass no mask and say nothing
+
+
+def _mask(*arguments: Any, **options: Any) -> Tensor | None:
+    """A bool mask, always written out where it is causal."""
+    mask: Tensor | None = sdpa_mask(*arguments, **{**options, "allow_is_causal_skip": False})
+    return mask
+
+
+def _attention(
+    mapping: Callable[..., Tensor],
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    position_bias: Tensor | None = None,
+    sliding_window: int | None = None,
+    **others: Any,
+) -> tuple[Tensor, Tensor]:
+    """Output (batch, targets, heads, size) and weights (batch, heads, targets, sources)."""
+    targets, sources = query.shape[2], key.shape[2]
+    _refuse(module, {name: others.get(name) for name in _NOT_IMPLEMENTED})
+    if attention_mask is None:
+        if sliding_window is not None and sources > sliding_window:
+            _refuse(module, {"sliding_window without a mask": sliding_window})
+        # As transformers' sdpa reads a missing mask; one query is the newest and sees all keys.
+        is_causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+        if is_causal and targets > 1:
+            attention_mask = torch.ones(targets, sources, dtype=torch.bool, device=query.device).tril()
+    bias, mask = _split(attention_mask)
+    if position_bias is not None:
+        bias = position_bias if bias is None else bias + position_bias
+    output, weights = attend(query, key, value, bias, mask, dropout, scaling, mapping)
+    return output.transpose(1, 2).contiguous(), weights
+
+
+def _split(attention_mask: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """What is added to the scores, and where attention is allowed."""
+    if attention_mask is None or attention_mask.dtype == torch.bool:
+        return None, attention_mask
+    # Models write "not allowed" as the lowest number of the dtype, perhaps with something added.
+    allowed = attention_mask > torch.finfo(attention_mask.dtype).min / 2
+    return attention_mask.masked_fill(~allowed, 0.0), allowed
+
+
+def _refuse(module: nn.Module, wanted: dict[str, Any]) -> None:
+    for name, value in wanted.items():
+        if value is not None:
+            raise ValueError(
+                f"regattn's attention has no {name}, which {type(module).__name__} asks for; "
+                "use attn_implementation='eager' with this model"
+            )
