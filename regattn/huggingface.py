@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -18,8 +18,8 @@ from regattn._softmax import softmax
 from regattn._sparsemax import sparsemax
 
 try:
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
+    from transformers import MODEL_MAPPING, AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import eager_mask
 except ImportError as error:
     raise ImportError(
         "regattn.huggingface needs transformers: pip install 'regattn[transformers]'"
@@ -39,9 +39,9 @@ def register(name: str | None = None, mapping: Callable[..., Tensor] | None = No
     Python; it is not saved with a model. The weights are in ``model(…, output_attentions=True)``. A query
     that may attend to nothing gets zeros.
 
-    A few models, such as DeBERTa and XLNet, compute attention by themselves: ``from_config`` and
-    ``from_pretrained`` take any registered name for them and ignore it in silence.
-    ``model.set_attn_implementation(name)`` warns of it.
+    Older models compute attention by themselves. Those that ask for a mask are refused in their forward
+    pass (Bloom); the rest (DeBERTa, XLNet) take any registered name and ignore it in silence, unless it is
+    set by ``model.set_attn_implementation(name)``, which warns.
 
     Args:
         name: ``regattn_`` and letters, digits or underscores.
@@ -77,10 +77,27 @@ def register(name: str | None = None, mapping: Callable[..., Tensor] | None = No
     AttentionMaskInterface.register(name, _mask)  # without it models pass no mask and say nothing
 
 
-def _mask(*arguments: Any, **options: Any) -> Tensor | None:
-    """A bool mask, always written out where it is causal."""
-    mask: Tensor | None = sdpa_mask(*arguments, **{**options, "allow_is_causal_skip": False})
+def _mask(*arguments: Any, config: Any = None, **options: Any) -> Tensor | None:
+    """The mask that transformers makes for ``eager``; None if it hides nothing and is not causal.
+
+    Floating rather than bool, because some models take their mask from here and add it to scores of
+    their own: a bool mask would leave them with garbage.
+    """
+    kind: Any = type(config)
+    if not torch.compiler.is_compiling() and _computes_attention_by_itself(kind):
+        raise ValueError(
+            f"the model of {kind.__name__} computes attention by itself and would ignore the mapping; "
+            "use attn_implementation='eager' with this model"
+        )
+    mask: Tensor | None = eager_mask(*arguments, **options)
     return mask
+
+
+@cache
+def _computes_attention_by_itself(config: Any) -> bool:
+    found = MODEL_MAPPING.get(config, ())  # a class, or classes
+    models = found if isinstance(found, tuple) else (found,)
+    return not all(model._can_set_attn_implementation() for model in models)
 
 
 def _attention(

@@ -93,6 +93,38 @@ def test_softmax_is_eager(name, side):
     torch.testing.assert_close(*gradients, atol=1e-2, rtol=1e-3)
 
 
+VISION = {"image_size": 16, "patch_size": 4}
+OTHERS = {
+    "RobertaConfig": DECODER,
+    "ModernBertConfig": {**DECODER, "pad_token_id": 0, "local_attention": 4},
+    "GPTNeoXConfig": DECODER,
+    "Qwen3Config": GROUPED,
+    "Gemma3TextConfig": {**GROUPED, "sliding_window": 3},
+    "MixtralConfig": {**GROUPED, "num_local_experts": 2, "num_experts_per_tok": 1},
+    "ViTConfig": {**DECODER, **VISION},
+    "CLIPVisionConfig": {**DECODER, **VISION},
+}
+
+
+@pytest.mark.parametrize("config", OTHERS)
+def test_softmax_is_eager_and_sparsemax_is_not_in_other_models(config):
+    given = batch("bert")
+    if "image_size" in OTHERS[config]:
+        given = {"pixel_values": torch.randn(2, 3, 16, 16)}
+    outputs = []
+    for attention in ("eager", "regattn_softmax", "regattn_sparsemax"):
+        torch.manual_seed(0)
+        options = (
+            OTHERS[config] if "image_size" in OTHERS[config] else {**OTHERS[config], "vocab_size": WORDS}
+        )
+        made = getattr(transformers, config)(**options, initializer_range=0.5)
+        model = transformers.AutoModel.from_config(made, attn_implementation=attention).eval()
+        output = model(**given).last_hidden_state
+        outputs.append(output[given["attention_mask"] > 0] if "attention_mask" in given else output)
+    torch.testing.assert_close(outputs[1], outputs[0], atol=1e-4, rtol=1e-4)
+    assert (outputs[2] - outputs[0]).abs().max() > 0.01
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_weights_are_sparse_and_padding_gets_none(name):
     given = batch(name)
@@ -218,11 +250,27 @@ def test_a_row_of_nearly_the_lowest_numbers_is_a_row_with_nothing_allowed():
     assert (call(torch.full((5, 5), 0.75 * torch.finfo(torch.float32).min)) == 0).all()
 
 
-def test_models_that_ignore_the_name_can_be_told():
-    config = transformers.DebertaV2Config(**DECODER, vocab_size=WORDS)
+def test_a_model_that_computes_attention_by_itself_is_refused_when_it_asks_for_a_mask():
+    config = transformers.BloomConfig(vocab_size=WORDS, hidden_size=16, n_head=4, n_layer=1)
     model = transformers.AutoModel.from_config(config, attn_implementation="regattn_sparsemax")
-    assert not model._can_set_attn_implementation()
-    assert all(tiny(name, "regattn_sparsemax")._can_set_attn_implementation() for name in MODELS)
+    with pytest.raises(ValueError, match="the model of BloomConfig computes attention by itself"):
+        model(torch.tensor([[3, 4]]))
+
+
+def test_masks_can_be_added_to_scores():
+    make = transformers.AttentionMaskInterface()["regattn_sparsemax"]
+    for dtype in (torch.float32, torch.bfloat16):
+        mask = make(batch_size=1, q_length=3, kv_length=3, dtype=dtype)
+        lowest = torch.full((1, 1, 3, 3), torch.finfo(dtype).min, dtype=dtype)
+        assert mask.equal(lowest.triu(1))
+
+
+def test_setting_the_name_warns_of_a_model_that_ignores_it(monkeypatch):
+    model = transformers.AutoModel.from_config(transformers.DebertaV2Config(**DECODER, vocab_size=WORDS))
+    said = []
+    monkeypatch.setattr(transformers.modeling_utils.logger, "warning", said.append)
+    model.set_attn_implementation("regattn_sparsemax")
+    assert "does not support setting its attention implementation" in said[0]
 
 
 # ------------------------------------------------------------------ the function itself
