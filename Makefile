@@ -21,10 +21,10 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 # DATA is the name of a config in configs/data/$(TASK), else a folder.
 data = $(if $(wildcard configs/data/$(TASK)/$(DATA).yaml),data=$(TASK)/$(DATA),data=$(TASK)/folder 'data.root=$(DATA)')
 
-.PHONY: help install train evaluate baselines predict tables test check format clean
+.PHONY: help install train evaluate baselines predict tables bench-peers test check format clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13
 	@echo
 	@echo 'TASK    $(basename $(notdir $(wildcard configs/task/*.yaml)))'
 	@echo 'ATTN    $(basename $(notdir $(wildcard configs/attention/*.yaml)))'
@@ -61,6 +61,9 @@ predict: override export HYPOTHESIS := $(value HYPOTHESIS)
 
 tables: $(VENV)/installed ## write results/tables from the records in results/runs
 	@$(BIN)/python -m scripts.tables
+
+bench-peers: $(VENV)/installed ## install what the benchmark compares with, as far as it installs here
+	@$(BIN)/python -m scripts.bench.install_peers
 
 test: $(VENV)/installed ## run the tests; FULL=1 for the full number of random rows
 	@$(BIN)/python -m pytest -q -n 2 $(if $(FULL),--full)

@@ -1,0 +1,42 @@
+"""Peers are installed one by one, and one that fails says why in a line."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from scripts.bench import install_peers
+
+
+def test_the_line_that_says_the_most_is_the_reason() -> None:
+    output = "cc -c a.c\na.c:1:1: fatal error: lapacke.h: No such file\nerror: command failed"
+    assert install_peers.reason(output) == "fatal error: lapacke.h: No such file"
+    assert (
+        install_peers.reason("a\n      OSError: CUDA_HOME is not set.\nnote: b")
+        == "OSError: CUDA_HOME is not set."
+    )
+    assert install_peers.reason("") == "pip failed without a word"
+
+
+def test_one_that_fails_keeps_out_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def pip(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        failed = command[-1].startswith("prox_tv")
+        return subprocess.CompletedProcess(command, int(failed), "", "a.c:1: fatal error: lapacke.h: missing")
+
+    monkeypatch.setattr(subprocess, "run", pip)
+    install_peers.main()
+    assert [command[-1] for command in asked] == install_peers.requirements()
+    assert ["--no-build-isolation" in command for command in asked] == [
+        command[-1].startswith("torchsort") for command in asked
+    ]
+    lines = capsys.readouterr().out.strip().split("\n")
+    assert [line for line in lines if not line.endswith("… installed")] == [
+        "prox_tv … did not install: fatal error: lapacke.h: missing "
+        "(it is compiled against LAPACK: on Debian, apt-get install liblapacke-dev libopenblas-dev)"
+    ]
