@@ -11,6 +11,11 @@ RUN ?=
 PREMISE ?=
 HYPOTHESIS ?=
 RESUME ?=
+# Of the benchmark: cpu or cuda, sections (all), numbers of CPU threads (1,2), anything for a quick look.
+DEVICE ?= cpu
+ONLY ?=
+THREADS ?=
+QUICK ?=
 PYTHON ?= python3
 # Index of the torch build to install, where the default is not the wanted one (see README).
 TORCH_INDEX ?=
@@ -21,7 +26,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 # DATA is the name of a config in configs/data/$(TASK), else a folder.
 data = $(if $(wildcard configs/data/$(TASK)/$(DATA).yaml),data=$(TASK)/$(DATA),data=$(TASK)/folder 'data.root=$(DATA)')
 
-.PHONY: help install train evaluate baselines predict tables bench-peers test check format clean
+.PHONY: help install train evaluate baselines predict tables bench bench-peers test check format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13
@@ -61,6 +66,10 @@ predict: override export HYPOTHESIS := $(value HYPOTHESIS)
 
 tables: $(VENV)/installed ## write results/tables from the records in results/runs
 	@$(BIN)/python -m scripts.tables
+
+bench: $(VENV)/installed ## time against torch.softmax and other packages: DEVICE=… THREADS=1,2 ONLY=… QUICK=1
+	@$(BIN)/python -m scripts.bench --device '$(DEVICE)' $(if $(THREADS),--threads '$(THREADS)') \
+	  $(if $(ONLY),--only '$(ONLY)') $(if $(QUICK),--quick)
 
 bench-peers: $(VENV)/installed ## install what the benchmark compares with, as far as it installs here
 	@$(BIN)/python -m scripts.bench.install_peers

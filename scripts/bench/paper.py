@@ -1,0 +1,23 @@
+"""The page that the pictures of a benchmark are drawn on."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe and Ito's palette: told apart by colour-blind readers. A colour is a problem, whoever solves it.
+COLOURS = {
+    "softmax": "#000000",
+    "sparsemax": "#0072B2",
+    "fusedmax": "#D55E00",
+    "oscarmax": "#009E73",
+    "pnormmax": "#CC79A7",
+    "": "#8a8a8a",
+}
+_WIDTH = 6.0  # inches; with the names beside it, the column of a README
+
+
+def page(height: float) -> tuple[Figure, Axes]:
+    """A figure of this height in inches."""
+    figure = Figure(figsize=(_WIDTH, height))
+    return figure, figure.add_subplot()

@@ -1,0 +1,44 @@
+"""The pictures of a benchmark, drawn from its JSON and from nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.style import context
+
+from scripts.bench.dots import draw_shapes, draw_training
+from scripts.bench.lines import draw_length, draw_strength
+from scripts.bench.words import Section
+
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "axes.axisbelow": True,
+}
+_PICTURES: dict[str, Callable[[Section], Figure]] = {
+    "shapes": draw_shapes,
+    "length": draw_length,
+    "strength": draw_strength,
+    "training": draw_training,
+}
+
+
+def draw(content: Mapping[str, Any], path: Path) -> dict[str, str]:
+    """Draw every section that has a picture beside ``path``, and return the file names."""
+    drawn = {}
+    for name, picture in _PICTURES.items():
+        section = content["sections"].get(name)
+        if section and section["cells"]:
+            target = path.with_name(f"{path.stem}-{name}.png")
+            with context(["default", _STYLE]):
+                figure = picture(section)
+                figure.savefig(target, dpi=150, bbox_inches="tight", metadata={"Software": None})
+            drawn[name] = target.name
+    return drawn

@@ -1,0 +1,345 @@
+"""The benchmark: right ratios, right labels, nothing lost. That it is fast is no test's business."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from scripts import cli
+from scripts.bench import __main__ as program
+from scripts.bench import contestants, memory
+from scripts.bench.agreement import Agreement
+from scripts.bench.clock import CpuClock
+from scripts.bench.contestants import FLOOR, UNIT, assemble
+from scripts.bench.install_peers import requirements
+from scripts.bench.peers import PEERS, Peer, torch_calls
+from scripts.bench.plan import FULL, QUICK, Course
+from scripts.bench.race import Pace, draw, moved_bytes, race, summarize
+from scripts.bench.render import render, tables
+from scripts.bench.sections import hard_rows, shapes
+from scripts.bench.words import mean_ratio, short
+
+OURS = {f"regattn.{name}" for name in ("softmax", "sparsemax", "fusedmax", "oscarmax", "pnormmax")}
+ENTMAX = tuple(peer for peer in PEERS if peer.package == "entmax")
+QUIETLY = ["--quick", "--threads", "1"]
+CPU = torch.device("cpu")
+
+
+def peer(name: str, function: Callable[[torch.Tensor], torch.Tensor], family: str = "sparsemax") -> Peer:
+    return Peer(name, name, family, lambda lam: torch_calls(function), "a stand-in")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty place, and entmax as the only package to compare with: it is the one that tests install."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(contestants, "PEERS", ENTMAX)
+    return tmp_path
+
+
+def read(folder: Path, name: str = "runs/bench/cpu.json") -> dict:
+    return json.loads((folder / name).read_text(encoding="utf-8"))["sections"]
+
+
+def cell(**ratios: list[float]) -> dict:
+    """A cell of a result; each contestant with its ratios at one millisecond of softmax a round."""
+    unit = {number: 1e-3 for number in range(9)}
+    seconds = {name: {k: 1e-3 * value for k, value in enumerate(found)} for name, found in ratios.items()}
+    return {name: summarize(times, unit) for name, times in seconds.items()}
+
+
+def result(*cells: dict) -> dict:
+    """A whole result made by hand."""
+    place = {"dtype": "float32", "threads": 1, "direction": "both", "bytes": 1000}
+    section = {
+        "history": {
+            "commit": "c" * 40, "command": "python", "date": "2026-11-01", "seconds": 1.0, "load": 0.0,
+            "machine": {"kind": "cpu", "name": "a processor", "cores": 2}, "versions": {"torch": "2.13.0"},
+        },
+        "contestants": {
+            UNIT: {"origin": "unit", "family": "softmax", "says": ""},
+            "regattn.sparsemax": {"origin": "ours", "family": "sparsemax", "says": ""},
+            "other": {"origin": "peer", "family": "sparsemax", "says": ""},
+        },
+        "skipped": {"absent": "No module named 'absent'"},
+        "agreement": {
+            "other": {"against": "regattn.sparsemax in float64", "weights": 0.25, "tolerance": 1e-5,
+                      "gradient_rows_off": 0.5, "rows": 4, "agrees": False, "where": "4×8, scale 1"},
+        },
+        "cells": [
+            {"rows": 4, "d": d, "scale": scale, **place, "results": results}
+            for results, (d, scale) in zip(cells, [(8, 1.0), (8, 3.0), (16, 1.0)], strict=False)
+        ],
+    }  # fmt: skip
+    return {"sections": {"shapes": section}}
+
+
+def test_a_quick_look_leaves_its_figures_tables_and_plots(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program.main([*QUIETLY, "--only", "shapes,length,strength,adversarial,training"])
+    sections = read(folder)
+    found = sections["shapes"]
+    assert set(found["contestants"]) == {UNIT, FLOOR, *OURS, *(peer.name for peer in ENTMAX)}
+    assert len(found["cells"]) == 2 * 2 * 2  # shapes, scales, directions
+    for measured in found["cells"]:
+        assert set(measured["results"]) == set(found["contestants"])
+        assert measured["results"][UNIT]["ratio"] == 1
+        for row in measured["results"].values():
+            low, high = row["seconds_quartiles"]
+            assert 0 < low <= row["seconds"] <= high
+            assert 2 <= row["rounds"] <= 5
+    for name, row in found["agreement"].items():
+        assert row["agrees"], name
+        assert row["rows"] == 2 * (16 + 32)
+    assert set(found["agreement"]) == {UNIT, *OURS, "entmax.sparsemax", "entmax.sparsemax_bisect"}
+    assert {*found["history"]} >= {"commit", "command", "date", "machine", "threads", "versions", "seconds"}
+    assert found["history"]["versions"]["torch"] == torch.__version__
+    assert [measured["d"] for measured in sections["length"]["cells"]] == list(QUICK.lengths)
+    assert [measured["lam"] for measured in sections["strength"]["cells"]] == list(QUICK.strengths)
+    assert set(sections["training"]["cells"][0]["results"]) == OURS
+    hard = {measured["contestant"]: measured["results"] for measured in sections["adversarial"]["cells"]}
+    assert all(row["violation"] < 1e-6 for name in OURS for row in hard[name].values())
+    assert hard["regattn.fusedmax"]["random"]["ratio"] == 1
+
+    text = capsys.readouterr().out
+    assert "under a minute" in text
+    assert (folder / "runs/bench/cpu.md").read_text(encoding="utf-8") in text
+    for name in ("shapes", "length", "strength", "training"):
+        assert (folder / f"runs/bench/cpu-{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert f"(cpu-{name}.png)" in text
+    assert not (folder / "results").exists()  # a quick look replaces no figure
+
+
+def test_a_ratio_is_taken_within_the_round_and_only_in_shared_ones() -> None:
+    unit = {0: 1.0, 1: 4.0, 2: 2.0, 3: 100.0}
+    row = summarize({0: 2.0, 1: 12.0, 2: 2.0}, unit)
+    assert row["ratio"] == 2  # of 2, 3 and 1: the quotient of the medians would be 2 / 3
+    assert row["ratio_quartiles"] == [1.5, 2.5]
+    assert (row["seconds"], row["rounds"]) == (2, 3)
+
+
+def test_everyone_takes_turns_and_the_slow_ones_fewer() -> None:
+    class Told:
+        device = CPU
+
+        def seconds(self, work: Callable[[], object]) -> float:
+            seconds = work()
+            assert isinstance(seconds, float)
+            order.append(seconds)
+            return seconds
+
+        def machine(self) -> dict:
+            return {}
+
+    order: list[float] = []
+    works = {"unit": [lambda: 0.001], "slow": [lambda: 1.0], "keen": [lambda: 0.5]}
+    found = race(works, Told(), Pace(0.09, 11, 3, 101), keen=["keen"], unit="unit")
+    assert {name: len(seconds) for name, seconds in found.items()} == {"unit": 30, "slow": 3, "keen": 11}
+    assert found["slow"].keys() <= found["unit"].keys()
+    assert sorted(found["slow"]) == [0, 10, 20]
+    places = [k for k, seconds in enumerate(order) if seconds == 1.0]
+    assert max(b - a for a, b in pairwise(places)) > 10  # spread, not in a row
+
+
+def test_the_mean_is_geometric_and_needs_every_cell() -> None:
+    cells = [{"results": cell(a=[2.0], b=[3.0])}, {"results": cell(a=[8.0])}]
+    assert mean_ratio(cells, "a") == pytest.approx(4)
+    assert mean_ratio(cells, "b") is None
+
+
+def test_a_table_says_what_the_json_says() -> None:
+    both = {UNIT: [1.0], "other": [20.0], "regattn.sparsemax": [2.0]}
+    content = result(cell(**both), cell(**{**both, "regattn.sparsemax": [4.0]}), cell(**{UNIT: [1.0]}))
+    text = tables(content, "cpu.json")
+    assert "| × torch.softmax, scale 1 / 3 | mean | target | 4×8 | 4×16 |" in text
+    assert "| torch.softmax = 1 takes |  |  | 1 / 1 ms | 1 ms |" in text
+    assert "| **regattn.sparsemax** | – | 4 | 2.0 / 4.0 | – |" in text
+    assert "| other (WRONG, see below) | – |  | 20 / 20 | – |" in text
+    assert (
+        "other is WRONG: against regattn.sparsemax in float64 its weights differ by up to 0.2 at 4×8" in text
+    )
+    assert "without absent: No module named 'absent'" in text
+    assert "| fusedmax (quoted) | 1140 | 610 | 156 |" in text
+    content["sections"]["shapes"]["cells"].pop()
+    assert "| **regattn.sparsemax** | 2.8 | 4 | 2.0 / 4.0 |" in tables(content, "cpu.json")
+
+
+def test_a_result_from_elsewhere_is_rendered_from_its_json_alone(tmp_path: Path) -> None:
+    path = tmp_path / "cuda.json"
+    both = {UNIT: [1.0, 1.1], "other": [20.0, 21.0], "regattn.sparsemax": [2.0, 2.1]}
+    path.write_text(json.dumps(result(cell(**both), cell(**both))), encoding="utf-8")
+    program.main(["render", str(path)])
+    first = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert set(first) == {"cuda.json", "cuda.md", "cuda-shapes.png"}
+    render(path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == first
+
+
+def test_a_peer_that_is_wrong_is_called_wrong(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import regattn
+
+    nearly = peer("nearly", lambda scores: regattn.fusedmax(scores, lam=0.101), "fusedmax")
+    backwards = peer(
+        "backwards", lambda x: regattn.sparsemax(x).detach() + 0 * x
+    )  # right weights, no gradient
+    lost = peer("lost", lambda scores: scores * torch.nan)
+    monkeypatch.setattr(contestants, "PEERS", (*ENTMAX, nearly, backwards, lost))
+    monkeypatch.setattr(program, "plan_for", lambda *_: replace(QUICK, scales=(1.0,)))
+    program.main([*QUIETLY, "--only", "shapes"])
+    found = read(folder)["shapes"]["agreement"]
+    assert {name for name, row in found.items() if not row["agrees"]} == {"nearly", "backwards", "lost"}
+    assert 1e-4 < found["nearly"]["weights"] < 1e-2
+    assert found["backwards"]["weights"] < 1e-6 and found["backwards"]["gradient_rows_off"] > 0.5
+    printed = capsys.readouterr()
+    for name in ("nearly", "backwards", "lost"):
+        assert f"{name} is WRONG" in printed.err
+        assert f"{name} (WRONG, see below)" in printed.out
+    assert "its weights are not numbers" in printed.err
+
+
+def test_a_missing_peer_is_left_out_with_the_reason(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def absent(lam: float | None) -> None:
+        import a_package_that_nobody_has  # noqa: F401
+
+    def refuse(scores: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("built for another processor\nand more")
+
+    missing = Peer("missing", "missing", "sparsemax", absent, "")  # type: ignore[arg-type]
+    monkeypatch.setattr(contestants, "PEERS", (missing, peer("refusing", refuse)))
+    program.main([*QUIETLY, "--only", "length"])
+    printed = capsys.readouterr()
+    wanted = {
+        "missing": "No module named 'a_package_that_nobody_has'",
+        "refusing": "built for another processor",
+    }
+    assert read(folder)["length"]["skipped"] == wanted
+    for name, why in wanted.items():
+        assert f"length: without {name}: {why}" in printed.err
+        assert f"- without {name}: {why}" in printed.out
+
+
+def test_an_interrupted_run_loses_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    marks = iter(range(10))
+
+    def section(course: Course) -> dict:
+        return {"contestants": {}, "skipped": {}, "cells": [], "mark": next(marks)}
+
+    def interrupted(course: Course) -> dict:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(program, "SECTIONS", {"shapes": section, "length": section, "memory": section})
+    program.main(["--only", "shapes,length,memory"])
+    monkeypatch.setitem(program.SECTIONS, "length", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        program.main(["--only", "shapes,length,memory"])
+    found = read(folder, "results/bench/cpu.json")
+    assert {name: part["mark"] for name, part in found.items()} == {"shapes": 3, "length": 1, "memory": 2}
+    assert [path.name for path in (folder / "results/bench").glob("*.tmp")] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--device", "tpu"], "DEVICE"),
+        (["--only", "shapes,speed"], "'speed'"),
+        (["--threads", "0"], "THREADS"),
+        (["--threads", "two"], "THREADS"),
+        (["--quickly", "yes"], "--quickly"),
+        (["render"], "results/bench"),
+        (["render", "nowhere.json"], "nowhere.json"),
+        *([] if torch.cuda.is_available() else [(["--device", "cuda"], "CUDA")]),
+    ],
+)
+def test_a_bad_option_gets_one_sentence(
+    folder: Path, arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(lambda: program.main(arguments))
+    assert stop.value.code == cli.WRONG_INPUT
+    lines = capsys.readouterr().err.strip().split("\n")
+    assert len(lines) == 1 and lines[0].startswith("error: ") and named in lines[0]
+    assert not list(folder.iterdir())
+
+
+def test_every_peer_is_in_the_extra() -> None:
+    assert {name.split(">")[0] for name in requirements()} >= {peer.package for peer in PEERS}
+
+
+@pytest.mark.parametrize("name", [peer.name for peer in PEERS])
+def test_each_peer_that_is_installed_computes_what_it_is_said_to(name: str) -> None:
+    field = assemble(CPU, torch.float32)
+    if name in field.skipped:
+        pytest.skip(field.skipped[name])
+    agreement, (pair,) = Agreement(), draw(64, 30, 1.0, torch.float32, CPU, pool=1)
+    agreement.check([c for c in field.contestants if c.name == name], *pair, "here")
+    assert all(row["agrees"] for row in agreement.found.values())
+    assert bool(agreement.found) == (name != "entmax.entmax15")  # which has no counterpart to agree with
+
+
+def test_threads_are_left_as_they_were(folder: Path) -> None:
+    before = torch.get_num_threads()
+    shapes(Course(CpuClock(), replace(QUICK, shapes=((4, 8),), scales=(1.0,)), (2,)))
+    assert torch.get_num_threads() == before
+
+
+def test_every_dtype_has_its_cells_and_its_tables(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = (torch.float32, torch.bfloat16)
+
+    def only_single(scores: torch.Tensor) -> torch.Tensor:
+        if scores.dtype != torch.float32:
+            raise TypeError("float32 alone")
+        return scores.softmax(-1)
+
+    monkeypatch.setattr(contestants, "PEERS", (peer("single", only_single, "softmax"),))
+    monkeypatch.setattr(program, "plan_for", lambda *_: replace(QUICK, scales=(1.0,), dtypes=both))
+    program.main([*QUIETLY, "--only", "shapes"])
+    found = read(folder)["shapes"]
+    sizes = {measured["dtype"]: measured["bytes"] for measured in found["cells"]}
+    assert sizes == {"float32": 5 * 4 * 640, "bfloat16": 5 * 2 * 640}  # of the last shape of each
+    assert found["skipped"] == {"single at bfloat16": "float32 alone"}
+    text = (folder / "runs/bench/cpu.md").read_text(encoding="utf-8")
+    assert text.count("| single |") == 2  # in the tables of float32, forward alone and with backward
+    assert "### Forward alone, bfloat16, threads: 1" in text
+
+
+def test_hard_rows_are_what_they_are_called() -> None:
+    rows = hard_rows(2, 64)
+    assert all(scores.shape == (2, 64) and scores.is_contiguous() for scores in rows.values())
+    assert (rows["ascending"].diff(dim=-1) >= 0).all() and (rows["descending"].diff(dim=-1) <= 0).all()
+    inside = rows["all within 1 + 4λ"]
+    assert (inside.amax(-1) - inside.amin(-1) <= 1.4).all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the marks that Linux keeps of a process")
+def test_the_memory_of_softmax_is_its_weights_and_their_gradient() -> None:
+    measured = memory.memory(
+        Course(CpuClock(), replace(FULL, memory=(1024, 512), memory_contestants=1), (1,))
+    )
+    (found,) = measured["cells"]
+    assert found["results"][UNIT]["bytes_per_score"] == pytest.approx(8, rel=0.2)
+
+
+def test_bytes_are_those_that_must_be_moved() -> None:
+    assert moved_bytes(10, 4, torch.float32, "forward") == 2 * 160
+    assert moved_bytes(10, 4, torch.bfloat16, "both") == 5 * 80
+    ((scores, gradient),) = draw(10, 4, 1.0, torch.float32, CPU, pool=1)
+    copied = assemble(CPU, torch.float32, families=()).contestants[1].bind(scores, gradient)
+    for direction, call in copied._asdict().items():
+        assert 2 * call().nbytes == moved_bytes(10, 4, torch.float32, direction)
+
+
+def test_short_numbers() -> None:
+    numbers = [0.512, 0.996, 3.14159, 9.96, 27.3, 1139.6, None]
+    assert [*map(short, numbers)] == ["0.51", "1.0", "3.1", "10", "27", "1140", "–"]
