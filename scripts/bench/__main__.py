@@ -24,6 +24,7 @@ from scripts.bench.words import fault
 from tasks.training.records import commit, versions, write_json_atomically
 
 RESULTS, TRIALS = Path("results/bench"), Path("runs/bench")
+_INTERRUPTED = 130  # as a shell reports Ctrl-C
 SECTIONS: dict[str, Callable[[Course], dict[str, Any]]] = {
     "shapes": sections.shapes,
     "length": sections.length,
@@ -53,9 +54,14 @@ def bench(arguments: Sequence[str]) -> Path:
     course = Course(clock, plan_for(options.device, options.quick), _threads(options))
     path = (TRIALS if options.quick else RESULTS) / f"{options.device}.json"
     _announce(chosen, course, options.quick, path)
+    _read(path)  # a file that cannot be read had better say so now
     for name in chosen:
         begun, load = time.perf_counter(), os.getloadavg()[0]
-        found = SECTIONS[name](course)
+        try:
+            found = SECTIONS[name](course)
+        except KeyboardInterrupt:
+            print(f"\nstopped in {name}; {path} keeps what was measured before, see render", file=sys.stderr)
+            sys.exit(_INTERRUPTED)
         seconds = time.perf_counter() - begun
         history = {**_history(arguments, course), "seconds": round(seconds, 1), "load": round(load, 2)}
         _store(path, name, {"history": history, **found})
@@ -130,9 +136,18 @@ def _peer_versions() -> dict[str, str]:
     return found
 
 
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"sections": {}}
+        content["sections"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise cli.UsageError(f"{path} must be a benchmark's JSON, got {error!r}; move it away") from error
+    return dict(content)
+
+
 def _store(path: Path, name: str, section: dict[str, Any]) -> None:
     """Replace one section of the file; the others stay, each with its own history."""
-    content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"sections": {}}
+    content = _read(path)
     content["sections"][name] = section
     write_json_atomically(path, content)
 
@@ -146,6 +161,9 @@ def main(arguments: Sequence[str]) -> None:
     else:
         paths = [bench(arguments)]
     for path in paths:
+        if not path.exists():
+            raise cli.UsageError(f"render needs a result, got {path}, which does not exist")
+        _read(path)
         print(render(path))
 
 

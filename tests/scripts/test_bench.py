@@ -230,7 +230,9 @@ def test_a_missing_peer_is_left_out_with_the_reason(
         assert f"- without {name}: {why}" in printed.out
 
 
-def test_an_interrupted_run_loses_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_loses_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     marks = iter(range(10))
 
     def section(course: Course) -> dict:
@@ -242,11 +244,26 @@ def test_an_interrupted_run_loses_nothing(folder: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(program, "SECTIONS", {"shapes": section, "length": section, "memory": section})
     program.main(["--only", "shapes,length,memory"])
     monkeypatch.setitem(program.SECTIONS, "length", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit) as stop:
         program.main(["--only", "shapes,length,memory"])
+    assert stop.value.code == 130
+    assert "stopped in length; results/bench/cpu.json keeps" in capsys.readouterr().err
     found = read(folder, "results/bench/cpu.json")
     assert {name: part["mark"] for name, part in found.items()} == {"shapes": 3, "length": 1, "memory": 2}
     assert [path.name for path in (folder / "results/bench").glob("*.tmp")] == []
+
+
+def test_a_file_that_is_no_result_is_not_written_over(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "results/bench/cpu.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("half a fi", encoding="utf-8")
+    monkeypatch.setattr(program, "SECTIONS", {"shapes": None})  # measuring would fail in another way
+    with pytest.raises(SystemExit):
+        cli.main(lambda: program.main([]))
+    assert "results/bench/cpu.json must be a benchmark's JSON" in capsys.readouterr().err
+    assert path.read_text(encoding="utf-8") == "half a fi"
 
 
 @pytest.mark.parametrize(
