@@ -24,6 +24,7 @@ METHOD = {
     "three calls after one to warm up; the scores and the gradient given are not counted",
     "cuda": "torch's own peak of allocated memory during one call, less what was allocated before it",
 }
+_ROOT = Path(__file__).resolve().parents[2]
 _CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
@@ -81,7 +82,7 @@ def _in_a_process(name: str, device: str, rows: int, d: int) -> int:
     # A threshold that stands still: blocks go back to the system, and a freed one cannot hide the next.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
     command = [sys.executable, "-m", "scripts.bench.memory", name, device, str(rows), str(d)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=_ROOT, check=False)
     if done.returncode:
         raise RuntimeError(f"the memory of {name} could not be measured: {done.stderr.strip()[-500:]}")
     return int(json.loads(done.stdout.strip().split("\n")[-1]))

@@ -19,7 +19,7 @@ from scripts.bench.agreement import Agreement
 from scripts.bench.clock import CpuClock
 from scripts.bench.contestants import FLOOR, UNIT, assemble
 from scripts.bench.install_peers import requirements
-from scripts.bench.peers import PEERS, Peer, torch_calls
+from scripts.bench.peers import PEERS, Calls, Peer, torch_calls
 from scripts.bench.plan import FULL, QUICK, Course
 from scripts.bench.race import Pace, draw, moved_bytes, race, summarize
 from scripts.bench.render import render, tables
@@ -148,6 +148,10 @@ def test_everyone_takes_turns_and_the_slow_ones_fewer() -> None:
     places = [k for k, seconds in enumerate(order) if seconds == 1.0]
     assert max(b - a for a, b in pairwise(places)) > 10  # spread, not in a row
 
+    works = {"unit": [lambda: 0.01], "fast": [lambda: 0.0001]}
+    found = race(works, Told(), Pace(0.09, 11, 3, 101), keen=[], unit="unit")
+    assert len(found["unit"]) == len(found["fast"]) == 101  # or some rounds would have nothing to divide by
+
 
 def test_the_mean_is_geometric_and_needs_every_cell() -> None:
     cells = [{"results": cell(a=[2.0], b=[3.0])}, {"results": cell(a=[8.0])}]
@@ -192,16 +196,25 @@ def test_a_peer_that_is_wrong_is_called_wrong(
     backwards = peer(
         "backwards", lambda x: regattn.sparsemax(x).detach() + 0 * x
     )  # right weights, no gradient
+    shifted = peer(
+        "shifted", lambda scores: regattn.sparsemax(scores) + 1e-4
+    )  # wrong weights, right gradient
     lost = peer("lost", lambda scores: scores * torch.nan)
-    monkeypatch.setattr(contestants, "PEERS", (*ENTMAX, nearly, backwards, lost))
+    monkeypatch.setattr(contestants, "PEERS", (*ENTMAX, nearly, backwards, shifted, lost))
     monkeypatch.setattr(program, "plan_for", lambda *_: replace(QUICK, scales=(1.0,)))
     program.main([*QUIETLY, "--only", "shapes"])
     found = read(folder)["shapes"]["agreement"]
-    assert {name for name, row in found.items() if not row["agrees"]} == {"nearly", "backwards", "lost"}
+    assert {name for name, row in found.items() if not row["agrees"]} == {
+        "nearly",
+        "backwards",
+        "shifted",
+        "lost",
+    }
     assert 1e-4 < found["nearly"]["weights"] < 1e-2
     assert found["backwards"]["weights"] < 1e-6 and found["backwards"]["gradient_rows_off"] > 0.5
+    assert found["shifted"]["weights"] > 9e-5 and found["shifted"]["gradient_rows_off"] == 0
     printed = capsys.readouterr()
-    for name in ("nearly", "backwards", "lost"):
+    for name in ("nearly", "backwards", "shifted", "lost"):
         assert f"{name} is WRONG" in printed.err
         assert f"{name} (WRONG, see below)" in printed.out
     assert "its weights are not numbers" in printed.err
@@ -311,6 +324,20 @@ def test_threads_are_left_as_they_were(folder: Path) -> None:
     assert torch.get_num_threads() == before
 
 
+def test_forward_alone_is_forward_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+
+    def bind(scores: torch.Tensor, gradient: torch.Tensor) -> Calls:
+        return Calls(lambda: called.append("forward"), lambda: called.append("both"))
+
+    monkeypatch.setattr(contestants, "PEERS", (Peer("counting", "counting", "", lambda lam: bind, ""),))
+    plan = replace(QUICK, shapes=((4, 8),), scales=(1.0,))
+    found = shapes(Course(CpuClock(), plan, (1,)))
+    for measured in found["cells"]:
+        # Its rounds, three calls to warm up, one to see whether it works at all.
+        assert called.count(measured["direction"]) == measured["results"]["counting"]["rounds"] + 3 + 1
+
+
 def test_every_dtype_has_its_cells_and_its_tables(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     both = (torch.float32, torch.bfloat16)
 
@@ -320,11 +347,13 @@ def test_every_dtype_has_its_cells_and_its_tables(folder: Path, monkeypatch: pyt
         return scores.softmax(-1)
 
     monkeypatch.setattr(contestants, "PEERS", (peer("single", only_single, "softmax"),))
-    monkeypatch.setattr(program, "plan_for", lambda *_: replace(QUICK, scales=(1.0,), dtypes=both))
+    monkeypatch.setattr(
+        program, "plan_for", lambda *_: replace(QUICK, shapes=((32, 20),), scales=(1.0,), dtypes=both)
+    )
     program.main([*QUIETLY, "--only", "shapes"])
     found = read(folder)["shapes"]
     sizes = {measured["dtype"]: measured["bytes"] for measured in found["cells"]}
-    assert sizes == {"float32": 5 * 4 * 640, "bfloat16": 5 * 2 * 640}  # of the last shape of each
+    assert sizes == {"float32": 5 * 4 * 640, "bfloat16": 5 * 2 * 640}
     assert found["skipped"] == {"single at bfloat16": "float32 alone"}
     text = (folder / "runs/bench/cpu.md").read_text(encoding="utf-8")
     assert text.count("| single |") == 2  # in the tables of float32, forward alone and with backward
@@ -346,6 +375,13 @@ def test_the_memory_of_softmax_is_its_weights_and_their_gradient() -> None:
     )
     (found,) = measured["cells"]
     assert found["results"][UNIT]["bytes_per_score"] == pytest.approx(8, rel=0.2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the marks that Linux keeps of a process")
+def test_the_memory_of_a_call_is_not_that_of_an_earlier_one() -> None:
+    torch.ones(50 * 2**20)
+    calls = Calls(lambda: None, lambda: torch.ones(5 * 2**20))
+    assert memory._peak_of_a_call(calls, torch.zeros(1), CPU) == pytest.approx(20 * 2**20, rel=0.2)
 
 
 def test_bytes_are_those_that_must_be_moved() -> None:
