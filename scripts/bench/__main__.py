@@ -34,7 +34,7 @@ SECTIONS: dict[str, Callable[[Course], dict[str, Any]]] = {
     "training": training.training,
 }
 # Seconds of a section (of shapes: for each number of threads), seen on two cores of a server.
-ESTIMATES = {"shapes": 140, "length": 75, "strength": 65, "adversarial": 40, "memory": 50, "training": 25}
+ESTIMATES = {"shapes": 140, "length": 75, "strength": 65, "adversarial": 40, "memory": 60, "training": 25}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -111,7 +111,7 @@ def _announce(chosen: Sequence[str], course: Course, quick: bool, path: Path) ->
         print("a quick look, under a minute: no figure of it means anything", flush=True)
     else:
         parts = ", ".join(f"{name} {value} s" for name, value in seconds.items())
-        print(f"about {sum(seconds.values()) / 60:.0f} minutes with all peers: {parts}", flush=True)
+        print(f"about {max(1, round(sum(seconds.values()) / 60))} min with all peers: {parts}", flush=True)
 
 
 def _history(arguments: Sequence[str], course: Course) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 import regattn
 from scripts.bench.peers import PEERS, Calls, torch_calls
+from scripts.bench.words import FAMILIES
 
 UNIT = "torch.softmax"
 FLOOR = "copy of the same bytes"
@@ -62,7 +63,7 @@ def assemble(
     dtype: torch.dtype,
     *,
     lam: float | None = None,
-    families: Sequence[str] = ("softmax", "sparsemax", "fusedmax", "oscarmax", "pnormmax", ""),
+    families: Sequence[str] = FAMILIES,
     name: str | None = None,
 ) -> Field:
     """Everyone of these families who can answer a small question on ``device``.

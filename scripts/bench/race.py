@@ -143,7 +143,6 @@ def _quartiles(values: Sequence[float]) -> list[float]:
 @contextmanager
 def _no_collection() -> Iterator[None]:
     enabled = gc.isenabled()
-    gc.collect()
     gc.disable()
     try:
         yield

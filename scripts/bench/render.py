@@ -151,13 +151,16 @@ def _adversarial(section: Section) -> Iterator[str]:
     def shown(row: Section) -> str:
         return f"{short(row['ratio'])} ({row.get('violation', row.get('difference')):.0e})"
 
-    yield markdown(heads, ([cell["contestant"], *map(shown, cell["results"].values())] for cell in cells))
+    yield markdown(
+        heads,
+        ([called(section, cell["contestant"]), *map(shown, cell["results"].values())] for cell in cells),
+    )
 
 
 def _memory(section: Section) -> Iterator[str]:
     (cell,) = section["cells"]
     yield f"Forward and backward, {cell['rows']}×{cell['d']}, {cell['dtype']}: {section['method']}."
-    rows = ([n, f"{cell['results'][n]['bytes_per_score']:.1f}"] for n in ordered(section))
+    rows = ([called(section, n), f"{cell['results'][n]['bytes_per_score']:.1f}"] for n in ordered(section))
     yield markdown(["", "bytes per score"], rows)
 
 
@@ -172,7 +175,7 @@ def _training(section: Section) -> Iterator[str]:
         found = cell["results"][name]
         low, high = found["ratio_quartiles"]
         return [
-            name,
+            called(section, name),
             f"{1e3 * found['seconds']:.1f}",
             f"{found['ratio']:.3f}",
             f"{low:.3f} to {high:.3f}",

@@ -11,10 +11,10 @@ import torch
 from scripts import cli
 from scripts.bench.plan import Course
 from scripts.bench.race import Pace, Work, race, summarize, threads
+from scripts.bench.words import FAMILIES
 from scripts.runs import Setup, set_up
 from tasks.training.update import update
 
-MAPPINGS = ("softmax", "sparsemax", "fusedmax", "oscarmax", "pnormmax")
 _BATCH = 32
 
 
@@ -23,7 +23,7 @@ def training(course: Course) -> dict[str, Any]:
     plan = course.plan
     works: dict[str, Sequence[Work]] = {}
     skipped: dict[str, str] = {}
-    for name in MAPPINGS:
+    for name in filter(None, FAMILIES):
         steps = _steps(_setup(name, course), count=min(plan.steps, 32))
         try:
             steps[0]()

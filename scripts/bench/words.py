@@ -7,7 +7,7 @@ from statistics import geometric_mean
 from typing import Any
 
 Section = Mapping[str, Any]
-FAMILIES = ("softmax", "sparsemax", "fusedmax", "oscarmax", "pnormmax", "")
+FAMILIES = ("softmax", "sparsemax", "fusedmax", "oscarmax", "pnormmax", "")  # "": none of ours
 NOT_A_NUMBER = 1e9  # stands for NaN and infinite differences, which JSON has no word for
 ORIGINS = ("unit", "ours", "peer", "floor")
 
@@ -30,7 +30,7 @@ def mean_ratio(cells: Iterable[Section], name: str) -> float | None:
 
 def called(section: Section, name: str) -> str:
     """A name for the first column: ours in bold, and what is not the same answer marked as such."""
-    row = section["agreement"].get(name)
+    row = section.get("agreement", {}).get(name)
     if row and not row["agrees"]:
         return f"{name} (WRONG, see below)"
     who = section["contestants"][name]
