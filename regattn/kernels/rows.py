@@ -289,13 +289,13 @@ def _above(level, size, n, tau):
 
 
 @_inlined
-def _threshold(level, size, n, key, item):
-    """τ with Σ size·max(level − τ, 0) = 1.
+def _threshold(level, size, n, tau, key, item):
+    """τ with Σ size·max(level − τ, 0) = 1, from a lower bound on it.
 
-    From below: the threshold of a superset of the support drops some of it, until none is dropped.
+    The threshold of a superset of the support drops some of it, until none is dropped.
     That takes a handful of rounds, except on rows made for it; these are sorted.
     """
-    tau, count = -np.inf, np.inf
+    count = np.inf
     for _ in range(_ROUNDS):
         total, kept = _above(level, size, n, tau)
         if kept == count or kept == 0.0:
@@ -428,7 +428,7 @@ def _segment(z, start, i, j, n, left, right, offset_i, offset_j, level, size, m)
 @_inlined
 def _singletons(z, m, place, values, structure, r, ones, key, item):
     """Project the survivors on the simplex, every position its own group."""
-    tau = _threshold(z, ones, m, key, item)
+    tau = _threshold(z, ones, m, -1.0 - 1e-15, key, item)
     c = 0
     for k in range(m):
         weight = z[k] - tau
@@ -507,7 +507,8 @@ def fusedmax(start, stop, scores, bits, mask, masked, gamma, lam, values, struct
         if price == 0.0:  # tied scores are not a fused group then
             _singletons(z, m, place, values, structure, r, ones, key, item)
             continue
-        lowest = _threshold(z, ones, m, key, item) - 4.0 * price - 1e-14 * depth
+        bound = _threshold(z, ones, m, -1.0 - 1e-15, key, item) - 2.0 * price - 1e-14 * depth
+        lowest = bound - 2.0 * price
         segments = k = 0
         while k < m:
             if z[k] < lowest:
@@ -539,7 +540,7 @@ def fusedmax(start, stop, scores, bits, mask, masked, gamma, lam, values, struct
             for s in range(old, segments):
                 first[s] = begin
                 begin += int(size[s])
-        tau = _threshold(level, size, segments, key, item)
+        tau = _threshold(level, size, segments, bound, key, item)
         c = groups = 0
         for s in range(segments):
             weight = level[s] - tau
@@ -594,9 +595,9 @@ def _sort_descending(key, item, start, stop):
 
 @_reordered_sum
 def _sum(numbers, start, stop):
-    total = 0.0
-    for number in numbers[start:stop]:
-        total += number
+    part, total = numbers[start:stop], 0.0  # a range from 0 is vectorised
+    for i in range(part.size):
+        total += part[i]
     return total
 
 
@@ -606,17 +607,13 @@ def _prices(lam, n, start, stop):
     return lam * (stop - start) * (n - 0.5 * (start + stop + 1))
 
 
-_reordered_extremes = njit(
-    nogil=True, error_model="numpy", forceinline=True, fastmath={"reassoc", "nnan", "nsz"}
-)
-
-
-@_reordered_extremes
-def _lowest(numbers, n):
-    lowest = 0.0
+@_inlined
+def _deepest(z, n):
+    """max −z over z ≤ 0, as integers: a maximum of floats is not vectorised."""
+    deepest = _bits_of(0.0)
     for i in range(n):
-        lowest = numbers[i] if numbers[i] < lowest else lowest
-    return lowest
+        deepest = max(deepest, _bits_of(-z[i]))
+    return _float_of(deepest)
 
 
 @_inlined
@@ -640,7 +637,7 @@ def _screen_again(z, m, n, lam, place, tau):
 
 
 @_inlined
-def _sort_into_parts(z, m, n, lam, key, item, end, sums, bucket, begin, gap, total, size):
+def _sort_into_parts(z, m, n, lam, key, item, end, sums, bucket, begin, dealt, gap, total, size):
     """Order the scores z ≤ 0 as far as the solution depends on it; return the number of parts.
 
     No group ends inside a part, so its members may stand in any order; part q stops before
@@ -651,7 +648,7 @@ def _sort_into_parts(z, m, n, lam, key, item, end, sums, bucket, begin, gap, tot
     does not bring it above the concave majorant of V at the ends of buckets (behind the prefix that
     attains τ there: above the line of slope τ), the bucket is one part.
     """
-    width = max(-_lowest(z, m), 1e-290)
+    width = max(_deepest(z, m), 1e-290)
     if width <= 0.5 * lam * m:
         for k in range(m):
             item[k] = k
@@ -662,19 +659,19 @@ def _sort_into_parts(z, m, n, lam, key, item, end, sums, bucket, begin, gap, tot
     per_width = 1.0 / width
     for k in range(m):
         bucket[k] = np.uint64(-z[k] * per_width)  # unsigned: an index that needs no check for its sign
-    for b in range(buckets + 3):
-        begin[b], gap[b] = 0, 0.0
-    for k in range(m):  # the lowest score lands in a bucket of its own, by rounding in the next
-        b1 = bucket[k] + np.uint64(1)
-        begin[b1] += 1
-        gap[b1] += z[k]
-    buckets += 2
+    buckets += 2  # the lowest score lands in a bucket of its own, by rounding in the next
+    for b in range(buckets):
+        begin[b + 1], dealt[b] = 0, 0.0
+    for k in range(m):
+        begin[bucket[k] + np.uint64(1)] += 1
+        dealt[bucket[k]] += z[k]
+    begin[0] = 0
     height, tau, last = 0.0, -np.inf, 0
     for b in range(buckets):
         c = begin[b + 1]
         begin[b + 1] += begin[b]
-        end[b], size[b], sums[b] = begin[b], c, gap[b + 1]
-        total[b] = gap[b + 1] - _prices(lam, n, begin[b], begin[b + 1])
+        end[b], size[b] = begin[b], c
+        total[b] = dealt[b] - _prices(lam, n, begin[b], begin[b + 1])
         height += total[b]
         gap[b + 1] = height
         if begin[b + 1] > 0 and height - 1.0 >= tau * begin[b + 1]:
@@ -694,25 +691,20 @@ def _sort_into_parts(z, m, n, lam, key, item, end, sums, bucket, begin, gap, tot
     for b in range(last + 1, buckets + 1):
         gap[b] = 1.0 + tau * begin[b] - gap[b]
 
-    # from the last bucket to the first: parts never outnumber the scores before them, and what is
-    # written of them lies behind what is still to be read
-    parts = m
-    for back in range(buckets):
-        b = buckets - 1 - back
+    parts = 0
+    for b in range(buckets):
         c = begin[b + 1] - begin[b]
         if c > 1 and 0.25 * c * (width - 0.5 * lam * c) > min(gap[b], gap[b + 1]):
             for i in range(begin[b], begin[b + 1]):
                 key[i] = z[item[i]]
             _sort_descending(key, item, begin[b], begin[b + 1])
-            for i in range(c):
-                parts -= 1
-                end[parts], sums[parts] = begin[b + 1] - i, key[begin[b + 1] - 1 - i]
+            for i in range(begin[b], begin[b + 1]):
+                end[parts], sums[parts] = i + 1, key[i]
+                parts += 1
         elif c > 0:
-            parts -= 1
-            end[parts], sums[parts] = begin[b + 1], sums[b]
-    for q in range(m - parts):
-        end[q], sums[q] = end[parts + q], sums[parts + q]
-    return m - parts
+            end[parts], sums[parts] = begin[b + 1], dealt[b]
+            parts += 1
+    return parts
 
 
 @_compiled
@@ -725,6 +717,7 @@ def oscarmax(start, stop, scores, bits, mask, masked, gamma, lam, values, struct
     d = scores.shape[1]
     lowest = scores.dtype.type(np.finfo(scores.dtype).min)
     z, key, gap = np.empty(d + 1), np.empty(d + 1), np.empty(d + 4)
+    dealt = np.empty(d + 4)
     total, size, sums, ones = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1), np.ones(d + 1)
     place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     end, begin, bucket = np.empty(d + 1, np.int64), np.empty(d + 4, np.int64), np.empty(d + 1, np.uint64)
@@ -757,7 +750,7 @@ def oscarmax(start, stop, scores, bits, mask, masked, gamma, lam, values, struct
                 sums[k], item[k], end[k] = z[k], k, k + 1
             _insertion_sort(sums, item, 0, m)
         else:
-            parts = _sort_into_parts(z, m, n, price, key, item, end, sums, bucket, begin, gap, total, size)
+            parts = _sort_into_parts(z, m, n, price, key, item, end, sums, bucket, begin, dealt, gap, total, size)
         height, best, last, k = -1.0, -np.inf, 0, 0
         for q in range(parts):
             total[q], size[q] = sums[q] - _prices(price, n, k, end[q]), end[q] - k
@@ -765,9 +758,12 @@ def oscarmax(start, stop, scores, bits, mask, masked, gamma, lam, values, struct
             height += total[q]
             if last == 0 or height * end[last - 1] > best * k:
                 best, last = height, q + 1
-        # From here relative to the support's mean score and mean rank: τ and the block levels are of
-        # size λn, their difference is not.
-        k = end[last - 1]
+        # From here relative to τ, and to the support's mean score and mean rank: τ and the levels of
+        # groups are of size λn, their differences are not.
+        k = 0
+        for q in range(last):
+            total[q] = sums[q] - size[q] * (price * (n - 0.5 * (k + end[q] + 1)) + best / end[last - 1])
+            k = end[q]
         centre = _sum(sums, 0, last) / k
         i = q = groups = 0
         weight = np.inf
@@ -1015,8 +1011,9 @@ def pnormmax_product(start, stop, direction, weights, output, gamma, p):
 # ------------------------------------------------------------------ the derivative of a partition
 @_reordered_sum
 def _sum_of_members(direction, structure, r, i, j):
-    total = 0.0
-    for entry in structure[r, 2 + i : 2 + j]:
+    entries, total = structure[r, 2 + i : 2 + j], 0.0
+    for k in range(entries.size):
+        entry = entries[k]
         g = np.float64(direction[r, entry >> 2])
         total += -g if entry & 2 else g
     return total
@@ -1049,7 +1046,8 @@ def group_average(start, stop, direction, structure, output, scale, centre):
             if j > i + 1:
                 total += _sum_of_members(direction, structure, r, i + 1, j)
             average = scale * (total / (j - i) - mean)
-            for entry in entries[i:j]:
+            for k in range(i, j):
+                entry = entries[k]
                 output[r, entry >> 2] = -average if entry & 2 else average
             i = j
 
