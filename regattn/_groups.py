@@ -51,7 +51,7 @@ def groups(
     if mask is not None:
         scores = torch.where(mask, scores, -torch.inf)
     _, structure = _SOLVERS[function].kernel(scores.movedim(dim, -1), None, *_positional(function, strengths))
-    return backend(structure).labels(structure).movedim(-1, dim).long()
+    return backend(structure).labels(structure).clamp(min=0).movedim(-1, dim).long()
 
 
 def _positional(function: Any, strengths: dict[str, Any]) -> tuple[float, float]:

@@ -31,8 +31,12 @@ Effect = Callable[..., Tensor]
 
 def backend(tensor: Tensor) -> Any:
     """The module with the kernels for a tensor's device."""
-    if tensor.device.type == "cpu":
+    if tensor.device.type in ("cpu", "meta"):
         return cpu
+    if tensor.device.type == "cuda":
+        from regattn.kernels import cuda  # Triton comes with PyTorch's CUDA builds only
+
+        return cuda
     raise ValueError(f"regattn has no kernels for tensors on {tensor.device}; use .cpu()")
 
 
@@ -55,7 +59,10 @@ class Solver(NamedTuple):
         return _values(self.kernel(scores, mask, *parameters))
 
     def kernel(self, scores: Tensor, mask: Tensor | None, *parameters: Any) -> Any:
-        return getattr(backend(scores), self.name)(scores, mask, *parameters)
+        solve = getattr(backend(scores), self.name, None)
+        if solve is None:
+            raise ValueError(f"{self.name} has no kernel for tensors on {scores.device}; use .cpu()")
+        return solve(scores, mask, *parameters)
 
     def registered(self, scores: Tensor, mask: Tensor | None, *parameters: Any) -> Any:
         """Through the dispatcher, where every strength is a tensor."""
@@ -90,12 +97,9 @@ def define_solver(
     returns = "(Tensor, Tensor)" if structured else "Tensor"
     library.define(f"{name}(Tensor scores, Tensor? mask{signature}) -> {returns}")
 
-    def solve(scores: Tensor, *arguments: Any) -> Any:
-        return getattr(backend(scores), name)(scores, *arguments)
-
     def fake(scores: Tensor, *_: Any) -> Any:
         values = torch.empty_like(scores, memory_format=torch.contiguous_format)
-        return (values, cpu.structure_like(values)) if structured else values
+        return (values, backend(scores).structure_like(values)) if structured else values
 
     def setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         _setup(ctx, solver, inputs, output)
@@ -103,10 +107,10 @@ def define_solver(
     def backward(ctx: Any, gradient: Tensor, *_: object) -> tuple[Tensor | None, ...]:
         return _backward(ctx, gradient, ctx.needs_input_grad[2:])
 
-    torch.library.impl(qualified, ("CPU", "CUDA"), lib=library)(solve)
+    solver = Solver(name, getattr(torch.ops.regattn, name).default, product, effects)
+    torch.library.impl(qualified, ("CPU", "CUDA"), lib=library)(solver.kernel)
     torch.library.register_fake(qualified, fake, lib=library)
     torch.library.register_autograd(qualified, backward, setup_context=setup, lib=library)
-    solver = Solver(name, getattr(torch.ops.regattn, name).default, product, effects)
     return solver
 
 

@@ -50,8 +50,8 @@ def test_the_library_needs_torch_numpy_and_numba_alone(path):
         "numpy",
         "numba",
         *(["llvmlite"] if path.name == "rows.py" else []),  # numba's own
-        *(["triton"] if path.name == "cuda.py" else []),
         *(["transformers"] if path.name == "huggingface.py" else []),
+        *(["triton"] if path.name == "cuda.py" or path.name.startswith("triton_") else []),
         *STANDARD,
     )
     assert [name for name in imports_of(path) if not within(name, *allowed)] == []

@@ -681,7 +681,7 @@ def _sort_into_parts(z, m, n, lam, key, item, end, sums, bucket, begin, dealt, g
         end[bucket[k]] = at + 1
         item[at] = k
 
-    b, height = 0, 0.0
+    b, height, gap[0] = 0, 0.0, 0.0
     for s in range(_pool(total, size, last)):
         start, slope = begin[b], total[s] / size[s]
         while b < last and begin[b + 1] <= start + size[s]:
@@ -750,7 +750,9 @@ def oscarmax(start, stop, scores, bits, mask, masked, gamma, lam, values, struct
                 sums[k], item[k], end[k] = z[k], k, k + 1
             _insertion_sort(sums, item, 0, m)
         else:
-            parts = _sort_into_parts(z, m, n, price, key, item, end, sums, bucket, begin, dealt, gap, total, size)
+            parts = _sort_into_parts(
+                z, m, n, price, key, item, end, sums, bucket, begin, dealt, gap, total, size
+            )
         height, best, last, k = -1.0, -np.inf, 0, 0
         for q in range(parts):
             total[q], size[q] = sums[q] - _prices(price, n, k, end[q]), end[q] - k
@@ -758,23 +760,19 @@ def oscarmax(start, stop, scores, bits, mask, masked, gamma, lam, values, struct
             height += total[q]
             if last == 0 or height * end[last - 1] > best * k:
                 best, last = height, q + 1
-        # From here relative to τ, and to the support's mean score and mean rank: τ and the levels of
-        # groups are of size λn, their differences are not.
-        k = 0
+        # From here relative to τ: it and the levels of groups are of size λn, their differences are not.
+        tau, k = best / end[last - 1], 0
         for q in range(last):
-            total[q] = sums[q] - size[q] * (price * (n - 0.5 * (k + end[q] + 1)) + best / end[last - 1])
+            total[q] = sums[q] - size[q] * (price * (n - 0.5 * (k + end[q] + 1)) + tau)
             k = end[q]
-        centre = _sum(sums, 0, last) / k
-        i = q = groups = 0
+        blocks = _pool(total, size, last)
+        excess = (_sum(total, 0, blocks) - 1.0) / k  # by rounding; the size of a group would multiply it
+        i = groups = 0
         weight = np.inf
-        for s in range(_pool(total, size, last)):
-            j, block = i + int(size[s]), 0.0
-            while q < last and end[q] <= j:
-                block += sums[q]
-                q += 1
-            tilt = 0.5 * price * ((i + j) - k)
+        for s in range(blocks):
+            j = i + int(size[s])
             # min: rounding must not put a group above one with larger scores
-            weight = min(weight, block / (j - i) - centre + tilt + 1.0 / k)
+            weight = min(weight, total[s] / size[s] - excess)
             if weight <= 0.0:
                 break
             groups += 1

@@ -81,7 +81,7 @@ def _ratio_table(section: Section, cells: Sequence[Section]) -> str:
 
     def row(name: str) -> list[str]:
         who, overall = section["contestants"][name], mean_ratio(cells, name)
-        target = TARGETS.get(who["family"], "") if who["origin"] == "ours" else ""
+        target = str(TARGETS.get(who["family"], "")) if who["origin"] == "ours" else ""
         shown = (" / ".join(ratio(cell, name) for cell in there) for there in by_shape.values())
         return [called(section, name), short(overall), target, *shown]
 

@@ -1,0 +1,149 @@
+"""What every Triton kernel of this library does with rows: read them, sum over segments, write them.
+
+A tensor of rows is (ROWS, BLOCK) in a program. No ``tl.gather``: it would make the compiler keep each row
+in every warp. What stands elsewhere in a row is brought by a scan, or looked up in memory.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+INF = tl.constexpr(float("inf"))
+
+
+# ------------------------------------------------------------------ rows in
+@triton.jit
+def program_rows(ROWS: tl.constexpr):
+    return tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+
+
+@triton.jit
+def offset(rows, sizes, strides):
+    """Where rows begin: row-major over three leading dimensions, of which the first needs no size."""
+    inner = rows % sizes[1]
+    middle = (rows // sizes[1]) % sizes[0]
+    outer = rows // (sizes[0] * sizes[1])
+    return outer * strides[0] + middle * strides[1] + inner * strides[2]
+
+
+@triton.jit
+def strength(value, strides, sizes, rows, n, WORK: tl.constexpr):
+    """A number for each row: γ, λ or p, one for all or one per row."""
+    if strides is None:
+        return (rows * 0).to(WORK) + value
+    else:
+        return convert(tl.load(value + offset(rows, sizes, strides), mask=rows < n, other=2), WORK)
+
+
+@triton.jit
+def divided(a, b):
+    """Rounded to nearest, which plain float32 division on the device is not: ties must stay ties."""
+    if a.dtype == tl.float32:
+        return tl.div_rn(a, b)
+    else:
+        return a / b
+
+
+@triton.jit
+def convert(x, TYPE: tl.constexpr):
+    """Conversion between 16 and 64 bits goes by way of float32."""
+    if x.dtype.primitive_bitwidth + TYPE.primitive_bitwidth == 80:
+        x = x.to(tl.float32)
+    return x.to(TYPE)
+
+
+@triton.jit
+def load_scores(x, mask, strides, mask_strides, sizes, rows, columns, n, d, WORK: tl.constexpr):
+    """Scores, −inf for what takes no part; and which rows hold NaN or +inf, all of them −inf then."""
+    taking = (rows < n) & (columns < d)
+    if mask is not None:
+        at = offset(rows, sizes, mask_strides) + columns.to(tl.int64) * mask_strides[3]
+        taking = taking & (tl.load(mask + at, mask=taking, other=0) != 0)
+    at = offset(rows, sizes, strides) + columns.to(tl.int64) * strides[3]
+    scores = convert(tl.load(x + at, mask=taking, other=-INF), WORK)
+    poisoned = tl.max((~(scores < INF)).to(tl.int32), 1, keep_dims=True) > 0
+    return tl.where(poisoned, -INF, scores), poisoned
+
+
+@triton.jit
+def shifted(scores, gamma, floor):
+    """(scores − max)/γ, not under ``floor``, below which no score matters; 0 where there is none."""
+    present = scores > -INF
+    top = tl.max(scores, 1, keep_dims=True)
+    z = divided(scores - tl.where(top > -INF, top, 0.0), gamma)
+    return tl.where(present, tl.maximum(z, floor), 0.0), present
+
+
+# ------------------------------------------------------------------ pieces of a row
+@triton.jit
+def minimum(a, b):
+    return tl.minimum(a, b)
+
+
+@triton.jit
+def some(x):
+    return tl.max(x.to(tl.int32)) > 0
+
+
+@triton.jit
+def some_in_row(x):
+    return tl.max(x.to(tl.int32), 1, keep_dims=True) > 0
+
+
+@triton.jit
+def _segmented_sum(new_a, sum_a, size_a, new_b, sum_b, size_b):
+    total, size = tl.where(new_b > 0, sum_b, sum_a + sum_b), tl.where(new_b > 0, size_b, size_a + size_b)
+    return new_a | new_b, total, size
+
+
+@triton.jit
+def last_of_segment(flags_b, x_b, y_b, flags_a, x_a, y_a):
+    """What stands at the end of the first segment of a and b, of which the scan from the right meets b first.
+
+    Bit 0 of the flags: a segment starts at the first position; bit 1: one starts after it.
+    """
+    closed = ((flags_a & 2) | (flags_b & 1)) > 0
+    flags = (flags_a & 1) | tl.where(closed | (flags_b > 1), 2, 0)
+    return flags, tl.where(closed, x_a, x_b), tl.where(closed, y_a, y_b)
+
+
+@triton.jit
+def segment_sums(value, member, start):
+    """Sum and number of members in each position's segment, the same bits for all of it; its own number."""
+    start = start.to(tl.int32)
+    value = tl.where(member, value, 0.0)
+    _, total, rank = tl.associative_scan((start, value, member.to(value.dtype)), 1, _segmented_sum)
+    _, total, size = tl.associative_scan((start, total, rank), 1, last_of_segment, reverse=True)
+    return total, tl.maximum(size, 1.0), rank
+
+
+@triton.jit
+def threshold(level, member):
+    """τ with Σ max(level − τ, 0) = 1 over the members, from below by Newton's steps."""
+    tau = tl.max(tl.where(member, level, -INF), 1, keep_dims=True) - 1
+    running = some_in_row(member)
+    tau = tl.where(running, tau, 0.0)
+    before = tau * 0 + level.shape[1] + 1
+    go = some(running)
+    while go:
+        above = member & (level > tau)
+        size = tl.sum(above.to(tau.dtype), 1, keep_dims=True)
+        excess = tl.sum(tl.where(above, level - tau, 0.0), 1, keep_dims=True) - 1
+        tau = tl.where(running, tau + divided(excess, tl.maximum(size, 1.0)), tau)
+        running = running & (size < before)  # the support only shrinks; once more for the rounding
+        before = size
+        go = some(running)
+    return tau
+
+
+@triton.jit
+def write(y, structure, rows, position, values, start, poisoned, n, d):
+    """Values and structure of listed positions; all of a row is listed before what lies beyond it."""
+    listed = (rows < n) & (tl.arange(0, values.shape[1])[None, :] < d)
+    inside = values > 0
+    entry = 4 * position + tl.where(inside, start.to(tl.int32), 2)
+    values = tl.where(poisoned, float("nan"), values)
+    tl.store(y + rows * d + position, convert(values, y.dtype.element_ty), mask=listed)
+    columns = tl.arange(0, values.shape[1])[None, :]
+    tl.store(structure + rows * d + columns, tl.where(poisoned, -1, entry), mask=listed)

@@ -1,0 +1,511 @@
+"""The Triton kernels: on the GPU where there is one, else in Triton's interpreter, and compiled for one.
+
+The interpreter scans one element at a time in Python and in a sequence that no GPU takes. Here it scans
+whole arrays pairwise instead, which is hundreds of times faster and rounds as a tree does.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import regattn
+from regattn.kernels import reference
+from tests import oracles
+
+ON_GPU = torch.cuda.is_available()
+DEVICE = "cuda" if ON_GPU else "cpu"
+with pytest.MonkeyPatch.context() as patch:  # whether to interpret is decided when triton is imported
+    if not ON_GPU:
+        patch.setenv("TRITON_INTERPRET", "1")
+    pytest.importorskip("triton", reason="the GPU kernels are written in Triton, which is not installed")
+    import triton.language as tl
+    from triton.runtime.interpreter import InterpretedFunction
+
+    from regattn.kernels import cuda
+
+if not ON_GPU and not all(isinstance(f, InterpretedFunction) for f in (tl.sum, cuda.triton_solvers.fusedmax)):
+    pytest.skip("triton was imported for a GPU before, and there is none", allow_module_level=True)
+
+LENGTHS = [1, 2, 3, 7, 33, 100, 257]
+STRENGTHS: dict[str, list[dict[str, float]]] = {
+    "sparsemax": [{"gamma": 0.3}],
+    "fusedmax": [{"gamma": 1.0, "lam": 0.1}, {"gamma": 0.3, "lam": 1.5}],
+    "oscarmax": [{"gamma": 1.0, "lam": 0.01}, {"gamma": 0.3, "lam": 0.5}],
+    "pnormmax": [{"gamma": 1.0, "p": 1.5}, {"gamma": 3.0, "p": 1.1}, {"gamma": 1.0, "p": 2.0}],
+}
+CASES = [  # the interpreter is slow: the first strengths at all lengths, the others at two
+    (mapping, strengths, d)
+    for mapping, several in STRENGTHS.items()
+    for strengths in several
+    for d in (LENGTHS if strengths is several[0] else [3, 33])
+]
+each_mapping = pytest.mark.parametrize(
+    ("mapping", "strengths"), [(mapping, several[0]) for mapping, several in STRENGTHS.items()]
+)
+
+
+# ------------------------------------------------------------------ the interpreter, scanning pairwise
+def combined(operator, a, b, types):
+    """The combining function of a scan or reduction on whole arrays."""
+    one, other = ([operator.to_tensor(x, t) for x, t in zip(side, types, strict=True)] for side in (a, b))
+    result = operator.combine_fn.fn(*one, *other)
+    return [
+        np.broadcast_to(x.handle.data, a[0].shape) for x in (result if type(result) is tuple else (result,))
+    ]
+
+
+def pairwise_scan(self, inputs):
+    types = [x.dtype for x in inputs]
+
+    def scan(x):
+        if len(x[0]) == 1:
+            return x
+        pairs = scan(combined(self, [a[::2] for a in x], [a[1::2] for a in x], types))
+        between = combined(self, [np.roll(a, 1, 0) for a in pairs], [a[::2] for a in x], types)
+        out = [a.copy() for a in x]
+        for a, pair, single in zip(out, pairs, between, strict=True):
+            a[1::2], a[2::2] = pair, single[1:]
+        return out
+
+    scanned = scan([np.moveaxis(x.handle.data, self.axis, 0) for x in inputs])
+    return outputs(self, scanned, types, True)
+
+
+def pairwise_reduction(self, inputs):
+    types = [x.dtype for x in inputs]
+    data = [np.moveaxis(x.handle.data, self.axis, 0) for x in inputs]
+    while (half := len(data[0]) // 2) > 0:
+        data = combined(self, [a[:half] for a in data], [a[half:] for a in data], types)
+    return outputs(self, data if self.keep_dims else [a[0] for a in data], types, self.keep_dims)
+
+
+def outputs(operator, data, types, same_rank):
+    back = [np.moveaxis(a, 0, operator.axis) if same_rank else a for a in data]
+    return [operator.to_tensor(np.ascontiguousarray(a), t) for a, t in zip(back, types, strict=True)]
+
+
+@pytest.fixture(autouse=True)
+def fast_interpreter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    if not ON_GPU:
+        from triton.runtime import interpreter
+
+        monkeypatch.setenv("TRITON_INTERPRET", "1")
+        monkeypatch.setattr(interpreter.ScanOps, "generic_scan", pairwise_scan)
+        monkeypatch.setattr(interpreter.ReduceOps, "generic_reduce", pairwise_reduction)
+    yield
+
+
+# ------------------------------------------------------------------ what is compared with what
+def solve(mapping: str, x: torch.Tensor, mask: torch.Tensor | None = None, **strengths):
+    found = getattr(cuda, mapping)(x, mask, *strengths.values())
+    values, structure = (found, found) if mapping == "pnormmax" else found
+    assert values.shape == structure.shape == x.shape
+    assert values.dtype == x.dtype
+    return values, structure
+
+
+def product(mapping: str, direction: torch.Tensor, structure: torch.Tensor, **strengths) -> torch.Tensor:
+    if mapping == "pnormmax":
+        return cuda.pnormmax_product(direction, structure, *strengths.values())
+    return cuda.group_average(direction, structure, 1 / strengths["gamma"], True)
+
+
+def public(mapping: str, x: torch.Tensor, mask=None, **strengths) -> torch.Tensor:
+    mask = None if mask is None else mask.cpu()
+    return getattr(regattn, mapping)(x.detach().cpu().double(), mask=mask, **strengths)
+
+
+def public_product(mapping: str, direction: torch.Tensor, x: torch.Tensor, mask=None, **strengths):
+    x = x.detach().cpu().double().requires_grad_()
+    y = getattr(regattn, mapping)(x, mask=None if mask is None else mask.cpu(), **strengths)
+    return torch.autograd.grad(y, x, direction.cpu().double())[0]
+
+
+def unit(x: torch.Tensor, gamma: float = 1.0, lam: float = 0.0, **_: float) -> torch.Tensor:
+    """The error that is allowed, row by row: eps of the type · max(1, spread/γ, λd), 8-fold or 64-fold."""
+    finite = torch.where(x.isfinite(), x, torch.nan).double().cpu()
+    spread = finite.nan_to_num(nan=-torch.inf).amax(-1) - finite.nan_to_num(nan=torch.inf).amin(-1)
+    scale = (spread / gamma).clamp(min=max(1.0, lam * x.shape[-1]))
+    return (64 if x.dtype == torch.float64 else 8) * torch.finfo(x.dtype).eps * scale
+
+
+def assert_certified(mapping: str, x: torch.Tensor, y: torch.Tensor, **strengths) -> None:
+    """Right within rounding by the public certificate, and near the CPU kernel's weights."""
+    limit = unit(x, **strengths)
+    x, y = x.cpu(), y.cpu()
+    error = (y.double() - public(mapping, x, **strengths)).abs().amax(-1)
+    assert (error <= limit).all(), (error / limit).max()
+    if y.dtype in (torch.float64, torch.float32):  # in half precision rounding parts the ties of weights
+        violation = regattn.certify(x, y, getattr(regattn, mapping), **strengths)
+        assert (violation <= limit).all(), (violation / limit).max()
+
+
+def assert_rounded(y: torch.Tensor, exact: torch.Tensor) -> None:
+    """Rounded once; the interpreter cuts bfloat16 off instead."""
+    cut = y.dtype == torch.bfloat16 and not ON_GPU
+    slack = torch.finfo(y.dtype).eps * exact.abs() if cut else 0.0
+    assert ((y - exact.to(y.dtype)).abs().float() <= slack).all()
+
+
+def assert_groups_are_those_of_the_weights(y: torch.Tensor, labels: torch.Tensor) -> None:
+    together = (labels.unsqueeze(-1) == labels.unsqueeze(-2)) & (labels > 0).unsqueeze(-1)
+    assert ((labels > 0) == (y > 0)).all()
+    assert ((y.unsqueeze(-1) == y.unsqueeze(-2)) | ~together).all()
+
+
+def partition(labels: torch.Tensor) -> list[list[int]]:
+    """Labels renumbered in order of appearance."""
+    rows = []
+    for row in labels.tolist():
+        number = {0: 0}
+        rows.append([number.setdefault(k, len(number)) for k in row])
+    return rows
+
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter's, on purpose overflowing
+
+
+def scores(d: int, dtype: torch.dtype = torch.float64, n: int = 1, seed: int = 0) -> torch.Tensor:
+    """``n`` rows of every kind."""
+    rng = np.random.default_rng((d, seed))
+    return torch.from_numpy(np.concatenate([kind(rng, n, d) for kind in oracles.KINDS])).to(DEVICE, dtype)
+
+
+def normal(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64).to(DEVICE, dtype)
+
+
+# ------------------------------------------------------------------ values and products
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(("mapping", "strengths", "d"), CASES)
+def test_right_within_rounding(mapping, strengths, d, dtype):
+    x = scores(d, dtype)
+    y, structure = solve(mapping, x, **strengths)
+    assert_certified(mapping, x, y, **strengths)
+    if mapping != "pnormmax":
+        assert_groups_are_those_of_the_weights(y, cuda.labels(structure))
+
+    smooth = x[:2]  # elsewhere two derivatives may be right
+    direction = normal(*smooth.shape, dtype=dtype)
+    ours = product(mapping, direction, structure[:2], **strengths)
+    theirs = public_product(mapping, direction, smooth, **strengths)
+    scale = 4 if mapping == "pnormmax" else 1  # whose derivative is not bounded by 1/γ
+    limit = scale * unit(smooth, **strengths).unsqueeze(-1) * max(1, 1 / strengths["gamma"])
+    assert ((ours.cpu() - theirs).abs() <= limit).all(), ((ours.cpu() - theirs).abs() / limit).max()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("d", [3, 33])
+@each_mapping
+def test_half_precision_is_that_of_float32_rounded_once(mapping, strengths, d, dtype):
+    x = scores(d, dtype)
+    y, structure = solve(mapping, x, **strengths)
+    exact, same_structure = solve(mapping, x.float(), **strengths)
+    assert_rounded(y, exact)
+    assert (structure == same_structure).all() or mapping in (
+        "oscarmax",  # which may list ties differently
+        "pnormmax",  # whose structure is its weights
+    )
+    direction = normal(*x.shape, dtype=dtype)
+    ours = product(mapping, direction, structure, **strengths)
+    exact = product(mapping, direction.float(), structure, **strengths)
+    assert ours.dtype == dtype
+    assert_rounded(ours, exact)
+    assert_certified(mapping, x, y, **strengths)
+
+
+@pytest.mark.parametrize("mapping", ["sparsemax", "fusedmax", "oscarmax"])
+def test_structure_is_that_of_the_reference(mapping):
+    x = scores(33, n=4)[:8]  # normal and heavy-tailed: elsewhere two partitions may be right
+    parameters = (0.7,) if mapping == "sparsemax" else (0.7, 0.05)
+    x[1::2, ::5] = -torch.inf
+    y, structure = getattr(cuda, mapping)(x, None, *parameters)
+    rows = [getattr(reference, mapping)(row, *parameters) for row in x.cpu().numpy()]
+    np.testing.assert_allclose(y.cpu(), np.stack([row[0] for row in rows]), rtol=0, atol=1e-14)
+    labels = cuda.labels(structure)
+    assert labels.dtype == torch.int32
+    assert partition(labels) == partition(torch.from_numpy(np.stack([row[1] for row in rows])))
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.125, 2.0])
+@pytest.mark.parametrize("mapping", ["sparsemax", "fusedmax", "oscarmax"])
+def test_exact_on_small_integer_vectors(mapping, lam):
+    """Every tie and every boundary there is in three dimensions, in float32."""
+    vectors = oracles.integer_vectors(3)
+    exact, one = oracles.exact_solutions(
+        mapping, vectors * 24, 0 if mapping == "sparsemax" else int(lam * 24), 24
+    )
+    x = torch.from_numpy(vectors).to(DEVICE, torch.float32)
+    y, structure = getattr(cuda, mapping)(x, None, 1.0, *([] if mapping == "sparsemax" else [lam]))
+    y = y.cpu().double().numpy()
+    assert np.abs(y - exact / one).max() <= np.finfo(np.float32).eps
+    assert ((y > 0) == (exact > 0)).all()
+    assert ((np.diff(y) == 0) == (np.diff(exact) == 0)).all()
+    if mapping != "sparsemax" and lam > 0:  # neighbours that are tied are one group
+        labels = np.diff(cuda.labels(structure).cpu().numpy())
+        assert ((labels == 0) == (np.diff(exact) == 0)).all()
+
+
+@each_mapping
+@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1e3, 1e6])
+def test_scores_of_every_size(mapping, strengths, scale):
+    x = scores(33, torch.float32) * scale
+    assert_certified(mapping, x, solve(mapping, x, **strengths)[0], **strengths)
+    huge = normal(3, 7, dtype=torch.float32) * 1e38
+    y = solve(mapping, huge, **strengths)[0]
+    assert (y == torch.nn.functional.one_hot(huge.argmax(-1), 7)).all()
+
+
+ADVERSARIAL = {
+    "sorted": np.linspace(0, 1, 120),
+    "alternating": np.resize([0.0, 1.0], 120),
+    "teeth": np.resize([0.0, 0.3, 0.1, 0.2], 120),
+    "concave": np.sqrt(np.linspace(0, 1, 120)),
+    "walk": np.cumsum(np.random.default_rng(0).standard_normal(120)) / 100,
+    "close": np.random.default_rng(1).random(120),
+    "constant": np.zeros(120),
+    "spike": np.eye(1, 120, 60)[0],
+    "geometric": 0.9 ** np.arange(120),
+}
+
+
+@pytest.mark.parametrize("lam", [0.0, 1e-4, 0.1, 1e4])
+@pytest.mark.parametrize("mapping", ["fusedmax", "oscarmax"])
+def test_adversarial_rows(mapping, lam):
+    x = torch.from_numpy(np.stack(list(ADVERSARIAL.values()))).to(DEVICE, torch.float32)
+    y, structure = solve(mapping, x, gamma=1.0, lam=lam)
+    assert_certified(mapping, x, y, gamma=1.0, lam=lam)
+    assert (y.double().sum(-1) - 1).abs().max() <= 64 * torch.finfo(torch.float32).eps
+    if lam == 1e4:  # rounding must not part what belongs together
+        assert (cuda.labels(structure) == 1).all()
+
+
+@pytest.mark.parametrize("mapping", ["fusedmax", "oscarmax"])
+def test_a_long_row(mapping):
+    x = normal(1, 8192, dtype=torch.float32) / 10
+    lam = {"fusedmax": 0.1, "oscarmax": 1e-4}[mapping]
+    y, structure = solve(mapping, x, gamma=1.0, lam=lam)
+    error = (y.cpu().double() - public(mapping, x, gamma=1.0, lam=lam)).abs().max()
+    assert error <= unit(x, 1.0, lam)
+    assert (y > 0).sum() > 20, "too few are left: the row says nothing"
+    direction = normal(1, 8192)
+    ours = cuda.group_average(direction, structure, 1.0, True)
+    torch.testing.assert_close(
+        ours.cpu(), public_product(mapping, direction, x, gamma=1.0, lam=lam), rtol=0, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("mapping", ["fusedmax", "oscarmax"])
+def test_lambda_0_is_sparsemax_ties_included(mapping):
+    x, direction = scores(7), normal(len(oracles.KINDS), 7)
+    y, structure = solve(mapping, x, gamma=1.0, lam=0.0)
+    expected, singles = solve("sparsemax", x, gamma=1.0)
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-15)
+    average = cuda.group_average(direction, structure, 1.0, True)
+    torch.testing.assert_close(average, cuda.group_average(direction, singles, 1.0, True), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    ("dtype", "bits"),
+    [(torch.float64, 44), (torch.float64, 21), (torch.float32, 23), (torch.bfloat16, 7), (torch.float16, 10)],
+)
+def test_scores_are_sorted_by_all_their_bits(dtype, bits, sign):
+    """Neighbours in the order differ in the last bits of either half, and λ is too small to tie them."""
+    order = torch.randperm(33)
+    x = sign * (1 + order.double() / 2**bits).to(DEVICE, dtype)
+    labels = cuda.labels(cuda.oscarmax(x, None, 64.0, 2.0 ** (-bits - 16))[1])
+    assert (labels.cpu() == (33 - order if sign > 0 else order + 1)).all()
+
+
+def test_group_average_without_centre_and_with_a_scale_per_row():
+    x, direction = scores(33), normal(len(oracles.KINDS), 33)
+    _, structure = solve("fusedmax", x, gamma=1.0, lam=0.1)
+    labels = cuda.labels(structure).cpu()
+    scale = torch.rand(len(x), 1, dtype=torch.float64)
+    ours = cuda.group_average(direction, structure, scale.to(DEVICE), False).cpu()
+    jacobians = [
+        reference.jacobian(row.numpy(), float(s), False) for row, s in zip(labels, scale, strict=True)
+    ]
+    theirs = torch.stack([torch.from_numpy(j) @ g for j, g in zip(jacobians, direction.cpu(), strict=True)])
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-14)
+
+
+# ------------------------------------------------------------------ masks and what may not matter
+def masks(d: int) -> torch.Tensor:
+    """Prefix, suffix, holes, one left, nothing left, everything."""
+    at = torch.arange(d)
+    several = [at < d // 2 + 1, at >= d // 3, at % 3 != 1, at == d - 1, at < 0, at >= 0]
+    return torch.stack(several).to(DEVICE)
+
+
+@pytest.mark.parametrize(("d", "under"), [(3, torch.nan), (3, 1e30), (33, torch.inf), (33, -torch.inf)])
+@each_mapping
+def test_masked_is_removed(mapping, strengths, d, under):
+    mask = masks(d)
+    x = normal(len(mask), d)
+    direction = normal(len(mask), d)
+    expected = public(mapping, x, mask, **strengths)
+    expected_product = public_product(mapping, direction, x, mask, **strengths)
+    x, dirty = x.masked_fill(~mask, under), direction.masked_fill(~mask, under)
+    y, structure = solve(mapping, x, mask, **strengths)
+    torch.testing.assert_close(y.cpu(), expected, rtol=0, atol=1e-14)
+    ours = product(mapping, dirty, structure, **strengths)
+    torch.testing.assert_close(ours.cpu(), expected_product, rtol=0, atol=1e-13)
+    assert (y[~mask] == 0).all()
+    if under == -torch.inf:  # without a mask, the same bits
+        assert (solve(mapping, x, **strengths)[0] == y).all()
+
+
+@pytest.mark.parametrize("poison", [torch.nan, torch.inf])
+@each_mapping
+def test_a_poisoned_row_is_nan_and_alone(mapping, strengths, poison):
+    x, direction = normal(5, 7), normal(5, 7)
+    clean, found = solve(mapping, x, **strengths)
+    expected = product(mapping, direction, found, **strengths)
+    x[2, 3] = poison
+    y, structure = solve(mapping, x, **strengths)
+    ours = product(mapping, direction, structure, **strengths)
+    others = [0, 1, 3, 4]
+    assert y[2].isnan().all() and ours[2].isnan().all()
+    assert (y[others] == clean[others]).all() and (ours[others] == expected[others]).all()
+    if mapping != "pnormmax":
+        assert (cuda.labels(structure)[2] == cuda.POISONED).all()
+
+
+@each_mapping
+def test_a_row_does_not_depend_on_its_neighbours(mapping, strengths):
+    x = scores(7, torch.float32)
+    together = solve(mapping, x, **strengths)[0]
+    alone = torch.cat([solve(mapping, row, **strengths)[0].unsqueeze(0) for row in x])
+    assert (together == alone).all()
+
+
+# ------------------------------------------------------------------ shapes and strides
+VIEWS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "vector": lambda x: x[0, 0, 0],
+    "matrix": lambda x: x[0, 0],
+    "transposed": lambda x: x[0, 0].T,
+    "sliced": lambda x: x[0, :, 1:, ::2],
+    "expanded": lambda x: x[0, 0, :1].expand(4, 7),
+    "constant": lambda x: x[0, 0, :, :1].expand(4, 7),
+    "four dimensions": lambda x: x.permute(2, 0, 1, 3),
+    "not to be collapsed": lambda x: x[:, ::2, 1:3, 1:].transpose(0, 2),
+    "last dimension first": lambda x: x.permute(3, 1, 0, 2),
+    "no rows": lambda x: x[:, :0],
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@each_mapping
+def test_strides_are_followed(mapping, strengths, view, monkeypatch):
+    x = VIEWS[view](normal(2, 3, 4, 7))
+    mask = VIEWS[view](torch.rand(2, 3, 4, 7, device=DEVICE) > 0.3)
+    direction = VIEWS[view](normal(2, 3, 4, 7))
+    expected, found = solve(mapping, x.contiguous(), mask.contiguous(), **strengths)
+    expected_product = product(mapping, direction.contiguous(), found, **strengths)
+
+    read, launch = [], cuda._launch
+    monkeypatch.setattr(cuda, "_launch", lambda *all: (read.append(all[2]), launch(*all)))
+    y, structure = solve(mapping, x, mask, **strengths)
+    ours = product(mapping, direction, structure, **strengths)
+    assert y.is_contiguous() and ours.is_contiguous()
+    assert (y == expected).all() and (ours == expected_product).all()
+    if x.numel():
+        assert len(read) == 2, "one launch each"
+        places = [read[0][0].data_ptr(), read[0][1].data_ptr(), read[1][0].data_ptr()]
+        assert places == [x.data_ptr(), mask.data_ptr(), direction.data_ptr()], "something was copied"
+
+
+def test_more_leading_dimensions_than_a_kernel_takes_are_copied():
+    x = normal(2, 3, 2, 3, 5)[:, ::2].transpose(0, 2)[..., ::2, :]
+    gamma = torch.rand(2, 1, 1, 1, 1, dtype=torch.float64).to(DEVICE) + 0.5
+    y, _ = cuda.fusedmax(x, None, gamma, 0.1)
+    expected = torch.stack(
+        [cuda.fusedmax(a.contiguous(), None, float(g), 0.1)[0] for a, g in zip(x, gamma, strict=True)]
+    )
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (3, 1, 1), (1, 1, 1), (2, 3, 2, 1), (1,), ()])
+@each_mapping
+def test_strengths_of_each_row(mapping, strengths, shape):
+    """Each strength is given by tensors that broadcast to the rows, and says the same as numbers."""
+    x, direction = normal(2, 3, 2, 7), normal(2, 3, 2, 7)
+    mask = torch.rand(2, 1, 1, 7) > 0.2
+    gamma = torch.rand(shape, dtype=torch.float64) + 0.5
+    second = {
+        k: torch.rand(shape).double() / 4 if k == "lam" else v for k, v in strengths.items() if k != "gamma"
+    }
+    on_device = {k: v.to(DEVICE) if isinstance(v, torch.Tensor) else v for k, v in second.items()}
+    y, structure = solve(mapping, x, mask.to(DEVICE), gamma=gamma.to(DEVICE), **on_device)
+    ours = product(mapping, direction, structure, gamma=gamma.to(DEVICE), **on_device)
+    every = {"gamma": gamma, **second}
+    for at in np.ndindex(2, 3, 2):
+        row = {
+            k: float(v.expand(2, 3, 2, 1)[at]) if isinstance(v, torch.Tensor) else v for k, v in every.items()
+        }
+        allowed = mask.expand_as(x)[at]
+        expected = public(mapping, x[at], allowed, **row)
+        torch.testing.assert_close(y[at].cpu(), expected, rtol=0, atol=1e-14)
+        expected = public_product(mapping, direction[at], x[at], allowed, **row)
+        torch.testing.assert_close(ours[at].cpu(), expected, rtol=0, atol=1e-12)
+
+
+# ------------------------------------------------------------------ compiled for a GPU that is not there
+COMPILE = """
+import sys, torch
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+
+class NoGPU:
+    get_current_device = staticmethod(lambda: 0)
+    get_current_stream = staticmethod(lambda device: 0)
+    get_current_target = staticmethod(lambda: GPUTarget("cuda", 90, 32))
+
+driver.set_active(NoGPU())
+from regattn.kernels import cuda
+
+def compile_only(kernel, grid, arguments, options):
+    compiled = kernel.run(*arguments, grid=grid, warmup=True, **options)
+    assert ".target sm_90" in compiled.asm["ptx"], kernel
+    print(kernel.__name__)
+
+cuda._launch = compile_only
+each = torch.ones(4, 1)
+for d, dtype, strength in ((33, torch.float32, 1.0), (120, torch.bfloat16, each), (120, torch.float64, 1.0)):
+    x, mask = torch.zeros(4, d, dtype=dtype), torch.ones(1, d, dtype=torch.bool)
+    cuda.oscarmax(x, mask, strength, strength)
+    if dtype == torch.float64:  # of which only the sort is written anew
+        continue
+    _, structure = cuda.sparsemax(x, mask, strength)
+    cuda.fusedmax(x.T.contiguous().T, None, strength, strength)
+    cuda.group_average(x, structure, strength, True)
+    for p in (1.5, 1.2, 2.0):
+        y = cuda.pnormmax(x, mask, strength, p)
+    cuda.pnormmax_product(x, y, strength, 1.5)
+"""
+
+
+def test_every_kernel_compiles_for_a_gpu(tmp_path):
+    """Down to PTX and machine code; the interpreter accepts much that the compiler does not."""
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    environment |= {"TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", COMPILE],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    names = {"sparsemax", "fusedmax", "oscarmax", "group_average", "pnormmax", "pnormmax_product"}
+    assert set(done.stdout.split()) == names
