@@ -47,12 +47,6 @@ def _check_mask(mask: Tensor, scores: Tensor, name: str) -> None:
         )
 
 
-def check_on_cpu(scores: Tensor) -> None:
-    """Refuse a device without kernels, rather than copy to and fro in silence."""
-    if scores.device.type not in ("cpu", "meta"):
-        raise ValueError(f"regattn's solvers run on CPU tensors, got one on {scores.device}; use .cpu()")
-
-
 _WANTED = {"gamma": "above 0", "lam": "at least 0", "p": "in (1, 2]"}
 
 

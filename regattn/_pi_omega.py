@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regattn._checks import check_on_cpu, check_scores, check_strengths
+from regattn._checks import check_scores, check_strengths
 from regattn._simplex import project_simplex
 
 Omega = Callable[[Tensor], Tensor]
@@ -62,7 +62,8 @@ def Pi_Omega(
     """
     check_scores(scores, dim, mask)
     check_strengths(gamma=gamma)
-    check_on_cpu(scores)
+    if scores.device.type != "cpu":
+        raise ValueError(f"Pi_Omega solves on CPU tensors, got one on {scores.device}; use .cpu()")
     if not tol > 0:
         raise ValueError(f"tol must be above 0, got {tol!r}")
     x = scores if mask is None else torch.where(mask, scores, -torch.inf)

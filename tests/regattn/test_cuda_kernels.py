@@ -17,7 +17,8 @@ import pytest
 import torch
 
 import regattn
-from regattn.kernels import reference
+from regattn import _operators, _partition, _pnormmax
+from regattn.kernels import cpu, reference
 from tests import oracles
 
 ON_GPU = torch.cuda.is_available()
@@ -458,6 +459,35 @@ def test_strengths_of_each_row(mapping, strengths, shape):
         torch.testing.assert_close(y[at].cpu(), expected, rtol=0, atol=1e-14)
         expected = public_product(mapping, direction[at], x[at], allowed, **row)
         torch.testing.assert_close(ours[at].cpu(), expected, rtol=0, atol=1e-12)
+
+
+# ------------------------------------------------------------------ from a public function to a kernel
+@pytest.mark.parametrize("mapping", ["sparsemax", "fusedmax", "oscarmax", "pnormmax"])
+def test_public_functions_reach_these_kernels(mapping, monkeypatch):
+    """Forward, backward and second order, masks and learnable strengths: as on the CPU."""
+    function = getattr(regattn, mapping)
+    x = normal(2, 3, 9).cpu()
+    mask = torch.rand(3, 9) > 0.3
+    strengths = {"gamma": torch.tensor([[[0.7]], [[1.5]]], dtype=torch.float64)}
+    if mapping in ("fusedmax", "oscarmax"):
+        strengths["lam"] = torch.tensor([[0.05], [0.1], [0.2]], dtype=torch.float64)
+
+    def derivatives(device: str) -> list[torch.Tensor]:
+        inputs = [t.to(device).requires_grad_() for t in (x, *strengths.values())]
+        learnt = dict(zip(strengths, inputs[1:], strict=True))
+        y = function(inputs[0], mask=mask.to(device), **learnt)
+        first = torch.autograd.grad((y * y).sum(), inputs, create_graph=True)
+        second = torch.autograd.grad(sum((f * f).sum() for f in first), inputs)
+        plain = function(x.to(device), 1, gamma=0.5)
+        return [t.cpu() for t in (y, *first, *second, plain)]
+
+    theirs = derivatives("cpu")
+    if not ON_GPU:
+        for module in (_operators, _partition, _pnormmax):
+            monkeypatch.setattr(module, "backend", lambda tensor: cuda)
+        monkeypatch.delattr(cpu, mapping)
+    for one, other in zip(derivatives(DEVICE), theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
 
 
 # ------------------------------------------------------------------ compiled for a GPU that is not there
