@@ -278,6 +278,14 @@ _ROUNDS = 24
 
 
 @_reordered_sum
+def _sum(numbers, start, stop):
+    part, total = numbers[start:stop], 0.0  # a range from 0 is vectorised
+    for i in range(part.size):
+        total += part[i]
+    return total
+
+
+@_reordered_sum
 def _above(level, size, n, tau):
     """Σ size·level and Σ size of the levels above τ."""
     total = count = 0.0
@@ -343,10 +351,7 @@ def _taut_string(z, start, stop, left, right, lam, level, size, m, height, chain
     path. Each point enters and leaves a chain once: O(n).
     """
     n = stop - start
-    mean = -left - right
-    for k in range(start, stop):
-        mean += z[k]
-    mean /= n
+    mean = (_sum(z, start, stop) - left - right) / n
     height[0], away, straight = 0.0, 0.0, True
     for k in range(n):
         rise = z[start + k] - mean
@@ -546,10 +551,13 @@ def fusedmax(start, stop, scores, bits, mask, masked, gamma, lam, values, struct
             weight = level[s] - tau
             if weight > 0.0:
                 groups += 1
-                for i in range(first[s], first[s] + int(size[s])):
-                    values[r, place[i]] = weight
-                    structure[r, 2 + c] = 4 * place[i] + (i == first[s])
-                    c += 1
+                members = place[first[s] : first[s] + int(size[s])]
+                entries = structure[r, 2 + c : 2 + c + members.size]
+                for i in range(members.size):
+                    values[r, members[i]] = weight
+                    entries[i] = 4 * members[i]
+                entries[0] += 1
+                c += members.size
         _count(structure, r, c, groups)
 
 
@@ -593,14 +601,6 @@ def _sort_descending(key, item, start, stop):
         place[i], place[j] = place[j], place[i]
 
 
-@_reordered_sum
-def _sum(numbers, start, stop):
-    part, total = numbers[start:stop], 0.0  # a range from 0 is vectorised
-    for i in range(part.size):
-        total += part[i]
-    return total
-
-
 @_inlined
 def _prices(lam, n, start, stop):
     """λ(n−1−start) + … + λ(n−stop): what the ranks from ``start`` to ``stop`` pay."""
@@ -608,12 +608,13 @@ def _prices(lam, n, start, stop):
 
 
 @_inlined
-def _deepest(z, n):
-    """max −z over z ≤ 0, as integers: a maximum of floats is not vectorised."""
-    deepest = _bits_of(0.0)
+def _largest(sign, numbers, n):
+    """max of sign·number, if that is nowhere negative; as integers, since a maximum of floats is not
+    vectorised."""
+    largest = _bits_of(0.0)
     for i in range(n):
-        deepest = max(deepest, _bits_of(-z[i]))
-    return _float_of(deepest)
+        largest = max(largest, _bits_of(sign * numbers[i]))
+    return _float_of(largest)
 
 
 @_inlined
@@ -648,7 +649,7 @@ def _sort_into_parts(z, m, n, lam, key, item, end, sums, bucket, begin, dealt, g
     does not bring it above the concave majorant of V at the ends of buckets (behind the prefix that
     attains τ there: above the line of slope τ), the bucket is one part.
     """
-    width = max(_deepest(z, m), 1e-290)
+    width = max(_largest(-1.0, z, m), 1e-290)
     if width <= 0.5 * lam * m:
         for k in range(m):
             item[k] = k
@@ -964,6 +965,22 @@ def _pnorm_root(z, m, p, q):
     return t
 
 
+@_reordered_sum
+def _sum_of_squares(numbers, divisors, n):
+    total = 0.0
+    for i in range(n):
+        total += numbers[i] * numbers[i] / divisors[i]
+    return total
+
+
+@_reordered_sum
+def _dot(a, b, n):
+    total = 0.0
+    for i in range(n):
+        total += a[i] * b[i]
+    return total
+
+
 @_compiled
 def pnormmax_product(start, stop, direction, weights, output, gamma, p):
     """Jacobian of pnormmax at the solution ``weights`` times ``direction``.
@@ -983,23 +1000,23 @@ def pnormmax_product(start, stop, direction, weights, output, gamma, p):
         m, _ = _survivors(weights, no_mask, False, False, r, smallest, place, rank)
         if bad or m == 0:
             continue
-        total = top = 0.0
         for k in range(m):
             y[k], g[k] = weights[r, place[k]], direction[r, place[k]]
-            top = max(top, y[k])
+        top = _largest(1.0, y, m)
         for k in range(m):
             y[k] /= top
-            s[k] = np.sqrt(y[k]) if p == 1.5 else y[k] ** (2.0 - p)
-            total += y[k] * y[k] / s[k]
-        norm = total ** (1.0 / p)  # of y / top
+        if p == 1.5:
+            for k in range(m):
+                s[k] = np.sqrt(y[k])
+        else:
+            for k in range(m):
+                s[k] = y[k] ** (2.0 - p)
+        norm = _sum_of_squares(y, s, m) ** (1.0 / p)  # of y / top
         each, c = norm ** (p - 2.0) / (p - 1.0), (2.0 - p) / ((p - 1.0) * norm * norm)
-        sum_s = sum_y = sum_sg = sum_yg = 0.0
         for k in range(m):
             s[k] *= each
-            sum_s += s[k]
-            sum_y += y[k]
-            sum_sg += s[k] * g[k]
-            sum_yg += y[k] * g[k]
+        sum_s, sum_y = _sum(s, 0, m), _sum(y, 0, m)
+        sum_sg, sum_yg = _dot(s, g, m), _dot(y, g, m)
         share = (sum_sg - c * sum_y * sum_yg) / (sum_s - c * sum_y * sum_y)
         scale = 1.0 / _strength(gamma, r)
         for k in range(m):
