@@ -163,6 +163,33 @@ def violation(mapping: str, x: np.ndarray, y: np.ndarray, **strengths: float) ->
     return found
 
 
+def violation_in_linear_time(z: np.ndarray, y: np.ndarray, lam: float) -> float:
+    """How far one row is from the optimality of fusedmax (γ = 1), for rows too long for windows.
+
+    With u the dual variable of each edge, z_i − y_i − u_{i−1} + u_i = τ in the support and ≤ τ elsewhere,
+    u = ±λ at jumps and within ±λ at all edges. τ follows by summing over the support. What u may be is
+    carried along the row as an interval; an empty one is mended by moving a score by its gap.
+    """
+    d, support = z.size, y > 0
+    if not support.any() or not np.isfinite(y).all() or (y < 0).any():
+        return np.inf
+    a = z.astype(np.longdouble) - z.max() - y
+    cut = np.count_nonzero(np.diff(support))
+    tau = (a[support].sum() - np.longdouble(lam) * cut) / np.count_nonzero(support)
+    worst, low, high = abs(y.astype(np.longdouble).sum() - 1), np.longdouble(0), np.longdouble(0)
+    jumps = np.append(np.sign(np.diff(y)), 0.0)
+    for i, step in enumerate(a - tau):
+        low, high = (low - step if support[i] else np.longdouble(-np.inf)), high - step
+        least, most = -lam, lam
+        if i == d - 1:
+            least = most = 0.0
+        elif jumps[i] != 0:
+            least = most = lam * jumps[i]
+        worst = max(worst, low - most, least - high)
+        low, high = min(max(low, least), most), max(min(high, most), least)
+    return float(worst)
+
+
 # ------------------------------------------------------------------ scores that are hard in different ways
 
 
@@ -187,4 +214,32 @@ def nearly_tied(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
     return tied(rng, n, d) + 1e-13 * rng.standard_normal((n, d))
 
 
+def outliers(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    """Few scores far above a dense rest."""
+    x = 0.1 * rng.random((n, d))
+    few = max(1, d // 20)
+    x[:, :few] += rng.exponential(1.0, (n, few))
+    return rng.permuted(x, axis=1)
+
+
+def spaced(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    """Equal steps, bent at random."""
+    return rng.permuted(np.linspace(0, 1, d) ** rng.uniform(0.3, 3.0, (n, 1)), axis=1)
+
+
+def two_clusters(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    return np.where(rng.random((n, d)) < 0.5, 0.0, -1.0) + 0.01 * rng.random((n, d))
+
+
+def clusters(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    """Some so narrow that their order does not matter, some not."""
+    centre = np.repeat(rng.standard_normal((n, d // 10 + 1)), 10, axis=1)[:, :d]
+    return centre + 10.0 ** rng.uniform(-6, -1, (n, 1)) * rng.random((n, d))
+
+
+def exponential_gaps(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    return -np.exp(rng.uniform(-20, 2, (n, d)))
+
+
+MORE_KINDS = [outliers, spaced, two_clusters, clusters, exponential_gaps]
 KINDS = [normal, heavy_tailed, tied, integer, nearly_tied]
