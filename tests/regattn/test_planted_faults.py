@@ -64,6 +64,34 @@ def screened_too_eagerly(x: Rows) -> Rows:
     return project(prox_tv1d(np.where(z < -1, -50.0, z)))
 
 
+def screened_at_half(mapping: str) -> Callable[[Rows], Rows]:
+    """A bound on the threshold that is too high: scores under max − ½ are dropped."""
+    return lambda x: right(mapping, np.where(x < x.max(1, keepdims=True) - 0.5 * GAMMA, -np.inf, x))
+
+
+def runs_not_charged(x: Rows) -> Rows:
+    """What separates two runs is taken out with the λ that they owe for leaving it below."""
+    z = x / GAMMA
+    z -= z.max(1, keepdims=True)
+    out = np.full_like(z, -50.0)
+    for row, kept, y in zip(z, z >= -1 - 4 * LAM, out, strict=True):
+        ends = np.flatnonzero(np.diff(kept)) + 1
+        for at in np.split(np.arange(row.size), ends):
+            if kept[at[0]]:
+                y[at] = prox_tv1d(row[None, at])[0]
+    return project(out)
+
+
+def ranks_two_by_two(x: Rows) -> Rows:
+    """Scores of neighbouring ranks averaged, as if each pair were a bucket that need not be sorted."""
+    order = np.argsort(-x, axis=1)
+    z = np.take_along_axis(x, order, 1)
+    z[:, :6] = z[:, :6].reshape(-1, 3, 2).mean(-1).repeat(2, axis=1)
+    y = np.empty_like(x)
+    np.put_along_axis(y, order, right("oscarmax", z), 1)
+    return y
+
+
 def pnorm_root_stopped_early(x: Rows) -> Rows:
     """Twenty bisections instead of as many as there are bits."""
     y = []
@@ -82,6 +110,11 @@ FORWARD: dict[str, tuple[str, Callable[[Rows], Rows]]] = {
     "softmax without gamma": ("softmax", lambda x: right("softmax", x, gamma=1.0)),
     "softmax in float32": ("softmax", in_float32("softmax")),
     "sparsemax without gamma": ("sparsemax", lambda x: right("sparsemax", x, gamma=1.0)),
+    "sparsemax, screened too eagerly": ("sparsemax", screened_at_half("sparsemax")),
+    "fusedmax, runs not charged at their ends": ("fusedmax", runs_not_charged),
+    "oscarmax, screened too eagerly": ("oscarmax", screened_at_half("oscarmax")),
+    "oscarmax, a bucket not sorted": ("oscarmax", ranks_two_by_two),
+    "pnormmax, screened too eagerly": ("pnormmax", screened_at_half("pnormmax")),
     "sparsemax in float32": ("sparsemax", in_float32("sparsemax")),
     "sparsemax, support off by one": ("sparsemax", support_off_by_one),
     "sparsemax, sum off by 1e-12": ("sparsemax", lambda x: right("sparsemax", x) * (1 + 1e-12)),
@@ -150,8 +183,17 @@ def last_of_support_forgotten(labels: Rows) -> Rows:
     return labels
 
 
+def first_in_the_group_before(labels: Rows) -> Rows:
+    """Each group begins one member too late."""
+    members = np.flatnonzero(labels)
+    labels = labels.copy()
+    labels[members[1:]] = labels[members[:-1]]
+    return labels
+
+
 BACKWARD: dict[str, Callable[[Rows], np.ndarray]] = {
     "group mean over the whole support": lambda k: reference.jacobian(whole_support(k), 1 / GAMMA, True),
+    "groups moved by one": lambda k: reference.jacobian(first_in_the_group_before(k), 1 / GAMMA, True),
     "no groups": lambda k: reference.jacobian(singletons(k), 1 / GAMMA, True),
     "not centred": lambda k: reference.jacobian(k, 1 / GAMMA, False),
     "not divided by gamma": lambda k: reference.jacobian(k, 1.0, True),
@@ -182,3 +224,76 @@ def test_the_right_derivative_passes(mapping):
 @pytest.mark.parametrize("mapping", ["fusedmax", "oscarmax"])
 def test_wrong_derivative_is_caught(mapping, wrong):
     assert jacobian_error(mapping, wrong) > 1e-12
+
+
+# ------------------------------------------------------------------ derivatives by the strengths
+def by_gamma(x: Rows, y: Rows) -> Rows:
+    return -x / GAMMA
+
+
+def by_lam_of_fusedmax(x: Rows, y: Rows) -> Rows:
+    step = np.pad(np.sign(np.diff(y)), ((0, 0), (1, 1)))
+    return GAMMA * (step[:, 1:] - step[:, :-1])
+
+
+def by_lam_of_oscarmax(x: Rows, y: Rows) -> Rows:
+    below = (y[:, :, None] > y[:, None]).sum(-1)
+    return -GAMMA * (below + 0.5 * ((y[:, :, None] == y[:, None]).sum(-1) - 1))
+
+
+def circular_steps(x: Rows, y: Rows) -> Rows:
+    return GAMMA * (np.sign(np.roll(y, -1, 1) - y) - np.sign(y - np.roll(y, 1, 1)))
+
+
+RIGHT: dict[tuple[str, str], Callable[[Rows, Rows], Rows]] = {
+    ("sparsemax", "gamma"): by_gamma,
+    ("fusedmax", "gamma"): by_gamma,
+    ("oscarmax", "gamma"): by_gamma,
+    ("fusedmax", "lam"): by_lam_of_fusedmax,
+    ("oscarmax", "lam"): by_lam_of_oscarmax,
+}
+EFFECTS: dict[str, tuple[tuple[str, str], Callable[[Rows, Rows], Rows]]] = {
+    **{
+        f"{mapping} by {which}, {fault}": ((mapping, which), lambda x, y, f=factor, e=effect: f * e(x, y))
+        for (mapping, which), effect in RIGHT.items()
+        for fault, factor in (("sign", -1.0), ("gamma once more", GAMMA), ("gamma once less", 1 / GAMMA))
+    },
+    "fusedmax by lam, circular": (("fusedmax", "lam"), circular_steps),
+    "fusedmax by lam, of scores": (("fusedmax", "lam"), lambda x, y: by_lam_of_fusedmax(x, x * (y > 0))),
+    "oscarmax by lam, own group not counted": (
+        ("oscarmax", "lam"),
+        lambda x, y: -GAMMA * (y[:, :, None] > y[:, None]).sum(-1),
+    ),
+    "oscarmax by lam, own group counted whole": (
+        ("oscarmax", "lam"),
+        lambda x, y: -GAMMA * (y[:, :, None] >= y[:, None]).sum(-1),
+    ),
+}
+
+
+def effect_error(mapping: str, which: str, effect: Callable[[Rows, Rows], Rows]) -> float:
+    """Largest difference of J·effect from the central difference of the weights, off the kinks."""
+    function, strengths, step = getattr(regattn, mapping), STRENGTHS[mapping], 1e-5
+    x = np.random.default_rng(3).standard_normal((100, 7))
+    scores, near = torch.from_numpy(x), []
+    for sign in (-1, 0, 1):
+        moved = strengths | {which: strengths[which] + sign * step}
+        near.append((function(scores, **moved).numpy(), regattn.groups(scores, function, **moved).numpy()))
+    (low, before), (y, labels), (high, after) = near
+    smooth = (before == after).all(1)
+    assert smooth.mean() > 0.95
+    directions = effect(x, y)
+    got = np.stack(
+        [reference.jacobian(k, 1 / GAMMA, True) @ e for k, e in zip(labels, directions, strict=True)]
+    )
+    return float(np.abs(got - (high - low) / (2 * step))[smooth].max())
+
+
+@pytest.mark.parametrize(("mapping", "which"), RIGHT)
+def test_the_right_effect_passes(mapping, which):
+    assert effect_error(mapping, which, RIGHT[mapping, which]) <= 1e-8
+
+
+@pytest.mark.parametrize(("strength", "wrong"), EFFECTS.values(), ids=EFFECTS)
+def test_wrong_effect_is_caught(strength, wrong):
+    assert effect_error(*strength, wrong) > 1e-8
