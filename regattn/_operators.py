@@ -27,6 +27,7 @@ from regattn.kernels import cpu
 
 library = Library("regattn", "DEF")
 Effect = Callable[..., Tensor]
+_HALF = (torch.float16, torch.bfloat16)
 
 
 def backend(tensor: Tensor) -> Any:
@@ -50,6 +51,9 @@ class Solver(NamedTuple):
 
     def __call__(self, scores: Tensor, mask: Tensor | None, *parameters: Any) -> Tensor:
         """The solution."""
+        if scores.dtype in _HALF and any(isinstance(p, Tensor) for p in parameters):
+            # an effect tells groups by their weights, and rounded weights may agree by chance
+            return self(scores.float(), mask, *parameters).to(scores.dtype)
         if torch.compiler.is_compiling():
             return _values(self.registered(scores, mask, *parameters))
         if not is_plain(scores) or any(isinstance(p, Tensor) for p in parameters):
@@ -211,7 +215,10 @@ class _Solve(torch.autograd.Function):
         for step, effect in zip(tangents, ctx.solver.effects, strict=True):
             if step is not None and effect is not None:
                 moved.append(step * _effect(effect, context, parameters))
-        product = ctx.solver.product(found, sum(moved[1:], moved[0]), *parameters)
+        direction = sum(moved[1:], moved[0])
+        if context:
+            direction = direction.to(context[0].dtype)
+        product = ctx.solver.product(found, direction, *parameters)
         return (product, None) if ctx.structured else product
 
     @staticmethod

@@ -17,7 +17,7 @@ from regattn._simplex import solve_simplex
 
 def _effect_of_lam(scores: Tensor, present: Tensor, values: Tensor, gamma: Any, lam: Any) -> Tensor:
     """−∂/∂y of the sum over pairs: how many stand below, those in the same group counted half."""
-    y = torch.where(present, values, torch.inf)
+    y = torch.where(present, values, torch.inf).contiguous()
     ascending = y.sort(dim=-1).values
     below = torch.searchsorted(ascending, y)
     equal = torch.searchsorted(ascending, y, right=True) - below
@@ -69,13 +69,14 @@ def oscarmax(
 
 
 def oscarmax_published(
-    scores: Tensor, dim: int = -1, *, gamma: Strength = 1.0, lam: Strength = 0.01, mask: Tensor | None = None
+    scores: Tensor, dim: int = -1, *, gamma: float = 1.0, lam: float = 0.01, mask: Tensor | None = None
 ) -> Tensor:
     r"""The composition :math:`P_\Delta(P_{\mathrm{OSC}}(x / \gamma))` that the paper's authors released.
 
     It solves the problem of :func:`oscarmax` for non-negative scores only: the proximal operator
     works on absolute values, so that the result changes when a constant is added to the scores.
-    It is kept for ablations. Arguments, returns and errors as for :func:`oscarmax`.
+    It is kept for ablations. Arguments, returns and errors as for :func:`oscarmax`, but that its strengths
+    are numbers.
 
     Example:
         >>> oscarmax_published(torch.tensor([0.3, 0.1, -0.2]), lam=0.05)
@@ -84,8 +85,8 @@ def oscarmax_published(
     Source: Niculae & Blondel (2017), section 3.
     """
     check_scores(scores, dim, mask)
-    check_strengths(scores, dim, gamma=gamma, lam=lam)
-    scaled = scores if gamma == 1.0 else scores / gamma
+    check_strengths(gamma=gamma, lam=lam)
+    scaled = scores if gamma == 1.0 else scores / float(gamma)
     return solve_along(solve_simplex, solve_along(solve_oscar, scaled, dim, mask, lam), dim, None, 1.0)
 
 
@@ -103,5 +104,5 @@ class OscarmaxPublished(Mapping):
 
     function = staticmethod(oscarmax_published)
 
-    def __init__(self, dim: int = -1, *, gamma: Strength = 1.0, lam: Strength = 0.01) -> None:
+    def __init__(self, dim: int = -1, *, gamma: float = 1.0, lam: float = 0.01) -> None:
         super().__init__(dim, gamma=gamma, lam=lam)

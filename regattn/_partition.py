@@ -28,7 +28,7 @@ def define_partition_solver(name: str, parameters: dict[str, Effect | str], *, o
             return group_average(direction, structure, 1.0, False)
         gamma = parameters[0]
         if isinstance(gamma, Tensor):
-            return group_average(direction, structure, 1.0, True) / gamma
+            return (group_average(direction, structure, 1.0, True) / gamma).to(direction.dtype)
         return group_average(direction, structure, 1.0 / gamma, True)
 
     return define_solver(name, parameters, product, structured=True)

@@ -127,7 +127,7 @@ def max_omega(
     allowed = x.detach() != -torch.inf
     y = weights.detach()
     inner = torch.where(y > 0, x.detach() * y, y).sum(-1)
-    value = inner - _omega(y, allowed, function, strengths)
+    value = inner - _omega(y, allowed, function, strengths).to(inner.dtype)
     value = value.masked_fill(~allowed.any(-1), -torch.inf)
     return _Envelope.apply(value, x, weights)
 

@@ -82,7 +82,7 @@ def structure_like(scores: Tensor) -> Tensor:
 
 def _strength(value: Strength, scores: Tensor) -> np.ndarray:
     if not isinstance(value, Tensor):
-        return np.array([value])
+        return np.array([value], np.float64)
     each = value.detach().to(torch.float64)
     if each.numel() > 1:
         each = each.expand(*scores.shape[:-1], 1)

@@ -274,9 +274,6 @@ def _heap_sort(key, item, n):
 _ROUNDS = 24
 
 
-_ROUNDS = 24
-
-
 @_reordered_sum
 def _sum(numbers, start, stop):
     part, total = numbers[start:stop], 0.0  # a range from 0 is vectorised
@@ -545,6 +542,13 @@ def fusedmax(start, stop, scores, bits, mask, masked, gamma, lam, values, struct
             for s in range(old, segments):
                 first[s] = begin
                 begin += int(size[s])
+        if price > 1e6:  # which is in every level, and would hide the 1 that the weights add up to
+            summit = -np.inf
+            for s in range(segments):
+                summit = max(summit, level[s])
+            for s in range(segments):
+                level[s] -= summit
+            bound = -1.0 - 1e-15
         tau = _threshold(level, size, segments, bound, key, item)
         c = groups = 0
         for s in range(segments):
@@ -730,6 +734,7 @@ def oscarmax(start, stop, scores, bits, mask, masked, gamma, lam, values, struct
         _blank(state, values, structure, r)
         if state <= 0:
             continue
+        price = min(price, 1e200 / d)  # so that no sum of prices overflows
         n = d
         if state == _GAPS:
             _, n = _survivors(scores, mask, masked, True, r, lowest, place, rank)
@@ -773,7 +778,7 @@ def oscarmax(start, stop, scores, bits, mask, masked, gamma, lam, values, struct
         for s in range(blocks):
             j = i + int(size[s])
             # min: rounding must not put a group above one with larger scores
-            weight = min(weight, total[s] / size[s] - excess)
+            weight = min(weight, total[s] / size[s] - excess) if blocks > 1 else 1.0 / k
             if weight <= 0.0:
                 break
             groups += 1

@@ -30,13 +30,7 @@ def right(mapping: str, x: np.ndarray, y: np.ndarray, *strengths: float) -> bool
 
 
 # ------------------------------------------------------------------ oscarmax beyond a few survivors
-OVERWRITTEN = pytest.mark.xfail(
-    strict=True, reason="_sort_into_parts writes sums[parts] over sums[b] of buckets that it has yet to read"
-)
-KINDS = [
-    pytest.param(kind, marks=OVERWRITTEN if kind is oracles.outliers else ())
-    for kind in oracles.KINDS + oracles.MORE_KINDS
-]
+KINDS = oracles.KINDS + oracles.MORE_KINDS
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -52,7 +46,6 @@ def test_oscarmax_of_many_survivors(kind, rows):
         assert found <= bound(x[None], lam=lam)[0] * roundings, (x.size, lam)
 
 
-@OVERWRITTEN
 def test_bucket_that_is_sorted_behind_emptier_ones():
     """What is written of a sorted bucket must not overwrite the sums of those before it."""
     x = np.concatenate([[0.0, -0.30], np.linspace(-0.32, -0.38, 80)])
