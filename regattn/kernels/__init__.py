@@ -1,1 +1,1 @@
-"""Solvers of single rows: rows in, rows and structure out; no autograd, no options."""
+"""Solvers of rows: tensors in, values and structure out; no autograd, no defaults."""

@@ -33,8 +33,9 @@ from numba.extending import intrinsic
 
 POISONED = -1
 _BAD, _EMPTY, _GAPS, _FULL = -1, 0, 1, 2
+_SMALLEST = 5e-324
 _compiled = njit(cache=True, nogil=True, error_model="numpy")
-# Inlined, since numba counts references for each array handed to a function that is called.
+# Inlined: a call for each run of a row would cost more than most runs.
 _inlined = njit(nogil=True, error_model="numpy", forceinline=True)
 _reordered_sum = njit(nogil=True, error_model="numpy", forceinline=True, fastmath={"reassoc"})
 
@@ -240,9 +241,6 @@ def _sound(strength, lowest):
     return lowest <= strength < np.inf
 
 
-_SMALLEST = 5e-324
-
-
 # ------------------------------------------------------------------ pieces of a solution
 @_compiled
 def _sift_down(key, item, root, n):
@@ -271,9 +269,6 @@ def _heap_sort(key, item, n):
         _sift_down(key, item, 0, last)
 
 
-_ROUNDS = 24
-
-
 @_reordered_sum
 def _sum(numbers, start, stop):
     part, total = numbers[start:stop], 0.0  # a range from 0 is vectorised
@@ -291,6 +286,9 @@ def _above(level, size, n, tau):
         total += weight * level[i]
         count += weight
     return total, count
+
+
+_ROUNDS = 24
 
 
 @_inlined
@@ -522,6 +520,7 @@ def fusedmax(start, stop, scores, bits, mask, masked, gamma, lam, values, struct
                 k += 1
             left, right = price if rank[begin] > 0 else 0.0, price if rank[k - 1] < n - 1 else 0.0
             old = segments
+            # Closed forms for most runs; as a function of its own this made the whole kernel a third slower.
             if k == begin + 1:
                 level[old], size[old] = z[begin] - left - right, 1
                 segments += 1
