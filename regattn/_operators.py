@@ -59,7 +59,7 @@ class Solver(NamedTuple):
         if not is_plain(scores) or any(isinstance(p, Tensor) for p in parameters):
             return _values(_Solve.apply(self, scores, mask, *parameters))
         if wants_gradient(scores):
-            return apply_plainly(_SolvePlainly, self, scores, mask, *parameters)
+            return apply_plainly(_SolvePlainly, scores, (self, mask, parameters))
         return _values(self.kernel(scores, mask, *parameters))
 
     def kernel(self, scores: Tensor, mask: Tensor | None, *parameters: Any) -> Any:
@@ -169,20 +169,22 @@ class _SolvePlainly(torch.autograd.Function):
     """The eager door where only scores have derivatives, and these are wanted by ``backward`` alone."""
 
     @staticmethod
-    def forward(ctx: Any, solver: Solver, scores: Tensor, mask: Tensor | None, *parameters: Any) -> Tensor:
+    def forward(ctx: Any, scores: Tensor, problem: tuple[Solver, Tensor | None, tuple[Any, ...]]) -> Tensor:
+        # one tuple, since each argument of a Function costs a microsecond, there and back
+        ctx.problem = solver, mask, parameters = problem
         output = solver.kernel(scores, mask, *parameters)
-        ctx.solver, ctx.parameters = solver, parameters
         if not isinstance(output, tuple):
             ctx.save_for_backward(output)
+            ctx.structure = None
             return output
         ctx.structure = output[1]
         return output[0]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        found = ctx.saved_tensors[0] if ctx.saved_tensors else ctx.structure
-        product = ctx.solver.product(found, gradient, *ctx.parameters)
-        return None, product, None, *[None] * len(ctx.parameters)
+        solver, _, parameters = ctx.problem
+        found = ctx.saved_tensors[0] if ctx.structure is None else ctx.structure
+        return solver.product(found, gradient, *parameters), None
 
 
 class _Solve(torch.autograd.Function):
