@@ -173,18 +173,14 @@ class _SolvePlainly(torch.autograd.Function):
         # one tuple, since each argument of a Function costs a microsecond, there and back
         ctx.problem = solver, mask, parameters = problem
         output = solver.kernel(scores, mask, *parameters)
-        if not isinstance(output, tuple):
-            ctx.save_for_backward(output)
-            ctx.structure = None
-            return output
-        ctx.structure = output[1]
-        return output[0]
+        values, found = output if isinstance(output, tuple) else (output, output)
+        ctx.save_for_backward(found)
+        return values
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         solver, _, parameters = ctx.problem
-        found = ctx.saved_tensors[0] if ctx.structure is None else ctx.structure
-        return solver.product(found, gradient, *parameters), None
+        return solver.product(ctx.saved_tensors[0], gradient, *parameters), None
 
 
 class _Solve(torch.autograd.Function):

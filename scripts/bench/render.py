@@ -77,11 +77,12 @@ def _ratio_table(section: Section, cells: Sequence[Section]) -> str:
     for cell in cells:
         by_shape.setdefault((cell["rows"], cell["d"]), []).append(cell)
     scales = " / ".join(f"{scale:g}" for scale in sorted({cell["scale"] for cell in cells}))
+    aimed = {(cell["direction"], cell["threads"]) for cell in cells} == {("both", 1)}
     heads = [f"× torch.softmax, scale {scales}", "mean", "target", *(f"{n}×{d}" for n, d in by_shape)]
 
     def row(name: str) -> list[str]:
         who, overall = section["contestants"][name], mean_ratio(cells, name)
-        target = str(TARGETS.get(who["family"], "")) if who["origin"] == "ours" else ""
+        target = str(TARGETS.get(who["family"], "")) if aimed and who["origin"] == "ours" else ""
         shown = (" / ".join(ratio(cell, name) for cell in there) for there in by_shape.values())
         return [called(section, name), short(overall), target, *shown]
 
