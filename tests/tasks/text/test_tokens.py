@@ -56,11 +56,14 @@ def test_cutting_twice_changes_nothing(lowercase: bool, text: str) -> None:
 
 
 @given(text=TEXT)
+@example(
+    text="'s\ufeff\u0301"
+)  # an accent that meets its letter once the byte-order mark between them is dropped
 @settings(max_examples=200, deadline=None)
 def test_words_hold_no_space_and_no_letter_is_lost(text: str) -> None:
     words = tokenize(text, lowercase=False)
     assert all(word and not any(map(str.isspace, word)) for word in words)
-    letters = [c for c in unicodedata.normalize("NFC", text) if c.isalnum()]
+    letters = [c for c in unicodedata.normalize("NFC", text.replace("\ufeff", "")) if c.isalnum()]
     bracket_free = "-l" not in text.lower() and "-r" not in text.lower()
     assert not bracket_free or [c for c in "".join(words) if c.isalnum()] == letters
 
