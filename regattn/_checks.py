@@ -38,13 +38,16 @@ def _check_mask(mask: Tensor, scores: Tensor, name: str) -> None:
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         raise ValueError(f"mask must be a bool tensor (True = may be attended to), got {got}")
-    fits = mask.ndim <= scores.ndim and all(
-        m in (1, s) for m, s in zip(reversed(mask.shape), reversed(scores.shape), strict=False)
-    )
-    if not fits:
+    if not _broadcasts(mask, scores):
         raise ValueError(
             f"mask must be broadcastable to {name} of shape {tuple(scores.shape)}, got {tuple(mask.shape)}"
         )
+
+
+def _broadcasts(tensor: Tensor, scores: Tensor) -> bool:
+    return tensor.ndim <= scores.ndim and all(
+        t in (1, s) for t, s in zip(reversed(tensor.shape), reversed(scores.shape), strict=False)
+    )
 
 
 _WANTED = {"gamma": "above 0", "lam": "at least 0", "p": "in (1, 2]"}
@@ -76,11 +79,8 @@ def _in_range(name: str, value: Any) -> Any:
 def _check_tensor(name: str, value: Tensor, scores: Tensor, dim: int) -> None:
     if not value.is_floating_point():
         raise TypeError(f"{name} must be a floating-point tensor, got {value.dtype}")
-    fits = value.ndim <= scores.ndim and all(
-        m in (1, s) for m, s in zip(reversed(value.shape), reversed(scores.shape), strict=False)
-    )
     along = dim % scores.ndim - scores.ndim
-    if not fits or (value.ndim >= -along and value.shape[along] != 1):
+    if not _broadcasts(value, scores) or (value.ndim >= -along and value.shape[along] != 1):
         raise ValueError(
             f"{name} must be broadcastable to scores of shape {tuple(scores.shape)} with size 1 along "
             f"dim {dim}, got {tuple(value.shape)}"

@@ -9,8 +9,8 @@ Three doors lead to each solver. ``torch.compile`` and ``torch.export`` see the 
 registered (its own backward and shape rules). Eager code that wants derivatives goes through an
 ``autograd.Function``, because only that knows forward mode and ``torch.func``: operators registered
 with ``torch.library`` give a silent zero under ``jvp`` (torch 2.13), and a Function with a ``jvp``
-cannot be traced by ``torch.compile``. Eager code that wants none calls the kernel: on short rows the
-other doors cost more than the solution.
+cannot be traced by ``torch.compile``; a leaner one serves where ``backward`` alone may follow. Eager
+code that wants none calls the kernel: on short rows the doors cost more than the solution.
 """
 
 from __future__ import annotations
@@ -51,12 +51,13 @@ class Solver(NamedTuple):
 
     def __call__(self, scores: Tensor, mask: Tensor | None, *parameters: Any) -> Tensor:
         """The solution."""
-        if scores.dtype in _HALF and any(isinstance(p, Tensor) for p in parameters):
+        learnable = any(isinstance(p, Tensor) for p in parameters)
+        if learnable and scores.dtype in _HALF:
             # an effect tells groups by their weights, and rounded weights may agree by chance
             return self(scores.float(), mask, *parameters).to(scores.dtype)
         if torch.compiler.is_compiling():
             return _values(self.registered(scores, mask, *parameters))
-        if not is_plain(scores) or any(isinstance(p, Tensor) for p in parameters):
+        if learnable or not is_plain(scores):
             return _values(_Solve.apply(self, scores, mask, *parameters))
         if wants_gradient(scores):
             return apply_plainly(_SolvePlainly, scores, (self, mask, parameters))
@@ -153,8 +154,6 @@ def _effect(effect: Effect, context: tuple[Any, ...], parameters: tuple[Any, ...
 def _backward(ctx: Any, gradient: Tensor, wanted: tuple[bool, ...]) -> tuple[Tensor | None, ...]:
     found, context, parameters = _restore(ctx)
     product = ctx.solver.product(found, gradient, *parameters)
-    if not any(wanted):
-        return product, *[None] * (1 + len(wanted))
     gradients: list[Tensor | None] = [product, None]
     for parameter, effect, want in zip(parameters, ctx.solver.effects, wanted, strict=True):
         if want and effect is not None:

@@ -44,13 +44,13 @@ def softmax(scores: Tensor, dim: int = -1, *, gamma: Strength = 1.0, mask: Tenso
         working = torch.where(mask, working, -torch.inf)
     if isinstance(gamma, Tensor):  # one that the check could not see makes its row NaN
         gamma = gamma * torch.where((gamma > 0) & (gamma < torch.inf), 1.0, torch.nan)
+    else:
+        gamma = float(gamma)
     if isinstance(gamma, Tensor) or gamma != 1.0:
         # shifted first, so that a small gamma cannot overflow; an empty row is not: −inf − −inf is NaN
         top = working.detach().amax(dim, keepdim=True)
         finite = working > -torch.inf
-        working = torch.where(finite, working - top, 0.0) / (
-            gamma if isinstance(gamma, Tensor) else float(gamma)
-        )
+        working = torch.where(finite, working - top, 0.0) / gamma
         working = torch.where(finite, working, -torch.inf)
     if is_plain(working) and working.device.type == "cpu":
         weights = torch.softmax(working, dim)

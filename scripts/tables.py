@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from scripts import cli
+from scripts.markdown import markdown
 from tasks.training.atomic import write_atomically
 from tasks.training.records import Record, read_records
 
@@ -81,8 +82,7 @@ def table(records: Sequence[Record]) -> str:
     for record in sorted(records, key=lambda r: r.seed):
         cells[_mapping(record)].append(record)
     rows = [_row(found) for _, found in sorted(cells.items())]
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown(rows[0], (row.values() for row in rows))
 
 
 def tables(records: Sequence[Record]) -> str:

@@ -122,32 +122,27 @@ def _key(_, bits):
     return bits(bits), build
 
 
-@intrinsic
-def _float_of(_, bits):
-    result = types.float32 if bits.bitwidth == 32 else types.float64
-
-    def build(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], context.get_value_type(result))
-
-    return result(bits), build
+_TWINS = {types.int32: types.float32, types.int64: types.float64}
+_TWINS |= {there: here for here, there in _TWINS.items()}
 
 
 @intrinsic
-def _bits_of(_, number):
-    result = types.int32 if number.bitwidth == 32 else types.int64
+def _same_bits(_, number):
+    """The float with the bits of an integer, or the integer with the bits of a float."""
+    twin = _TWINS[number]
 
     def build(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], context.get_value_type(result))
+        return builder.bitcast(arguments[0], context.get_value_type(twin))
 
-    return result(number), build
+    return twin(number), build
 
 
 # ------------------------------------------------------------------ reading a row
 @_inlined
 def _survey(scores, bits, mask, masked):
     """State of a row and its largest score. Integers, because a maximum of floats is not vectorised."""
-    infinite = _key(_bits_of(scores.dtype.type(np.inf)))
-    absent = _key(_bits_of(scores.dtype.type(-np.inf)))
+    infinite = _key(_same_bits(scores.dtype.type(np.inf)))
+    absent = _key(_same_bits(scores.dtype.type(-np.inf)))
     high = low = absent
     if masked:
         for i in range(bits.size):
@@ -165,7 +160,7 @@ def _survey(scores, bits, mask, masked):
         return _BAD, 0.0
     if high == absent:
         return _EMPTY, 0.0
-    return _GAPS if gaps else _FULL, np.float64(_float_of(_key(high)))
+    return _GAPS if gaps else _FULL, np.float64(_same_bits(_key(high)))
 
 
 @_inlined
@@ -234,6 +229,11 @@ def _blank(state, values, structure, r):
 @_inlined
 def _strength(strengths, r):
     return strengths[r if strengths.size > 1 else 0]
+
+
+@_inlined
+def _reciprocal(gamma):
+    return min(1.0 / gamma, np.finfo(np.float64).max)  # finite, since 0 is multiplied by it
 
 
 @_inlined
@@ -442,7 +442,7 @@ def _singletons(z, m, place, values, structure, r, ones, key, item):
 @_inlined
 def _shift(scores, r, top, gamma, depth, place, rank, m, z):
     """z ← (score − top)/γ of the survivors that reach −depth; returns their number."""
-    scale = min(1.0 / gamma, np.finfo(np.float64).max)
+    scale = _reciprocal(gamma)
     dropped = False
     for k in range(m):
         value = (np.float64(scores[r, place[k]]) - top) * scale
@@ -567,7 +567,7 @@ def fusedmax(start, stop, scores, bits, mask, masked, gamma, lam, values, struct
 @_reordered_sum
 def _mean(scores, mask, masked, lowest, top, gamma, n):
     """Mean of (score − top)/γ over the scores that take part."""
-    scale = min(1.0 / gamma, np.finfo(np.float64).max)
+    scale = _reciprocal(gamma)
     total = 0.0
     for i in range(scores.size):
         present = scores[i] >= lowest and (not masked or mask[i])
@@ -614,10 +614,10 @@ def _prices(lam, n, start, stop):
 def _largest(sign, numbers, n):
     """max of sign·number, if that is nowhere negative; as integers, since a maximum of floats is not
     vectorised."""
-    largest = _bits_of(0.0)
+    largest = _same_bits(0.0)
     for i in range(n):
-        largest = max(largest, _bits_of(sign * numbers[i]))
-    return _float_of(largest)
+        largest = max(largest, _same_bits(sign * numbers[i]))
+    return _same_bits(largest)
 
 
 @_inlined

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,7 +15,6 @@ from scripts.bench.words import (
     called,
     gigabytes_per_second,
     history,
-    markdown,
     mean_ratio,
     notes,
     ordered,
@@ -22,12 +22,14 @@ from scripts.bench.words import (
     ratio,
     short,
 )
+from scripts.markdown import markdown
 from tasks.training.atomic import write_atomically
 
 # What this project wants: the geometric mean over shapes and scales, times torch.softmax, one thread.
 # Forward and backward on one thread, geometric mean over the shapes and scales.
 TARGETS = {"sparsemax": 2, "fusedmax": 2.5, "pnormmax": 4, "oscarmax": 4}
 DIRECTIONS = {"forward": "Forward alone", "both": "Forward and backward"}
+_table = partial(markdown, numbers=True)
 
 
 def render(path: Path) -> str:
@@ -69,7 +71,7 @@ def _shapes(section: Section) -> Iterator[str]:
     yield "### Quoted, not measured"
     yield quoted.SOURCE
     heads = ["× torch.softmax", *(f"{rows}×{d}" for rows, d in quoted.SHAPES)]
-    yield markdown(heads, ([f"{n} (quoted)", *map(str, row)] for n, row in quoted.TIMES_SOFTMAX.items()))
+    yield _table(heads, ([f"{n} (quoted)", *map(str, row)] for n, row in quoted.TIMES_SOFTMAX.items()))
 
 
 def _ratio_table(section: Section, cells: Sequence[Section]) -> str:
@@ -93,7 +95,7 @@ def _ratio_table(section: Section, cells: Sequence[Section]) -> str:
     )
     first = [f"{unit} = 1 takes", "", "", *seconds]
     present = [name for name in ordered(section) if any(name in cell["results"] for cell in cells)]
-    return markdown(heads, [first, *(row(name) for name in present if name != unit)])
+    return _table(heads, [first, *(row(name) for name in present if name != unit)])
 
 
 def _precision(section: Section) -> str:
@@ -121,7 +123,7 @@ def _bandwidth(section: Section) -> str:
     cells = [c for c in section["cells"] if (c["direction"], c["threads"], c["scale"]) == wanted]
     heads = ["GB/s", *(f"{c['rows']}×{c['d']} {c['dtype']}" for c in cells)]
     names = [n for n in ordered(section) if section["contestants"][n]["origin"] != "peer"]
-    return markdown(heads, ([name, *(gigabytes_per_second(c, name) for c in cells)] for name in names))
+    return _table(heads, ([name, *(gigabytes_per_second(c, name) for c in cells)] for name in names))
 
 
 def _along(head: str, value: Callable[[Section], str]) -> Callable[[Section], Iterator[str]]:
@@ -136,7 +138,7 @@ def _along(head: str, value: Callable[[Section], str]) -> Callable[[Section], It
             if any(n in cell["results"] for cell in cells)
         )
         yield "Nanoseconds per score, forward and backward, float32, one thread."
-        yield markdown([head, *map(value, cells)], rows)
+        yield _table([head, *map(value, cells)], rows)
 
     return parts
 
@@ -153,7 +155,7 @@ def _adversarial(section: Section) -> Iterator[str]:
     def shown(row: Section) -> str:
         return f"{short(row['ratio'])} ({row.get('violation', row.get('difference')):.0e})"
 
-    yield markdown(
+    yield _table(
         heads,
         ([called(section, cell["contestant"]), *map(shown, cell["results"].values())] for cell in cells),
     )
@@ -163,7 +165,7 @@ def _memory(section: Section) -> Iterator[str]:
     (cell,) = section["cells"]
     yield f"Forward and backward, {cell['rows']}×{cell['d']}, {cell['dtype']}: {section['method']}."
     rows = ([called(section, n), f"{cell['results'][n]['bytes_per_score']:.1f}"] for n in ordered(section))
-    yield markdown(["", "bytes per score"], rows)
+    yield _table(["", "bytes per score"], rows)
 
 
 def _training(section: Section) -> Iterator[str]:
@@ -185,7 +187,7 @@ def _training(section: Section) -> Iterator[str]:
         ]
 
     heads = ["", "ms per step", f"× {section['unit']}", "quartiles", "rounds"]
-    yield markdown(heads, map(row, ordered(section)))
+    yield _table(heads, map(row, ordered(section)))
 
 
 _SECTIONS: dict[str, tuple[str, Callable[[Section], Iterator[str]]]] = {
