@@ -1,7 +1,5 @@
 """Pairs of sentences with a label: corpora for textual entailment."""
 
-import hashlib
-import json
 import os
 import sys
 from collections import Counter
@@ -9,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.text import corpus
+from tasks.text.corpus import SPLITS
 from tasks.text.reader import Row, read_hub, read_rows
 from tasks.text.tokens import tokenize
 
 LABELS = ("entailment", "neutral", "contradiction")
-SPLITS = ("train", "dev", "test")
 
 _COLUMNS = {
     "premise": ("premise", "sentence1"),
@@ -39,25 +38,7 @@ class Pair:
     evidence: tuple[int, int] | None = None
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """The three splits of a corpus.
-
-    Attributes:
-        name: as records call it.
-        sha256: checksum of all words and labels in order, whatever file or format they came from.
-        splits: pairs under ``train``, ``dev`` and ``test``.
-        dropped: for each split, why pairs were left out and how many.
-    """
-
-    name: str
-    sha256: str
-    splits: dict[str, list[Pair]]
-    dropped: dict[str, dict[str, int]]
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        return {split: len(pairs) for split, pairs in self.splits.items()}
+Corpus = corpus.Corpus[Pair]
 
 
 def load_folder(
@@ -150,13 +131,8 @@ def pairs_from_rows(rows: Iterable[Row], lowercase: bool = True) -> tuple[list[P
 
 
 def checksum(splits: Mapping[str, Sequence[Pair]]) -> str:
-    """SHA-256 over the words and labels of all pairs, in the order train, dev, test."""
-    digest = hashlib.sha256()
-    for split in SPLITS:
-        for pair in splits[split]:
-            line = json.dumps([split, pair.premise, pair.hypothesis, pair.label], separators=(",", ":"))
-            digest.update(line.encode("ascii") + b"\n")
-    return digest.hexdigest()
+    """SHA-256 over the words and labels of all pairs, split after split as they stand."""
+    return corpus.checksum(splits, lambda pair: (pair.premise, pair.hypothesis, pair.label))
 
 
 def _corpus(

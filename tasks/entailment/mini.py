@@ -16,7 +16,8 @@ from collections.abc import Iterable, Sequence
 from random import Random
 from typing import NamedTuple, TypeVar
 
-from tasks.entailment.data import LABELS, SPLITS, Corpus, Pair, checksum
+from tasks.entailment.data import LABELS, Corpus, Pair, checksum
+from tasks.text.corpus import SPLITS
 
 T = TypeVar("T")
 Words = tuple[str, ...]

@@ -1,0 +1,1 @@
+"""The attentional encoder–decoder and its search, shared by translation and summarization."""

@@ -1,0 +1,49 @@
+"""Texts with the texts that should come out of them: what translation and summarization read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from tasks.text import corpus
+
+Link = tuple[int, int]
+
+
+class Links(NamedTuple):
+    """Word alignments of an example: pairs (source word, target word), words counted from 0 between spaces.
+
+    ``possible`` holds every sure link as well.
+    """
+
+    sure: frozenset[Link]
+    possible: frozenset[Link]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A source text and its references, one in training, as the corpus has them.
+
+    ``links`` align the source with the first reference, where a corpus knows them; both are then cut into
+    words by spaces.
+    """
+
+    source: str
+    references: tuple[str, ...]
+    links: Links | None = None
+
+    @property
+    def target(self) -> str:
+        return self.references[0]
+
+
+Corpus = corpus.Corpus[Example]
+
+
+def checksum(splits: Mapping[str, Sequence[Example]]) -> str:
+    """SHA-256 over the texts and links of all examples, split after split as they stand."""
+    return corpus.checksum(splits, _content)
+
+
+def _content(example: Example) -> list[Any]:
+    links = [sorted(kind) for kind in example.links] if example.links else None
+    return [example.source, example.references, links]

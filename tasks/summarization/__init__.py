@@ -1,0 +1,1 @@
+"""Sentence summarization: corpora of headlines, ROUGE."""

@@ -1,0 +1,1 @@
+"""Translation: parallel corpora, BLEU and alignment."""
