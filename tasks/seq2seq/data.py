@@ -36,7 +36,18 @@ class Example:
         return self.references[0]
 
 
-Corpus = corpus.Corpus[Example]
+@dataclass(frozen=True)
+class Corpus(corpus.Corpus[Example]):
+    """A corpus of examples.
+
+    Attributes:
+        languages: codes of the source's and the references' language.
+        tokenized: whether the texts are cut into words by Moses's rules already, so that they are put
+            together again before they are scored.
+    """
+
+    languages: tuple[str, str] = ("en", "en")
+    tokenized: bool = False
 
 
 def checksum(splits: Mapping[str, Sequence[Example]]) -> str:

@@ -1,0 +1,131 @@
+"""Both sides of a corpus as numbers: which tokenizers, and batches of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tasks.seq2seq.data import Corpus
+from tasks.text.batching import pad
+from tasks.text.normalize import Normalizer
+from tasks.text.subwords import SubwordTokenizer
+from tasks.text.tokenizer import BOS, EOS, PAD, Tokenizer
+from tasks.text.tokenizers import tokenizer_from_json
+from tasks.text.words import WordTokenizer
+
+KINDS = ("words", "subwords")
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """How texts become numbers; the defaults are the paper's.
+
+    Args:
+        tokenizer: ``"words"``, with a vocabulary for each side, or ``"subwords"``, one model for both.
+        vocab_size: most words of each side, or pieces of the model, the special ones included.
+        lowercase: fold letters to lower case.
+        digits: write every digit as ``#``, as Gigaword does.
+        treebank: cut English text as the Penn Treebank does, which leaves text cut so already as it is.
+        moses: cut each side's raw text by Moses's rules of its language, for ``"words"``.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    tokenizer: str = "words"
+    vocab_size: int = 50_000
+    lowercase: bool = False
+    digits: bool = False
+    treebank: bool = False
+    moses: bool = False
+
+    def __post_init__(self) -> None:
+        if self.tokenizer not in KINDS:
+            raise ValueError(f"tokenizer must be one of {', '.join(KINDS)}, got {self.tokenizer!r}")
+        if self.vocab_size < 5:
+            raise ValueError(f"vocab_size must be at least 5, got {self.vocab_size}")
+        if self.moses and self.tokenizer != "words":
+            raise ValueError("moses must be false for subwords, which cut raw text by themselves, got true")
+
+    def train(self, texts: Sequence[str], language: str | None) -> Tokenizer:
+        """Learn a tokenizer from ``texts``; ``language`` is that of words by Moses's rules."""
+        normalizer = Normalizer(lowercase=self.lowercase, digits=self.digits, treebank=self.treebank)
+        if self.tokenizer == "subwords":
+            return SubwordTokenizer.train(texts, vocab_size=self.vocab_size, normalizer=normalizer)
+        moses = language if self.moses else None
+        return WordTokenizer.train(texts, max_size=self.vocab_size, normalizer=normalizer, moses=moses)
+
+
+class Tokenizers(NamedTuple):
+    """The tokenizers of source and target, the same object where the sides share one."""
+
+    source: Tokenizer
+    target: Tokenizer
+
+    @classmethod
+    def train(cls, corpus: Corpus, settings: TextSettings) -> Tokenizers:
+        """Learn them from the training split."""
+        sides = ([e.source for e in corpus.splits["train"]], [e.target for e in corpus.splits["train"]])
+        if settings.tokenizer == "subwords":
+            shared = settings.train([*sides[0], *sides[1]], None)
+            return cls(shared, shared)
+        return cls(*map(settings.train, sides, corpus.languages))
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Tokenizers:
+        """Rebuild from :meth:`to_json`.
+
+        Raises:
+            ValueError: no tokenizers are stored there.
+        """
+        if set(stored) != {"source", "target"}:
+            raise ValueError(f"stored tokenizers must have source and target, got {', '.join(stored)}")
+        source = tokenizer_from_json(stored["source"])
+        return cls(source, source if stored["target"] is None else tokenizer_from_json(stored["target"]))
+
+    @property
+    def is_shared(self) -> bool:
+        return self.source is self.target
+
+    @property
+    def sha256(self) -> str:
+        return sha256("".join([self.source.sha256, self.target.sha256]).encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain JSON, a shared one once."""
+        return {
+            "source": self.source.to_json(),
+            "target": None if self.is_shared else self.target.to_json(),
+        }
+
+
+class PairBatch(NamedTuple):
+    """Sources (b, S), their lengths (b,) on the CPU, and targets (b, T) that begin or end with a mark."""
+
+    source: Tensor
+    lengths: Tensor
+    begun: Tensor
+    ended: Tensor
+
+    @property
+    def real(self) -> Tensor:
+        """Bool (b, T): where ``ended`` is no padding."""
+        return self.ended != PAD
+
+
+def pair_batch(
+    sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], device: torch.device
+) -> PairBatch:
+    """Pad pairs of numbered texts; every source has at least one token."""
+    source, lengths = pad(sources)
+    begun, ended = (pad(list(rows))[0] for rows in (_marked(targets, [BOS], []), _marked(targets, [], [EOS])))
+    return PairBatch(source.to(device), lengths, begun.to(device), ended.to(device))
+
+
+def _marked(rows: Iterable[Sequence[int]], first: list[int], last: list[int]) -> list[list[int]]:
+    return [[*first, *row, *last] for row in rows]
