@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.style import context
 
+from tasks.grid import AttentionGrid
+
 Panels = Mapping[str, tuple[np.ndarray, np.ndarray | None]]
 
 # Left to itself, each format would carry its date or the drawing library's version.
@@ -50,6 +52,12 @@ def draw_attention(
             nothing to draw, or another ending.
     """
     draw_mappings(path, {title or "": (weights, groups)}, source, target)
+
+
+def draw_grid(path: Path, grid: AttentionGrid, title: str) -> Path:
+    """Save the picture of one item's attention, and return where."""
+    draw_attention(path, grid.weights.numpy(), grid.source, grid.target, grid.groups.numpy(), title)
+    return path
 
 
 def draw_mappings(

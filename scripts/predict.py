@@ -10,10 +10,12 @@ from hydra.utils import instantiate
 
 from scripts import cli
 from scripts.cli import UsageError
+from scripts.pictures import draw_grid
 from scripts.runs import find_run, read_run_config
-from scripts.showcase import Reading, read
 from tasks.entailment.data import LABELS, Pair
 from tasks.entailment.model import EntailmentModel
+from tasks.entailment.reading import Reading, read
+from tasks.entailment.task import batch_of
 from tasks.text.tokens import tokenize
 from tasks.text.vocabulary import Vocabulary
 from tasks.training.state import best_weights
@@ -41,17 +43,20 @@ def predict(arguments: Sequence[str]) -> None:
     unknown = sorted({word for word in (*premise, *hypothesis) if word not in vocabulary})
     if unknown:
         print(f"not in the run's vocabulary: {', '.join(unknown)}", file=sys.stderr)
-    reading = read(model, mapping, vocabulary, Pair(premise, hypothesis, label=0))
+    pair = Pair(premise, hypothesis, label=0)
+    reading = read(model, pair, batch_of([pair], vocabulary, "cpu"))
     _print(reading)
-    print(f"picture {reading.draw(run.path / 'prediction.png', mapping.function.__name__)}")
+    picture = draw_grid(run.path / "prediction.png", reading.grid, mapping.function.__name__)
+    print(f"picture {picture}")
 
 
 def _print(reading: Reading) -> None:
     print(reading.label)
     print("  ".join(f"{label} {p:.4f}" for label, p in zip(LABELS, reading.probabilities, strict=True)))
-    width = max(map(len, reading.premise))
-    weights, groups = reading.weights.tolist(), reading.groups.tolist()
-    for word, weight, group in zip(reading.premise, weights, groups, strict=True):
+    grid = reading.grid
+    width = max(map(len, grid.source))
+    weights, groups = grid.weights[0].tolist(), grid.groups[0].tolist()
+    for word, weight, group in zip(grid.source, weights, groups, strict=True):
         tied = f"  group {group}" if group and groups.count(group) > 1 else ""
         print(f"  {word:<{width}}  {weight:.4f}  {'█' * round(40 * weight)}{tied}".rstrip())
 

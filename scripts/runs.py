@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, is_dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from regattn import Mapping
 from scripts.cli import UsageError, plain
-from tasks.entailment.task import EntailmentTask
 from tasks.training.provenance import config_hash, run_id
 from tasks.training.rundir import RunDirectory
 from tasks.training.settings import OptimSettings, TrainerSettings
 from tasks.training.state import best_weights
+from tasks.training.task import RecordedTask
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Setup:
     trainer: TrainerSettings
     optim: OptimSettings
     device: torch.device
-    task: EntailmentTask
+    task: RecordedTask[Any]
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -60,9 +62,24 @@ def set_up(config: DictConfig) -> Setup:
     optim = OptimSettings(**{**config.optim, "betas": tuple(config.optim.betas)})
     mapping = instantiate(config.attention)
     device = trainer.torch_device()
-    build = instantiate(config.task, _partial_=True)
+    build = task_builder(config.task)
     corpus = instantiate(config.data, _convert_="all")
     return Setup(config, mapping, trainer, optim, device, build(corpus, mapping, config.seed, device))
+
+
+def task_builder(config: DictConfig) -> Callable[..., RecordedTask[Any]]:
+    """What builds the task named in a config, its options given; groups of options become their class.
+
+    Raises:
+        ValueError: an option out of its range.
+    """
+    build = get_method(config._target_)
+    hints = get_type_hints(build)
+    options = {str(name): value for name, value in config.items() if name != "_target_"}
+    for name, value in options.items():
+        if is_dataclass(hints[name]):
+            options[name] = hints[name](**value)
+    return partial(build, **options)
 
 
 def find_run(run: str, output_dir: str = "runs") -> RunDirectory:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, is_dataclass, make_dataclass
 from functools import partial
 from typing import Any, get_type_hints
 
@@ -51,8 +51,11 @@ def schema_of(target: Callable[..., Any], *, without: tuple[str, ...] = (), name
     for name, parameter in inspect.signature(target).parameters.items():
         if name not in without:
             hint = _WRITTEN.get(hints[name], hints[name])
-            hint = hint if hint in _PLAIN else Any
-            fields.append((name, hint, _default(parameter.default)))
+            default = _default(parameter.default)
+            if inspect.isclass(hint) and is_dataclass(hint):
+                hint = schema_of(hint, named=False)
+                default = field(default_factory=hint)
+            fields.append((name, hint if hint in _PLAIN or is_dataclass(hint) else Any, default))
     return make_dataclass(target.__name__, fields)
 
 

@@ -14,9 +14,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from scripts import cli
+from scripts.pictures import draw_grid
 from scripts.runs import Setup, find_run, read_run_config, set_up
 from scripts.schema import register
-from scripts.showcase import draw_example
+from tasks.training.atomic import write_atomically
 from tasks.training.cost import mapping_share, peak_memory_mb
 from tasks.training.fit import FitResult, fit
 from tasks.training.progress import Progress
@@ -42,9 +43,12 @@ def train(config: DictConfig) -> None:
         optimizer = setup.optim.build_optimizer(setup.task.model.parameters())
         result = fit(setup.task, optimizer, setup.trainer, run, config_hash=setup.hash, observers=observers)
         record = _record(setup, result)
-        picture = draw_example(setup, run)
+        title = f"{setup.mapping.function.__name__}, {setup.task.corpus.name}"
+        picture = draw_grid(run.path / "attention.png", setup.task.example(), title)
+        for split, lines in setup.task.outputs.items():
+            write_atomically(run.outputs(split), (f"{line}\n".encode() for line in lines))
         write_record(record_file.parent, record)
-    _report(record, record_file, picture)
+    _report(setup, record, record_file, picture)
 
 
 def _announce(setup: Setup) -> None:
@@ -54,7 +58,8 @@ def _announce(setup: Setup) -> None:
         f"{n} {reason} in {split}" for split, why in corpus.dropped.items() for reason, n in why.items()
     )
     print(f"corpus {corpus.name} ({corpus.sha256[:12]}): {sizes} pairs; dropped: {dropped or 'none'}")
-    print(f"vocabulary: {len(task.vocabulary):,} words, {task.vector_coverage:.1%} with a pre-trained vector")
+    for note in task.data_notes:
+        print(note)
     print(f"run {setup.id}")
 
 
@@ -72,10 +77,10 @@ def _record(setup: Setup, result: FitResult) -> Record:
             "name": corpus.name,
             "sha256": corpus.sha256,
             "sizes": corpus.sizes,
-            "vectors_sha256": setup.task.inputs["vectors"],
+            **{f"{name}_sha256": value for name, value in setup.task.inputs.items() if name != "corpus"},
         },
         seed=setup.config.seed,
-        metrics={"dev": result.dev, "test": setup.task.evaluate("test")},
+        metrics={"dev": result.dev, **{split: setup.task.evaluate(split) for split in corpus.test_splits}},
         seconds={name: round(value, 4) for name, value in seconds.items()},
         epochs=result.epochs,
         best_epoch=result.best_epoch,
@@ -104,11 +109,10 @@ def _command(overrides: Sequence[str]) -> str:
     return " ".join(["make", "train", *named, *arguments])
 
 
-def _report(record: Record, record_file: Path, picture: Path) -> None:
-    dev, test = (record.metrics[split]["accuracy"] for split in ("dev", "test"))
+def _report(setup: Setup, record: Record, record_file: Path, picture: Path) -> None:
     size = f"{record.corpus['sizes']['train']:,} training pairs"
     print(f"\n{record.mapping} on {record.corpus['name']} ({record.tier}, {size})")
-    print(f"accuracy dev {dev:.2%}, test {test:.2%}")
+    print(setup.task.summarize(record.metrics))
     print(
         f"epochs {record.epochs}, best {record.best_epoch}; {record.seconds['per_epoch']:.1f} s each, "
         f"{record.seconds['mapping_share']:.1%} of a step in the mapping; {record.peak_memory_mb:,.0f} MiB"

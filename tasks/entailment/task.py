@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from tasks.entailment.data import Corpus, Pair
+from tasks.entailment.data import LABELS, Corpus, Pair
 from tasks.entailment.metrics import Tally
 from tasks.entailment.model import EntailmentModel, Sentences
+from tasks.entailment.reading import read
+from tasks.grid import AttentionGrid
 from tasks.text.batching import epoch_batches, in_order_batches, pad
 from tasks.text.vectors import Vectors, load_vectors, random_vectors
 from tasks.text.vocabulary import Vocabulary
@@ -46,7 +48,7 @@ def batch_of(
 
 
 class EntailmentTask:
-    """A model with its corpus, as :class:`tasks.training.task.Task` asks; a batch is a list of positions.
+    """A model with its corpus, a :class:`tasks.training.task.RecordedTask`; a batch is a list of positions.
 
     Args:
         corpus: the pairs.
@@ -71,7 +73,10 @@ class EntailmentTask:
     ) -> None:
         self.corpus, self.vocabulary, self.model = corpus, vocabulary, model
         self.inputs = {"corpus": corpus.sha256, "vectors": vectors.sha256}
-        self.vector_coverage = vectors.coverage
+        self.data_notes = [
+            f"vocabulary: {len(vocabulary):,} words, {vectors.coverage:.1%} with a pre-trained vector"
+        ]
+        self.outputs: dict[str, list[str]] = {}
         self.batch_size, self.seed = batch_size, seed
         self.vocabulary_sha256 = vocabulary.sha256
         self._pairs = corpus.splits["train"]
@@ -103,11 +108,23 @@ class EntailmentTask:
     def evaluate(self, split: str) -> dict[str, float]:
         self.model.eval()
         pairs, tally = self.corpus.splits[split], Tally()
+        answers = [""] * len(pairs)
         by_length = sorted(range(len(pairs)), key=lambda i: len(pairs[i].premise))
         for batch in in_order_batches(len(pairs), _EVALUATION_BATCH):
             chosen = [pairs[by_length[i]] for i in batch]
-            tally.add(chosen, *self.model(*batch_of(chosen, self.vocabulary, self.device)))
+            logits, weights = self.model(*batch_of(chosen, self.vocabulary, self.device))
+            tally.add(chosen, logits, weights)
+            for i, label in zip(batch, logits.argmax(-1).tolist(), strict=True):
+                answers[by_length[i]] = LABELS[label]
+        self.outputs[split] = answers
         return tally.metrics()
+
+    def summarize(self, metrics: dict[str, dict[str, float]]) -> str:
+        return "accuracy " + ", ".join(f"{split} {of['accuracy']:.2%}" for split, of in metrics.items())
+
+    def example(self) -> AttentionGrid:
+        pair = self.corpus.splits["test"][0]
+        return read(self.model, pair, batch_of([pair], self.vocabulary, self.device)).grid
 
 
 def build(

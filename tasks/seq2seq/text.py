@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -105,7 +105,10 @@ class Tokenizers(NamedTuple):
 
 
 class PairBatch(NamedTuple):
-    """Sources (b, S), their lengths (b,) on the CPU, and targets (b, T) that begin or end with a mark."""
+    """Sources (b, S), their lengths (b,) on the CPU, and targets (b, T) as they begin and as they end.
+
+    The decoder is fed ``begun``, opened by ``BOS``, and asked for ``ended``, closed by ``EOS``.
+    """
 
     source: Tensor
     lengths: Tensor
@@ -113,9 +116,19 @@ class PairBatch(NamedTuple):
     ended: Tensor
 
     @property
-    def real(self) -> Tensor:
+    def mask(self) -> Tensor:
+        """Bool (b, S): where the source is no padding."""
+        return self.source != PAD
+
+    @property
+    def asked(self) -> Tensor:
         """Bool (b, T): where ``ended`` is no padding."""
         return self.ended != PAD
+
+    @property
+    def words(self) -> Tensor:
+        """Bool (b, T): where ``ended`` is a word, neither padding nor ``EOS``."""
+        return self.asked & (self.ended != EOS)
 
 
 def pair_batch(
@@ -123,9 +136,6 @@ def pair_batch(
 ) -> PairBatch:
     """Pad pairs of numbered texts; every source has at least one token."""
     source, lengths = pad(sources)
-    begun, ended = (pad(list(rows))[0] for rows in (_marked(targets, [BOS], []), _marked(targets, [], [EOS])))
+    begun, _ = pad([[BOS, *target] for target in targets])
+    ended, _ = pad([[*target, EOS] for target in targets])
     return PairBatch(source.to(device), lengths, begun.to(device), ended.to(device))
-
-
-def _marked(rows: Iterable[Sequence[int]], first: list[int], last: list[int]) -> list[list[int]]:
-    return [[*first, *row, *last] for row in rows]

@@ -36,6 +36,10 @@ class RunDirectory:
         self.lock = self.path / "run.lock"
         self._lock: int | None = None
 
+    def outputs(self, split: str) -> Path:
+        """The file of what the model answered on a split."""
+        return self.path / f"{split}.outputs.txt"
+
     @property
     def is_locked(self) -> bool:
         """Whether this object holds the lock."""

@@ -5,6 +5,9 @@ from typing import Any, Protocol, TypeVar
 
 from torch import Tensor, nn
 
+from tasks.grid import AttentionGrid
+from tasks.text.corpus import Corpus
+
 Batch = TypeVar("Batch")
 
 
@@ -44,6 +47,43 @@ class Task(Protocol[Batch]):
 
     def evaluate(self, split: str) -> dict[str, float]:
         """Return the metrics on ``split``, in eval mode and without gradients."""
+
+
+class Vocabulary(Protocol):
+    """What the numbers in a model's inputs and outputs stand for."""
+
+    def to_json(self) -> Any:
+        """Everything as plain JSON, for the run's directory."""
+
+
+class RecordedTask(Task[Batch], Protocol[Batch]):
+    """A task whose run leaves a record."""
+
+    @property
+    def corpus(self) -> Corpus[Any]:
+        """What is learnt and tested."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What :attr:`vocabulary_sha256` is of."""
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """SHA-256 of everything that the run reads; of the corpus under ``corpus``."""
+
+    @property
+    def data_notes(self) -> list[str]:
+        """Lines about the prepared data, to show before training."""
+
+    @property
+    def outputs(self) -> dict[str, list[str]]:
+        """What the model answered, a line for each item, of every split since it was last evaluated."""
+
+    def summarize(self, metrics: dict[str, dict[str, float]]) -> str:
+        """Say in one line what the metrics of all splits come to."""
+
+    def example(self) -> AttentionGrid:
+        """Return the attention over one test item."""
 
 
 class Scheduler(Protocol):

@@ -1,0 +1,41 @@
+"""What an entailment model makes of one pair: label, probabilities and attention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+import regattn
+from tasks.entailment.data import LABELS, Pair
+from tasks.entailment.model import EntailmentModel, Sentences
+from tasks.grid import AttentionGrid
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One pair as a model reads it: ``probabilities`` follow ``LABELS``, ``grid`` has one row."""
+
+    probabilities: list[float]
+    grid: AttentionGrid
+
+    @property
+    def label(self) -> str:
+        return label_of(self.probabilities)
+
+
+def label_of(probabilities: list[float]) -> str:
+    """Name of the most probable label."""
+    return LABELS[probabilities.index(max(probabilities))]
+
+
+@torch.no_grad()
+def read(model: EntailmentModel, pair: Pair, batch: tuple[Sentences, Sentences]) -> Reading:
+    """Let the model read one pair, given also as a ``batch`` of one."""
+    model.eval()
+    logits, weights = model(*batch)
+    scores, mask = model.scores(*batch)
+    groups = regattn.groups(scores, model.attention.mapping, mask=mask)
+    probabilities = torch.softmax(logits[0], -1).tolist()
+    target = (f"{' '.join(pair.hypothesis)} → {label_of(probabilities)}",)
+    return Reading(probabilities, AttentionGrid(pair.premise, target, weights.cpu(), groups.cpu()))

@@ -1,0 +1,241 @@
+"""Translation and summarization as the training loop sees them."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tasks.grid import AttentionGrid
+from tasks.seq2seq.alignment import AlignmentTally, alignment_from_attention
+from tasks.seq2seq.attention import AttentionTally
+from tasks.seq2seq.data import Corpus, Example
+from tasks.seq2seq.model import ModelSettings, Seq2Seq
+from tasks.seq2seq.search import SearchSettings
+from tasks.seq2seq.text import TextSettings, Tokenizers, pair_batch
+from tasks.seq2seq.translator import ForcedBatch, Translator
+from tasks.text.batching import epoch_batches
+
+
+class Scores(Protocol):
+    """What a task makes of the texts that a model wrote."""
+
+    metric: str
+    """Name of the first figure to quote of :meth:`score`."""
+
+    def score(self, split: str, outputs: Sequence[str], examples: Sequence[Example]) -> dict[str, float]:
+        """Return the metrics of the outputs for a split's examples."""
+
+
+MEANS = ("sentences", "tokens")
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """What a training step sees; the defaults are those of OpenNMT-py in 2017.
+
+    Args:
+        size: of a batch, at least 1.
+        count: ``"sentences"``, or ``"tokens"`` for padded source tokens.
+        max_length: training pairs with more tokens on a side are left out.
+        mean_over: ``"sentences"`` or ``"tokens"``: the loss sums over the batch's target tokens and is
+            divided by the number of these.
+        label_smoothing: probability spread evenly over the vocabulary, in [0, 1).
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    size: int = 64
+    count: str = "sentences"
+    max_length: int = 50
+    mean_over: str = "sentences"
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("size", "max_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("count", "mean_over"):
+            if getattr(self, name) not in MEANS:
+                raise ValueError(f"{name} must be one of {', '.join(MEANS)}, got {getattr(self, name)!r}")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
+
+
+class Seq2SeqTask:
+    """A model with its corpus, a :class:`tasks.training.task.RecordedTask`; a batch is a list of positions.
+
+    Args:
+        corpus: the examples.
+        translator: the model, on its device already, with tokenizers and search.
+        scores: the task's metrics of outputs.
+        batches: what a training step sees.
+        seed: decides the order of the examples, together with the epoch.
+
+    Raises:
+        ValueError: no training pair is short enough.
+    """
+
+    metric = "log_likelihood"
+
+    def __init__(
+        self, corpus: Corpus, translator: Translator, scores: Scores, batches: BatchSettings, *, seed: int
+    ) -> None:
+        self.corpus, self.translator, self.scores = corpus, translator, scores
+        self.batches, self.seed = batches, seed
+        self.vocabulary = translator.tokenizers
+        self.vocabulary_sha256 = self.vocabulary.sha256
+        self.inputs = {"corpus": corpus.sha256, "vocabulary": self.vocabulary_sha256}
+        self.outputs: dict[str, list[str]] = {}
+        self._pairs = _short_pairs(corpus.splits["train"], self.vocabulary, batches.max_length)
+        self._lengths = [len(source) for source, _ in self._pairs]
+
+    @property
+    def data_notes(self) -> list[str]:
+        source, target = (f"{len(tokenizer):,}" for tokenizer in self.vocabulary)
+        kept, of = len(self._pairs), self.corpus.sizes["train"]
+        return [
+            f"vocabulary: {source} tokens, shared" if self.vocabulary.is_shared
+            else f"vocabularies: {source} source tokens, {target} target tokens",
+            f"training pairs of 1 to {self.batches.max_length} tokens on both sides: {kept:,} of {of:,}",
+            f"model: {sum(p.numel() for p in self.model.parameters()):,} parameters",
+        ]  # fmt: skip
+
+    @property
+    def model(self) -> Seq2Seq:
+        return self.translator.model
+
+    def train_batches(self, epoch: int) -> list[list[int]]:
+        batches = self.batches
+        return epoch_batches(self._lengths, batches.size, seed=self.seed, epoch=epoch, count=batches.count)
+
+    def describe(self, batch: list[int]) -> str:
+        return "training pairs " + ", ".join(map(str, batch))
+
+    def step(self, batch: list[int]) -> tuple[Tensor, dict[str, float]]:
+        chosen = [self._pairs[i] for i in batch]
+        pairs = pair_batch([s for s, _ in chosen], [t for _, t in chosen], self.model.device)
+        reading, _ = self.model(pairs.source, pairs.lengths, pairs.begun)
+        # Padding is dropped before the output layer, which takes most of a step.
+        targets = pairs.ended[pairs.asked]
+        log_probabilities = self.model.predict(reading.outputs[pairs.asked]).float().log_softmax(-1)
+        nll = -log_probabilities.gather(-1, targets.unsqueeze(-1)).sum()
+        even = -log_probabilities.mean(-1).sum()
+        smoothing = self.batches.label_smoothing
+        tallies = {
+            "examples": float(len(batch) if self.batches.mean_over == "sentences" else len(targets)),
+            "tokens": float(len(targets)),
+            "nll": float(nll.detach()),
+        }
+        return ((1 - smoothing) * nll + smoothing * even) / tallies["examples"], tallies
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """Measure how a split's references are read and what is written for its sources.
+
+        The dev set, measured after every epoch, is written greedily, other splits as the search is set. The
+        outputs are kept in ``outputs``.
+
+        Metrics:
+            log_likelihood: mean over the tokens of the first references and their ends, in nats.
+            perplexity: e to the power of minus that.
+            aer, alignment_precision, alignment_recall: of the attention as word alignment, where links
+                are known.
+            and those of :class:`AttentionTally`, over the references' tokens, and of ``scores``.
+        """
+        examples = self.corpus.splits[split]
+        write = self.translator.write_greedily if split == "dev" else self.translator.write
+        self.outputs[split] = [best[0].text for best in write([e.source for e in examples])]
+        return {**self._read(examples), **self.scores.score(split, self.outputs[split], examples)}
+
+    def summarize(self, metrics: dict[str, dict[str, float]]) -> str:
+        name = self.scores.metric
+        figures = [f"{split} {of[name]:.2f}" for split, of in metrics.items()]
+        perplexities = [f"{split} {of['perplexity']:.2f}" for split, of in metrics.items()]
+        return f"{name} {', '.join(figures)}; perplexity {', '.join(perplexities)}"
+
+    def example(self) -> AttentionGrid:
+        """The attention over the first test example while its output is written."""
+        text = self.corpus.splits[self.corpus.test_splits[0]][0].source
+        return self.translator.grid(text, self.translator.write([text])[0][0].ids)
+
+    def _read(self, examples: Sequence[Example]) -> dict[str, float]:
+        likelihood, tokens = 0.0, 0
+        attention, alignment = AttentionTally(), AlignmentTally()
+        sources, targets = [e.source for e in examples], [e.target for e in examples]
+        for numbers, forced in self.translator.read(sources, targets):
+            asked = forced.pairs.asked
+            likelihood += float(forced.log_likelihood[asked].double().sum())
+            tokens += int(asked.sum())
+            _add_attention(attention, forced)
+            _add_alignments(alignment, forced, [examples[n] for n in numbers], self.vocabulary)
+        mean = likelihood / tokens
+        # A perplexity beyond a float would end the run before anyone could read it.
+        metrics = {"log_likelihood": mean, "perplexity": math.exp(min(-mean, 700))}
+        return {**metrics, **attention.metrics(), **alignment.metrics()}
+
+
+def _short_pairs(
+    examples: Sequence[Example], tokenizers: Tokenizers, longest: int
+) -> list[tuple[Sequence[int], Sequence[int]]]:
+    """Numbered training pairs with 1 to ``longest`` tokens on both sides."""
+    pairs: list[tuple[Sequence[int], Sequence[int]]] = []
+    for example in examples:
+        source, target = tokenizers.source.encode(example.source), tokenizers.target.encode(example.target)
+        if 0 < len(source) <= longest and 0 < len(target) <= longest:
+            pairs.append((array("i", source), array("i", target)))
+    if not pairs:
+        raise ValueError(f"training wants a pair of 1 to {longest} tokens on both sides, got none")
+    return pairs
+
+
+def _add_attention(tally: AttentionTally, forced: ForcedBatch) -> None:
+    rows = forced.pairs.words
+    mask = forced.pairs.mask.unsqueeze(1).expand_as(forced.weights)
+    tally.add(forced.weights[rows], mask[rows], forced.groups[rows])
+
+
+def _add_alignments(
+    tally: AlignmentTally, forced: ForcedBatch, examples: Sequence[Example], tokenizers: Tokenizers
+) -> None:
+    for example, weights in zip(examples, forced.weights.cpu(), strict=True):
+        if example.links is None:
+            continue
+        source, target = (
+            tokenizers.source.words(example.source),
+            tokenizers.target.words(example.target),
+        )
+        found = alignment_from_attention(weights[: len(target), : len(source)], source, target)
+        tally.add(found, example.links)
+
+
+def build(
+    corpus: Corpus,
+    mapping: nn.Module,
+    seed: int,
+    device: torch.device,
+    scores: Scores,
+    *,
+    text: TextSettings,
+    model: ModelSettings,
+    batches: BatchSettings,
+    search: SearchSettings,
+    replace_unknown: bool,
+) -> Seq2SeqTask:
+    """Make the task of a corpus with new weights, drawn from ``seed``."""
+    tokenizers = Tokenizers.train(corpus, text)
+    torch.manual_seed(seed)
+    made = build_model(tokenizers, mapping, model).to(device)
+    translator = Translator(made, tokenizers, search, replace_unknown=replace_unknown)
+    return Seq2SeqTask(corpus, translator, scores, batches, seed=seed)
+
+
+def build_model(tokenizers: Tokenizers, mapping: nn.Module, settings: ModelSettings) -> Seq2Seq:
+    """A model for these tokenizers, its weights drawn from torch's generator."""
+    sizes = len(tokenizers.source), len(tokenizers.target)
+    return Seq2Seq(settings, mapping, *sizes, shared=tokenizers.is_shared)

@@ -1,0 +1,135 @@
+"""A trained model at work: texts in, texts with their attention out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+import regattn
+from tasks.grid import AttentionGrid
+from tasks.seq2seq.model import Seq2Seq
+from tasks.seq2seq.search import Hypothesis, SearchSettings, search_all
+from tasks.seq2seq.text import PairBatch, Tokenizers, pair_batch
+from tasks.text.batching import in_order_batches
+
+_SENTENCES = 64  # in a batch: memory and speed only, no result depends on it
+
+
+@dataclass(frozen=True)
+class Output:
+    """A text that the model wrote: its tokens as shown, its score, and its attention (tokens, sources).
+
+    ``source`` are the tokens read; a last row of ``weights`` beyond the tokens is that of the end.
+    """
+
+    text: str
+    source: tuple[str, ...]
+    ids: tuple[int, ...]
+    score: float
+    log_probability: float
+    weights: Tensor
+
+
+class ForcedBatch(NamedTuple):
+    """A batch of known targets as the model reads them, on its device.
+
+    ``log_likelihood`` of every token (b, T), ``weights`` and ``groups`` (b, T, S).
+    """
+
+    pairs: PairBatch
+    log_likelihood: Tensor
+    weights: Tensor
+    groups: Tensor
+
+
+class Translator:
+    """A model with its tokenizers, asked sentence by sentence or read along a known target.
+
+    Args:
+        model: in any mode; asking it puts it into eval mode.
+        tokenizers: those that it was trained with.
+        settings: of the search.
+        replace_unknown: write, for an unknown word, the source word that it attended to most.
+    """
+
+    def __init__(
+        self,
+        model: Seq2Seq,
+        tokenizers: Tokenizers,
+        settings: SearchSettings,
+        *,
+        replace_unknown: bool = False,
+    ) -> None:
+        self.model, self.tokenizers = model, tokenizers
+        self.settings, self.replace_unknown = settings, replace_unknown
+
+    def write(self, texts: Sequence[str], settings: SearchSettings | None = None) -> list[list[Output]]:
+        """For each text its ``n_best`` outputs, best first; one empty output for a text without words."""
+        self.model.eval()
+        sources = [self.tokenizers.source.encode(text) for text in texts]
+        asked = [number for number, source in enumerate(sources) if source]
+        found = search_all(
+            self.model,
+            [sources[number] for number in asked],
+            settings or self.settings,
+            batch_size=_SENTENCES,
+        )
+        outputs = [[self._nothing()] for _ in texts]
+        for number, hypotheses in zip(asked, found, strict=True):
+            outputs[number] = [self._output(texts[number], hypothesis) for hypothesis in hypotheses]
+        return outputs
+
+    def write_greedily(self, texts: Sequence[str]) -> list[list[Output]]:
+        """The same without a beam."""
+        return self.write(texts, replace(self.settings, beam_size=1, n_best=1))
+
+    @torch.no_grad()
+    def read(self, sources: Sequence[str], targets: Sequence[str]) -> Iterator[tuple[list[int], ForcedBatch]]:
+        """Read along known targets, batch by batch; each comes with the positions of its pairs.
+
+        Sources without words are passed over.
+        """
+        encode = self.tokenizers.source.encode, self.tokenizers.target.encode
+        pairs = [(encode[0](s), encode[1](t)) for s, t in zip(sources, targets, strict=True)]
+        order = sorted((n for n, pair in enumerate(pairs) if pair[0]), key=lambda n: len(pairs[n][0]))
+        for batch in in_order_batches(len(order), _SENTENCES):
+            numbers = [order[i] for i in batch]
+            yield numbers, self.read_ids([pairs[n][0] for n in numbers], [pairs[n][1] for n in numbers])
+
+    @torch.no_grad()
+    def read_ids(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> ForcedBatch:
+        """Read one batch of pairs as numbers."""
+        self.model.eval()
+        pairs = pair_batch(sources, targets, self.model.device)
+        reading, memory = self.model(pairs.source, pairs.lengths, pairs.begun)
+        log_probabilities = self.model.predict(reading.outputs).float().log_softmax(-1)
+        likelihood = log_probabilities.gather(-1, pairs.ended.unsqueeze(-1)).squeeze(-1)
+        scores = self.model.attention.scorer(reading.queries, memory.states)
+        groups = regattn.groups(scores, self.model.attention.mapping, mask=memory.mask)
+        return ForcedBatch(pairs, likelihood, reading.weights, groups)
+
+    def grid(self, text: str, ids: Sequence[int]) -> AttentionGrid:
+        """The attention of one text and an output for it, the end's row left out."""
+        forced = self.read_ids([self.tokenizers.source.encode(text)], [ids])
+        written = slice(None, len(ids))
+        return AttentionGrid(
+            source=tuple(self.tokenizers.source.tokens(text)),
+            target=tuple(self.tokenizers.target.show(ids)),
+            weights=forced.weights[0, written].cpu(),
+            groups=forced.groups[0, written].cpu(),
+        )
+
+    def _output(self, text: str, found: Hypothesis) -> Output:
+        source = tuple(self.tokenizers.source.tokens(text))
+        unknown = None
+        if self.replace_unknown:
+            unknown = [source[row.argmax()] for row in found.weights[: len(found.ids)]]
+        written = self.tokenizers.target.decode(found.ids, unknown)
+        return Output(written, source, found.ids, found.score, found.log_probability, found.weights)
+
+    def _nothing(self) -> Output:
+        return Output("", (), (), 0.0, 0.0, torch.zeros(0, 0))

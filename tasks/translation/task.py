@@ -1,0 +1,58 @@
+"""Translation: the encoder–decoder, scored with BLEU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from tasks.seq2seq import task
+from tasks.seq2seq.data import Corpus, Example
+from tasks.seq2seq.model import ModelSettings
+from tasks.seq2seq.search import SearchSettings
+from tasks.seq2seq.task import BatchSettings, Seq2SeqTask
+from tasks.seq2seq.text import TextSettings
+from tasks.translation.metrics import bleu
+
+
+class TranslationScores:
+    """BLEU and chrF of translations into ``language``, put together first where they are ``tokenized``."""
+
+    metric = "bleu"
+
+    def __init__(self, language: str, tokenized: bool) -> None:
+        self.language, self.tokenized = language, tokenized
+
+    def score(self, split: str, outputs: Sequence[str], examples: Sequence[Example]) -> dict[str, float]:
+        references = [example.references for example in examples]
+        return bleu(outputs, references, language=self.language, tokenized=self.tokenized).metrics
+
+
+def build(
+    corpus: Corpus,
+    mapping: nn.Module,
+    seed: int,
+    device: torch.device,
+    *,
+    text: TextSettings,
+    model: ModelSettings,
+    batches: BatchSettings,
+    search: SearchSettings,
+    replace_unknown: bool = False,
+) -> Seq2SeqTask:
+    """Make the task of a parallel corpus with new weights, drawn from ``seed``.
+
+    Args:
+        corpus, mapping, seed, device: what is read, what attends, which draw, and where.
+        text, model, batches, search: as their classes say.
+        replace_unknown: write, for an unknown word, the source word that it attended to most.
+
+    Raises:
+        ValueError: a corpus that these settings cannot use.
+    """
+    scores = TranslationScores(corpus.languages[1], corpus.tokenized)
+    return task.build(
+        corpus, mapping, seed, device, scores,
+        text=text, model=model, batches=batches, search=search, replace_unknown=replace_unknown,
+    )  # fmt: skip
