@@ -1,6 +1,8 @@
 """What a model asks of a tokenizer: text to numbers and back."""
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from tasks.text.vocabulary import PAD, SPECIAL, UNK
@@ -9,7 +11,7 @@ BOS, EOS = len(SPECIAL), len(SPECIAL) + 1
 BOUNDARIES = ("<s>", "</s>")
 """Begin and end of a sequence, numbered after padding and the unknown word."""
 
-__all__ = ["BOS", "BOUNDARIES", "EOS", "PAD", "UNK", "Tokenizer"]
+__all__ = ["BOS", "BOUNDARIES", "EOS", "PAD", "UNK", "Tokenizer", "check_ids", "fingerprint", "written"]
 
 
 class Tokenizer(Protocol):
@@ -48,3 +50,28 @@ class Tokenizer(Protocol):
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain JSON; ``kind`` says which tokenizer it is."""
+
+
+def fingerprint(content: Mapping[str, Any]) -> str:
+    """SHA-256 over plain JSON values, whatever the order of the keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode("ascii")).hexdigest()
+
+
+def check_ids(ids: Sequence[int], size: int) -> None:
+    """Raise ValueError unless every number is that of one of ``size`` tokens."""
+    if any(not 0 <= number < size for number in ids):
+        raise ValueError(f"a token's number wants to lie in 0 ... {size - 1}, got {list(ids)}")
+
+
+def written(ids: Sequence[int], tokens: Sequence[str], unknown: Sequence[str] | None = None) -> list[str]:
+    """Return those of the tokens that are text, each ``UNK`` as ``unknown`` has it.
+
+    Example:
+        >>> written([BOS, UNK, 7, EOS, PAD], ["<s>", "<unk>", "dog", "</s>", "<pad>"], list("ABCDE"))
+        ['B', 'dog']
+    """
+    given = tokens if unknown is None else unknown
+    rows = zip(ids, tokens, given, strict=True)
+    return [
+        other if number == UNK else token for number, token, other in rows if number == UNK or number > EOS
+    ]

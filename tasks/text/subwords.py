@@ -1,0 +1,158 @@
+"""A tokenizer of subwords, learnt and cut by sentencepiece."""
+
+import base64
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import accumulate
+from typing import Any, Literal
+
+import sentencepiece
+
+from tasks.text.normalize import PLAIN, Normalizer
+from tasks.text.tokenizer import BOS, BOUNDARIES, EOS, PAD, UNK, check_ids, fingerprint, written
+from tasks.text.vocabulary import SPECIAL
+
+SPACE = "\u2581"  # ▁, with which sentencepiece marks the beginning of a word
+_RESERVED = "\u2585"  # sentencepiece leaves out, unsaid, a sentence that holds this block
+_LITERAL = re.compile(rf"<(?={'|'.join(token[1:] for token in (*SPECIAL, *BOUNDARIES))})")
+
+
+class SubwordTokenizer:
+    """Cuts words into frequent pieces, a :class:`~tasks.text.tokenizer.Tokenizer`.
+
+    A piece that begins a word is shown with ``▁`` before it; in a text that character counts as ``_``.
+
+    Args:
+        model: a sentencepiece model as bytes, its first pieces the four special tokens.
+        normalizer: what is done to a text first; the model does nothing of the kind.
+
+    Raises:
+        ValueError: bytes that are no such model.
+
+    Example:
+        >>> tokenizer = SubwordTokenizer.train(["a dog", "a dog and a cat", "the dogs"], vocab_size=20)
+        >>> tokenizer.tokens("a dog sat"), tokenizer.words("a dog sat")
+        (['▁a', '▁dog', '▁', 's', 'at'], [0, 1, 2, 2, 2])
+        >>> tokenizer.decode(tokenizer.encode("a dog sat"))
+        'a dog sat'
+
+    Source: Sennrich, Haddow & Birch (2016) for pieces by merging, Kudo (2018) for those of a unigram model.
+    """
+
+    kind = "subwords"
+
+    def __init__(self, model: bytes, normalizer: Normalizer = PLAIN) -> None:
+        self.model, self.normalizer = model, normalizer
+        try:
+            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+            start = model and tuple(self._processor.id_to_piece(list(range(EOS + 1))))
+        except (RuntimeError, IndexError) as error:
+            raise ValueError(f"a tokenizer wants a sentencepiece model, got none: {error}") from None
+        special = (*SPECIAL, *BOUNDARIES)
+        if start != special:
+            raise ValueError(f"a sentencepiece model wants to begin with {special}, got {start}")
+
+    @classmethod
+    def train(
+        cls,
+        texts: Iterable[str],
+        *,
+        vocab_size: int = 4000,
+        model_type: Literal["bpe", "unigram"] = "bpe",
+        character_coverage: float = 1.0,
+        normalizer: Normalizer = PLAIN,
+    ) -> "SubwordTokenizer":
+        """Learn the pieces of the texts; the same texts in the same order give the same bytes.
+
+        Args:
+            texts: such as both sides of a training set.
+            vocab_size: most pieces, the four special ones and all single characters included.
+            model_type: how pieces are found.
+            character_coverage: share of the characters of the texts that are known.
+            normalizer: as for the class.
+
+        Raises:
+            ValueError: there is no word in the texts, a ``vocab_size`` below the number of characters, or
+                another bad number or type.
+        """
+        model = io.BytesIO()
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=_sentences(texts, normalizer),
+                model_writer=model,
+                vocab_size=vocab_size,
+                model_type=model_type,
+                character_coverage=character_coverage,
+                hard_vocab_limit=False,  # a small corpus has fewer
+                normalization_rule_name="identity",
+                max_sentence_length=2**30,  # a longer sentence is left out, unsaid; there is no larger number
+                num_threads=1,
+                minloglevel=2,
+                pad_id=PAD,
+                unk_id=UNK,
+                bos_id=BOS,
+                eos_id=EOS,
+                pad_piece=SPECIAL[PAD],
+                unk_piece=SPECIAL[UNK],
+                bos_piece=BOUNDARIES[0],
+                eos_piece=BOUNDARIES[1],
+            )
+        except RuntimeError as error:
+            wanted = f"{vocab_size} pieces by {model_type!r}"
+            reason = str(error).rpartition("] ")[2].strip() or str(error)
+            raise ValueError(f"a tokenizer wants texts to learn {wanted} from, got: {reason}") from None
+        return cls(model.getvalue(), normalizer)
+
+    def __len__(self) -> int:
+        return len(self._processor)
+
+    @property
+    def sha256(self) -> str:
+        return fingerprint(self._content())
+
+    def tokens(self, text: str) -> list[str]:
+        return self._processor.encode(_prepare(text, self.normalizer), out_type=str)
+
+    def words(self, text: str) -> list[int]:
+        starts = (token.startswith(SPACE) for token in self.tokens(text))
+        return [count - 1 for count in accumulate(starts)]
+
+    def encode(self, text: str) -> list[int]:
+        return self._processor.encode(_prepare(text, self.normalizer), out_type=int)
+
+    def decode(self, ids: Sequence[int], unknown: Sequence[str] | None = None) -> str:
+        kept = "".join(written(ids, self.show(ids), unknown))
+        return " ".join(kept.replace(SPACE, " ").split())
+
+    def show(self, ids: Sequence[int]) -> list[str]:
+        check_ids(ids, len(self))
+        return self._processor.id_to_piece(list(ids))
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self._content(), "sha256": self.sha256}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "SubwordTokenizer":
+        """Rebuild from :meth:`to_json`."""
+        model = base64.b64decode(content["model"], validate=True)
+        return cls(model, Normalizer(**content["normalizer"]))
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "model": base64.b64encode(self.model).decode("ascii"),
+            "normalizer": asdict(self.normalizer),
+        }
+
+
+def _prepare(text: str, normalizer: Normalizer) -> str:
+    return normalizer(text).replace(SPACE, "_")
+
+
+def _sentences(texts: Iterable[str], normalizer: Normalizer) -> Iterator[str]:
+    """Take apart what sentencepiece would leave out of its training."""
+    for text in texts:
+        text = _prepare(text, normalizer).replace(_RESERVED, " ")
+        yield _LITERAL.sub("< ", text)
