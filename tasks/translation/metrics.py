@@ -1,0 +1,143 @@
+"""What is measured of translations: BLEU and chrF, by sacrebleu."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import numpy as np
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+from sacremoses import MosesDetokenizer
+
+from tasks.seq2seq import bootstrap
+from tasks.seq2seq.bootstrap import Comparison
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of a test set, 0 to 100, and how they were computed.
+
+    Attributes:
+        metrics: ``bleu`` and ``chrf``.
+        signatures: sacrebleu's for each of them, and ``detokenizer`` where one was used.
+    """
+
+    metrics: dict[str, float]
+    signatures: dict[str, str]
+
+
+def bleu(
+    outputs: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    language: str | None = None,
+    tokenized: bool = False,
+) -> Scores:
+    """Score translations as sacrebleu does by default: BLEU on its own tokens (13a), and chrF2.
+
+    Args:
+        outputs: one translation for each item; an empty one counts as an empty one.
+        references: one or more for each item, everywhere the same number.
+        language: code of the language of the outputs, such as ``"fr"``; wanted if ``tokenized``.
+        tokenized: outputs and references are in Moses tokens, which are put together to plain text first.
+
+    Returns:
+        The scores and their signatures.
+
+    Raises:
+        ValueError: there are no items; the numbers of outputs and references differ; items differ in their
+            number of references, or have none; ``tokenized`` without ``language``.
+
+    Example:
+        >>> scores = bleu(["a cat sits on the mat"], [("the cat sits on the mat",)])
+        >>> round(scores.metrics["bleu"], 2), scores.signatures["bleu"].split("|")[:3]
+        (75.98, ['nrefs:1', 'case:mixed', 'eff:no'])
+
+    Source: Papineni et al. (2002); Popović (2015); Post (2018), "A Call for Clarity in Reporting BLEU
+        Scores".
+    """
+    _check(outputs, references)
+    if tokenized:
+        outputs, references = _detokenize(outputs, references, language)
+    streams = list(zip(*references, strict=True))
+    scores, signatures = {}, {}
+    for name, metric in (("bleu", BLEU()), ("chrf", CHRF())):
+        scores[name] = float(metric.corpus_score(outputs, streams).score)
+        signatures[name] = str(metric.get_signature())
+    if tokenized:
+        signatures["detokenizer"] = f"sacremoses {version('sacremoses')}, {language}"
+    return Scores(scores, signatures)
+
+
+def paired_bootstrap(
+    baseline_outputs: Sequence[str],
+    system_outputs: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    language: str | None = None,
+    tokenized: bool = False,
+    samples: int = 1000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare the BLEU of two systems; the test is :func:`tasks.seq2seq.bootstrap.paired_bootstrap`.
+
+    sacrebleu's own test has no interval of the difference, and its p-value counts one tail only.
+
+    Args:
+        baseline_outputs: one translation for each item.
+        system_outputs: those of the other system.
+        references: as for :func:`bleu`, like ``language`` and ``tokenized``.
+        language: as for :func:`bleu`.
+        tokenized: as for :func:`bleu`.
+        samples: number of test sets drawn.
+        seed: the same seed draws the same ones.
+
+    Raises:
+        ValueError: as :func:`bleu` and the test.
+    """
+    counts = []
+    for outputs in (baseline_outputs, system_outputs):
+        _check(outputs, references)
+        texts = _detokenize(outputs, references, language) if tokenized else (outputs, references)
+        counts.append(_counts(*texts))
+    return bootstrap.paired_bootstrap(*counts, score=_bleu_of_counts, samples=samples, seed=seed)
+
+
+def _counts(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
+    """Everything that BLEU knows of each item: lengths, and n-grams in common and in the output."""
+    metric = BLEU(effective_order=True)  # the score of single items, unused here, warns without it
+    items = [metric.sentence_score(*item) for item in zip(outputs, references, strict=True)]
+    return np.array([[item.sys_len, item.ref_len, *item.counts, *item.totals] for item in items])
+
+
+def _bleu_of_counts(counts: np.ndarray) -> float:
+    system, reference, *ngrams = (int(total) for total in counts.sum(0))
+    half = len(ngrams) // 2
+    found, total = ngrams[:half], ngrams[half:]
+    return float(BLEU.compute_bleu(found, total, system, reference, smooth_method="exp").score)
+
+
+def _detokenize(
+    outputs: Sequence[str], references: Sequence[Sequence[str]], language: str | None
+) -> tuple[list[str], list[list[str]]]:
+    if language is None:
+        raise ValueError("texts in Moses tokens want the code of their language, got None")
+    detokenizer = MosesDetokenizer(language)
+
+    def plain(text: str) -> str:
+        return str(detokenizer.detokenize(text.split(" ")))
+
+    return [plain(text) for text in outputs], [[plain(text) for text in item] for item in references]
+
+
+def _check(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    if not len(outputs) == len(references) > 0:
+        got = f"{len(outputs)} outputs for {len(references)} items"
+        raise ValueError(f"a test set wants an output for every item, got {got}")
+    # A text is a sequence of texts too, one for each of its letters.
+    if any(isinstance(item, str) for item in references):
+        raise ValueError("an item wants a tuple of references, got a text")
+    numbers = {len(item) for item in references}
+    if len(numbers) != 1 or 0 in numbers:
+        got = ", ".join(map(str, sorted(numbers)))
+        raise ValueError(f"every item wants the same number of references, at least 1, got {got}")
