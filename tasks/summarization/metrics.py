@@ -1,0 +1,211 @@
+"""What is measured of summaries: ROUGE-1, ROUGE-2 and ROUGE-L, item by item as ROUGE-1.5.5 counts them."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from rouge_score.tokenizers import DefaultTokenizer
+
+from tasks.seq2seq import bootstrap
+from tasks.seq2seq.bootstrap import Comparison
+
+_NUMBER = re.compile("[0-9]+(?:[.,][0-9]+)*")
+_PATTERN = re.compile("#+(?:[.,]#+)*")
+
+
+@dataclass(frozen=True)
+class RougeRule:
+    """How a test set is scored.
+
+    Attributes:
+        limit_bytes: outputs and references are cut to so many bytes; ``None`` leaves them whole.
+        stem: whether words are compared by their Porter stems.
+        measure: ``"recall"`` or ``"f1"``.
+
+    Raises:
+        ValueError: ``limit_bytes < 1``, or another ``measure``.
+    """
+
+    limit_bytes: int | None
+    stem: bool
+    measure: Literal["recall", "f1"]
+
+    def __post_init__(self) -> None:
+        if self.limit_bytes is not None and self.limit_bytes < 1:
+            raise ValueError(f"limit_bytes must be at least 1 or None, got {self.limit_bytes}")
+        if self.measure not in ("recall", "f1"):
+            raise ValueError(f"measure must be 'recall' or 'f1', got {self.measure!r}")
+
+
+GIGAWORD = RougeRule(limit_bytes=None, stem=True, measure="f1")
+"""Full length, ``ROUGE-1.5.5.pl -m``."""
+DUC = RougeRule(limit_bytes=75, stem=True, measure="recall")
+"""DUC 2004 task 1, ``ROUGE-1.5.5.pl -m -b 75``; each item has four references."""
+
+
+def rouge(outputs: Sequence[str], references: Sequence[Sequence[str]], rule: RougeRule) -> dict[str, float]:
+    r"""Mean ROUGE of a test set.
+
+    With :math:`m_r` the matches between the output and reference :math:`r`, an item's scores are
+
+    .. math::
+        R = \frac{\sum_r m_r}{\sum_r n_r}, \quad P = \frac{\sum_r m_r}{k\, n}, \quad F_1 = \frac{2PR}{P+R}
+
+    for :math:`n` and :math:`n_r` the n-grams of the output and of the :math:`k` references, a match being an
+    n-gram in common; for ROUGE-L they are words, and a match is a word of the longest common subsequence.
+
+    Args:
+        outputs: one summary for each item; an empty one scores 0.
+        references: one or more for each item.
+        rule: :data:`GIGAWORD`, :data:`DUC` or another.
+
+    Returns:
+        Means over the items times 100: ``rouge1``, ``rouge2``, ``rougeL``.
+
+    Raises:
+        ValueError: there are no items, an item has no reference, or the numbers of outputs and items differ.
+
+    Example:
+        >>> rouge(["ship sinks at sea"], [("a sinking ship", "ship sinking at sea")], DUC)
+        {'rouge1': 85.71428571428571, 'rouge2': 60.0, 'rougeL': 71.42857142857143}
+
+    Source: Lin (2004), "ROUGE: A Package for Automatic Evaluation of Summaries"; pooling of the references as
+        ``-f A`` of its script does it. The irregular forms that the script takes from WordNet are not known
+        here: "ran" is not "run".
+    """
+    return {name: float(np.mean(scores)) for name, scores in rouge_items(outputs, references, rule).items()}
+
+
+def rouge_items(
+    outputs: Sequence[str], references: Sequence[Sequence[str]], rule: RougeRule
+) -> dict[str, list[float]]:
+    """ROUGE of each item, times 100; arguments and errors as for :func:`rouge`.
+
+    Example:
+        >>> rouge_items(["a ship", "a dog"], [("ships",), ("the dog", "a cat")], DUC)["rouge1"]
+        [100.0, 50.0]
+    """
+    _check(outputs, references)
+    tokenizer = DefaultTokenizer(use_stemmer=rule.stem)
+
+    def words(text: str) -> list[str]:
+        # ROUGE sees bytes, and those outside of ASCII are boundaries to it: so is half a letter at the cut.
+        return list(tokenizer.tokenize(text.encode()[: rule.limit_bytes].decode("latin-1")))
+
+    scores: dict[str, list[float]] = {"rouge1": [], "rouge2": [], "rougeL": []}
+    for text, item in zip(outputs, references, strict=True):
+        output, wanted = words(text), [words(reference) for reference in item]
+        scores["rouge1"].append(_pooled(_ngrams(output, 1), [_ngrams(one, 1) for one in wanted], rule))
+        scores["rouge2"].append(_pooled(_ngrams(output, 2), [_ngrams(one, 2) for one in wanted], rule))
+        longest = sum(_longest_common_subsequence(output, one) for one in wanted)
+        sizes = len(output) * len(wanted), sum(map(len, wanted))
+        scores["rougeL"].append(_score(longest, *sizes, rule))
+    return scores
+
+
+def paired_bootstrap(
+    baseline_outputs: Sequence[str],
+    system_outputs: Sequence[str],
+    references: Sequence[Sequence[str]],
+    rule: RougeRule,
+    *,
+    samples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Comparison]:
+    """Compare two systems in each of the scores; see :func:`tasks.seq2seq.bootstrap.paired_bootstrap`.
+
+    Args:
+        baseline_outputs: one summary for each item.
+        system_outputs: those of the other system.
+        references: as for :func:`rouge`.
+        rule: as for :func:`rouge`.
+        samples: number of test sets drawn.
+        seed: the same seed draws the same ones.
+
+    Raises:
+        ValueError: as :func:`rouge` and the test.
+    """
+    baseline = rouge_items(baseline_outputs, references, rule)
+    system = rouge_items(system_outputs, references, rule)
+    return {
+        name: bootstrap.paired_bootstrap(baseline[name], system[name], samples=samples, seed=seed)
+        for name in baseline
+    }
+
+
+def duc_output(output: str, source: str) -> str:
+    """Return a model's output as DUC 2004 scores it: with numbers, and ``fail`` if it is empty.
+
+    Example:
+        >>> duc_output("   ", "The ship sank .")
+        'fail'
+    """
+    return replace_numbers(output, source) if output.strip() else "fail"
+
+
+def replace_numbers(output: str, source: str) -> str:
+    """Replace every ``#…`` of an output by a number of the source that has the same form.
+
+    A number is taken once, the first that fits; where none is left, the ``#…`` stays.
+
+    Args:
+        output: text in which every digit is written ``#``.
+        source: the input, with its digits.
+
+    Example:
+        >>> replace_numbers("## dead , #,### homeless in ##-hour storm", "In 36 hours , 1,500 lost homes")
+        '36 dead , 1,500 homeless in ##-hour storm'
+    """
+    unused = _NUMBER.findall(source)
+
+    def replacement(found: re.Match[str]) -> str:
+        for number in unused:
+            if re.sub("[0-9]", "#", number) == found[0]:
+                unused.remove(number)
+                return str(number)
+        return found[0]
+
+    return _PATTERN.sub(replacement, output)
+
+
+def _ngrams(words: list[str], n: int) -> Counter[tuple[str, ...]]:
+    return Counter(zip(*(words[start:] for start in range(n)), strict=False))
+
+
+def _pooled(
+    output: Counter[tuple[str, ...]], references: list[Counter[tuple[str, ...]]], rule: RougeRule
+) -> float:
+    matches = sum((output & reference).total() for reference in references)
+    total = sum(reference.total() for reference in references)
+    return _score(matches, output.total() * len(references), total, rule)
+
+
+def _score(matches: int, output: int, references: int, rule: RougeRule) -> float:
+    if matches == 0:
+        return 0.0
+    if rule.measure == "recall":
+        return 100 * matches / references
+    return 100 * 2 * matches / (output + references)  # 2PR / (P + R)
+
+
+def _longest_common_subsequence(first: list[str], second: list[str]) -> int:
+    row = [0] * (len(second) + 1)  # row[j]: length for the words of first so far and j words of second
+    for word in first:
+        above = 0
+        for j, other in enumerate(second, 1):
+            above, row[j] = row[j], above + 1 if word == other else max(row[j], row[j - 1])
+    return row[-1]
+
+
+def _check(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    if not len(outputs) == len(references) > 0:
+        got = f"{len(outputs)} outputs for {len(references)} items"
+        raise ValueError(f"a test set wants an output for every item, got {got}")
+    # A text is a sequence of texts too, one for each of its letters.
+    if any(isinstance(item, str) for item in references):
+        raise ValueError("an item wants a tuple of references, got a text")
+    if not all(references):
+        raise ValueError("every item wants at least one reference, got none")
