@@ -38,13 +38,13 @@ class TrainerSettings:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        _check_integer("epochs", self.epochs, 1)
+        check_integer("epochs", self.epochs, 1)
         for name in ("max_steps", "patience", "checkpoint_every", "threads"):
             if getattr(self, name) is not None:
-                _check_integer(name, getattr(self, name), 1)
+                check_integer(name, getattr(self, name), 1)
         if self.clip_norm is not None:
-            _check_real("clip_norm", self.clip_norm, 0)
-        _check_integer("seed", self.seed, 0)
+            check_real("clip_norm", self.clip_norm, 0)
+        check_integer("seed", self.seed, 0)
         if self.seed >= 2**32:
             raise ValueError(f"seed must be below 2**32, as numpy wants it, got {self.seed}")
         if self.device not in DEVICES:
@@ -83,13 +83,13 @@ class OptimSettings:
     eps: float = 1e-8
 
     def __post_init__(self) -> None:
-        _check_real("lr", self.lr, 0)
-        _check_real("weight_decay", self.weight_decay, 0, or_equal=True)
+        check_real("lr", self.lr, 0)
+        check_real("weight_decay", self.weight_decay, 0, or_equal=True)
         if len(self.betas) != 2:
             raise ValueError(f"betas must be two numbers, got {len(self.betas)}")
         for beta in self.betas:
-            _check_real("betas", beta, 0, or_equal=True, below=1)
-        _check_real("eps", self.eps, 0)
+            check_real("betas", beta, 0, or_equal=True, below=1)
+        check_real("eps", self.eps, 0)
 
     def build_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
         """Return Adam over those ``parameters`` that require a gradient."""
@@ -101,12 +101,12 @@ class OptimSettings:
         )
 
 
-def _check_integer(name: str, value: object, least: int) -> None:
+def check_integer(name: str, value: object, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
 
 
-def _check_real(
+def check_real(
     name: str, value: object, low: float, *, or_equal: bool = False, below: float = math.inf
 ) -> None:
     number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan

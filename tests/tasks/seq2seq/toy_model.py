@@ -1,0 +1,62 @@
+"""A small random encoder–decoder: a GRU with dot attention, which the search and its tests can run."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tasks.text.tokenizer import EOS, PAD
+
+
+@dataclass(frozen=True)
+class ToyMemory:
+    keys: Tensor  # (b, S, hidden)
+    mask: Tensor  # (b, S)
+
+    def select(self, rows: Tensor) -> "ToyMemory":
+        return ToyMemory(self.keys[rows], self.mask[rows])
+
+
+@dataclass(frozen=True)
+class ToyState:
+    hidden: Tensor  # (b, k, hidden)
+
+    def select(self, rows: Tensor) -> "ToyState":
+        return ToyState(self.hidden[rows])
+
+    def reorder(self, beams: Tensor) -> "ToyState":
+        return ToyState(self.hidden.gather(1, beams[..., None].expand(-1, -1, self.hidden.shape[-1])))
+
+
+class ToyModel(nn.Module):
+    """``sharpness`` multiplies the logits, ``ending`` is added to the one of the end."""
+
+    def __init__(
+        self, vocabulary: int, hidden: int = 8, *, seed: int = 0, sharpness: float = 1.0, ending: float = 0.0
+    ) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.embedding = nn.Embedding(vocabulary, hidden)
+        self.cell = nn.GRUCell(2 * hidden, hidden)
+        self.out = nn.Linear(2 * hidden, vocabulary)
+        self.sharpness, self.ending = sharpness, ending
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator)
+        self.eval()
+
+    def encode(self, source: Tensor, lengths: Tensor) -> ToyMemory:
+        return ToyMemory(self.embedding(source), source != PAD)
+
+    def start(self, memory: ToyMemory) -> ToyState:
+        mean = (memory.keys * memory.mask[..., None]).sum(1) / memory.mask.sum(1)[:, None]
+        return ToyState(mean[:, None])
+
+    def step(self, tokens: Tensor, state: ToyState, memory: ToyMemory) -> tuple[Tensor, Tensor, ToyState]:
+        scores = state.hidden @ memory.keys.mT
+        weights = scores.masked_fill(~memory.mask[:, None], -torch.inf).softmax(-1)
+        context = weights @ memory.keys
+        read = torch.cat([self.embedding(tokens), context], -1)
+        hidden = self.cell(read.flatten(0, 1), state.hidden.flatten(0, 1)).view_as(state.hidden)
+        logits = self.sharpness * self.out(torch.cat([hidden, context], -1))
+        logits[..., EOS] += self.ending
+        return logits.log_softmax(-1), weights, ToyState(hidden)
