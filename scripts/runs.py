@@ -15,9 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from regattn import Mapping
 from scripts.cli import UsageError, plain
+from tasks.training.optim import OptimSettings
 from tasks.training.provenance import config_hash, run_id
 from tasks.training.rundir import RunDirectory
-from tasks.training.settings import OptimSettings, TrainerSettings
+from tasks.training.settings import TrainerSettings
 from tasks.training.state import best_weights
 from tasks.training.task import RecordedTask
 
@@ -59,7 +60,8 @@ def set_up(config: DictConfig) -> Setup:
         ValueError: a value out of its range, or data that cannot be used.
     """
     trainer = TrainerSettings(**config.trainer)
-    optim = OptimSettings(**{**config.optim, "betas": tuple(config.optim.betas)})
+    # Runs from before there was a choice name no class.
+    optim = instantiate({"_target_": "tasks.training.optim.Adam", **config.optim}, _convert_="all")
     mapping = instantiate(config.attention)
     device = trainer.torch_device()
     build = task_builder(config.task)

@@ -19,7 +19,8 @@ from torch import Tensor
 import regattn
 from scripts import loggers
 from tasks.entailment import data, mini, task
-from tasks.training.settings import OptimSettings, TrainerSettings
+from tasks.training import optim
+from tasks.training.settings import TrainerSettings
 
 _PLAIN = {int, float, bool, str, int | None, float | None, str | None, tuple[float, float]}  # the rest: Any
 _WRITTEN = {float | Tensor: float}  # what a config can hold of a type that code accepts
@@ -85,7 +86,8 @@ def register() -> None:
     store(group="schema/data", name="snli_mini", node=schema_of(mini.generate))
     store(group="schema/data", name="snli_hub", node=schema_of(data.load_hub))
     store(group="schema/data", name="snli_folder", node=schema_of(data.load_folder))
-    store(group="schema/optim", name="adam", node=schema_of(OptimSettings, named=False))
+    for optimizer in (optim.Adam, optim.AdamW, optim.SGD):
+        store(group="schema/optim", name=optimizer.__name__.lower(), node=schema_of(optimizer))
     store(group="schema/trainer", name="default", node=schema_of(TrainerSettings, named=False))
     for name, logger in (
         ("none", loggers.NoLogger),

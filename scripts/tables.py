@@ -35,7 +35,7 @@ def setting(record: Record) -> str:
     config = record.config
     task, optim = config["task"], config["optim"]
     vectors = "trained" if task["train_vectors"] else "frozen"
-    penalty = f", ℓ2 {optim['weight_decay']:g}" if optim["weight_decay"] else ""
+    penalty = f", ℓ2 {optim['weight_decay']:g}" if optim.get("weight_decay") else ""
     return (
         f"{vectors} vectors, hidden {task['hidden_size']}, batch {task['batch_size']}, "
         f"lr {optim['lr']:g}{penalty}, dropout {task['dropout']:g}, {config['trainer']['epochs']} epochs"

@@ -19,9 +19,11 @@ from scripts.runs import Setup, find_run, read_run_config, set_up
 from scripts.schema import register
 from tasks.training.atomic import write_atomically
 from tasks.training.cost import mapping_share, peak_memory_mb
-from tasks.training.fit import FitResult, fit
+from tasks.training.fit import FitResult, count_steps, fit
+from tasks.training.observers import Observer
 from tasks.training.progress import Progress
 from tasks.training.records import Record, commit, versions, write_json_atomically, write_record
+from tasks.training.rundir import RunDirectory
 
 
 def train(config: DictConfig) -> None:
@@ -40,8 +42,7 @@ def train(config: DictConfig) -> None:
         observers = [instantiate(config.logger, _partial_=True)(setup.id, run.path, cli.plain(config))]
         if config.progress:
             observers.append(Progress())
-        optimizer = setup.optim.build_optimizer(setup.task.model.parameters())
-        result = fit(setup.task, optimizer, setup.trainer, run, config_hash=setup.hash, observers=observers)
+        result = _fit(setup, run, observers)
         record = _record(setup, result)
         title = f"{setup.mapping.function.__name__}, {setup.task.corpus.name}"
         picture = draw_grid(run.path / "attention.png", setup.task.example(), title)
@@ -49,6 +50,20 @@ def train(config: DictConfig) -> None:
             write_atomically(run.outputs(split), (f"{line}\n".encode() for line in lines))
         write_record(record_file.parent, record)
     _report(setup, record, record_file, picture)
+
+
+def _fit(setup: Setup, run: RunDirectory, observers: Sequence[Observer]) -> FitResult:
+    steps = count_steps(setup.task, setup.trainer)
+    optimizer, scheduler = setup.optim.build(setup.task.model.parameters(), steps)
+    return fit(
+        setup.task,
+        optimizer,
+        setup.trainer,
+        run,
+        config_hash=setup.hash,
+        scheduler=scheduler,
+        observers=observers,
+    )
 
 
 def _announce(setup: Setup) -> None:

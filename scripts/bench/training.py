@@ -55,7 +55,7 @@ def _setup(name: str, course: Course) -> Setup:
 
 def _steps(setup: Setup, count: int) -> list[Work]:
     torch.manual_seed(setup.config.seed)
-    optimizer = setup.optim.build_optimizer(setup.task.model.parameters())
+    optimizer, _ = setup.optim.build(setup.task.model.parameters(), total_steps=count)
     batches = setup.task.train_batches(1)[:count]
     return [
         partial(update, setup.task, optimizer, batch, clip_norm=None, where="the benchmark")

@@ -9,6 +9,7 @@ import torch
 
 from tasks.training.metrics_log import MetricsLog
 from tasks.training.observers import EpochEvent, Observer, Observers, StartEvent, StepEvent
+from tasks.training.optim import learning_rate
 from tasks.training.randomness import seed_all
 from tasks.training.rundir import RunDirectory
 from tasks.training.settings import TrainerSettings
@@ -60,7 +61,7 @@ def fit(
         settings: how long to train and how to stop.
         run: the run's directory, entered by the caller.
         config_hash: a run is continued only under the same one.
-        scheduler: stepped after every epoch.
+        scheduler: told of every update and epoch.
         observers: told of every step and epoch.
 
     Returns:
@@ -81,7 +82,7 @@ def fit(
     notes = live.resume(run.checkpoint)
     state = live.state
     started = time.perf_counter() - state.seconds
-    total_steps = _count_steps(len(task.train_batches(1)), settings)
+    total_steps = count_steps(task, settings)
     audience = Observers(observers)
 
     def save() -> None:
@@ -106,7 +107,10 @@ def fit(
                     loss, tallies = update(task, optimizer, batch, clip_norm=settings.clip_norm, where=where)
                     seconds = time.perf_counter() - begun
                     state.add_step(loss, tallies, seconds)
-                    log.write("step", step=state.step, epoch=state.epoch, loss=loss, **tallies)
+                    rate = learning_rate(optimizer)
+                    log.write("step", step=state.step, epoch=state.epoch, loss=loss, lr=rate, **tallies)
+                    if scheduler is not None:
+                        scheduler.step()
                     audience.on_step(StepEvent(state.step, total_steps, state.epoch, loss, tallies, seconds))
                     if request.signal or _is_due(state.step, settings.checkpoint_every):
                         save()
@@ -117,7 +121,7 @@ def fit(
                 if is_best:
                     live.keep_best()
                 if scheduler is not None:
-                    scheduler.step(dev)
+                    scheduler.epoch(dev)
                 log.write("epoch", **state.history[-1])
                 save()
                 audience.on_epoch(EpochEvent(**state.history[-1], epochs=settings.epochs, is_best=is_best))
@@ -129,8 +133,9 @@ def fit(
     return _summarize(state, notes)
 
 
-def _count_steps(batches: int, settings: TrainerSettings) -> int:
-    steps = settings.epochs * batches
+def count_steps(task: Task[Batch], settings: TrainerSettings) -> int:
+    """Return the number of updates that a training may take, were every epoch as long as the first."""
+    steps = settings.epochs * len(task.train_batches(1))
     return steps if settings.max_steps is None else min(steps, settings.max_steps)
 
 

@@ -14,6 +14,7 @@ NOT_HASHED = (
     "command",
     "data.root",
     "logger",
+    "optim._target_",
     "output_dir",
     "progress",
     "results_dir",
@@ -22,7 +23,8 @@ NOT_HASHED = (
 )
 """Keys of a config that say where, on what and with which display a run is made, never what it computes.
 
-Files are among them: what they hold is hashed instead of where they lie."""
+Files are among them: what they hold is hashed instead of where they lie. The class of the optimizer is one
+too, because its other keys tell it, and runs from before it could be chosen do not name it."""
 
 _PACKAGES = ("torch", "numpy", "numba", "safetensors")
 _ROOT = Path(__file__).resolve().parents[2]

@@ -1,11 +1,9 @@
 """The numbers that a training takes from its config, with their ranges."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 DEVICES = ("cpu", "cuda", "auto")
 
@@ -63,45 +61,12 @@ class TrainerSettings:
         return torch.device(self.device)
 
 
-@dataclass(frozen=True)
-class OptimSettings:
-    """The numbers of Adam with an L2 penalty.
-
-    Args:
-        lr: learning rate, above 0.
-        weight_decay: weight of the L2 penalty, at least 0.
-        betas: decay rates of the two running means, each in [0, 1).
-        eps: added to the root of the second mean, above 0.
+def check_integer(name: str, value: object, least: int) -> None:
+    """Refuse what is no integer, or below ``least``.
 
     Raises:
-        ValueError: a number out of its range.
+        ValueError: so it is.
     """
-
-    lr: float
-    weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-
-    def __post_init__(self) -> None:
-        check_real("lr", self.lr, 0)
-        check_real("weight_decay", self.weight_decay, 0, or_equal=True)
-        if len(self.betas) != 2:
-            raise ValueError(f"betas must be two numbers, got {len(self.betas)}")
-        for beta in self.betas:
-            check_real("betas", beta, 0, or_equal=True, below=1)
-        check_real("eps", self.eps, 0)
-
-    def build_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
-        """Return Adam over those ``parameters`` that require a gradient."""
-        trained = [parameter for parameter in parameters if parameter.requires_grad]
-        # Adam and not AdamW: the paper's penalty is part of the objective, so it enters through the gradient.
-        betas = (self.betas[0], self.betas[1])
-        return torch.optim.Adam(
-            trained, lr=self.lr, betas=betas, eps=self.eps, weight_decay=self.weight_decay
-        )
-
-
-def check_integer(name: str, value: object, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
 
@@ -109,6 +74,11 @@ def check_integer(name: str, value: object, least: int) -> None:
 def check_real(
     name: str, value: object, low: float, *, or_equal: bool = False, below: float = math.inf
 ) -> None:
+    """Refuse what is no finite number above ``low`` (``or_equal``: of at least ``low``) and ``below``.
+
+    Raises:
+        ValueError: so it is.
+    """
     number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
     # Written so that NaN fails.
     if not (low < number < below or (or_equal and number == low)):

@@ -87,10 +87,13 @@ class RecordedTask(Task[Batch], Protocol[Batch]):
 
 
 class Scheduler(Protocol):
-    """Changes the optimizer's learning rate between epochs, knowing the epoch's dev metrics."""
+    """Changes the optimizer's learning rate, between updates or between epochs; it sets the first one too."""
 
-    def step(self, dev: dict[str, float]) -> None:
-        """Called once after every epoch."""
+    def step(self) -> None:
+        """Called once after every update."""
+
+    def epoch(self, dev: dict[str, float]) -> None:
+        """Called once after every epoch with its dev metrics."""
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and tensors, from which :meth:`load_state_dict` continues."""

@@ -98,6 +98,22 @@ def test_a_value_out_of_range_is_refused(override: str, sentence: str) -> None:
         set_up(config)
 
 
+def test_every_optimizer_is_built_with_its_own_keys() -> None:
+    small = ["data.train=3", "data.dev=3", "data.test=3"]
+    built = {name: set_up(read_config([*small, f"optim={name}"])) for name in ("adam", "adamw", "sgd")}
+    assert [type(setup.optim).__name__ for setup in built.values()] == ["Adam", "AdamW", "SGD"]
+    assert len({setup.id for setup in built.values()}) == 3
+    with pytest.raises(UsageError, match="weight_decay"):
+        read_config(["optim=sgd", "optim.weight_decay=0.1"])
+    sgd = read_config(["optim=sgd", "data=snli/snli"]).optim
+    assert (sgd.lr, sgd.decay, sgd.start_decay_at, sgd.metric) == (1.0, 0.5, 8, "perplexity")
+
+
+def test_a_run_keeps_its_name_from_release_to_release() -> None:
+    small = ["data.train=3", "data.dev=3", "data.test=3"]
+    assert set_up(read_config(small)).id == "snli-softmax-mini-s1-946b8eba"
+
+
 def test_a_choice_changes_the_run_but_a_display_does_not(tmp_path: Path) -> None:
     small = ["data.train=3", "data.dev=3", "data.test=3"]
     base = set_up(read_config(small)).id

@@ -177,9 +177,10 @@ def test_the_same_seed_gives_the_same_bits_whatever_came_before(tmp_path: Path) 
 
 def test_a_directory_that_is_not_entered_is_a_mistake(tmp_path: Path) -> None:
     from tasks.training.fit import fit
-    from tasks.training.settings import OptimSettings, TrainerSettings
+    from tasks.training.optim import Adam
+    from tasks.training.settings import TrainerSettings
 
     task = TinyTask()
-    optimizer = OptimSettings(lr=0.1).build_optimizer(task.model.parameters())
+    optimizer, _ = Adam(lr=0.1).build(task.model.parameters(), 1)
     with pytest.raises(AssertionError, match="enter the run directory"):
         fit(task, optimizer, TrainerSettings(epochs=1), RunDirectory(tmp_path), config_hash="")

@@ -25,6 +25,7 @@ CONFIG = {
     "command": "make train",
     "data": {"name": "mini", "root": "/data"},
     "logger": {"name": "none"},
+    "optim": {"_target_": "tasks.Adam", "lr": 0.1},
     "output_dir": "a",
     "progress": True,
     "results_dir": "b",
@@ -82,7 +83,7 @@ def test_the_hash_ignores_the_listed_keys_and_no_other(dotted: str) -> None:
 
 def test_the_list_of_keys_outside_the_hash_is_this_one() -> None:
     assert set(paths(CONFIG)) - set(NOT_HASHED) == {
-        "data.name", "logger.name", "seed", "task.hidden", "trainer.epochs",
+        "data.name", "logger.name", "optim.lr", "seed", "task.hidden", "trainer.epochs",
     }  # fmt: skip
     assert set(NOT_HASHED) - set(paths(CONFIG)) == {"logger"}
 

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from tasks.training.fit import FitResult, fit
 from tasks.training.observers import EpochEvent, StartEvent, StepEvent
+from tasks.training.optim import Adam
 from tasks.training.rundir import RunDirectory
-from tasks.training.settings import OptimSettings, TrainerSettings
+from tasks.training.settings import TrainerSettings
+from tasks.training.task import Scheduler
 
 EXAMPLES, BATCH_SIZE, LENGTH = 60, 8, 6
 STEPS_PER_EPOCH = 8
@@ -94,21 +96,28 @@ def poisoned(loss: Tensor, tallies: dict[str, float], what: str) -> tuple[Tensor
 
 
 class Decay:
-    """A schedule with a memory: the learning rate falls with the number of epochs."""
+    """A schedule with a memory: the learning rate falls with the number of epochs, and within each."""
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        self.optimizer, self.epochs = optimizer, 0
+        self.optimizer, self.steps, self.epochs = optimizer, 0, 0
 
-    def step(self, dev: dict[str, float]) -> None:
+    def step(self) -> None:
+        self.steps += 1
+        self._set_rate()
+
+    def epoch(self, dev: dict[str, float]) -> None:
         self.epochs += 1
+        self._set_rate()
+
+    def _set_rate(self) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = 0.02 * 0.9**self.epochs
+            group["lr"] = 0.02 * 0.9**self.epochs * 0.99**self.steps
 
     def state_dict(self) -> dict[str, Any]:
-        return {"epochs": self.epochs}
+        return {"steps": self.steps, "epochs": self.epochs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.epochs = state_dict["epochs"]
+        self.steps, self.epochs = state_dict["steps"], state_dict["epochs"]
 
 
 class Watcher:
@@ -140,18 +149,17 @@ def train(
     observer: Watcher | None = None,
     config_hash: str = "config",
     optimizer: torch.optim.Optimizer | None = None,
+    scheduler: Scheduler | None = None,
     **settings: Any,
 ) -> tuple[FitResult, TinyTask]:
     """Train the tiny task in ``path`` for three epochs, or as ``settings`` say."""
     task = task or TinyTask()
-    optimizer = optimizer or OptimSettings(lr=0.02, weight_decay=1e-4).build_optimizer(
-        task.model.parameters()
-    )
+    optimizer = optimizer or Adam(lr=0.02, weight_decay=1e-4).build(task.model.parameters(), 24)[0]
     chosen = TrainerSettings(**{"epochs": 3, "clip_norm": 1.0, "seed": 5, **settings})
     with RunDirectory(path) as run:
         result = fit(
             task, optimizer, chosen, run, config_hash=config_hash,
-            scheduler=Decay(optimizer), observers=[observer] if observer else [],
+            scheduler=scheduler or Decay(optimizer), observers=[observer] if observer else [],
         )  # fmt: skip
     return result, task
 
