@@ -107,6 +107,7 @@ def _record(setup: Setup, result: FitResult) -> Record:
         commit=commit(),
         config=cli.plain(setup.config),
         command=setup.config.command,
+        signatures=setup.task.signatures,
     )
 
 

@@ -77,6 +77,7 @@ class EntailmentTask:
             f"vocabulary: {len(vocabulary):,} words, {vectors.coverage:.1%} with a pre-trained vector"
         ]
         self.outputs: dict[str, list[str]] = {}
+        self.signatures: dict[str, dict[str, str]] = {}
         self.batch_size, self.seed = batch_size, seed
         self.vocabulary_sha256 = vocabulary.sha256
         self._pairs = corpus.splits["train"]

@@ -6,7 +6,6 @@ import math
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,21 +15,11 @@ from tasks.seq2seq.alignment import AlignmentTally, alignment_from_attention
 from tasks.seq2seq.attention import AttentionTally
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings, Seq2Seq
+from tasks.seq2seq.scores import Scoring
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.text import TextSettings, Tokenizers, pair_batch
 from tasks.seq2seq.translator import ForcedBatch, Translator
 from tasks.text.batching import epoch_batches
-
-
-class Scores(Protocol):
-    """What a task makes of the texts that a model wrote."""
-
-    metric: str
-    """Name of the first figure to quote of :meth:`score`."""
-
-    def score(self, split: str, outputs: Sequence[str], examples: Sequence[Example]) -> dict[str, float]:
-        """Return the metrics of the outputs for a split's examples."""
-
 
 MEANS = ("sentences", "tokens")
 
@@ -74,7 +63,7 @@ class Seq2SeqTask:
     Args:
         corpus: the examples.
         translator: the model, on its device already, with tokenizers and search.
-        scores: the task's metrics of outputs.
+        scoring: the task's metrics of outputs.
         batches: what a training step sees.
         seed: decides the order of the examples, together with the epoch.
 
@@ -85,14 +74,15 @@ class Seq2SeqTask:
     metric = "log_likelihood"
 
     def __init__(
-        self, corpus: Corpus, translator: Translator, scores: Scores, batches: BatchSettings, *, seed: int
+        self, corpus: Corpus, translator: Translator, scoring: Scoring, batches: BatchSettings, *, seed: int
     ) -> None:
-        self.corpus, self.translator, self.scores = corpus, translator, scores
+        self.corpus, self.translator, self.scoring = corpus, translator, scoring
         self.batches, self.seed = batches, seed
         self.vocabulary = translator.tokenizers
         self.vocabulary_sha256 = self.vocabulary.sha256
         self.inputs = {"corpus": corpus.sha256, "vocabulary": self.vocabulary_sha256}
         self.outputs: dict[str, list[str]] = {}
+        self.signatures: dict[str, dict[str, str]] = {}
         self._pairs = _short_pairs(corpus.splits["train"], self.vocabulary, batches.max_length)
         self._lengths = [len(source) for source, _ in self._pairs]
 
@@ -146,15 +136,17 @@ class Seq2SeqTask:
             perplexity: e to the power of minus that.
             aer, alignment_precision, alignment_recall: of the attention as word alignment, where links
                 are known.
-            and those of :class:`AttentionTally`, over the references' tokens, and of ``scores``.
+            and those of :class:`AttentionTally`, over the references' tokens, and of the task's own.
         """
         examples = self.corpus.splits[split]
         write = self.translator.write_greedily if split == "dev" else self.translator.write
         self.outputs[split] = [best[0].text for best in write([e.source for e in examples])]
-        return {**self._read(examples), **self.scores.score(split, self.outputs[split], examples)}
+        scores = self.scoring(split, self.outputs[split], examples)
+        self.signatures[split] = scores.signatures
+        return {**self._read(examples), **scores.metrics}
 
     def summarize(self, metrics: dict[str, dict[str, float]]) -> str:
-        name = self.scores.metric
+        name = self.scoring.metric
         figures = [f"{split} {of[name]:.2f}" for split, of in metrics.items()]
         perplexities = [f"{split} {of['perplexity']:.2f}" for split, of in metrics.items()]
         return f"{name} {', '.join(figures)}; perplexity {', '.join(perplexities)}"
@@ -219,7 +211,7 @@ def build(
     mapping: nn.Module,
     seed: int,
     device: torch.device,
-    scores: Scores,
+    scoring: Scoring,
     *,
     text: TextSettings,
     model: ModelSettings,
@@ -232,7 +224,7 @@ def build(
     torch.manual_seed(seed)
     made = build_model(tokenizers, mapping, model).to(device)
     translator = Translator(made, tokenizers, search, replace_unknown=replace_unknown)
-    return Seq2SeqTask(corpus, translator, scores, batches, seed=seed)
+    return Seq2SeqTask(corpus, translator, scoring, batches, seed=seed)
 
 
 def build_model(tokenizers: Tokenizers, mapping: nn.Module, settings: ModelSettings) -> Seq2Seq:

@@ -39,6 +39,12 @@ class RougeRule:
         if self.measure not in ("recall", "f1"):
             raise ValueError(f"measure must be 'recall' or 'f1', got {self.measure!r}")
 
+    @property
+    def signature(self) -> str:
+        """All of it in a few characters."""
+        cut = "none" if self.limit_bytes is None else f"{self.limit_bytes}b"
+        return f"{self.measure}|cut:{cut}|stem:{'porter' if self.stem else 'no'}"
+
 
 GIGAWORD = RougeRule(limit_bytes=None, stem=True, measure="f1")
 """Full length, ``ROUGE-1.5.5.pl -m``."""

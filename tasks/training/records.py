@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class Record:
         commit: the code.
         config: the whole config.
         command: what makes the run again.
+        signatures: per split, how metrics were computed that the field computes in several ways.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Record:
     commit: str
     config: dict[str, Any]
     command: str
+    signatures: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 _OUTCOME = ("task", "mapping", "mapping_params", "tier", "corpus", "seed", "metrics", "epochs", "best_epoch")
@@ -118,11 +120,13 @@ def _read_record(path: Path) -> Record:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RecordError(f"cannot read the record {path}: {error}") from error
-    wanted = {field.name for field in fields(Record)}
+    known = {entry.name for entry in fields(Record)}
+    # Fields with a default are younger than some records.
+    wanted = {entry.name for entry in fields(Record) if entry.default_factory is MISSING}
     found = set(values) if isinstance(values, dict) else set()
-    if found != wanted:
+    if not wanted <= found <= known:
         raise RecordError(
-            f"{path} must hold the fields of a record, got {_listed(found - wanted)} too many "
+            f"{path} must hold the fields of a record, got {_listed(found - known)} too many "
             f"and {_listed(wanted - found)} too few"
         )
     return Record(**values)

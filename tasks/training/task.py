@@ -79,6 +79,10 @@ class RecordedTask(Task[Batch], Protocol[Batch]):
     def outputs(self) -> dict[str, list[str]]:
         """What the model answered, a line for each item, of every split since it was last evaluated."""
 
+    @property
+    def signatures(self) -> dict[str, dict[str, str]]:
+        """For every split evaluated so far, how its metrics were computed, where there are several ways."""
+
     def summarize(self, metrics: dict[str, dict[str, float]]) -> str:
         """Say in one line what the metrics of all splits come to."""
 

@@ -1,7 +1,6 @@
 """What is measured of translations: BLEU and chrF, by sacrebleu."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 
 import numpy as np
@@ -11,19 +10,7 @@ from sacremoses import MosesDetokenizer
 
 from tasks.seq2seq import bootstrap
 from tasks.seq2seq.bootstrap import Comparison
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Scores of a test set, 0 to 100, and how they were computed.
-
-    Attributes:
-        metrics: ``bleu`` and ``chrf``.
-        signatures: sacrebleu's for each of them, and ``detokenizer`` where one was used.
-    """
-
-    metrics: dict[str, float]
-    signatures: dict[str, str]
+from tasks.seq2seq.scores import Scores
 
 
 def bleu(
@@ -42,7 +29,7 @@ def bleu(
         tokenized: outputs and references are in Moses tokens, which are put together to plain text first.
 
     Returns:
-        The scores and their signatures.
+        The scores ``bleu`` and ``chrf`` with sacrebleu's signatures, and the ``detokenizer`` where one was used.
 
     Raises:
         ValueError: there are no items; the numbers of outputs and references differ; items differ in their

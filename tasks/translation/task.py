@@ -10,13 +10,14 @@ from torch import nn
 from tasks.seq2seq import task
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings
+from tasks.seq2seq.scores import Scores
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.task import BatchSettings, Seq2SeqTask
 from tasks.seq2seq.text import TextSettings
 from tasks.translation.metrics import bleu
 
 
-class TranslationScores:
+class Bleu:
     """BLEU and chrF of translations into ``language``, put together first where they are ``tokenized``."""
 
     metric = "bleu"
@@ -24,9 +25,9 @@ class TranslationScores:
     def __init__(self, language: str, tokenized: bool) -> None:
         self.language, self.tokenized = language, tokenized
 
-    def score(self, split: str, outputs: Sequence[str], examples: Sequence[Example]) -> dict[str, float]:
+    def __call__(self, split: str, outputs: Sequence[str], examples: Sequence[Example]) -> Scores:
         references = [example.references for example in examples]
-        return bleu(outputs, references, language=self.language, tokenized=self.tokenized).metrics
+        return bleu(outputs, references, language=self.language, tokenized=self.tokenized)
 
 
 def build(
@@ -51,8 +52,8 @@ def build(
     Raises:
         ValueError: a corpus that these settings cannot use.
     """
-    scores = TranslationScores(corpus.languages[1], corpus.tokenized)
+    scoring = Bleu(corpus.languages[1], corpus.tokenized)
     return task.build(
-        corpus, mapping, seed, device, scores,
+        corpus, mapping, seed, device, scoring,
         text=text, model=model, batches=batches, search=search, replace_unknown=replace_unknown,
     )  # fmt: skip

@@ -1,0 +1,30 @@
+"""What a task makes of the texts that a model wrote."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tasks.seq2seq.data import Example
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of a test set, 0 to 100, and how they were computed.
+
+    Attributes:
+        metrics: by name.
+        signatures: for each kind of metric what somebody needs to know to compute it again.
+    """
+
+    metrics: dict[str, float]
+    signatures: dict[str, str]
+
+
+class Scoring(Protocol):
+    """The metrics of a task."""
+
+    metric: str
+    """Name of the first metric to quote."""
+
+    def __call__(self, split: str, outputs: Sequence[str], examples: Sequence[Example]) -> Scores:
+        """Score the outputs for the examples of a split."""

@@ -1,0 +1,70 @@
+"""Sentence summarization: the encoder–decoder, scored with ROUGE."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import torch
+from torch import nn
+
+from tasks.seq2seq import task
+from tasks.seq2seq.data import Corpus, Example
+from tasks.seq2seq.model import ModelSettings
+from tasks.seq2seq.scores import Scores
+from tasks.seq2seq.search import SearchSettings
+from tasks.seq2seq.task import BatchSettings, Seq2SeqTask
+from tasks.seq2seq.text import TextSettings
+from tasks.summarization.metrics import DUC, GIGAWORD, duc_output, rouge
+
+
+class Rouge:
+    """ROUGE of headlines, by the rules of DUC 2004 on ``duc_splits`` and those of Gigaword on others."""
+
+    metric = "rougeL"
+
+    def __init__(self, duc_splits: Sequence[str]) -> None:
+        self.duc_splits = frozenset(duc_splits)
+
+    def __call__(self, split: str, outputs: Sequence[str], examples: Sequence[Example]) -> Scores:
+        rule = GIGAWORD
+        if split in self.duc_splits:
+            rule = DUC
+            outputs = [duc_output(o, e.source) for o, e in zip(outputs, examples, strict=True)]
+        metrics = rouge(outputs, [example.references for example in examples], rule)
+        signature = (
+            f"{rule.signature}|refs:{len(examples[0].references)}|rouge-score:{version('rouge-score')}"
+        )
+        return Scores(metrics, {"rouge": signature})
+
+
+def build(
+    corpus: Corpus,
+    mapping: nn.Module,
+    seed: int,
+    device: torch.device,
+    *,
+    text: TextSettings,
+    model: ModelSettings,
+    batches: BatchSettings,
+    search: SearchSettings,
+    replace_unknown: bool = False,
+    duc_splits: Sequence[str] = (),
+) -> Seq2SeqTask:
+    """Make the task of a corpus of headlines with new weights, drawn from ``seed``.
+
+    Args:
+        corpus, mapping, seed, device: what is read, what attends, which draw, and where.
+        text, model, batches, search: as their classes say.
+        replace_unknown: write, for an unknown word, the source word that it attended to most.
+        duc_splits: the splits that are scored by the rules of DUC 2004.
+
+    Raises:
+        ValueError: a corpus that these settings cannot use, or no split of such a name.
+    """
+    if unknown := set(duc_splits) - corpus.splits.keys():
+        raise ValueError(f"duc_splits wants splits of the corpus, got {', '.join(sorted(unknown))}")
+    return task.build(
+        corpus, mapping, seed, device, Rouge(duc_splits),
+        text=text, model=model, batches=batches, search=search, replace_unknown=replace_unknown,
+    )  # fmt: skip
