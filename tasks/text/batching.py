@@ -1,6 +1,7 @@
 """Which sentences go into which batch, and how a batch becomes a tensor."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,7 +11,14 @@ from tasks.text.vocabulary import PAD
 _POOL = 50  # batches sorted together: long enough for little padding, short enough to stay random
 
 
-def epoch_batches(lengths: Sequence[int], batch_size: int, *, seed: int, epoch: int) -> list[list[int]]:
+def epoch_batches(
+    lengths: Sequence[int],
+    batch_size: int,
+    *,
+    seed: int,
+    epoch: int,
+    count: Literal["sentences", "tokens"] = "sentences",
+) -> list[list[int]]:
     """Deal all items into batches of similar length, in an order that depends on the arguments alone.
 
     The items are shuffled and cut into pools of 50 batches; each pool is sorted by length and cut into
@@ -19,29 +27,38 @@ def epoch_batches(lengths: Sequence[int], batch_size: int, *, seed: int, epoch: 
 
     Args:
         lengths: length of every item.
-        batch_size: most items in a batch, at least 1.
+        batch_size: most items in a batch, at least 1; where tokens count, most items times the longest of
+            them, padding included. An item that is longer by itself has a batch to itself.
         seed: the run's seed, from 0 to 2**32 - 1.
         epoch: number of the epoch, from 0.
+        count: what ``batch_size`` counts.
 
     Returns:
-        Lists of positions in ``lengths``, every position exactly once; only one batch may be smaller.
+        Lists of positions in ``lengths``, every position exactly once; where sentences count, only one batch
+        may be smaller.
 
     Raises:
-        ValueError: ``batch_size < 1``, or a negative ``seed`` or ``epoch``.
+        ValueError: ``batch_size < 1``, a negative ``seed`` or ``epoch``, or another ``count``.
 
     Example:
         >>> epoch_batches([3, 9, 3, 9], 2, seed=0, epoch=0)
         [[3, 1], [0, 2]]
+        >>> epoch_batches([3, 9, 3, 9], 9, seed=0, epoch=0, count="tokens")
+        [[3], [0, 2], [1]]
     """
     _check_batch_size(batch_size)
+    if count not in ("sentences", "tokens"):
+        raise ValueError(f"count must be 'sentences' or 'tokens', got {count!r}")
     if not (0 <= seed < 2**32 and 0 <= epoch < 2**32):
         raise ValueError(f"seed and epoch must lie in 0 ... 2**32 - 1, got {seed} and {epoch}")
     # NumPy promises never to change this older generator's stream, which it does not for the new one.
     random = np.random.RandomState([seed, epoch])
     order = [int(item) for item in random.permutation(len(lengths))]
+    sizes = [1] * len(lengths) if count == "sentences" else [max(1, length) for length in lengths]
+    pool_size = _POOL * batch_size * len(sizes) // max(1, sum(sizes))  # in items of average size
     batches: list[list[int]] = []
-    for pool in _cut(order, _POOL * batch_size):
-        batches += _cut(sorted(pool, key=lengths.__getitem__), batch_size)
+    for pool in _cut(order, max(1, pool_size)):
+        batches += _cut_padded(sorted(pool, key=lengths.__getitem__), sizes, batch_size)
     return [batches[number] for number in random.permutation(len(batches))]
 
 
@@ -85,6 +102,19 @@ def pad(sequences: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]
 
 def _cut(items: list[int], size: int) -> list[list[int]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _cut_padded(items: Iterable[int], sizes: Sequence[int], limit: int) -> list[list[int]]:
+    """Cut into runs as long as they can be while items times the largest size is within the limit."""
+    runs: list[list[int]] = []
+    largest = 0
+    for item in items:
+        largest = max(largest, sizes[item])
+        if not runs or largest * (len(runs[-1]) + 1) > limit:
+            runs.append([])
+            largest = sizes[item]
+        runs[-1].append(item)
+    return runs
 
 
 def _check_batch_size(batch_size: int) -> None:
