@@ -1,0 +1,336 @@
+"""The three languages of the embedded translation corpus: real words, and the order they stand in.
+
+A meaning is a tree of lemmas; a language writes it as words, each with the unit of meaning it is from
+(``None`` for a comma). Words of two languages with one unit are translations of each other.
+"""
+
+from typing import NamedTuple, Protocol
+
+Words = list[tuple[str, str | None]]
+
+# English singular and plural | German gender, nominative, other cases, plural | French gender, both numbers.
+# German's and French's genders differ where they can; French nouns start with a consonant: no elision.
+_NOUNS = """
+teacher teachers | m lehrer lehrer lehrer | m professeur professeurs
+woman women | f frau frau frauen | f femme femmes
+girl girls | n mädchen mädchen mädchen | f fille filles
+boy boys | m junge jungen jungen | m garçon garçons
+king kings | m könig könig könige | m roi rois
+dog dogs | m hund hund hunde | m chien chiens
+cat cats | f katze katze katzen | m chat chats
+horse horses | n pferd pferd pferde | m cheval chevaux
+cow cows | f kuh kuh kühe | f vache vaches
+book - | n buch buch - | m livre -
+letter - | m brief brief - | f lettre -
+key - | m schlüssel schlüssel - | f clé -
+hat - | m hut hut - | m chapeau -
+flower - | f blume blume - | f fleur -
+car - | n auto auto - | f voiture -
+door - | f tür tür - | f porte -
+window - | n fenster fenster - | f fenêtre -
+garden - | m garten garten - | m jardin -
+house - | n haus haus - | f maison -
+forest - | m wald wald - | f forêt -
+bridge - | f brücke brücke - | m pont -
+"""
+PEOPLE = ("teacher", "woman", "girl", "boy", "king")
+AGENTS = (*PEOPLE, "dog", "cat", "horse", "cow")
+THINGS = ("book", "letter", "key", "hat", "flower", "car")
+OPENINGS = ("door", "window", "book", "letter")
+PLACES = ("garden", "house", "forest", "bridge")
+
+# English | German stem | French masculine and feminine, singular and plural, and its place at the noun.
+_ADJECTIVES = """
+small | klein | petit petite petits petites before
+big | groß | grand grande grands grandes before
+old | alt | vieux vieille vieux vieilles before
+beautiful | schön | beau belle beaux belles before
+black | schwarz | noir noire noirs noires after
+white | weiß | blanc blanche blancs blanches after
+green | grün | vert verte verts vertes after
+tired | müd | fatigué fatiguée fatigués fatiguées after
+"""
+
+# Third person singular and plural, and participle | the same in German, where the plural is the infinitive,
+# auxiliary and particle | the same in French, infinitive and auxiliary. An underscore joins two words.
+_VERBS = """
+see | sees see seen | sieht sehen gesehen haben - | voit voient vu voir avoir
+seek | looks_for look_for looked_for | sucht suchen gesucht haben - | cherche cherchent cherché chercher avoir
+buy | buys buy bought | kauft kaufen gekauft haben - | achète achètent acheté acheter avoir
+bring | brings bring brought | bringt bringen mitgebracht haben mit | apporte apportent apporté apporter avoir
+open | opens open opened | macht machen aufgemacht haben auf | ouvre ouvrent ouvert ouvrir avoir
+close | closes close closed | macht machen zugemacht haben zu | ferme ferment fermé fermer avoir
+call | calls call called | ruft rufen angerufen haben an | appelle appellent appelé appeler avoir
+greet | greets greet greeted | grüßt grüßen gegrüßt haben - | salue saluent salué saluer avoir
+sleep | sleeps sleep slept | schläft schlafen geschlafen haben - | dort dorment dormi dormir avoir
+laugh | laughs laugh laughed | lacht lachen gelacht haben - | rit rient ri rire avoir
+arrive | arrives arrive arrived | kommt kommen angekommen sein an | arrive arrivent arrivé arriver être
+leave | leaves leave left | geht gehen weggegangen sein weg | part partent parti partir être
+say | says say said | sagt sagen gesagt haben - | dit disent dit dire avoir
+know | knows know known | weiß wissen gewusst haben - | sait savent su savoir avoir
+"""
+OBJECTS = {
+    "see": (*AGENTS, *THINGS),
+    "seek": (*AGENTS, *THINGS),
+    "buy": THINGS,
+    "bring": THINGS,
+    "open": OPENINGS,
+    "close": OPENINGS,
+    "call": PEOPLE,
+    "greet": PEOPLE,
+    "sleep": (),
+    "laugh": (),
+    "arrive": (),
+    "leave": (),
+}
+SPEECH = ("say", "know")
+MODES = ("present", "perfect", "can", "must")
+
+_SMALL_WORDS = {
+    "en": {"in": "in", "behind": "behind", "before": "in front of", "with": "with", "now": "now"}
+    | {"often": "often", "then": "then", "because": "because", "while": "while", "that": "that"},
+    "de": {"in": "in", "behind": "hinter", "before": "vor", "with": "mit", "now": "jetzt", "often": "oft"}
+    | {"then": "dann", "because": "weil", "while": "während", "that": "dass"},
+    "fr": {"in": "dans", "behind": "derrière", "before": "devant", "with": "avec", "now": "maintenant"}
+    | {"often": "souvent", "then": "puis", "because": "parce que", "while": "pendant que", "that": "que"},
+}
+ADVERBS = ("now", "often", "then")
+CONJUNCTIONS = ("because", "while")
+PREPOSITIONS = ("in", "behind", "before")
+
+# Determiners before singular nouns and, last, before plural ones.
+_ENGLISH = {"the": "the the", "a": "a -", "this": "this these", "my": "my my"}
+_FRENCH = {"the": "le la les", "a": "un une -", "this": "ce cette ces", "my": "mon ma mes"}
+# For each gender and then the plural: nominative, accusative, dative.
+_GERMAN = {
+    "the": "der den dem | die die der | das das dem | die die -",
+    "a": "ein einen einem | eine eine einer | ein ein einem | - - -",
+    "this": "dieser diesen diesem | diese diese dieser | dieses dieses diesem | diese diese -",
+    "my": "mein meinen meinem | meine meine meiner | mein mein meinem | meine meine -",
+}
+DETERMINERS = tuple(_ENGLISH)
+_ENDINGS = {
+    "the": "e en en | e e en | e e en | en en -",
+    "a": "er en en | e e en | es es en | en en -",
+}
+NOMINATIVE, ACCUSATIVE, DATIVE = range(3)
+
+
+def _table(text: str) -> list[list[list[str]]]:
+    return [[cell.split() for cell in line.split("|")] for line in text.strip().splitlines()]
+
+
+NOUNS = {row[0][0]: dict(zip(("en", "de", "fr"), row, strict=True)) for row in _table(_NOUNS)}
+ADJECTIVES = {row[0][0]: dict(zip(("en", "de", "fr"), row, strict=True)) for row in _table(_ADJECTIVES)}
+_GERMAN_DETERMINERS = {key: _table(text)[0] for key, text in _GERMAN.items()}
+_GERMAN_ENDINGS = {key: _table(text)[0] for key, text in _ENDINGS.items()}
+VERBS = {row[0][0]: dict(zip(("en", "de", "fr"), row[1:], strict=True)) for row in _table(_VERBS)}
+
+
+def _adjectives_of(noun: str) -> tuple[str, ...]:
+    """The adjectives that go with a noun: things are not tired, and nobody is green."""
+    colours = ("black", "white", "green")
+    wrong = colours if noun in PEOPLE else colours[2:] if noun in AGENTS else ("tired",)
+    return tuple(adjective for adjective in ADJECTIVES if adjective not in wrong)
+
+
+ADJECTIVES_OF = {noun: _adjectives_of(noun) for noun in NOUNS}
+
+
+class NounPhrase(NamedTuple):
+    """A noun with its determiner, its number and perhaps an adjective, all in English."""
+
+    noun: str
+    determiner: str
+    plural: bool = False
+    adjective: str = ""
+
+
+class Clause(NamedTuple):
+    """Who does what, where or with whom; ``mode`` is one of ``MODES``, ``adverb`` opens the clause."""
+
+    subject: NounPhrase
+    verb: str
+    mode: str
+    thing: NounPhrase | None = None
+    place: tuple[str, NounPhrase] | None = None
+    adverb: str = ""
+
+
+class Meaning(NamedTuple):
+    """A clause; perhaps one on its subject, who does that as well; perhaps one after a conjunction."""
+
+    main: Clause
+    relative: Clause | None = None
+    conjunction: str = ""
+    second: Clause | None = None
+
+
+class Language(Protocol):
+    """Writes a meaning as words."""
+
+    def __call__(self, meaning: Meaning) -> Words: ...
+
+
+def english(meaning: Meaning) -> Words:
+    """The subject before the verb everywhere."""
+    relative = _english_relative(meaning.relative) if meaning.relative else []
+    words = _english_clause(meaning.main, "1", relative)
+    if meaning.second:
+        words += _small("en", meaning.conjunction, "conjunction")
+        words += _english_clause(meaning.second, "2", [])
+    return words
+
+
+def _english_clause(clause: Clause, at: str, relative: Words) -> Words:
+    subject = _english_phrase(clause.subject, f"{at} subject")
+    return [*_small("en", clause.adverb, f"{at} adverb"), *subject, *relative, *_english_rest(clause, at)]
+
+
+def _english_relative(clause: Clause) -> Words:
+    return [("who", "relative"), *_english_rest(clause, "3")]
+
+
+def _english_rest(clause: Clause, at: str) -> Words:
+    plural = clause.subject.plural
+    singular, base, participle = VERBS[clause.verb]["en"]
+    auxiliary = {"present": "", "perfect": "have" if plural else "has"}.get(clause.mode, clause.mode)
+    present = base if plural else singular
+    verb = {"present": present, "perfect": participle}.get(clause.mode, base)
+    words = _words(auxiliary, f"{at} auxiliary") + _words(verb, f"{at} verb")
+    words += _english_phrase(clause.thing, f"{at} object") if clause.thing else []
+    if clause.place:
+        words += _small("en", clause.place[0], f"{at} preposition")
+        words += _english_phrase(clause.place[1], f"{at} place")
+    return words
+
+
+def _english_phrase(phrase: NounPhrase, at: str) -> Words:
+    determiner = _ENGLISH[phrase.determiner].split()[phrase.plural]
+    if determiner == "a" and phrase.adjective == "old":
+        determiner = "an"
+    noun = NOUNS[phrase.noun]["en"][phrase.plural]
+    adjective = _words(phrase.adjective, f"{at} adjective")
+    return [(determiner, f"{at} determiner"), *adjective, (noun, f"{at} noun")]
+
+
+def german(meaning: Meaning) -> Words:
+    """The finite verb second in a main clause, at the end of others; participle and particle at the end."""
+    relative: Words = []
+    if meaning.relative:
+        who = {"m": "der", "f": "die", "n": "das"}[NOUNS[meaning.main.subject.noun]["de"][0]]
+        who = "die" if meaning.main.subject.plural else who
+        relative = [(",", None), (who, "relative"), *_german_last(meaning.relative, "3"), (",", None)]
+    words = _german_main(meaning.main, "1", relative)
+    if meaning.second:
+        words += [(",", None), *_small("de", meaning.conjunction, "conjunction")]
+        words += _german_phrase(meaning.second.subject, "2 subject", NOMINATIVE)
+        words += _german_last(meaning.second, "2")
+    return words
+
+
+def _german_main(clause: Clause, at: str, relative: Words) -> Words:
+    subject = _german_phrase(clause.subject, f"{at} subject", NOMINATIVE) + relative
+    finite, end = _german_verb(clause, at)
+    adverb = _small("de", clause.adverb, f"{at} adverb")
+    first = [*adverb, *finite, *subject] if adverb else [*subject, *finite]
+    return [*first, *_german_middle(clause, at), *end]
+
+
+def _german_last(clause: Clause, at: str) -> Words:
+    finite, end = _german_verb(clause, at)
+    if clause.mode == "present" and end:  # the particle joins its verb
+        (particle, _), (verb, unit) = end[0], finite[0]
+        return [*_german_middle(clause, at), (particle + verb, unit)]
+    return [*_german_middle(clause, at), *end, *finite]
+
+
+def _german_verb(clause: Clause, at: str) -> tuple[Words, Words]:
+    """What stands second in a main clause, and what stands at its end."""
+    plural = clause.subject.plural
+    singular, base, participle, auxiliary, particle = VERBS[clause.verb]["de"]
+    particle = particle.strip("-")
+    forms = {"can": ("kann", "können"), "must": ("muss", "müssen")}
+    forms["perfect"] = {"haben": ("hat", "haben"), "sein": ("ist", "sind")}[auxiliary]
+    if clause.mode == "present":
+        return _words(base if plural else singular, f"{at} verb"), _words(particle, f"{at} verb")
+    verb = participle if clause.mode == "perfect" else particle + base
+    return _words(forms[clause.mode][plural], f"{at} auxiliary"), _words(verb, f"{at} verb")
+
+
+def _german_middle(clause: Clause, at: str) -> Words:
+    words = _german_phrase(clause.thing, f"{at} object", ACCUSATIVE) if clause.thing else []
+    if clause.place:
+        words += _small("de", clause.place[0], f"{at} preposition")
+        words += _german_phrase(clause.place[1], f"{at} place", DATIVE)
+    return words
+
+
+def _german_phrase(phrase: NounPhrase, at: str, case: int) -> Words:
+    gender, nominative, other, plural = NOUNS[phrase.noun]["de"]
+    row = 3 if phrase.plural else "mfn".index(gender)
+    determiner = _GERMAN_DETERMINERS[phrase.determiner][row][case]
+    ending = _GERMAN_ENDINGS["the" if phrase.determiner in ("the", "this") else "a"][row][case]
+    noun = plural if phrase.plural else nominative if case == NOMINATIVE else other
+    adjective: Words = []
+    if phrase.adjective:
+        stem = ADJECTIVES[phrase.adjective]["de"][0]
+        adjective = [(stem + ending, f"{at} adjective")]
+    return [(determiner, f"{at} determiner"), *adjective, (noun, f"{at} noun")]
+
+
+def french(meaning: Meaning) -> Words:
+    """Most adjectives after the noun; determiner, adjective and the participle after être agree with it."""
+    relative: Words = []
+    if meaning.relative:
+        relative = [("qui", "relative"), *_french_rest(meaning.relative, "3")]
+    words = _french_clause(meaning.main, "1", relative)
+    if meaning.second:
+        words += _small("fr", meaning.conjunction, "conjunction")
+        words += _french_clause(meaning.second, "2", [])
+    return words
+
+
+def _french_clause(clause: Clause, at: str, relative: Words) -> Words:
+    subject = _french_phrase(clause.subject, f"{at} subject")
+    return [*_small("fr", clause.adverb, f"{at} adverb"), *subject, *relative, *_french_rest(clause, at)]
+
+
+def _french_rest(clause: Clause, at: str) -> Words:
+    plural = clause.subject.plural
+    singular, many, participle, infinitive, auxiliary = VERBS[clause.verb]["fr"]
+    forms = {"can": ("peut", "peuvent"), "must": ("doit", "doivent"), "present": ("", "")}
+    forms["perfect"] = {"avoir": ("a", "ont"), "être": ("est", "sont")}[auxiliary]
+    if auxiliary == "être":
+        feminine = NOUNS[clause.subject.noun]["fr"][0] == "f"
+        participle += ("e" if feminine else "") + ("s" if plural else "")
+    present = many if plural else singular
+    verb = {"present": present, "perfect": participle}.get(clause.mode, infinitive)
+    words = _words(forms[clause.mode][plural], f"{at} auxiliary") + _words(verb, f"{at} verb")
+    words += _french_phrase(clause.thing, f"{at} object") if clause.thing else []
+    if clause.place:
+        words += _small("fr", clause.place[0], f"{at} preposition")
+        words += _french_phrase(clause.place[1], f"{at} place")
+    return words
+
+
+def _french_phrase(phrase: NounPhrase, at: str) -> Words:
+    gender, *numbers = NOUNS[phrase.noun]["fr"]
+    determiner = _FRENCH[phrase.determiner].split()[2 if phrase.plural else "mf".index(gender)]
+    noun = [(numbers[phrase.plural], f"{at} noun")]
+    if phrase.adjective:
+        *forms, place = ADJECTIVES[phrase.adjective]["fr"]
+        adjective = [(forms[2 * phrase.plural + (gender == "f")], f"{at} adjective")]
+        noun = adjective + noun if place == "before" else noun + adjective
+    return [(determiner, f"{at} determiner"), *noun]
+
+
+def _small(language: str, lemma: str, unit: str) -> Words:
+    return _words(_SMALL_WORDS[language][lemma], unit) if lemma else []
+
+
+def _words(text: str, unit: str) -> Words:
+    return [(word, unit) for word in text.replace("_", " ").split()]
+
+
+LANGUAGES: dict[str, Language] = {"de": german, "en": english, "fr": french}
