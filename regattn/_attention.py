@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -15,6 +16,9 @@ class Attention(nn.Module):
     Shapes:
         query (…, targets, query_size), keys (…, sources, key_size), values (…, sources, value_size),
         mask bool, broadcastable to (…, targets, sources), ``True`` where attention is allowed.
+
+    Under ``torch.autocast`` the mapping works in float32 and its weights are float32, as those of
+    ``torch.softmax`` are; the products on both sides of it take the lower precision.
 
     Example:
         >>> attend = Attention(DotScorer(), Sparsemax())
@@ -33,5 +37,7 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Context (…, targets, value_size) and weights (…, targets, sources); values default to keys."""
         scores = self.scorer(query, keys)  # (…, targets, sources)
+        if torch.is_autocast_enabled(scores.device.type):
+            scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         weights = self.mapping(scores, mask)
         return weights @ (keys if values is None else values), weights

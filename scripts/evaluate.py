@@ -15,7 +15,8 @@ def evaluate(run_name: str) -> None:
     setup = set_up(read_run_config(run))
     load_best(setup, run)
     corpus = setup.task.corpus
-    metrics = {split: setup.task.evaluate(split) for split in ("dev", *corpus.test_splits)}
+    with setup.trainer.autocast(setup.device):
+        metrics = {split: setup.task.evaluate(split) for split in ("dev", *corpus.test_splits)}
     print(
         json.dumps(
             {

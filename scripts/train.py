@@ -80,7 +80,9 @@ def _announce(setup: Setup) -> None:
 
 def _record(setup: Setup, result: FitResult) -> Record:
     corpus = setup.task.corpus
-    share = mapping_share(setup.task, setup.mapping)
+    with setup.trainer.autocast(setup.device):
+        share = mapping_share(setup.task, setup.mapping)
+        tests = {split: setup.task.evaluate(split) for split in corpus.test_splits}
     seconds = {"total": result.seconds, "per_epoch": result.seconds_per_epoch, "mapping_share": share}
     return Record(
         id=setup.id,
@@ -95,7 +97,7 @@ def _record(setup: Setup, result: FitResult) -> Record:
             **{f"{name}_sha256": value for name, value in setup.task.inputs.items() if name != "corpus"},
         },
         seed=setup.config.seed,
-        metrics={"dev": result.dev, **{split: setup.task.evaluate(split) for split in corpus.test_splits}},
+        metrics={"dev": result.dev, **tests},
         seconds={name: round(value, 4) for name, value in seconds.items()},
         epochs=result.epochs,
         best_epoch=result.best_epoch,

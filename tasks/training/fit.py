@@ -84,6 +84,7 @@ def fit(
     started = time.perf_counter() - state.seconds
     total_steps = count_steps(task, settings)
     audience = Observers(observers)
+    device = next(task.model.parameters()).device
 
     def save() -> None:
         state.log_bytes = log.sync()
@@ -104,7 +105,10 @@ def fit(
                 for batch in batches[state.batch : end]:
                     begun = time.perf_counter()
                     where = f"step {state.step + 1} (epoch {state.epoch})"
-                    loss, tallies = update(task, optimizer, batch, clip_norm=settings.clip_norm, where=where)
+                    loss, tallies = update(
+                        task, optimizer, batch,
+                        clip_norm=settings.clip_norm, where=where, precision=settings.autocast(device),
+                    )  # fmt: skip
                     seconds = time.perf_counter() - begun
                     state.add_step(loss, tallies, seconds)
                     rate = learning_rate(optimizer)
@@ -116,7 +120,8 @@ def fit(
                         save()
                     stop_if_asked()
 
-                dev = evaluate_dev(task, f"step {state.step} (epoch {state.epoch})")
+                with settings.autocast(device):
+                    dev = evaluate_dev(task, f"step {state.step} (epoch {state.epoch})")
                 is_best = state.add_epoch(dev, task.metric)
                 if is_best:
                     live.keep_best()

@@ -5,7 +5,10 @@ import hashlib
 import json
 import re
 import subprocess
+from collections.abc import Callable
+from functools import partial
 from importlib import metadata
+from operator import eq
 from pathlib import Path
 from platform import python_version
 from typing import Any
@@ -26,12 +29,16 @@ NOT_HASHED = (
 Files are among them: what they hold is hashed instead of where they lie. The class of the optimizer is one
 too, because its other keys tell it, and runs from before it could be chosen do not name it."""
 
+NOT_HASHED_AT = {"trainer.precision": "float32"}
+"""Keys that earlier runs lack, and the value that they had: with it a run is the same and keeps its id."""
+
 _PACKAGES = ("torch", "numpy", "numba", "safetensors")
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 def config_hash(config: dict[str, Any]) -> str:
-    """Return the SHA-256 of ``config`` as canonical JSON, without the keys in :data:`NOT_HASHED`.
+    """Return the SHA-256 of ``config`` as canonical JSON, without the keys in :data:`NOT_HASHED`,
+    and without those in :data:`NOT_HASHED_AT` that have the value there.
 
     Two configs with the same hash describe the same run: it is continued, or its record stands for both.
 
@@ -48,14 +55,20 @@ def config_hash(config: dict[str, Any]) -> str:
     """
     hashed = copy.deepcopy(config)
     for dotted in NOT_HASHED:
-        *sections, key = dotted.split(".")
-        holder: Any = hashed
-        for section in sections:
-            holder = holder.get(section) if isinstance(holder, dict) else None
-        if isinstance(holder, dict):
-            holder.pop(key, None)
+        _drop(hashed, dotted, lambda value: True)
+    for dotted, earlier in NOT_HASHED_AT.items():
+        _drop(hashed, dotted, partial(eq, earlier))
     canonical = json.dumps(hashed, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _drop(config: dict[str, Any], dotted: str, is_dropped: Callable[[Any], bool]) -> None:
+    *sections, key = dotted.split(".")
+    holder: Any = config
+    for section in sections:
+        holder = holder.get(section) if isinstance(holder, dict) else None
+    if isinstance(holder, dict) and key in holder and is_dropped(holder[key]):
+        del holder[key]
 
 
 def run_id(task: str, mapping: str, corpus_name: str, seed: int, config: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 DEVICES = ("cpu", "cuda", "auto")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class TrainerSettings:
         seed: seed of torch, numpy and Python, at least 0.
         threads: CPU threads of torch, at least 1, or None to leave them.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for cuda where there is one.
+        precision: ``"float32"``, or ``"bfloat16"`` for the products of steps and evaluations; weights,
+            their updates and the mappings are float32 in both.
 
     Raises:
         ValueError: a number out of its range.
@@ -34,6 +37,7 @@ class TrainerSettings:
     seed: int = 1
     threads: int | None = None
     device: str = "cpu"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         check_integer("epochs", self.epochs, 1)
@@ -47,6 +51,12 @@ class TrainerSettings:
             raise ValueError(f"seed must be below 2**32, as numpy wants it, got {self.seed}")
         if self.device not in DEVICES:
             raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {self.device!r}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """Return a context in which a model on ``device`` computes in ``precision``."""
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def torch_device(self) -> torch.device:
         """Return the device meant by ``device`` on this machine.

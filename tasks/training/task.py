@@ -40,7 +40,7 @@ class Task(Protocol[Batch]):
         """Name ``batch`` for an error message, such as ``"pairs 12, 7, 90"``."""
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """Return the scalar loss of ``batch``, a mean over its examples, and its tallies.
+        """Return the scalar loss of ``batch``, a mean over its examples and float32, and its tallies.
 
         Tallies are sums over the batch: always ``examples`` and ``tokens``, and ``correct`` where it is one.
         """

@@ -1,6 +1,7 @@
 """One update of the weights and one evaluation, each with the guard that keeps NaN out of a run."""
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
@@ -13,7 +14,13 @@ class NonFiniteError(ArithmeticError):
 
 
 def update(
-    task: Task[Batch], optimizer: torch.optim.Optimizer, batch: Batch, *, clip_norm: float | None, where: str
+    task: Task[Batch],
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    *,
+    clip_norm: float | None,
+    where: str,
+    precision: AbstractContextManager[object] | None = None,
 ) -> tuple[float, dict[str, float]]:
     """Take one gradient step on ``batch``, unless something in it is not finite.
 
@@ -23,6 +30,7 @@ def update(
         batch: one of the task's.
         clip_norm: largest norm of the gradient, or None.
         where: the step, for the error message.
+        precision: context of the forward pass, such as autocast.
 
     Returns:
         The loss and the tallies.
@@ -39,7 +47,8 @@ def update(
             )
 
     optimizer.zero_grad(set_to_none=True)
-    loss, tallies = task.step(batch)
+    with precision or nullcontext():
+        loss, tallies = task.step(batch)
     check("the loss", loss.item())
     for name, value in tallies.items():
         check(name, value)

@@ -96,3 +96,44 @@ def test_parameters_are_trained():
     attend = Attention(AdditiveScorer(SIZE, SIZE, 6), regattn.Fusedmax())
     attend(*queries_and_keys())[0].pow(2).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in attend.parameters())
+
+
+AUTOCAST_MAPPINGS = [
+    regattn.Softmax(), regattn.Sparsemax(), regattn.Fusedmax(), regattn.Oscarmax(), regattn.PNormmax()
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("mapping", AUTOCAST_MAPPINGS)
+@pytest.mark.parametrize("masked", [False, True])
+def test_under_autocast_the_mapping_works_in_float32(mapping, masked):
+    attend = Attention(BilinearScorer(SIZE, SIZE), mapping)
+    query, keys = queries_and_keys()
+    mask = torch.arange(SOURCES) < 3 if masked else None
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = attend.scorer(query, keys)
+        context, weights = attend(query, keys, mask=mask)
+    assert scores.dtype == context.dtype == torch.bfloat16 and weights.dtype == torch.float32
+    assert torch.equal(weights, mapping(scores.float(), mask))
+    torch.testing.assert_close(weights.sum(-1), torch.ones(BATCH, TARGETS), atol=1e-6, rtol=0)
+    torch.testing.assert_close(context.float(), weights @ keys, atol=0.05, rtol=0.02)
+    context.float().pow(2).sum().backward()
+    gradient = attend.scorer.project.weight.grad
+    assert gradient.dtype == torch.float32 and gradient.isfinite().all() and gradient.abs().max() > 0
+
+
+def test_without_autocast_the_dtype_is_kept():
+    query, keys = (tensor.bfloat16() for tensor in queries_and_keys())
+    context, weights = Attention(DotScorer(), regattn.Sparsemax())(query, keys)
+    assert context.dtype == weights.dtype == torch.bfloat16
+    query, keys = (tensor.double() for tensor in queries_and_keys())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert Attention(DotScorer(), regattn.Sparsemax())(query, keys)[1].dtype == torch.float64
+
+
+def test_autocast_compiles_without_a_break():
+    torch.compiler.reset()
+    attend = Attention(DotScorer(), regattn.Fusedmax())
+    query, keys = queries_and_keys()
+    with torch.autocast("cpu", torch.bfloat16):
+        compiled = torch.compile(attend, fullgraph=True, backend="aot_eager")(query, keys)
+        assert all(torch.equal(a, b) for a, b in zip(compiled, attend(query, keys), strict=True))

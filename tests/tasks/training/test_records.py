@@ -96,6 +96,13 @@ def test_the_hash_does_not_change_with_order_or_release() -> None:
     assert config_hash({"trainer": "x"}) != config_hash({"data": None})
 
 
+def test_the_hash_ignores_a_later_key_at_its_earlier_value_only() -> None:
+    def of(precision: str) -> str:
+        return config_hash({**CONFIG, "trainer": {**CONFIG["trainer"], "precision": precision}})
+
+    assert of("float32") == config_hash(CONFIG) != of("bfloat16")
+
+
 @pytest.mark.parametrize(("config", "error"), [({"a": float("nan")}, ValueError), ({"a": {1, 2}}, TypeError)])
 def test_the_hash_refuses_what_is_not_json(config: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):

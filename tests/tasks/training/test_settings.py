@@ -39,5 +39,10 @@ def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert TrainerSettings(epochs=1, device="auto").torch_device() == torch.device("cuda")
 
 
+def test_precision() -> None:
+    with pytest.raises(ValueError, match="precision must be one of float32, bfloat16, got 'float16'"):
+        TrainerSettings(epochs=1, precision="float16")
+
+
 def test_good_numbers_are_kept() -> None:
     TrainerSettings(epochs=1, max_steps=1, patience=1, clip_norm=1, checkpoint_every=1, seed=0, threads=1)
