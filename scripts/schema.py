@@ -82,7 +82,12 @@ def register() -> None:
         node = schema_of(mapping, without=("dim",))
         store(group="schema/attention", name=mapping.function.__name__, node=node)
     given = ("corpus", "mapping", "seed", "device")
-    store(group="schema/task", name="snli", node=schema_of(task.build, without=given))
+    for name, build in (
+        ("snli", entailment.task.build),
+        ("translation", translation.task.build),
+        ("gigaword", summarization.task.build),
+    ):
+        store(group="schema/task", name=name, node=schema_of(build, without=given))
     store(group="schema/data", name="snli_mini", node=schema_of(mini.generate))
     store(group="schema/data", name="snli_hub", node=schema_of(data.load_hub))
     store(group="schema/data", name="snli_folder", node=schema_of(data.load_folder))
