@@ -17,8 +17,14 @@ from omegaconf import MISSING
 from torch import Tensor
 
 import regattn
+import tasks.entailment.data
+import tasks.entailment.mini
+import tasks.entailment.task
+import tasks.summarization.mini
+import tasks.summarization.task
+import tasks.translation.mini
+import tasks.translation.task
 from scripts import loggers
-from tasks.entailment import data, mini, task
 from tasks.training import optim
 from tasks.training.settings import TrainerSettings
 
@@ -83,14 +89,19 @@ def register() -> None:
         store(group="schema/attention", name=mapping.function.__name__, node=node)
     given = ("corpus", "mapping", "seed", "device")
     for name, build in (
-        ("snli", entailment.task.build),
-        ("translation", translation.task.build),
-        ("gigaword", summarization.task.build),
+        ("snli", tasks.entailment.task.build),
+        ("translation", tasks.translation.task.build),
+        ("gigaword", tasks.summarization.task.build),
     ):
         store(group="schema/task", name=name, node=schema_of(build, without=given))
-    store(group="schema/data", name="snli_mini", node=schema_of(mini.generate))
-    store(group="schema/data", name="snli_hub", node=schema_of(data.load_hub))
-    store(group="schema/data", name="snli_folder", node=schema_of(data.load_folder))
+    for name, load in (
+        ("snli_mini", tasks.entailment.mini.generate),
+        ("snli_hub", tasks.entailment.data.load_hub),
+        ("snli_folder", tasks.entailment.data.load_folder),
+        ("translation_mini", tasks.translation.mini.generate),
+        ("gigaword_mini", tasks.summarization.mini.generate),
+    ):
+        store(group="schema/data", name=name, node=schema_of(load))
     for optimizer in (optim.Adam, optim.AdamW, optim.SGD):
         store(group="schema/optim", name=optimizer.__name__.lower(), node=schema_of(optimizer))
     store(group="schema/trainer", name="default", node=schema_of(TrainerSettings, named=False))

@@ -6,6 +6,7 @@ import math
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,7 @@ class BatchSettings:
     """
 
     size: int = 64
-    count: str = "sentences"
+    count: Literal["sentences", "tokens"] = "sentences"
     max_length: int = 50
     mean_over: str = "sentences"
     label_smoothing: float = 0.0

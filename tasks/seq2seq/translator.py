@@ -77,6 +77,7 @@ class Translator:
             [sources[number] for number in asked],
             settings or self.settings,
             batch_size=_SENTENCES,
+            device=self.model.device,
         )
         outputs = [[self._nothing()] for _ in texts]
         for number, hypotheses in zip(asked, found, strict=True):
@@ -108,7 +109,7 @@ class Translator:
         reading, memory = self.model(pairs.source, pairs.lengths, pairs.begun)
         log_probabilities = self.model.predict(reading.outputs).float().log_softmax(-1)
         likelihood = log_probabilities.gather(-1, pairs.ended.unsqueeze(-1)).squeeze(-1)
-        scores = self.model.attention.scorer(reading.queries, memory.states)
+        scores = self.model.attention.scorer(reading.queries, memory.states).to(reading.weights.dtype)
         groups = regattn.groups(scores, self.model.attention.mapping, mask=memory.mask)
         return ForcedBatch(pairs, likelihood, reading.weights, groups)
 

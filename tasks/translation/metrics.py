@@ -29,7 +29,7 @@ def bleu(
         tokenized: outputs and references are in Moses tokens, which are put together to plain text first.
 
     Returns:
-        The scores ``bleu`` and ``chrf`` with sacrebleu's signatures, and the ``detokenizer`` where one was used.
+        The scores ``bleu`` and ``chrf`` with sacrebleu's signatures, and the ``detokenizer`` if one was used.
 
     Raises:
         ValueError: there are no items; the numbers of outputs and references differ; items differ in their

@@ -59,7 +59,7 @@ def generate(
         rng = Random(f"{seed} {split}")
         splits[split] = [_example(_new_meaning(rng, known), source, target) for _ in range(sizes[split])]
     splits = {split: splits[split] for split in SPLITS}
-    return Corpus(f"mini-{pair}", checksum(splits), splits, {split: {} for split in SPLITS})
+    return Corpus(f"mini-{pair}", checksum(splits), splits, {split: {} for split in SPLITS}, (source, target))
 
 
 def align(source: Words, target: Words) -> Links:

@@ -1,0 +1,99 @@
+"""Word alignments read from attention, and how far they are from those made by hand."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from tasks.seq2seq.data import Link, Links
+
+
+def alignment_from_attention(
+    weights: torch.Tensor, source_words: Sequence[int], target_words: Sequence[int]
+) -> set[Link]:
+    """Link each target word with the source word that it attends to most.
+
+    A source word has the sum of the weights of its tokens, a target word the mean of the rows of its tokens.
+
+    Args:
+        weights: attention of one sentence, (target tokens, source tokens), not negative; without the row of
+            ``</s>`` and without padding, which the caller leaves out.
+        source_words: for each source token the position of its word, as a tokenizer's ``words`` returns it.
+        target_words: the same of the target.
+
+    Returns:
+        Pairs (source word, target word): one for each target word with tokens, of equal source words the
+        first; none for a target word all of whose weights are 0.
+
+    Raises:
+        ValueError: the shape of ``weights`` is not that of the words, or a weight is negative or not finite.
+
+    Example:
+        >>> weights = torch.tensor([[0.4, 0.3, 0.3], [0.9, 0.1, 0.0]])
+        >>> sorted(alignment_from_attention(weights, [0, 1, 1], [0, 1]))
+        [(0, 1), (1, 0)]
+    """
+    table = weights.detach().cpu().double().numpy()
+    _check(table, source_words, target_words)
+    if not table.size:
+        return set()
+    summed = np.zeros((len(target_words), max(source_words) + 1))  # (target tokens, source words)
+    np.add.at(summed, (slice(None), np.asarray(source_words)), table)
+    by_word = np.zeros((max(target_words) + 1, summed.shape[1]))  # (target words, source words)
+    np.add.at(by_word, np.asarray(target_words), summed)  # the sum has its maximum where the mean has it
+    return {(int(row.argmax()), word) for word, row in enumerate(by_word) if row.any()}
+
+
+class AlignmentTally:
+    r"""Alignments against those made by hand, over a corpus.
+
+    With the links :math:`A` found, the sure links :math:`S` and the possible ones :math:`P \supseteq S`:
+
+    .. math::
+        \text{precision} = \frac{|A \cap P|}{|A|}, \quad \text{recall} = \frac{|A \cap S|}{|S|}, \quad
+        \text{AER} = 1 - \frac{|A \cap S| + |A \cap P|}{|A| + |S|}
+
+    Metrics:
+        aer: alignment error rate, 0 to 1, lower is better.
+        precision: 0 to 1.
+        recall: 0 to 1.
+
+    Example:
+        >>> tally = AlignmentTally()
+        >>> tally.add({(0, 0), (1, 2)}, Links(sure=frozenset({(0, 0)}), possible=frozenset({(0, 0), (1, 1)})))
+        >>> tally.metrics()
+        {'aer': 0.33333333333333337, 'precision': 0.5, 'recall': 1.0}
+
+    Source: Och & Ney (2003), "A Systematic Comparison of Various Statistical Alignment Models", section 5.
+    """
+
+    def __init__(self) -> None:
+        self.found = self.sure = self.found_sure = self.found_possible = 0
+
+    def add(self, found: Collection[Link], gold: Links) -> None:
+        """Count the links of one sentence."""
+        found = frozenset(found)
+        self.found += len(found)
+        self.sure += len(gold.sure)
+        self.found_sure += len(found & gold.sure)
+        self.found_possible += len(found & gold.possible)
+
+    def metrics(self) -> dict[str, float]:
+        """Rates over all links counted; one that would divide by 0 is left out."""
+        agreed = self.found_sure + self.found_possible
+        fractions = {
+            "aer": (self.found + self.sure - agreed, self.found + self.sure),
+            "precision": (self.found_possible, self.found),
+            "recall": (self.found_sure, self.sure),
+        }
+        return {name: part / whole for name, (part, whole) in fractions.items() if whole}
+
+
+def _check(table: np.ndarray[Any, Any], source_words: Sequence[int], target_words: Sequence[int]) -> None:
+    wanted = (len(target_words), len(source_words))
+    if table.shape != wanted:
+        raise ValueError(f"weights of these words want the shape {wanted}, got {table.shape}")
+    bad = table[~((table >= 0) & np.isfinite(table))]
+    if bad.size:
+        raise ValueError(f"weights must be finite and not negative, got {bad[0]}")

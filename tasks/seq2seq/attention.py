@@ -1,0 +1,88 @@
+"""What attention looks like: how much of it is zero, and how the rest falls into segments and groups."""
+
+import torch
+from torch import Tensor
+
+
+class AttentionTally:
+    """Counts over rows of attention weights, from which their statistics follow.
+
+    A *support run* is a longest run of neighbouring positions whose weights are not 0. A *segment* is a
+    longest run of neighbouring positions of one group, a group being the positions that the mapping fused:
+    each segment lies in one support run, and a group of oscarmax may have several.
+
+    Metrics:
+        zero_share: mean share of a row's allowed positions with a weight of exactly 0.
+        support_runs: mean number of support runs in a row.
+        segments: mean number of segments in a row.
+        segment_length: mean positions of a segment, over all segments.
+        groups: mean number of groups in a row.
+        group_size: mean positions of a group, over all groups.
+        entropy: mean of -Σ w log w, in nats.
+
+    Example:
+        >>> tally = AttentionTally()
+        >>> weights = torch.tensor([[0.25, 0.25, 0.0, 0.5, 0.0]])
+        >>> mask = torch.tensor([[True, True, True, True, False]])
+        >>> tally.add(weights, mask, groups=torch.tensor([[1, 1, 0, 2, 0]]))
+        >>> tally.metrics()["zero_share"], tally.metrics()["segment_length"]
+        (0.25, 1.5)
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.sums = dict.fromkeys(("zero_share", "support_runs", "segments", "groups", "entropy"), 0.0)
+        self.fused = 0  # positions that are in a group
+
+    def add(self, weights: Tensor, mask: Tensor, groups: Tensor) -> None:
+        """Count a batch of rows; one that is masked everywhere does not count.
+
+        Args:
+            weights: (rows, sources), 0 where masked.
+            mask: bool, of that shape; ``True`` where attention is allowed.
+            groups: int64, of that shape; numbers of the groups as :func:`regattn.groups` returns them, 0
+                outside the support.
+
+        Raises:
+            ValueError: the shapes differ or are not of two dimensions, or a masked position has a weight or
+                a group.
+        """
+        _check(weights, mask, groups)
+        kept = mask.any(-1)
+        weights, mask, groups = weights.detach()[kept].double(), mask[kept], groups[kept]
+        zeros = ((weights == 0) & mask).sum(-1)
+        counts = {
+            "zero_share": zeros / mask.sum(-1, dtype=torch.float64),
+            "support_runs": _changes((weights != 0).long()),
+            "segments": _changes(groups),
+            "groups": _changes(groups.sort(-1).values),
+            "entropy": torch.special.entr(weights).sum(-1),
+        }
+        for name, count in counts.items():
+            self.sums[name] += float(count.sum(dtype=torch.float64))
+        self.rows += len(weights)
+        self.fused += int((groups != 0).sum())
+
+    def metrics(self) -> dict[str, float]:
+        """Means over all rows counted; one that would divide by 0 is left out."""
+        fractions = {name: (total, self.rows) for name, total in self.sums.items()}
+        fractions["segment_length"] = self.fused, self.sums["segments"]  # type: ignore[assignment]
+        fractions["group_size"] = self.fused, self.sums["groups"]  # type: ignore[assignment]
+        return {name: part / whole for name, (part, whole) in fractions.items() if whole}
+
+
+def _changes(labels: Tensor) -> Tensor:
+    """How often a row goes over to a new label that is not 0; (rows,)."""
+    before = torch.nn.functional.pad(labels, (1, 0))[:, :-1]
+    return ((labels != before) & (labels != 0)).sum(-1)
+
+
+def _check(weights: Tensor, mask: Tensor, groups: Tensor) -> None:
+    shapes = [tuple(tensor.shape) for tensor in (weights, mask, groups)]
+    if weights.ndim != 2 or len(set(shapes)) != 1:
+        got = ", ".join(map(str, shapes))
+        raise ValueError(f"weights, mask and groups want one shape (rows, sources), got {got}")
+    if mask.dtype != torch.bool:
+        raise ValueError(f"mask must be bool, got {mask.dtype}")
+    if bool((((weights != 0) | (groups != 0)) & ~mask).any()):
+        raise ValueError("masked positions want weight 0 and group 0, got others")
