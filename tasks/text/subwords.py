@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any, Literal
 
 import sentencepiece
@@ -70,17 +70,25 @@ class SubwordTokenizer:
             texts: such as both sides of a training set.
             vocab_size: most pieces, the four special ones and all single characters included.
             model_type: how pieces are found.
-            character_coverage: share of the characters of the texts that are known.
+            character_coverage: share of the characters of the texts that are known, from 0.98 to 1.
             normalizer: as for the class.
 
         Raises:
             ValueError: there is no word in the texts, a ``vocab_size`` below the number of characters, or
                 another bad number or type.
         """
+        if model_type not in ("bpe", "unigram"):
+            raise ValueError(f"model_type must be 'bpe' or 'unigram', got {model_type!r}")
+        if not 0.98 <= character_coverage <= 1:
+            raise ValueError(f"character_coverage must lie in 0.98 ... 1, got {character_coverage}")
+        sentences = _sentences(texts, normalizer)
+        first = next(sentences, None)
+        if first is None:
+            raise ValueError("a tokenizer wants at least one word to learn from, got none")
         model = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=_sentences(texts, normalizer),
+                sentence_iterator=chain([first], sentences),
                 model_writer=model,
                 vocab_size=vocab_size,
                 model_type=model_type,
@@ -100,9 +108,8 @@ class SubwordTokenizer:
                 eos_piece=BOUNDARIES[1],
             )
         except RuntimeError as error:
-            wanted = f"{vocab_size} pieces by {model_type!r}"
-            reason = str(error).rpartition("] ")[2].strip() or str(error)
-            raise ValueError(f"a tokenizer wants texts to learn {wanted} from, got: {reason}") from None
+            reason = str(error).rpartition("] ")[2] or str(error)
+            raise ValueError(f"a tokenizer wants to learn {vocab_size} pieces, got: {reason}") from None
         return cls(model.getvalue(), normalizer)
 
     def __len__(self) -> int:
@@ -154,5 +161,6 @@ def _prepare(text: str, normalizer: Normalizer) -> str:
 def _sentences(texts: Iterable[str], normalizer: Normalizer) -> Iterator[str]:
     """Take apart what sentencepiece would leave out of its training."""
     for text in texts:
-        text = _prepare(text, normalizer).replace(_RESERVED, " ")
-        yield _LITERAL.sub("< ", text)
+        text = _prepare(text, normalizer).replace(_RESERVED, " ").strip()
+        if text:
+            yield _LITERAL.sub("< ", text)

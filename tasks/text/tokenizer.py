@@ -66,11 +66,16 @@ def check_ids(ids: Sequence[int], size: int) -> None:
 def written(ids: Sequence[int], tokens: Sequence[str], unknown: Sequence[str] | None = None) -> list[str]:
     """Return those of the tokens that are text, each ``UNK`` as ``unknown`` has it.
 
+    Raises:
+        ValueError: ``unknown`` is of another length.
+
     Example:
         >>> written([BOS, UNK, 7, EOS, PAD], ["<s>", "<unk>", "dog", "</s>", "<pad>"], list("ABCDE"))
         ['B', 'dog']
     """
     given = tokens if unknown is None else unknown
+    if len(given) != len(ids):
+        raise ValueError(f"{len(ids)} numbers want as many tokens for unknown ones, got {len(given)}")
     rows = zip(ids, tokens, given, strict=True)
     return [
         other if number == UNK else token for number, token, other in rows if number == UNK or number > EOS
