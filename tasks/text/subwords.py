@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import accumulate, chain
+from itertools import accumulate
 from typing import Any, Literal
 
 import sentencepiece
@@ -81,14 +81,15 @@ class SubwordTokenizer:
             raise ValueError(f"model_type must be 'bpe' or 'unigram', got {model_type!r}")
         if not 0.98 <= character_coverage <= 1:
             raise ValueError(f"character_coverage must lie in 0.98 ... 1, got {character_coverage}")
-        sentences = _sentences(texts, normalizer)
-        first = next(sentences, None)
-        if first is None:
+        if vocab_size <= EOS + 1:
+            raise ValueError(f"vocab_size must be at least {EOS + 2}, got {vocab_size}")
+        sentences = [*_sentences(texts, normalizer)]  # sentencepiece would hide an error of reading them
+        if not sentences:
             raise ValueError("a tokenizer wants at least one word to learn from, got none")
         model = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=chain([first], sentences),
+                sentence_iterator=iter(sentences),
                 model_writer=model,
                 vocab_size=vocab_size,
                 model_type=model_type,

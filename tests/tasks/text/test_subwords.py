@@ -4,6 +4,7 @@ import copy
 import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,15 @@ def test_no_sentence_is_left_out() -> None:
     assert tokenizer.words(long)[-1] == 50_000
 
 
+def test_an_error_of_reading_is_told() -> None:
+    def texts() -> Iterator[str]:
+        yield "a dog"
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        SubwordTokenizer.train(texts())
+
+
 def test_a_small_corpus_has_fewer_pieces_and_a_limit_is_kept() -> None:
     assert len(TOKENIZER) == 40 and 4 < len(SubwordTokenizer.train(["a"])) < 10
     assert UNK in SubwordTokenizer.train(["a" * 999 + "b"], character_coverage=0.98).encode("b")
@@ -130,6 +140,7 @@ def test_training_writes_nothing(tmp_path: Path) -> None:
             lambda: SubwordTokenizer.train(TEXTS, vocab_size=5),
             "learn 5 pieces, got: Vocabulary size is smaller than required_chars",
         ),
+        (lambda: SubwordTokenizer.train(TEXTS, vocab_size=0), "vocab_size must be at least 5, got 0"),
         (lambda: SubwordTokenizer.train(TEXTS, model_type="word"), "must be 'bpe' or 'unigram', got 'word'"),  # type: ignore[arg-type]
         (lambda: SubwordTokenizer.train(TEXTS, character_coverage=0.0), "lie in 0.98 ... 1, got 0.0"),
         (lambda: SubwordTokenizer(b""), "sentencepiece model"),
