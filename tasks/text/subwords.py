@@ -86,32 +86,7 @@ class SubwordTokenizer:
         sentences = [*_sentences(texts, normalizer)]  # sentencepiece would hide an error of reading them
         if not sentences:
             raise ValueError("a tokenizer wants at least one word to learn from, got none")
-        model = io.BytesIO()
-        try:
-            sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter(sentences),
-                model_writer=model,
-                vocab_size=vocab_size,
-                model_type=model_type,
-                character_coverage=character_coverage,
-                hard_vocab_limit=False,  # a small corpus has fewer
-                normalization_rule_name="identity",
-                max_sentence_length=2**30,  # a longer sentence is left out, unsaid; there is no larger number
-                num_threads=1,
-                minloglevel=2,
-                pad_id=PAD,
-                unk_id=UNK,
-                bos_id=BOS,
-                eos_id=EOS,
-                pad_piece=SPECIAL[PAD],
-                unk_piece=SPECIAL[UNK],
-                bos_piece=BOUNDARIES[0],
-                eos_piece=BOUNDARIES[1],
-            )
-        except RuntimeError as error:
-            reason = str(error).rpartition("] ")[2] or str(error)
-            raise ValueError(f"a tokenizer wants to learn {vocab_size} pieces, got: {reason}") from None
-        return cls(model.getvalue(), normalizer)
+        return cls(_learn(sentences, vocab_size, model_type, character_coverage), normalizer)
 
     def __len__(self) -> int:
         return len(self._processor)
@@ -165,3 +140,32 @@ def _sentences(texts: Iterable[str], normalizer: Normalizer) -> Iterator[str]:
         text = _prepare(text, normalizer).replace(_RESERVED, " ").strip()
         if text:
             yield _LITERAL.sub("< ", text)
+
+
+def _learn(sentences: list[str], vocab_size: int, model_type: str, character_coverage: float) -> bytes:
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(sentences),
+            model_writer=model,
+            vocab_size=vocab_size,
+            model_type=model_type,
+            character_coverage=character_coverage,
+            hard_vocab_limit=False,  # a small corpus has fewer
+            normalization_rule_name="identity",
+            max_sentence_length=2**30,  # a longer sentence is left out, unsaid; there is no larger number
+            num_threads=1,
+            minloglevel=2,
+            pad_id=PAD,
+            unk_id=UNK,
+            bos_id=BOS,
+            eos_id=EOS,
+            pad_piece=SPECIAL[PAD],
+            unk_piece=SPECIAL[UNK],
+            bos_piece=BOUNDARIES[0],
+            eos_piece=BOUNDARIES[1],
+        )
+    except RuntimeError as error:
+        reason = str(error).rpartition("] ")[2] or str(error)
+        raise ValueError(f"a tokenizer wants to learn {vocab_size} pieces, got: {reason}") from None
+    return model.getvalue()
