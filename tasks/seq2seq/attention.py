@@ -65,9 +65,10 @@ class AttentionTally:
 
     def metrics(self) -> dict[str, float]:
         """Means over all rows counted; one that would divide by 0 is left out."""
+        fractions: dict[str, tuple[float, float]]
         fractions = {name: (total, self.rows) for name, total in self.sums.items()}
-        fractions["segment_length"] = self.fused, self.sums["segments"]  # type: ignore[assignment]
-        fractions["group_size"] = self.fused, self.sums["groups"]  # type: ignore[assignment]
+        fractions["segment_length"] = self.fused, self.sums["segments"]
+        fractions["group_size"] = self.fused, self.sums["groups"]
         return {name: part / whole for name, (part, whole) in fractions.items() if whole}
 
 
