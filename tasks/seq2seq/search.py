@@ -343,7 +343,9 @@ class _Beams:
         coverage = None if self.coverage is None else self.coverage + weights
         scores = self._scores(total, parents, coverage, self.step + 1).masked_fill(~ended, -math.inf)
         pool = torch.cat([self.pool, self._columns(scores, total, parents, finished=1)], 1)
-        self.pool = _first(pool, (-pool[..., _SCORE]).argsort(dim=1, stable=True), self.settings.n_best)
+        self.pool = _first(
+            pool, pool[..., _SCORE].argsort(dim=1, descending=True, stable=True), self.settings.n_best
+        )
 
     def _scores(self, total: Tensor, beams: Tensor, coverage: Tensor | None, length: int) -> Tensor:
         scores = total / _divisor(self.settings, length)
@@ -371,7 +373,7 @@ class _Beams:
         taken = ((parents[..., None] == beams[:, None]) & ended[..., None]).any(1) | self.total.isneginf()
         scores = self._scores(self.total, beams, self.coverage, self.step).masked_fill(taken, -math.inf)
         others = self._columns(scores, self.total, beams, finished=0)
-        others = _first(others, (-scores).argsort(dim=1, stable=True), self.settings.n_best)
+        others = _first(others, scores.argsort(dim=1, descending=True, stable=True), self.settings.n_best)
         best = torch.cat([self.pool, others], 1)
         # Stable: those there are keep their order, before the empty places.
         best = _first(
@@ -438,7 +440,7 @@ def _best(table: Tensor, total: Tensor, forbidden: Tensor, width: int) -> tuple[
     maxima = _chunk_maxima(table, forbidden, chunk)  # (b, k, chunks)
     chunks = maxima.shape[-1]
     maxima = (total[..., None] + maxima).flatten(1)
-    order = (-maxima).argsort(dim=1, stable=True)[:, :width].sort(dim=1).values
+    order = maxima.argsort(dim=1, descending=True, stable=True)[:, :width].sort(dim=1).values
     parents = order // chunks  # (b, m)
     tokens = (order % chunks * chunk)[..., None] + torch.arange(chunk, device=table.device)  # (b, m, chunk)
     outside = tokens >= size
@@ -446,7 +448,7 @@ def _best(table: Tensor, total: Tensor, forbidden: Tensor, width: int) -> tuple[
     values = table.flatten(1).gather(1, (parents[..., None] * size + tokens).flatten(1)).view_as(tokens)
     values = values.masked_fill(outside | forbidden[tokens], -math.inf)
     values = (total.gather(1, parents)[..., None] + values).flatten(1)
-    order = (-values).argsort(dim=1, stable=True)[:, :width]
+    order = values.argsort(dim=1, descending=True, stable=True)[:, :width]
     return values.gather(1, order), parents.gather(1, order // chunk), tokens.flatten(1).gather(1, order)
 
 

@@ -29,10 +29,26 @@ class ToyState:
 
 
 class ToyModel(nn.Module):
-    """``sharpness`` multiplies the logits, ``ending`` is added to the one of the end."""
+    """A model with random numbers.
+
+    Args:
+        vocabulary: how many tokens there are, the special ones included.
+        hidden: size of every vector.
+        seed: of the random numbers.
+        scale: standard deviation of the parameters; large ones make rounding errors grow from step to step.
+        sharpness: factor of the logits; at 0 all tokens are equally probable.
+        ending: added to the logit of the end.
+    """
 
     def __init__(
-        self, vocabulary: int, hidden: int = 8, *, seed: int = 0, sharpness: float = 1.0, ending: float = 0.0
+        self,
+        vocabulary: int,
+        hidden: int = 8,
+        *,
+        seed: int = 0,
+        scale: float = 1.0,
+        sharpness: float = 1.0,
+        ending: float = 0.0,
     ) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
@@ -41,7 +57,7 @@ class ToyModel(nn.Module):
         self.out = nn.Linear(2 * hidden, vocabulary)
         self.sharpness, self.ending = sharpness, ending
         for parameter in self.parameters():
-            parameter.data = torch.randn(parameter.shape, generator=generator)
+            parameter.data = scale * torch.randn(parameter.shape, generator=generator)
         self.eval()
 
     def encode(self, source: Tensor, lengths: Tensor) -> ToyMemory:
