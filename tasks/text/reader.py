@@ -1,4 +1,4 @@
-"""The one reader of corpora: rows of parquet, JSON, CSV and TSV files and of data sets on the hub."""
+"""The one reader of corpora: lines of text, rows of parquet, JSON, CSV and TSV files and of the hub."""
 
 import csv
 import gzip
@@ -10,6 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
+
+Keep = Mapping[str, str | Sequence[str]]
+"""Columns, each with the value, or values, of the rows to read."""
 
 _READERS = {
     ".parquet": "from_parquet",
@@ -37,10 +40,28 @@ class Row(NamedTuple):
         return f"{self.file}, row {self.number}"
 
 
+def is_table(file: Path | str) -> bool:
+    """Whether :func:`read_rows` reads a file of this name."""
+    return _suffix(Path(file)) in _READERS
+
+
+def read_lines(file: Path) -> Iterator[str]:
+    """Read the lines of a text file, plain or ``.gz``, one after the other.
+
+    Only a line feed ends a line, after a carriage return or not; a byte-order mark at the start is dropped.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: there is no file of that name.
+        ValueError: an empty, truncated or damaged file; text that is not UTF-8; a NUL or carriage return
+            inside a line.
+    """
+    return (line.decode("utf-8-sig" if first else "utf-8") for first, line in _checked_lines(file))
+
+
 def read_rows(
     files: Sequence[Path],
     columns: Mapping[str, Sequence[str]],
-    keep: Mapping[str, str] | None = None,
+    keep: Keep | None = None,
     *,
     cache: Path | None = None,
 ) -> list[Row]:
@@ -49,7 +70,8 @@ def read_rows(
     Args:
         files: ``.parquet``, ``.jsonl``, ``.json``, ``.csv`` or ``.tsv`` files; the last four also ``.gz``.
         columns: the names wanted, each with the names accepted for it in a file; the first found is read.
-        keep: read only rows in which each of these columns, as text, has this value.
+            ``a.b`` is the entry ``b`` of a column ``a`` of dictionaries.
+        keep: read only rows in which each of these columns, as text, has this value or one of these.
         cache: folder for the library's cache; ``None`` uses a temporary one and leaves nothing behind.
 
     Returns:
@@ -69,7 +91,12 @@ def read_rows(
 
 
 def read_hub(
-    name: str, split: str, columns: Mapping[str, Sequence[str]], *, cache: Path | None = None
+    name: str,
+    split: str,
+    columns: Mapping[str, Sequence[str]],
+    *,
+    config: str | None = None,
+    cache: Path | None = None,
 ) -> list[Row]:
     """Read one split of a data set on the Hugging Face hub, or of the library's cache if HF_HUB_OFFLINE=1.
 
@@ -77,6 +104,7 @@ def read_hub(
         name: the data set, such as ``"stanfordnlp/snli"``.
         split: such as ``"train"``.
         columns: as for :func:`read_rows`.
+        config: which of the data set's configurations, such as ``"de-en"``, where it has several.
         cache: folder for the library's cache; ``None`` takes the library's own.
 
     Raises:
@@ -86,11 +114,11 @@ def read_hub(
     try:
         _ask_hub(name)
         with _quiet_library() as datasets:
-            table = datasets.load_dataset(name, split=split, cache_dir=cache and str(cache))
+            table = datasets.load_dataset(name, config, split=split, cache_dir=cache and str(cache))
     except ConnectionError as error:
         raise ConnectionError(
             f"the data set {name!r} wants the hub, got no connection ({_first_line(error)}): pass a folder "
-            "with the official jsonl files instead, or set HF_HUB_OFFLINE=1 if the library's cache holds it"
+            "with its files instead, or set HF_HUB_OFFLINE=1 if the library's cache holds it"
         ) from error
     except (FileNotFoundError, ValueError) as error:
         got = f"{name!r}, {split!r}: {_first_line(error)}"
@@ -135,10 +163,14 @@ def check_utf8(line: bytes, start: int, file: Path) -> None:
         raise ValueError(f"{file} wants UTF-8, got byte 0x{line[error.start]:02x} at offset {at}") from None
 
 
+def _suffix(file: Path) -> str:
+    return file.with_suffix("").suffix if file.suffix == ".gz" else file.suffix
+
+
 def _load_file(file: Path, cache: Path) -> Any:
     """Check the file before the library sees it: its own messages are long, and some faults it lets pass."""
     check_file(file)
-    suffix = file.with_suffix("").suffix if file.suffix == ".gz" else file.suffix
+    suffix = _suffix(file)
     if suffix not in _READERS or file.suffixes[-2:] == [".parquet", ".gz"]:
         raise ValueError(f"{file} wants one of the suffixes {', '.join(_READERS)}, got {file.suffix!r}")
     _check_parquet(file) if suffix == ".parquet" else _check_text(file)
@@ -184,16 +216,19 @@ def _ask_hub(name: str) -> None:
         raise ConnectionError(_first_line(error)) from error
 
 
-def _select(
-    table: Any, file: str, columns: Mapping[str, Sequence[str]], keep: Mapping[str, str]
-) -> list[Row]:
+def _select(table: Any, file: str, columns: Mapping[str, Sequence[str]], keep: Keep) -> list[Row]:
+    if any("." in name for names in columns.values() for name in names):
+        table = table.flatten()
     found = {wanted: _find(wanted, names, table, file) for wanted, names in columns.items()}
-    kept = {_find(column, [column], table, file): value for column, value in keep.items()}
+    kept = {
+        _find(column, [column], table, file): {value} if isinstance(value, str) else set(value)
+        for column, value in keep.items()
+    }
     records = table.select_columns([*dict.fromkeys([*found.values(), *kept])]).to_list()
     return [
         Row(file, number, {wanted: record[name] for wanted, name in found.items()})
         for number, record in enumerate(records, 1)
-        if all(str(record[name]) == value for name, value in kept.items())
+        if all(str(record[name]) in values for name, values in kept.items())
     ]
 
 
@@ -216,13 +251,21 @@ def _check_parquet(file: Path) -> None:
 
 
 def _check_text(file: Path) -> None:
+    for _ in _checked_lines(file):
+        pass
+
+
+def _checked_lines(file: Path) -> Iterator[tuple[bool, bytes]]:
+    """Lines without their ends, each with whether it is the first."""
     start = 0
     with open_bytes(file) as stream:
         for line in stream:  # bytes are cut at line feeds only, text also where nobody expects it
             check_utf8(line, start, file)
-            if odd := re.search(rb"[\r\0]", line.rstrip(b"\r\n")):
+            text = line.removesuffix(b"\n").removesuffix(b"\r")
+            if odd := re.search(rb"[\r\0]", text):
                 at = start + odd.start()
                 raise ValueError(f"{file} wants no 0x{odd[0].hex()} inside a line, got one at offset {at}")
+            yield start == 0, text
             start += len(line)
     if start == 0:
         raise ValueError(f"{file} wants to hold data, got an empty file")

@@ -1,0 +1,188 @@
+"""From files to corpora of sources and references: nothing misaligned, nothing left out uncounted."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from tasks.seq2seq.data import Corpus, Example, checksum
+from tasks.text.reader import Keep, Row, read_lines, read_rows
+
+MAX_CHARS = 10_000
+"""Longer texts are taken for damage."""
+
+_SPACES = re.compile(r"[ \t\r\n]+")
+
+
+def read_table(
+    file: Path,
+    source: Sequence[str],
+    target: Sequence[str],
+    keep: Keep | None = None,
+    *,
+    cache: Path | None = None,
+) -> Iterator[Example]:
+    """Read a table with a source and a target, or a list of targets, in each row.
+
+    Args:
+        file, keep, cache: as for :func:`tasks.text.reader.read_rows`.
+        source, target: names accepted for the two columns; the first found is read.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: there is no file of that name.
+        ValueError: a value that is not text; anything that the reader rejects.
+    """
+    for row in read_rows([file], {"source": source, "target": target}, keep, cache=cache):
+        yield example_from_row(row)
+
+
+def example_from_row(row: Row) -> Example:
+    """Take ``source`` and ``target``, a text or a list of them; what is missing becomes an empty text.
+
+    Raises:
+        ValueError: a value that is not text.
+    """
+    target = row.values["target"]
+    targets = target or [None] if isinstance(target, list) else [target]
+    return Example(
+        _text(row, "source", row.values["source"]), tuple(_text(row, "target", t) for t in targets)
+    )
+
+
+def read_parallel(source: Path, targets: Sequence[Path]) -> Iterator[Example]:
+    """Read text files whose lines of one number belong together.
+
+    Lines that are blank in all files are handed on; the number of lines is checked at the end.
+
+    Args:
+        source: a file for :func:`tasks.text.reader.read_lines`.
+        targets: the same, one for each reference.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: a file is missing.
+        ValueError: a file that has fewer lines than another, or a blank line beside one that is not blank,
+            named with its number, from 1; anything that the reader rejects.
+    """
+    files = (source, *targets)
+    for number, lines in enumerate(zip_longest(*map(read_lines, files)), 1):
+        for file, line in zip(files, lines, strict=True):
+            if line is None:
+                other = next(f for f, text in zip(files, lines, strict=True) if text is not None)
+                wanted = f"{file} wants a line {number} because {other} has one"
+                raise ValueError(f"{wanted}, got {number - 1} lines")
+        blank = [not line.strip() for line in lines]
+        if any(blank) and not all(blank):
+            file, other = files[blank.index(True)], files[blank.index(False)]
+            raise ValueError(f"{file}, line {number} wants text because {other} has some, got a blank line")
+        yield Example(lines[0], lines[1:])
+
+
+def collect(
+    examples: Iterable[Example],
+    *,
+    write_source: Callable[[str], str] = str,
+    write_target: Callable[[str], str] = str,
+    max_chars: int = MAX_CHARS,
+) -> tuple[list[Example], dict[str, int]]:
+    """Keep the examples that have text, with single spaces between words.
+
+    Args:
+        examples: as read.
+        write_source, write_target: what to make of the texts, such as ``str.lower``.
+        max_chars: longest text to keep, as read.
+
+    Returns:
+        The examples, and how many were dropped: ``empty`` without source or reference, ``too_long``.
+
+    Raises:
+        ValueError: ``max_chars < 1``.
+    """
+    if max_chars < 1:
+        raise ValueError(f"max_chars must be at least 1, got {max_chars}")
+    kept: list[Example] = []
+    dropped: Counter[str] = Counter()
+    for example in examples:
+        if max(map(len, (example.source, *example.references))) > max_chars:
+            dropped["too_long"] += 1
+            continue
+        source = single_spaces(write_source(example.source))
+        references = tuple(single_spaces(write_target(text)) for text in example.references)
+        if source and all(references):
+            kept.append(Example(source, references, example.links))
+        else:
+            dropped["empty"] += 1
+    return kept, dict(dropped)
+
+
+def assemble(
+    name: str,
+    splits: Mapping[str, list[Example]],
+    dropped: Mapping[str, dict[str, int]],
+    limit: int | None = None,
+) -> Corpus:
+    """Make a corpus of its splits, without the training pairs that stand in another split.
+
+    Args:
+        name: as records call it.
+        splits: ``train``, ``dev`` and the test sets.
+        dropped: what was dropped of them before.
+        limit: of every split keep only this many examples, the first ones.
+
+    Raises:
+        ValueError: a split without examples; ``limit < 1``.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1 or None, got {limit}")
+    splits, dropped = dict(splits), dict(dropped)
+    others = (example for split in splits if split != "train" for example in splits[split])
+    held_out = {(example.source, text) for example in others for text in example.references}
+    train = [example for example in splits["train"] if (example.source, example.target) not in held_out]
+    if leaks := len(splits["train"]) - len(train):
+        dropped["train"] = dropped["train"] | {"pair_held_out": leaks}
+    splits["train"] = train
+    for split, examples in splits.items():
+        if not examples:
+            reasons = ", ".join(f"{reason} {count}" for reason, count in dropped[split].items()) or "nothing"
+            raise ValueError(f"the {split} split of {name} wants an example, got none; dropped: {reasons}")
+        splits[split] = examples[:limit]
+    return Corpus(name, checksum(splits), splits, dropped)
+
+
+def inside(root: Path, name: str) -> Path:
+    """Join the two; names are compared as written, so that links inside the folder may point elsewhere.
+
+    Raises:
+        ValueError: the name leaves ``root``.
+    """
+    path = os.path.normpath(name)
+    if os.path.isabs(path) or path.split(os.sep)[0] == os.pardir:
+        raise ValueError(f"a file name must stay inside {root}, got {name!r}")
+    return root / path
+
+
+def nothing_found(root: Path, names: Iterable[str]) -> FileNotFoundError:
+    """The error to raise where none of these files is in ``root``."""
+    got = ", ".join(sorted(os.listdir(root))[:8]) if root.is_dir() else "no such folder"
+    return FileNotFoundError(f"{root} wants a file {' or '.join(names)}, got {got or 'an empty folder'}")
+
+
+def check_test_names(names: Iterable[str]) -> None:
+    """Raise ValueError where a test set has the name of another split."""
+    if wrong := {"train", "dev"} & set(names):
+        raise ValueError(f"a test set wants a name of its own, got {', '.join(sorted(wrong))}")
+
+
+def single_spaces(text: str) -> str:
+    """Put one space where several, tabs or line ends stand, and none at the ends."""
+    return _SPACES.sub(" ", text).strip()
+
+
+def _text(row: Row, side: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ValueError(f"{row.where} wants text as its {side}, got {value!r}")
+    return value

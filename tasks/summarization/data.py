@@ -1,0 +1,249 @@
+"""News sentences with their headlines: corpora for sentence summarization, from files and from the hub."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tasks.seq2seq.data import Corpus, Example
+from tasks.seq2seq.reading import (
+    MAX_CHARS,
+    assemble,
+    check_test_names,
+    collect,
+    example_from_row,
+    inside,
+    nothing_found,
+    read_parallel,
+    read_table,
+)
+from tasks.text.reader import Keep, is_table, read_hub
+from tasks.text.tokens import tokenize
+
+SOURCES = ("source", "article", "document", "sentence")
+TARGETS = ("target", "headline", "summary", "compression", "references")
+# As harvardnlp's archive sumdata has them, its folder train entered or not.
+_USUAL = {"train": "train.{}.txt", "dev": "valid.{}.filter.txt"}
+_FOLDERS = ("", "train")
+_TESTS = {"Giga": "test", "DUC2003": "duc2003", "DUC2004": "duc2004"}
+_HUB_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
+_PACKINGS = ("", ".gz")
+_DIGITS = re.compile(r"\d")
+_WORD = re.compile(r"\w")
+
+
+def load_folder(
+    root: Path | str,
+    name: str = "gigaword",
+    train: Sequence[str] = (),
+    dev: Sequence[str] = (),
+    tests: Mapping[str, str] | None = None,
+    *,
+    columns: Mapping[str, Mapping[str, str]] | None = None,
+    keep: Mapping[str, Mapping[str, Keep]] | None = None,
+    rush_filter: bool = False,
+    prepare: bool = False,
+    max_chars: int = MAX_CHARS,
+    limit: int | None = None,
+    cache: Path | None = None,
+) -> Corpus:
+    """Read a corpus from the files of a folder.
+
+    A file name is that of a table with a source and a target column; or of a text file with ``article`` in
+    its name, whose headlines stand in the file with ``title`` instead, plain or ``.gz``; or of a folder with
+    ``input.txt`` and one reference a line in ``task1_ref0.txt``, ``task1_ref1.txt`` and so on. Dropped and
+    counted are pairs without text, pairs with a text of more than ``max_chars`` characters, what the filter
+    rejects, and training pairs that also stand in dev or a test set.
+
+    Args:
+        root: the folder.
+        name: what records call the corpus.
+        train, dev: file names relative to ``root``; by default harvardnlp's ``train.article.txt`` and
+            ``valid.article.filter.txt``, in ``root`` or its folder ``train``.
+        tests: for each test set, which becomes a split of that name, its file name; by default the folders
+            ``Giga``, as ``test``, ``DUC2003`` and ``DUC2004``, as far as they are there.
+        columns: for a table the names of its ``source`` and ``target`` columns; by default those of
+            ``SOURCES`` and ``TARGETS``. A target may be a list of references.
+        keep: for a split, and there for a file name, the columns and values of the rows to read.
+        rush_filter: keep only training pairs that pass :func:`passes_filter`.
+        prepare: write sources, and the headlines of train and dev, as :func:`gigaword_form` does; references
+            for testing stay as they are.
+        max_chars: longest text to keep.
+        limit: of every split keep only this many pairs, the first ones.
+        cache: as for :func:`tasks.text.reader.read_rows`.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: a file is missing.
+        ValueError: a name leaves ``root``; ``columns`` or ``keep`` names what is not read; text files of
+            different lengths, or a blank line beside one that is not; a split without pairs; ``limit`` or
+            ``max_chars`` below 1; anything that the reader rejects.
+    """
+    root, columns, keep = Path(root), columns or {}, keep or {}
+    files = {"train": list(train) or [_usual_file(root, "train")], "dev": list(dev)}
+    files["dev"] = files["dev"] or [_usual_file(root, "dev")]
+    tests = _usual_tests(root) if tests is None else tests
+    check_test_names(tests)
+    files |= {split: [file] for split, file in tests.items()}
+    _check_options(files, columns, keep)
+    read = {split: _read(root, names, columns, keep.get(split, {}), cache) for split, names in files.items()}
+    return _corpus(name, read, rush_filter, prepare, max_chars, limit)
+
+
+def load_hub(
+    name: str = "gigaword",
+    config: str | None = None,
+    *,
+    rush_filter: bool = False,
+    prepare: bool = False,
+    max_chars: int = MAX_CHARS,
+    limit: int | None = None,
+    cache: Path | None = None,
+) -> Corpus:
+    """Read a corpus from the Hugging Face hub: its splits ``train``, ``validation`` and ``test``.
+
+    Args:
+        name, config: the data set and which of its configurations, where it has several.
+        rush_filter, prepare, max_chars, limit, cache: as for :func:`load_folder`.
+
+    Raises:
+        ConnectionError: the hub cannot be reached.
+        ValueError: no such data set; a split without pairs; ``limit`` or ``max_chars`` below 1.
+    """
+    wanted = {"source": SOURCES, "target": TARGETS}
+    read = {
+        split: map(example_from_row, read_hub(name, there, wanted, config=config, cache=cache))
+        for split, there in _HUB_SPLITS.items()
+    }
+    return _corpus(name, read, rush_filter, prepare, max_chars, limit)
+
+
+def gigaword_form(text: str, *, title: bool = False) -> str:
+    """Write a text as in Gigaword's corpus of headlines: tokens in lower case, digits as ``#``.
+
+    Args:
+        text: raw, or tokens between spaces.
+        title: leave out tokens without a letter or digit.
+
+    Example:
+        >>> gigaword_form("Oil prices didn't fall 3.5%, BP says.", title=True)
+        "oil prices did n't fall #.# bp says"
+
+    Source: Rush, Chopra & Weston (2015), section 7.1.
+    """
+    words = [_DIGITS.sub("#", word) for word in tokenize(text) if not title or _WORD.search(word)]
+    return " ".join(words)
+
+
+def passes_filter(source: str, title: str) -> bool:
+    """Whether both have a usual length, 11 to 99 and 4 to 49 tokens, and share a word of over 3 letters.
+
+    Source: Rush, Chopra & Weston (2015), section 7.1, as their released script has it.
+    """
+    words, headline = source.split(), title.split()
+    shared = {word for word in words if len(word) > 3} & set(headline)
+    return 10 < len(words) < 100 and 3 < len(headline) < 50 and bool(shared)
+
+
+def _usual_file(root: Path, split: str) -> str:
+    names = [str(Path(folder, _USUAL[split].format("article"))) for folder in _FOLDERS]
+    found = next((name for name in names if _packed(root / name)), None)
+    if found is None:
+        raise nothing_found(root, names)
+    return found
+
+
+def _usual_tests(root: Path) -> dict[str, str]:
+    found = {split: folder for folder, split in _TESTS.items() if (root / folder).is_dir()}
+    if not found:
+        raise nothing_found(root, [f"{folder}/input.txt" for folder in _TESTS])
+    return found
+
+
+def _packed(file: Path) -> Path | None:
+    names = (file.with_name(file.name + packing) for packing in _PACKINGS)
+    return next((name for name in names if name.is_file()), None)
+
+
+def _check_options(
+    files: Mapping[str, list[str]],
+    columns: Mapping[str, Mapping[str, str]],
+    keep: Mapping[str, Mapping[str, Keep]],
+) -> None:
+    tables = {split: {name for name in names if is_table(name)} for split, names in files.items()}
+    if unread := columns.keys() - set().union(*tables.values()):
+        raise ValueError(f"columns wants tables that are read, got {', '.join(sorted(unread))}")
+    for file, sides in columns.items():
+        if wrong := sides.keys() - {"source", "target"}:
+            raise ValueError(f"columns of {file} wants source and target, got {', '.join(sorted(wrong))}")
+    for split, names in keep.items():
+        if unread := names.keys() - tables.get(split, set()):
+            raise ValueError(f"keep wants tables that {split} is read from, got {', '.join(sorted(unread))}")
+
+
+def _read(
+    root: Path,
+    names: Sequence[str],
+    columns: Mapping[str, Mapping[str, str]],
+    keep: Mapping[str, Keep],
+    cache: Path | None,
+) -> Iterator[Example]:
+    for name in names:
+        file = inside(root, name)
+        if is_table(name):
+            sides = columns.get(name, {})
+            source = [sides["source"]] if "source" in sides else SOURCES
+            target = [sides["target"]] if "target" in sides else TARGETS
+            yield from read_table(file, source, target, keep.get(name), cache=cache)
+        else:
+            yield from _read_folder(file) if file.is_dir() else _read_texts(file)
+
+
+def _read_texts(article: Path) -> Iterator[Example]:
+    """Read articles, and their headlines from the file of the like name."""
+    title = article.with_name(article.name.replace("article", "title"))
+    if title == article:
+        raise ValueError(f"{article} wants a suffix of tables or article in its name, got neither")
+    yield from read_parallel(_existing(article), [_existing(title)])
+
+
+def _read_folder(folder: Path) -> Iterator[Example]:
+    """Read the input of a DUC task and as many references as there are, at least one."""
+    references = [_existing(folder / "task1_ref0.txt")]
+    while found := _packed(folder / f"task1_ref{len(references)}.txt"):
+        references.append(found)
+    yield from read_parallel(_existing(folder / "input.txt"), references)
+
+
+def _existing(file: Path) -> Path:
+    found = _packed(file)
+    if found is None:
+        raise nothing_found(file.parent, [file.name + packing for packing in _PACKINGS])
+    return found
+
+
+def _corpus(
+    name: str,
+    read: Mapping[str, Iterable[Example]],
+    rush_filter: bool,
+    prepare: bool,
+    max_chars: int,
+    limit: int | None,
+) -> Corpus:
+    splits: dict[str, list[Example]] = {}
+    dropped: dict[str, dict[str, int]] = {}
+    for split, examples in read.items():
+        splits[split], dropped[split] = collect(
+            examples,
+            write_source=gigaword_form if prepare else str,
+            write_target=_title if prepare and split in ("train", "dev") else str,
+            max_chars=max_chars,
+        )
+    if rush_filter:
+        train = [example for example in splits["train"] if passes_filter(example.source, example.target)]
+        if rejected := len(splits["train"]) - len(train):
+            dropped["train"] = dropped["train"] | {"filter": rejected}
+        splits["train"] = train
+    return assemble(name, splits, dropped, limit)
+
+
+def _title(text: str) -> str:
+    return gigaword_form(text, title=True)
