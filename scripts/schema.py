@@ -20,8 +20,10 @@ import regattn
 import tasks.entailment.data
 import tasks.entailment.mini
 import tasks.entailment.task
+import tasks.summarization.data
 import tasks.summarization.mini
 import tasks.summarization.task
+import tasks.translation.data
 import tasks.translation.mini
 import tasks.translation.task
 from scripts import loggers
@@ -99,7 +101,11 @@ def register() -> None:
         ("snli_hub", tasks.entailment.data.load_hub),
         ("snli_folder", tasks.entailment.data.load_folder),
         ("translation_mini", tasks.translation.mini.generate),
+        ("translation_hub", tasks.translation.data.load_hub),
+        ("translation_folder", tasks.translation.data.load_folder),
         ("gigaword_mini", tasks.summarization.mini.generate),
+        ("gigaword_hub", tasks.summarization.data.load_hub),
+        ("gigaword_folder", tasks.summarization.data.load_folder),
     ):
         store(group="schema/data", name=name, node=schema_of(load))
     for optimizer in (optim.Adam, optim.AdamW, optim.SGD):

@@ -136,7 +136,9 @@ def assemble(
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1 or None, got {limit}")
-    splits, dropped = dict(splits), dict(dropped)
+    order = ["train", "dev", *(split for split in splits if split not in ("train", "dev"))]
+    splits = {split: splits[split] for split in order}
+    dropped = {split: dropped[split] for split in order}
     others = (example for split in splits if split != "train" for example in splits[split])
     held_out = {(example.source, text) for example in others for text in example.references}
     train = [example for example in splits["train"] if (example.source, example.target) not in held_out]

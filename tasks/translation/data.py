@@ -306,13 +306,10 @@ def _corpus(
     if held_out:
         taken = hold_out(splits["train"], held_out)
         shared = len(splits["train"]) - sum(map(len, taken.values()))
-        dropped = dict.fromkeys(taken, {}) | dropped
+        dropped = {split: {} for split in taken} | dropped
         dropped["train"] = dropped["train"] | ({"sentence_held_out": shared} if shared else {})
-        splits = {**taken, **{split: splits[split] for split in splits if split not in taken}}
-    order = ["train", "dev", *(split for split in splits if split not in ("train", "dev"))]
-    return assemble(
-        name, {split: splits[split] for split in order}, {split: dropped[split] for split in order}, limit
-    )
+        splits = taken | {split: splits[split] for split in splits if split not in taken}
+    return assemble(name, splits, dropped, limit)
 
 
 def _unescaped(text: str) -> str:

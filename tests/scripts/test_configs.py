@@ -32,6 +32,13 @@ def test_an_attention_config_is_its_mapping(name: str) -> None:
 NEEDS = {
     "snli/folder": ["data.root=folder"],
     "snli/subset": ["data.root=folder"],
+    "gigaword/folder": ["data.root=folder"],
+    "gigaword/headlines": ["data.root=folder"],
+    "translation/folder": ["data.root=folder"],
+    "translation/multi30k": ["data.root=folder"],
+    "translation/tatoeba": ["data.root=folder"],
+    "translation/tatoeba_french": ["data.root=folder"],
+    "translation/wmt_small": ["data.root=folder"],
     "snli_small": ["data.root=folder"],
     "snli_small_tuned": ["data.root=folder"],
     "snli_paper": ["task.vectors=glove.txt"],

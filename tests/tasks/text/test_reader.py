@@ -176,7 +176,7 @@ def test_no_network_is_said_at_once_and_what_to_do(tmp_path: Path, setting: dict
     assert done.returncode and last.startswith(
         "ConnectionError: the data set 'stanfordnlp/snli' wants the hub"
     )
-    assert "pass a folder with the official jsonl files instead" in last
+    assert "pass a folder with its files instead" in last
 
 
 def test_importing_the_reader_does_not_import_the_library() -> None:
