@@ -161,7 +161,7 @@ def search(
     if not len(source):
         return []
     with torch.no_grad():
-        beams = _Beams(lengths.tolist(), settings, source.device)
+        beams = _Beams(source, lengths.tolist(), settings)
         memory = model.encode(source, lengths)
         state = model.start(memory)
         while beams.rows:
@@ -250,8 +250,8 @@ class _Beams:
     next: tokens, back-pointers and weights go into ``history`` and are read once, at the end.
     """
 
-    def __init__(self, lengths: list[int], settings: SearchSettings, device: torch.device) -> None:
-        n, kept = len(lengths), settings.n_best
+    def __init__(self, source: Tensor, lengths: list[int], settings: SearchSettings) -> None:
+        (n, longest), kept, device = source.shape, settings.n_best, source.device
         self.settings, self.lengths, self.device = settings, lengths, device
         self.limits = [_limit(settings, length) for length in lengths]
         self.rows = list(range(n))
@@ -267,7 +267,7 @@ class _Beams:
         self.source_lengths = torch.tensor(lengths, device=device)
         self.coverage: Tensor | None = None
         if settings.coverage_penalty:
-            self.coverage = torch.zeros((n, 1, max(lengths)), dtype=torch.float64, device=device)
+            self.coverage = torch.zeros((n, 1, longest), dtype=torch.float64, device=device)
         self.prefixes = torch.empty((n, 1, 0), dtype=torch.long, device=device)
         self.forbidden = torch.empty(0, dtype=torch.bool, device=device)
         self.history: list[tuple[list[int], Tensor, Tensor, Tensor]] = []
