@@ -26,6 +26,9 @@ from tasks.training.records import Record, commit, versions, write_json_atomical
 from tasks.training.rundir import RunDirectory
 
 
+HISTORY = ("epoch", "step", "loss", "seconds", "dev")
+
+
 def train(config: DictConfig) -> None:
     """One run from config to record. A finished run is shown, not repeated."""
     setup = set_up(config)
@@ -110,6 +113,7 @@ def _record(setup: Setup, result: FitResult) -> Record:
         config=cli.plain(setup.config),
         command=setup.config.command,
         signatures=setup.task.signatures,
+        history=[{name: epoch[name] for name in HISTORY} for epoch in result.history],
     )
 
 

@@ -54,14 +54,14 @@ class AlignmentTally:
 
     Metrics:
         aer: alignment error rate, 0 to 1, lower is better.
-        precision: 0 to 1.
-        recall: 0 to 1.
+        alignment_precision: 0 to 1.
+        alignment_recall: 0 to 1.
 
     Example:
         >>> tally = AlignmentTally()
         >>> tally.add({(0, 0), (1, 2)}, Links(sure=frozenset({(0, 0)}), possible=frozenset({(0, 0), (1, 1)})))
         >>> tally.metrics()
-        {'aer': 0.3333333333333333, 'precision': 0.5, 'recall': 1.0}
+        {'aer': 0.3333333333333333, 'alignment_precision': 0.5, 'alignment_recall': 1.0}
 
     Source: Och & Ney (2003), "A Systematic Comparison of Various Statistical Alignment Models", section 5.
     """
@@ -82,8 +82,8 @@ class AlignmentTally:
         agreed = self.found_sure + self.found_possible
         fractions = {
             "aer": (self.found + self.sure - agreed, self.found + self.sure),
-            "precision": (self.found_possible, self.found),
-            "recall": (self.found_sure, self.sure),
+            "alignment_precision": (self.found_possible, self.found),
+            "alignment_recall": (self.found_sure, self.sure),
         }
         return {name: part / whole for name, (part, whole) in fractions.items() if whole}
 

@@ -51,6 +51,7 @@ class Record:
         config: the whole config.
         command: what makes the run again.
         signatures: per split, how metrics were computed that the field computes in several ways.
+        history: of every epoch its number, ``step``, mean training ``loss``, ``seconds`` and ``dev`` metrics.
     """
 
     id: str
@@ -73,6 +74,7 @@ class Record:
     config: dict[str, Any]
     command: str
     signatures: dict[str, dict[str, str]] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 _OUTCOME = ("task", "mapping", "mapping_params", "tier", "corpus", "seed", "metrics", "epochs", "best_epoch")

@@ -47,13 +47,13 @@ NEEDS = {
 
 @pytest.mark.parametrize("name", group("data"))
 def test_every_data_config_composes(name: str) -> None:
-    config = read_config([f"data={name}", *NEEDS.get(name, [])])
+    config = read_config([f"task={name.split('/')[0]}", f"data={name}", *NEEDS.get(name, [])])
     assert config.tier == ("mini" if name.endswith("mini") else "small")
 
 
 @pytest.mark.parametrize("name", group("experiment"))
 def test_every_experiment_composes(name: str) -> None:
-    config = read_config([f"experiment={name}", *NEEDS.get(name, [])])
+    config = read_config([f"task={TASKS[name.split('_')[0]]}", f"experiment={name}", *NEEDS.get(name, [])])
     assert config.tier == name.split("_")[1]
 
 

@@ -71,17 +71,17 @@ def test_rates_by_hand_over_a_corpus() -> None:
     first = ({(0, 0), (1, 1), (2, 2)}, {(0, 0), (3, 3)}, {(1, 1)})
     second = ({(0, 0)}, {(0, 1)}, set[Link]())
     metrics = tallied(first, second)
-    assert metrics["precision"] == pytest.approx(2 / 4)
-    assert metrics["recall"] == pytest.approx(1 / 3)
+    assert metrics["alignment_precision"] == pytest.approx(2 / 4)
+    assert metrics["alignment_recall"] == pytest.approx(1 / 3)
     assert metrics["aer"] == pytest.approx(1 - (1 + 2) / (4 + 3))
 
 
 def test_every_sure_link_and_some_possible_ones_are_no_error() -> None:
-    assert tallied(({(0, 0), (1, 1)}, {(0, 0)}, {(1, 1), (2, 2)})) == {"aer": 0, "precision": 1, "recall": 1}
+    assert tallied(({(0, 0), (1, 1)}, {(0, 0)}, {(1, 1), (2, 2)})) == {"aer": 0, "alignment_precision": 1, "alignment_recall": 1}
 
 
 def test_rates_of_nothing_are_left_out() -> None:
-    assert tallied((set(), {(0, 0)}, set())) == {"aer": 1.0, "recall": 0.0}
+    assert tallied((set(), {(0, 0)}, set())) == {"aer": 1.0, "alignment_recall": 0.0}
     assert tallied() == {}
 
 
