@@ -25,7 +25,6 @@ from tasks.training.progress import Progress
 from tasks.training.records import Record, commit, versions, write_json_atomically, write_record
 from tasks.training.rundir import RunDirectory
 
-
 HISTORY = ("epoch", "step", "loss", "seconds", "dev")
 
 

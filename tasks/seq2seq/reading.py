@@ -122,6 +122,8 @@ def assemble(
     splits: Mapping[str, list[Example]],
     dropped: Mapping[str, dict[str, int]],
     limit: int | None = None,
+    languages: tuple[str, str] = ("en", "en"),
+    tokenized: bool = False,
 ) -> Corpus:
     """Make a corpus of its splits, without the training pairs that stand in another split.
 
@@ -130,6 +132,7 @@ def assemble(
         splits: ``train``, ``dev`` and the test sets.
         dropped: what was dropped of them before.
         limit: of every split keep only this many examples, the first ones.
+        languages, tokenized: as the corpus has them.
 
     Raises:
         ValueError: a split without examples; ``limit < 1``.
@@ -150,7 +153,7 @@ def assemble(
             reasons = ", ".join(f"{reason} {count}" for reason, count in dropped[split].items()) or "nothing"
             raise ValueError(f"the {split} split of {name} wants an example, got none; dropped: {reasons}")
         splits[split] = examples[:limit]
-    return Corpus(name, checksum(splits), splits, dropped)
+    return Corpus(name, checksum(splits), splits, dropped, languages, tokenized)
 
 
 def inside(root: Path, name: str) -> Path:

@@ -16,8 +16,8 @@ from tasks.seq2seq.reading import (
     read_parallel,
     read_table,
 )
+from tasks.text.normalize import Normalizer
 from tasks.text.reader import Keep, is_table, read_hub
-from tasks.text.tokens import tokenize
 
 SOURCES = ("source", "article", "document", "sentence")
 TARGETS = ("target", "headline", "summary", "compression", "references")
@@ -27,8 +27,8 @@ _FOLDERS = ("", "train")
 _TESTS = {"Giga": "test", "DUC2003": "duc2003", "DUC2004": "duc2004"}
 _HUB_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 _PACKINGS = ("", ".gz")
-_DIGITS = re.compile(r"\d")
-_WORD = re.compile(r"\w")
+_FORM = Normalizer(lowercase=True, digits=True, treebank=True)
+_WORD = re.compile(r"[\w#]")
 
 
 def load_folder(
@@ -65,8 +65,7 @@ def load_folder(
             ``SOURCES`` and ``TARGETS``. A target may be a list of references.
         keep: for a split, and there for a file name, the columns and values of the rows to read.
         rush_filter: keep only training pairs that pass :func:`passes_filter`.
-        prepare: write sources, and the headlines of train and dev, as :func:`gigaword_form` does; references
-            for testing stay as they are.
+        prepare: write the texts of train and dev as :func:`gigaword_form` does; test sets stay as they are.
         max_chars: longest text to keep.
         limit: of every split keep only this many pairs, the first ones.
         cache: as for :func:`tasks.text.reader.read_rows`.
@@ -129,8 +128,8 @@ def gigaword_form(text: str, *, title: bool = False) -> str:
 
     Source: Rush, Chopra & Weston (2015), section 7.1.
     """
-    words = [_DIGITS.sub("#", word) for word in tokenize(text) if not title or _WORD.search(word)]
-    return " ".join(words)
+    form = _FORM(text)
+    return " ".join(word for word in form.split(" ") if _WORD.search(word)) if title else form
 
 
 def passes_filter(source: str, title: str) -> bool:
@@ -231,10 +230,12 @@ def _corpus(
     splits: dict[str, list[Example]] = {}
     dropped: dict[str, dict[str, int]] = {}
     for split, examples in read.items():
+        # A test set keeps its digits: the rules of DUC put them back into what was written.
+        is_prepared = prepare and split in ("train", "dev")
         splits[split], dropped[split] = collect(
             examples,
-            write_source=gigaword_form if prepare else str,
-            write_target=_title if prepare and split in ("train", "dev") else str,
+            write_source=gigaword_form if is_prepared else str,
+            write_target=_title if is_prepared else str,
             max_chars=max_chars,
         )
     if rush_filter:

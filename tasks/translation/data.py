@@ -25,7 +25,7 @@ _USUAL = {"train": ("train",), "dev": ("dev", "val", "valid", "validation"), "te
 _TABLES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
 _PACKINGS = ("", ".gz")
 _HUB_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
-# What Moses' tokenizer writes for characters that mean something to Moses.
+# What Moses's tokenizer writes for characters that mean something to Moses.
 _ENTITIES = {"&bar;": "|", "&#124;": "|", "&lt;": "<", "&gt;": ">", "&apos;": "'", "&quot;": '"'} | {
     "&#91;": "[",
     "&#93;": "]",
@@ -45,8 +45,7 @@ def load_folder(
     keep: Mapping[str, Mapping[str, Keep]] | None = None,
     held_out: Mapping[str, int] | None = None,
     alignments: Mapping[str, Mapping[str, str]] | None = None,
-    unescape: bool = False,
-    lowercase: bool = False,
+    tokenized: bool = False,
     max_chars: int = MAX_CHARS,
     limit: int | None = None,
     cache: Path | None = None,
@@ -73,8 +72,8 @@ def load_folder(
         alignments: for each further test set its ``file``, a table with the columns ``src``, ``tgt``,
             ``sure`` and ``possible`` (lists of pairs of word positions, from 0), and the ``pair`` of
             languages that its ``src`` and ``tgt`` are in.
-        unescape: write the entities of Moses' tokenizer, such as ``&apos;``, as characters.
-        lowercase: fold letters to lower case.
+        tokenized: the texts are cut into words by Moses's rules; its entities, such as ``&apos;``, become
+            characters.
         max_chars: longest text to keep.
         limit: of every split keep only this many pairs, the first ones.
         cache: as for :func:`tasks.text.reader.read_rows`.
@@ -97,7 +96,7 @@ def load_folder(
     }
     for split, gold in alignments.items():
         read[split] = _read_alignments(Path(root), pair, gold, cache)
-    return _corpus(f"{name}-{pair}", read, held_out, unescape, lowercase, max_chars, limit)
+    return _corpus(f"{name}-{pair}", read, held_out, languages, tokenized, max_chars, limit)
 
 
 def load_hub(
@@ -106,7 +105,6 @@ def load_hub(
     pair: str = "de-en",
     *,
     columns: Mapping[str, str] | None = None,
-    lowercase: bool = False,
     max_chars: int = MAX_CHARS,
     limit: int | None = None,
     cache: Path | None = None,
@@ -116,21 +114,23 @@ def load_hub(
     Args:
         name, config: the data set and which of its configurations, such as ``"wmt14"`` and ``"de-en"``. It
             has a column for each language, or a column ``translation`` with an entry for each.
-        pair, columns, lowercase, max_chars, limit, cache: as for :func:`load_folder`.
+        pair, columns, max_chars, limit, cache: as for :func:`load_folder`.
 
     Raises:
         ConnectionError: the hub cannot be reached.
         ValueError: no such data set; a split without pairs; ``limit`` or ``max_chars`` below 1.
     """
-    source, target = ((columns or {}).get(language, language) for language in _languages(pair))
+    languages = _languages(pair)
+    named = ((columns or {}).get(language, language) for language in languages)
     wanted = {
-        side: (column, f"translation.{column}") for side, column in (("source", source), ("target", target))
+        side: (column, f"translation.{column}")
+        for side, column in zip(("source", "target"), named, strict=True)
     }
     read = {
         split: map(example_from_row, read_hub(name, there, wanted, config=config, cache=cache))
         for split, there in _HUB_SPLITS.items()
     }
-    return _corpus(f"{name}-{pair}", read, {}, False, lowercase, max_chars, limit)
+    return _corpus(f"{name}-{pair}", read, {}, languages, False, max_chars, limit)
 
 
 def hold_out(examples: Sequence[Example], sizes: Mapping[str, int]) -> dict[str, list[Example]]:
@@ -288,15 +288,12 @@ def _corpus(
     name: str,
     read: Mapping[str, Iterable[Example]],
     held_out: Mapping[str, int],
-    unescape: bool,
-    lowercase: bool,
+    languages: tuple[str, str],
+    tokenized: bool,
     max_chars: int,
     limit: int | None,
 ) -> Corpus:
-    def write(text: str) -> str:
-        text = _unescaped(text) if unescape else text
-        return text.lower() if lowercase else text
-
+    write = _unescaped if tokenized else str
     splits: dict[str, list[Example]] = {}
     dropped: dict[str, dict[str, int]] = {}
     for split, examples in read.items():
@@ -309,7 +306,7 @@ def _corpus(
         dropped = {split: {} for split in taken} | dropped
         dropped["train"] = dropped["train"] | ({"sentence_held_out": shared} if shared else {})
         splits = taken | {split: splits[split] for split in splits if split not in taken}
-    return assemble(name, splits, dropped, limit)
+    return assemble(name, splits, dropped, limit, languages, tokenized)
 
 
 def _unescaped(text: str) -> str:

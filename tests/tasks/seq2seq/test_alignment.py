@@ -77,7 +77,11 @@ def test_rates_by_hand_over_a_corpus() -> None:
 
 
 def test_every_sure_link_and_some_possible_ones_are_no_error() -> None:
-    assert tallied(({(0, 0), (1, 1)}, {(0, 0)}, {(1, 1), (2, 2)})) == {"aer": 0, "alignment_precision": 1, "alignment_recall": 1}
+    assert tallied(({(0, 0), (1, 1)}, {(0, 0)}, {(1, 1), (2, 2)})) == {
+        "aer": 0,
+        "alignment_precision": 1,
+        "alignment_recall": 1,
+    }
 
 
 def test_rates_of_nothing_are_left_out() -> None:

@@ -400,9 +400,9 @@ def test_sources(source: Tensor, lengths: Tensor, message: str) -> None:
 
 def test_other_arguments() -> None:
     model = ToyModel(9)
-    with pytest.raises(ValueError, match="^every sentence wants at least one token, got none at position 1$"):
+    with pytest.raises(ValueError, match=r"^every sentence wants at least one token, got none at position 1$"):
         search_all(model, [[4], []], SearchSettings(), batch_size=2)
-    with pytest.raises(ValueError, match="^targets must be as many as sources, 1, got 2$"):
+    with pytest.raises(ValueError, match=r"^targets must be as many as sources, 1, got 2$"):
         score(model, *pad([[4]]), [[4], [5]])
     for special in (PAD, BOS, EOS):
         with pytest.raises(
