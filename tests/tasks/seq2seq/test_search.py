@@ -133,7 +133,7 @@ SOURCES = [[4, 5, 4], [5], [5, 5, 4, 1, 4]]
 WIDE = SearchSettings(beam_size=400, n_best=7, max_length=4)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(
     "settings",
     [
@@ -400,7 +400,9 @@ def test_sources(source: Tensor, lengths: Tensor, message: str) -> None:
 
 def test_other_arguments() -> None:
     model = ToyModel(9)
-    with pytest.raises(ValueError, match=r"^every sentence wants at least one token, got none at position 1$"):
+    with pytest.raises(
+        ValueError, match=r"^every sentence wants at least one token, got none at position 1$"
+    ):
         search_all(model, [[4], []], SearchSettings(), batch_size=2)
     with pytest.raises(ValueError, match=r"^targets must be as many as sources, 1, got 2$"):
         score(model, *pad([[4]]), [[4], [5]])
@@ -430,3 +432,35 @@ def test_other_arguments() -> None:
 def test_settings(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         SearchSettings(**values)
+
+
+class Scripted(ToyModel):
+    """Gives token 4 and the end fixed probabilities at each step."""
+
+    def __init__(self, *probabilities: tuple[float, float]) -> None:
+        super().__init__(6)
+        self.probabilities = iter(probabilities)
+
+    def step(self, tokens: Tensor, state: ToyState, memory: ToyMemory) -> tuple[Tensor, Tensor, ToyState]:
+        table, weights, state = super().step(tokens, state, memory)
+        table = torch.full_like(table, -math.inf)
+        table[..., [4, EOS]] = torch.tensor(next(self.probabilities)).log()
+        return table, weights, state
+
+
+def test_a_length_penalty_is_waited_for() -> None:
+    # log 0.5 = -0.69 is more than log 0.45 = -0.80, but not more than log 0.45 / (7 / 6)^3 = -0.50.
+    model = Scripted((0.45, 0.5), (0.0, 1.0))
+    settings = SearchSettings(2, max_length=1, length_penalty=3.0)
+    [[found]] = search(model, *pad([[4]]), settings)
+    assert found.ids == (4,)
+    assert found.score == pytest.approx(math.log(0.45) / (7 / 6) ** 3, abs=1e-6)
+
+
+def test_coverage_of_a_source_padded_wide() -> None:
+    model = ToyModel(9, seed=3, ending=1.0).double()
+    settings = SearchSettings(3, n_best=3, max_length=5, coverage_penalty=0.5)
+    wide = torch.nn.functional.pad(torch.tensor([[4, 5, 6]]), (0, 4), value=PAD)
+    [found] = search(model, wide, torch.tensor([3]), settings)
+    plain = Plain(model, [4, 5, 6], settings)
+    same(found, plain.beam(), plain)
