@@ -8,6 +8,11 @@ from hydra.utils import instantiate
 import regattn
 from scripts.cli import CONFIGS, UsageError, read_config
 from scripts.runs import set_up
+from tasks.seq2seq.model import ModelSettings
+from tasks.seq2seq.search import SearchSettings
+from tasks.seq2seq.task import BatchSettings
+from tasks.seq2seq.text import TextSettings
+from tasks.training.optim import SGD
 
 MAPPINGS = sorted(path.stem for path in (CONFIGS / "attention").glob("*.yaml"))
 
@@ -62,6 +67,17 @@ def test_every_experiment_composes(name: str) -> None:
     task = TASKS.get(subject, subject)
     config = read_config([f"task={task}", f"experiment={name}", *NEEDS.get(name, [])])
     assert config.tier == tier
+
+
+@pytest.mark.parametrize("task", ["translation", "gigaword"])
+def test_the_paper_encoder_decoder_is_the_default_of_its_classes(task: str) -> None:
+    config = read_config([f"task={task}", f"experiment={task}_paper"])
+    assert ModelSettings(**config.task.model) == ModelSettings()
+    assert BatchSettings(**config.task.batches) == BatchSettings()
+    assert SearchSettings(**config.task.search) == SearchSettings()
+    assert SGD(**{name: value for name, value in config.optim.items() if name != "_target_"}) == SGD()
+    assert config.task.text.vocab_size == TextSettings().vocab_size == 50_000
+    assert (config.trainer.epochs, config.trainer.clip_norm) == (13, 5.0)
 
 
 def test_the_paper_recipe_is_the_default() -> None:

@@ -1,0 +1,202 @@
+"""Translation as the training loop sees it: the loss, what is measured, what is written."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+import regattn
+from tasks.seq2seq.data import Corpus, Example
+from tasks.seq2seq.model import ModelSettings
+from tasks.seq2seq.search import SearchSettings
+from tasks.seq2seq.task import BatchSettings, Seq2SeqTask
+from tasks.seq2seq.text import TextSettings, Tokenizers, pair_batch
+from tasks.summarization import task as summarization
+from tasks.text.tokenizer import BOS, EOS, PAD
+from tasks.translation import task as translation
+from tasks.translation.mini import generate
+
+SMALL = ModelSettings(layers=1, hidden_size=16, embedding_size=16, bidirectional=True, input_feed=False)
+
+
+def build(
+    corpus: Corpus | None = None,
+    *,
+    text: TextSettings | None = None,
+    batches: BatchSettings | None = None,
+    replace_unknown: bool = False,
+) -> Seq2SeqTask:
+    return translation.build(
+        corpus or generate(train=60, dev=20, test=20),
+        regattn.Fusedmax(),
+        1,
+        torch.device("cpu"),
+        text=text or TextSettings(),
+        model=SMALL,
+        batches=batches or BatchSettings(size=8),
+        search=SearchSettings(beam_size=3, max_length=20),
+        replace_unknown=replace_unknown,
+    )
+
+
+def corpus_of(*pairs: tuple[str, str]) -> Corpus:
+    examples = [Example(source, (target,)) for source, target in pairs]
+    return Corpus("own", "0", {"train": examples, "dev": examples, "test": examples}, {})
+
+
+@pytest.mark.parametrize("mean_over", ["sentences", "tokens"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_is_cross_entropy_over_sentences_or_tokens(mean_over: str, smoothing: float) -> None:
+    task = build(batches=BatchSettings(size=8, mean_over=mean_over, label_smoothing=smoothing))  # type: ignore[arg-type]
+    task.model.eval()
+    batch = task.train_batches(1)[0]
+    loss, tallies = task.step(batch)
+
+    train = [task.corpus.splits["train"][i] for i in batch]
+    wanted, nll, tokens = 0.0, 0.0, 0
+    for example in train:  # one sentence at a time: no padding anywhere
+        source, target = (
+            t.encode(x) for t, x in zip(task.vocabulary, (example.source, example.target), strict=True)
+        )
+        reading, _ = task.model(
+            torch.tensor([source]), torch.tensor([len(source)]), torch.tensor([[BOS, *target]])
+        )
+        logits, ended = task.model.predict(reading.outputs[0]), torch.tensor([*target, EOS])
+        wanted += float(cross_entropy(logits, ended, label_smoothing=smoothing, reduction="sum"))
+        nll += float(cross_entropy(logits, ended, reduction="sum"))
+        tokens += len(ended)
+    examples = len(batch) if mean_over == "sentences" else tokens
+    assert tallies == {"examples": examples, "tokens": tokens, "nll": pytest.approx(nll, rel=1e-5)}
+    assert float(loss.detach()) == pytest.approx(wanted / examples, rel=1e-5)
+
+
+def test_metrics_do_not_depend_on_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = build()
+    together = task.evaluate("test")
+    outputs = task.outputs["test"]
+    monkeypatch.setattr("tasks.seq2seq.translator._SENTENCES", 3)
+    apart = task.evaluate("test")
+    assert task.outputs["test"] == outputs
+    assert apart == pytest.approx(together, rel=1e-5)
+    assert together["perplexity"] == pytest.approx(math.exp(-together["log_likelihood"]))
+    assert {"bleu", "chrf", "aer", "zero_share", "segments", "groups", "entropy"} <= together.keys()
+    assert task.signatures["test"]["bleu"].startswith("nrefs:1|")
+
+
+def test_likelihood_is_a_mean_over_tokens_and_ends() -> None:
+    task = build(corpus_of(("a b c", "x y"), ("a", "y")))
+    total, tokens = 0.0, 0
+    for example in task.corpus.splits["test"]:
+        target = task.vocabulary.target.encode(example.target)
+        forced = task.translator.read_ids([task.vocabulary.source.encode(example.source)], [target])
+        total += float(forced.log_likelihood.sum())
+        tokens += len(target) + 1
+    assert task.evaluate("test")["log_likelihood"] == pytest.approx(total / tokens, rel=1e-5)
+
+
+def test_an_output_read_along_has_the_probability_it_was_found_with() -> None:
+    task = build()
+    for [best], example in zip(
+        task.translator.write([e.source for e in task.corpus.splits["test"]]),
+        task.corpus.splits["test"],
+        strict=True,
+    ):
+        forced = task.translator.read_ids([task.vocabulary.source.encode(example.source)], [best.ids])
+        if len(best.weights) > len(best.ids):  # it ended by itself
+            assert float(forced.log_likelihood.sum()) == pytest.approx(best.log_probability, abs=1e-5)
+        torch.testing.assert_close(forced.weights[0, : len(best.weights)], best.weights, rtol=0, atol=1e-5)
+
+
+def test_a_text_without_words_gives_one_without_words() -> None:
+    task = build()
+    [[empty], [other]] = task.translator.write(["  ", "die frau lacht"])
+    assert (empty.text, empty.ids, empty.source) == ("", (), ())
+    assert other.source == ("die", "frau", "lacht")
+
+
+def test_unknown_words_are_replaced_by_the_most_attended_one() -> None:
+    task = build(corpus_of(("ein haus", "a house"), ("ein hund", "a dog")), replace_unknown=True)
+    with torch.no_grad():  # nothing but unknown words, five at most
+        task.model.predict.weight.zero_()
+        task.model.predict.bias.copy_(torch.tensor([0.0, 9.0, *[0.0] * (len(task.vocabulary.target) - 2)]))
+    [[output]] = task.translator.write(["ein hund haus"], SearchSettings(beam_size=1, max_length=5))
+    attended = [output.source[row.argmax()] for row in output.weights[:5]]
+    assert output.text.split() == attended
+    task.translator.replace_unknown = False
+    [[output]] = task.translator.write(["ein hund haus"], SearchSettings(beam_size=1, max_length=5))
+    assert set(output.text.split()) == {"<unk>"}
+
+
+def test_long_and_empty_training_pairs_are_left_out_and_counted() -> None:
+    corpus = corpus_of(("a b", "x"), ("a b c", "x"), ("a", "x y z"), (" ", "x"))
+    task = build(corpus, batches=BatchSettings(size=8, max_length=2))
+    assert [len(batch) for batch in task.train_batches(1)] == [1]
+    assert "training pairs of 1 to 2 tokens on both sides: 1 of 4" in task.data_notes
+    with pytest.raises(ValueError, match="a pair of 1 to 1 tokens on both sides, got none"):
+        build(corpus_of(("a b", "x")), batches=BatchSettings(max_length=1))
+
+
+def test_a_grid_is_the_attention_over_an_output() -> None:
+    task = build()
+    grid = task.example()
+    assert grid.weights.shape == grid.groups.shape == (len(grid.target), len(grid.source))
+    assert torch.equal(grid.groups > 0, grid.weights > 0)
+    assert " ".join(grid.source) == task.corpus.splits["test"][0].source
+
+
+@pytest.mark.parametrize("kind", ["words", "subwords"])
+def test_tokenizers_come_back_from_storage(kind: str) -> None:
+    task = build(text=TextSettings(tokenizer=kind, vocab_size=80))
+    again = Tokenizers.from_json(task.vocabulary.to_json())
+    assert again.sha256 == task.vocabulary_sha256
+    assert again.is_shared is task.vocabulary.is_shared is (kind == "subwords")
+    assert again.target.encode("the woman") == task.vocabulary.target.encode("the woman")
+
+
+def test_a_batch_begins_ends_and_is_padded() -> None:
+    batch = pair_batch([[7, 8], [9]], [[5], [6, 4, 5]], torch.device("cpu"))
+    assert batch.source.tolist() == [[7, 8], [9, PAD]]
+    assert batch.begun.tolist() == [[BOS, 5, PAD, PAD], [BOS, 6, 4, 5]]
+    assert batch.ended.tolist() == [[5, EOS, PAD, PAD], [6, 4, 5, EOS]]
+    assert batch.asked.tolist() == [[True, True, False, False], [True] * 4]
+    assert batch.words.tolist() == [[True, False, False, False], [True, True, True, False]]
+    assert batch.mask.tolist() == [[True, True], [True, False]]
+
+
+def test_headlines_are_scored_by_the_rules_of_their_split() -> None:
+    references = ("oil price falls 36 percent", "price of oil falls", "oil falls", "oil down")
+    examples = [Example("oil fell 36 percent", references)]
+    corpus = Corpus("own", "0", {"train": examples, "dev": examples, "duc": examples}, {})
+    rouge = summarization.Rouge(["duc"])
+    as_duc = rouge("duc", ["oil price falls ## percent and more"], examples)
+    as_gigaword = rouge("dev", ["oil price falls ## percent and more"], examples)
+    assert as_duc.signatures["rouge"].startswith("recall|cut:75b|stem:porter|refs:4|")
+    assert as_gigaword.signatures["rouge"].startswith("f1|cut:none|stem:porter|refs:4|")
+    # The number is put back from the source: 5 of 5, 3 of 4, 2 of 2, 1 of 2 words.
+    assert as_duc.metrics["rouge1"] == pytest.approx(100 * 11 / 13)
+    assert rouge("duc", [" "], examples).metrics["rouge1"] == 0
+    with pytest.raises(ValueError, match="duc_splits wants splits of the corpus, got other"):
+        summarization.build(
+            corpus, regattn.Softmax(), 1, torch.device("cpu"),
+            text=TextSettings(), model=SMALL, batches=BatchSettings(), search=SearchSettings(),
+            duc_splits=["other"],
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "message"),
+    [
+        (BatchSettings, {"size": 0}, "size must be at least 1, got 0"),
+        (BatchSettings, {"count": "words"}, "count must be one of sentences, tokens, got 'words'"),
+        (BatchSettings, {"label_smoothing": 1.0}, r"label_smoothing must be in \[0, 1\), got 1.0"),
+        (TextSettings, {"tokenizer": "bytes"}, "tokenizer must be one of words, subwords, got 'bytes'"),
+        (TextSettings, {"vocab_size": 4}, "vocab_size must be at least 5, got 4"),
+        (TextSettings, {"tokenizer": "subwords", "moses": True}, "moses must be false for subwords"),
+    ],
+)
+def test_other_settings_are_refused(settings: type, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        settings(**options)
