@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tasks.text.reader import read_hub, read_rows
+from tasks.text.reader import read_hub, read_lines, read_rows
 
 COLUMNS = {"premise": ("premise", "sentence1"), "label": ("gold_label", "label")}
 # Every character that some reader takes for the end of a line, and values that some reader takes for missing.
@@ -200,3 +200,87 @@ def test_reading_a_local_file_asks_no_server(tmp_path: Path, monkeypatch: pytest
     for suffix in WRITERS:
         read_rows([write(tmp_path / f"a{suffix}", WRITERS[suffix](ROWS))], COLUMNS)
     assert not asked
+
+
+@pytest.mark.parametrize("name", ["train.de", "train.de.gz", "input.txt", "input.txt.gz"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_end_at_line_feeds_only(tmp_path: Path, name: str, end: str) -> None:
+    lines = ["a\u2028b\u2029c", "", "x\x85y\x0cz\x1c", "\ufeffd", " \u00e9 \U0001f600 "]
+    for last in ("", end):
+        path = write(tmp_path / name, "\ufeff" + end.join(lines) + last)
+        assert list(read_lines(path)) == lines
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "wants to hold data, got an empty file"),
+        (b"ab\nc\xffd\n", "wants UTF-8, got byte 0xff at offset 4"),
+        (b"ab\nc\xc3", "wants UTF-8, got byte 0xc3 at offset 4"),
+        (b"ab\nc\rd\n", "wants no 0x0d inside a line, got one at offset 4"),
+        (b"ab\nc\r\r\n", "wants no 0x0d inside a line, got one at offset 4"),
+        (b"ab\n\0\n", "wants no 0x00 inside a line, got one at offset 3"),
+    ],
+)
+@pytest.mark.parametrize("name", ["train.de", "train.de.gz"])
+def test_lines_that_are_no_text_are_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        list(read_lines(write(tmp_path / name, content)))
+
+
+def test_lines_of_a_damaged_archive_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "train.de.gz", "a line\n" * 1000)
+    whole = path.read_bytes()
+    for size in (5, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match="wants a whole gzip file, got a damaged one"):
+            list(read_lines(path))
+    with pytest.raises(FileNotFoundError, match="got nothing there"):
+        list(read_lines(tmp_path / "none.de"))
+    with pytest.raises(IsADirectoryError, match="got a directory"):
+        list(read_lines(tmp_path))
+
+
+def test_one_of_several_values_is_kept(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "premise,label,split\na,0,x\nb,1,y\nc,2,z\n")
+    assert values(read_rows([path], COLUMNS, {"split": ["x", "z"]})) == [("a", "0"), ("c", "2")]
+
+
+def test_entries_of_a_column_are_columns(tmp_path: Path) -> None:
+    rows = [{"translation": {"de": "ja", "en": "yes"}}, {"translation": {"de": "nein", "en": "no"}}]
+    path = write(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    found = read_rows([path], {"source": ("en", "translation.en"), "target": ("de", "translation.de")})
+    assert [row.values for row in found] == [
+        {"source": "yes", "target": "ja"},
+        {"source": "no", "target": "nein"},
+    ]
+    with pytest.raises(ValueError, match=r"wants a column fr or translation\.fr, got translation\.de"):
+        read_rows([path], {"source": ("fr", "translation.fr")})
+
+
+def write_hub(folder: Path, rows: dict[str, list[dict[str, Any]]], config: str | None = None) -> Path:
+    """A data set as on the hub: one parquet file for each split, in a folder of the configuration."""
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    data = folder / (config or "data")
+    data.mkdir(parents=True)
+    for split, content in rows.items():
+        parquet.write_table(arrow.Table.from_pylist(content), data / f"{split}-00000-of-00001.parquet")
+    if config:
+        card = f"---\nconfigs:\n- config_name: {config}\n  data_files:\n"
+        card += "".join(f"  - split: {split}\n    path: {config}/{split}-*\n" for split in rows)
+        (folder / "README.md").write_text(card + "---\n")
+    return folder
+
+
+@pytest.mark.parametrize("config", [None, "de-en"])
+def test_a_data_set_of_the_hub(tmp_path: Path, config: str | None) -> None:
+    rows = {
+        split: [{"translation": {"de": f"{split} ja", "en": f"{split} yes"}}] for split in ("train", "test")
+    }
+    name = str(write_hub(tmp_path / "set", rows, config))
+    columns = {"source": ("de", "translation.de")}
+    for split in rows:
+        found = read_hub(name, split, columns, config=config, cache=tmp_path / "cache")
+        assert [row.values for row in found] == [{"source": f"{split} ja"}]
+    with pytest.raises(ValueError, match=r"wants an existing data set and split, got .*, 'validation'"):
+        read_hub(name, "validation", columns, config=config, cache=tmp_path / "cache")

@@ -1,0 +1,187 @@
+"""Lines stay beside the lines they belong to, whatever happens to a file, and nothing is lost in silence."""
+
+import gzip
+import re
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tasks.seq2seq.data import Example
+from tasks.seq2seq.reading import (
+    assemble,
+    collect,
+    example_from_row,
+    read_parallel,
+    read_table,
+    single_spaces,
+)
+from tasks.text.reader import Row
+
+WORDS = ["ein", "h\u00fcgel", "\u2028", "x\x85y", "\x0c", "\u00a0", "\U0001f600", "caf\u00e9", "\ufeff"]
+
+
+def write(folder: Path, *sides: bytes, suffix: str = "") -> list[Path]:
+    files = [folder / f"side.{number}{suffix}" for number in range(len(sides))]
+    for file, content in zip(files, sides, strict=True):
+        file.write_bytes(gzip.compress(content) if suffix else content)
+    return files
+
+
+def numbered(size: int, side: str, rng: Random) -> list[str]:
+    """Lines that say which line they are."""
+    return [
+        " ".join([f"{side}{i}", *(WORDS[int(rng.random() * len(WORDS))] for _ in range(3)), "end"])
+        for i in range(size)
+    ]
+
+
+def number_of(text: str) -> int:
+    return int(re.findall(r"\d+", text)[0])
+
+
+def delete(line: list[bytes], at: int, rng: Random) -> None:
+    del line[at]
+
+
+def repeat(line: list[bytes], at: int, rng: Random) -> None:
+    line.insert(at, line[at])
+
+
+def blank(line: list[bytes], at: int, rng: Random) -> None:
+    line[at] = b" " * int(rng.random() * 3)
+
+
+def split(line: list[bytes], at: int, rng: Random) -> None:
+    cut = 1 + int(rng.random() * (len(line[at]) - 1))
+    line[at : at + 1] = [line[at][:cut], line[at][cut:]]
+
+
+def break_bytes(line: list[bytes], at: int, rng: Random) -> None:
+    cut = int(rng.random() * len(line[at]))
+    line[at] = line[at][:cut] + b"\xff" + line[at][cut:]
+
+
+def carriage_return(line: list[bytes], at: int, rng: Random) -> None:
+    line[at] = b"a\r" + line[at]
+
+
+Damage = Callable[[list[bytes], int, Random], None]
+DAMAGES: tuple[Damage, ...] = (delete, repeat, blank, split, break_bytes, carriage_return)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    size=st.integers(2, 12),
+    side=st.integers(0, 2),
+    damage=st.sampled_from(DAMAGES),
+    seed=st.integers(0, 10**6),
+    packed=st.booleans(),
+)
+def test_a_damaged_side_is_refused(
+    tmp_path: Path, size: int, side: int, damage: Damage, seed: int, packed: bool
+) -> None:
+    """One side of three is damaged: not one pair comes out, and the message names the side."""
+    rng = Random(seed)
+    sides = [[line.encode() for line in numbered(size, name, rng)] for name in "abc"]
+    at = int(rng.random() * size)
+    damage(sides[side], at, rng)
+    contents = [b"\n".join(lines) + b"\n" for lines in sides]
+    source, *targets = write(tmp_path, *contents, suffix=".gz" if packed else "")
+    with pytest.raises(ValueError, match=f"side\\.{side}") as error:
+        collect(read_parallel(source, targets))
+    if damage is blank:
+        assert f"line {at + 1} wants text" in str(error.value)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    blanks=st.lists(st.sampled_from(["", " ", "\t", "\r"]), max_size=6),
+    longs=st.integers(0, 4),
+    seed=st.integers(0, 10**6),
+)
+def test_kept_and_dropped_are_all_there_was(tmp_path: Path, blanks: list[str], longs: int, seed: int) -> None:
+    rng = Random(seed)
+    first, second = numbered(9, "a", rng), numbered(9, "b", rng)
+    pairs = list(zip(first, second, strict=True))
+    pairs += [(text, text) for text in blanks] + [("a" * 101, "b")] * longs
+    pairs.sort(key=lambda _: rng.random())
+    source, *targets = write(
+        tmp_path, *("\n".join(side).encode() + b"\n" for side in zip(*pairs, strict=True))
+    )
+    examples, dropped = collect(read_parallel(source, targets), max_chars=100)
+    assert dropped.get("empty", 0) == len(blanks) and dropped.get("too_long", 0) == longs
+    assert len(examples) + sum(dropped.values()) == len(pairs)
+    assert all(number_of(example.source) == number_of(example.target) for example in examples)
+    assert {e.source for e in examples} == {single_spaces(text) for text in first}
+
+
+def test_the_file_with_fewer_lines_is_named(tmp_path: Path) -> None:
+    source, *targets = write(tmp_path, b"a\nb\nc\n", b"a\nb\n")
+    message = r"side\.1 wants a line 3 because .*side\.0 has one, got 2 lines"
+    with pytest.raises(ValueError, match=message):
+        list(read_parallel(source, targets))
+    with pytest.raises(ValueError, match=message):
+        list(read_parallel(targets[0], [source]))
+
+
+def test_what_separates_words_becomes_one_space() -> None:
+    examples = [Example(" a\t\tb \u00a0c\r\n", ("d  e",))]
+    assert collect(examples)[0] == [Example("a b \u00a0c", ("d e",))]
+
+
+def test_texts_may_be_written_otherwise_and_may_vanish_so() -> None:
+    examples = [Example("A", ("B",)), Example("#", ("B",)), Example("C", ("#", "D"))]
+    kept, dropped = collect(
+        examples, write_source=lambda text: text.strip("#").lower(), write_target=lambda text: text.strip("#")
+    )
+    assert kept == [Example("a", ("B",))] and dropped == {"empty": 2}
+    with pytest.raises(ValueError, match="max_chars must be at least 1, got 0"):
+        collect(examples, max_chars=0)
+
+
+def test_rows_with_one_target_or_several() -> None:
+    row = Row("a.csv", 3, {"source": "s", "target": "t"})
+    assert example_from_row(row) == Example("s", ("t",))
+    assert example_from_row(row._replace(values={"source": "s", "target": ["t", "u"]})).references == (
+        "t",
+        "u",
+    )
+    for nothing in (None, [], ""):
+        example = example_from_row(row._replace(values={"source": "s", "target": nothing}))
+        assert example.references == ("",)
+    for wrong in (5, ["t", 5]):
+        with pytest.raises(ValueError, match=r"a\.csv, row 3 wants text as its target, got 5"):
+            example_from_row(row._replace(values={"source": "s", "target": wrong}))
+
+
+def test_tables_have_the_rows_of_their_filter(tmp_path: Path) -> None:
+    file = tmp_path / "a.tsv"
+    file.write_text('de\ten\tsplit\nja "x\tyes "x\ttrain\nnein\tno\tdev\n')
+    assert list(read_table(file, ["de"], ["en"], {"split": "train"})) == [Example('ja "x', ('yes "x',))]
+
+
+def test_training_pairs_that_stand_elsewhere_are_dropped() -> None:
+    one, two, three = (Example(text, (text.upper(),)) for text in "abc")
+    several = Example("c", ("X", "C"))
+    splits = {"test": [several], "train": [one, two, three, Example("a", ("Y",))], "dev": [one]}
+    corpus = assemble("x", splits, {"train": {"empty": 1}, "dev": {}, "test": {"too_long": 2}})
+    assert list(corpus.splits) == ["train", "dev", "test"] and corpus.test_splits == ("test",)
+    assert corpus.splits["train"] == [two, Example("a", ("Y",))]
+    assert corpus.dropped == {
+        "train": {"empty": 1, "pair_held_out": 2},
+        "dev": {},
+        "test": {"too_long": 2},
+    }
+
+
+def test_a_split_without_examples_is_an_error() -> None:
+    splits = {"train": [Example("a", ("b",))], "dev": [Example("c", ("d",))], "test": []}
+    dropped: dict[str, dict[str, int]] = {"train": {}, "dev": {}, "test": {"empty": 3}}
+    with pytest.raises(ValueError, match="the test split of x wants an example, got none; dropped: empty 3"):
+        assemble("x", splits, dropped)
+    with pytest.raises(ValueError, match="limit must be at least 1 or None, got 0"):
+        assemble("x", splits, dropped, 0)
