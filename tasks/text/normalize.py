@@ -37,7 +37,11 @@ class Normalizer:
         text = unicodedata.normalize("NFC", text.lower() if self.lowercase else text)
         text = _DIGIT.sub("#", text) if self.digits else text
         text = _SURROGATE.sub("\ufffd", text)
-        return " ".join(tokenize(text, lowercase=self.lowercase) if self.treebank else text.split())
+        if not self.treebank:
+            return " ".join(text.split())
+        # Signs for digits are cut as digits are, whether they stood in the text or not: 3.5, #.#
+        words = tokenize(text.replace("#", "0") if self.digits else text, lowercase=self.lowercase)
+        return " ".join(words).replace("0", "#") if self.digits else " ".join(words)
 
 
 PLAIN = Normalizer()

@@ -48,3 +48,11 @@ def test_what_is_folded(normalizer: Normalizer, text: str, expected: str) -> Non
 
 def test_storage_keeps_everything() -> None:
     assert [Normalizer(**json.loads(json.dumps(asdict(normalizer)))) for normalizer in ALL] == ALL
+
+
+def test_signs_for_digits_are_cut_as_digits_are() -> None:
+    form = Normalizer(lowercase=True, digits=True, treebank=True)
+    text = "In 2017, 25-year-old Ann paid $3.50 (1,000 times) at 10:30."
+    wanted = "in #### , ##-year-old ann paid $ #.## ( #,### times ) at ##:## ."
+    assert form(text) == wanted == form(wanted)
+    assert Normalizer(treebank=True)("C# 05") == "C # 05"
