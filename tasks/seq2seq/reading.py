@@ -176,8 +176,11 @@ def nothing_found(root: Path, names: Iterable[str]) -> FileNotFoundError:
 
 def check_test_names(names: Iterable[str]) -> None:
     """Raise ValueError where a test set has the name of another split."""
-    if wrong := {"train", "dev"} & set(names):
-        raise ValueError(f"a test set wants a name of its own, got {', '.join(sorted(wrong))}")
+    taken = {"train", "dev"}
+    for name in names:
+        if name in taken:
+            raise ValueError(f"a test set wants a name of its own, got {name}")
+        taken.add(name)
 
 
 def single_spaces(text: str) -> str:

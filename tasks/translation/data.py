@@ -87,7 +87,7 @@ def load_folder(
     languages = _languages(pair)
     held_out, alignments = held_out or {}, alignments or {}
     files = _files(Path(root), languages, train, dev, tests, held_out)
-    check_test_names([split for split in (*files, *held_out, *alignments) if split not in ("train", "dev")])
+    check_test_names([*(tests or ()), *(split for split in held_out if split != "dev"), *alignments])
     _check_keep(keep or {}, files)
     named = [(columns or {}).get(language, language) for language in languages]
     read: dict[str, Iterable[Example]] = {
