@@ -138,7 +138,7 @@ def hold_out(examples: Sequence[Example], sizes: Mapping[str, int]) -> dict[str,
 
     Pairs are taken in the order of a hash of their target sentence, so that neither the order of the corpus
     nor chance has a say. What stays in ``train`` shares no source and no target sentence with them, whatever
-    its case; of two sets, the later one in ``sizes`` loses the sentences that they share.
+    its case and kinds of spaces; of two sets, the later one in ``sizes`` loses the sentences that they share.
 
     Args:
         examples: pairs of a source and one target.
@@ -162,18 +162,22 @@ def hold_out(examples: Sequence[Example], sizes: Mapping[str, int]) -> dict[str,
         taken, order = order[:size], order[size:]
         splits[split] = [examples[place] for place in sorted(taken)]
         for example in splits[split]:
-            known[0].add(example.source.lower())
-            known[1].add(example.target.lower())
+            known[0].add(_folded(example.source))
+            known[1].add(_folded(example.target))
     splits["train"] = [examples[place] for place in sorted(order) if not _shares(examples[place], known)]
     return splits
 
 
 def _shares(example: Example, known: tuple[set[str], set[str]]) -> bool:
-    return example.source.lower() in known[0] or example.target.lower() in known[1]
+    return _folded(example.source) in known[0] or _folded(example.target) in known[1]
 
 
 def _hash(text: str) -> bytes:
-    return hashlib.sha256(text.lower().encode()).digest()
+    return hashlib.sha256(_folded(text).encode()).digest()
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.lower().split())
 
 
 def _languages(pair: str) -> tuple[str, str]:
