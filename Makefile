@@ -11,6 +11,7 @@ RUN ?=
 PREMISE ?=
 HYPOTHESIS ?=
 RESUME ?=
+NPROC ?= 1
 # Of the benchmark: cpu or cuda, sections (all), numbers of CPU threads (1,2), anything for a quick look.
 DEVICE ?= cpu
 ONLY ?=
@@ -35,6 +36,7 @@ help: ## list the targets
 	@echo 'ATTN    $(basename $(notdir $(wildcard configs/attention/*.yaml)))'
 	@echo 'DATA    $(basename $(notdir $(wildcard configs/data/$(TASK)/*.yaml))), or a folder'
 	@echo 'LOGGER  $(basename $(notdir $(wildcard configs/logger/*.yaml)))'
+	@echo 'NPROC   processes that share each batch, one for each GPU where there is one'
 	@echo 'ARGS    any config value, such as ARGS="attention.lam=0.05 seed=3 debug=tiny"'
 
 install: $(VENV)/installed ## make the virtual environment
@@ -47,8 +49,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-train: $(VENV)/installed ## train, test, record: TASK=… ATTN=… DATA=… ARGS="…", or RESUME=<run>
-	@$(BIN)/python -m scripts.train $(if $(RESUME),resume '$(RESUME)',\
+train: $(VENV)/installed ## train, test, record: TASK=… ATTN=… DATA=… NPROC=… ARGS="…", or RESUME=<run>
+	@$(if $(filter 1,$(NPROC)),$(BIN)/python,$(BIN)/torchrun --standalone --nproc-per-node '$(NPROC)') -m scripts.train $(if $(RESUME),resume '$(RESUME)',\
 	  task=$(TASK) attention=$(ATTN) $(data) logger=$(LOGGER) $(ARGS))
 
 evaluate: $(VENV)/installed ## evaluate a trained run again: RUN=<run>

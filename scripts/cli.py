@@ -18,6 +18,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationE
 
 from scripts.schema import register
 from tasks.training.checkpoint import CheckpointError
+from tasks.training.processes import ProcessError
 from tasks.training.records import RecordError
 from tasks.training.rundir import RunInUseError
 from tasks.training.signals import Preempted
@@ -32,6 +33,7 @@ _EXPECTED = (
     ConnectionError,
     NonFiniteError,
     OSError,
+    ProcessError,
     RecordError,
     ResumeError,
     RunInUseError,
@@ -51,7 +53,7 @@ def main(work: Callable[[], None]) -> None:
     try:
         work()
     except Preempted as stop:
-        print(f"stopped: {stop}; the same command continues it", file=sys.stderr)
+        _say(f"stopped: {stop}; the same command continues it")
         sys.exit(stop.exit_code)
     except InstantiationException as error:
         if not isinstance(error.__cause__, _EXPECTED):
@@ -64,8 +66,13 @@ def main(work: Callable[[], None]) -> None:
 def _refuse(error: BaseException) -> None:
     if os.environ.get("HYDRA_FULL_ERROR"):
         raise error
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    _say(f"error: {' '.join(str(error).split())}")
     sys.exit(WRONG_INPUT)
+
+
+def _say(sentence: str) -> None:
+    rank = os.environ.get("RANK", "0")
+    print(sentence if rank == "0" else f"process {rank}: {sentence}", file=sys.stderr)
 
 
 def read_config(overrides: Sequence[str], name: str = "train") -> DictConfig:

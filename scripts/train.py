@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -21,6 +23,7 @@ from tasks.training.atomic import write_atomically
 from tasks.training.cost import mapping_share, peak_memory_mb
 from tasks.training.fit import FitResult, count_steps, fit
 from tasks.training.observers import Observer
+from tasks.training.processes import Processes, join
 from tasks.training.progress import Progress
 from tasks.training.records import Record, commit, versions, write_json_atomically, write_record
 from tasks.training.rundir import RunDirectory
@@ -31,30 +34,49 @@ HISTORY = ("epoch", "step", "loss", "seconds", "dev")
 def train(config: DictConfig) -> None:
     """One run from config to record. A finished run is shown, not repeated."""
     setup = set_up(config)
+    with join(setup.device) as processes:
+        _train(setup, processes)
+
+
+def _train(setup: Setup, processes: Processes) -> None:
+    config = setup.config
     results = Path(config.results_dir)
     record_file = results / "runs" / f"{setup.id}.json"
-    if record_file.exists():
-        print(f"{setup.id} is finished already, its record is {record_file}")
-        print('to run it again beside that one: ARGS="results_dir=again output_dir=again …"')
+    if processes.first(partial(_is_finished, setup, record_file)):
         return
-    _announce(setup)
-    with setup.directory as run:
+    observers: list[Observer] = []
+
+    def begin() -> None:
+        _announce(setup)
         write_json_atomically(run.config, cli.plain(config))
         write_json_atomically(run.vocabulary, setup.task.vocabulary.to_json())
-        observers = [instantiate(config.logger, _partial_=True)(setup.id, run.path, cli.plain(config))]
+        observers.append(instantiate(config.logger, _partial_=True)(setup.id, run.path, cli.plain(config)))
         if config.progress:
             observers.append(Progress())
-        result = _fit(setup, run, observers)
+
+    def finish() -> None:
         record = _record(setup, result)
         title = f"{setup.mapping.function.__name__}, {setup.task.corpus.name}"
         picture = draw_grid(run.path / "attention.png", setup.task.example(), title)
         for split, lines in setup.task.outputs.items():
             write_atomically(run.outputs(split), (f"{line}\n".encode() for line in lines))
         write_record(record_file.parent, record)
-    _report(setup, record, record_file, picture)
+        _report(setup, record, record_file, picture)
+
+    with processes.enter_on_first(setup.directory) as run:
+        processes.first(begin)
+        result = _fit(setup, run, observers, processes)
+        processes.first(finish)
 
 
-def _fit(setup: Setup, run: RunDirectory, observers: Sequence[Observer]) -> FitResult:
+def _is_finished(setup: Setup, record_file: Path) -> bool:
+    if record_file.exists():
+        print(f"{setup.id} is finished already, its record is {record_file}")
+        print('to run it again beside that one: ARGS="results_dir=again output_dir=again …"')
+    return record_file.exists()
+
+
+def _fit(setup: Setup, run: RunDirectory, observers: Sequence[Observer], processes: Processes) -> FitResult:
     steps = count_steps(setup.task, setup.trainer)
     optimizer, scheduler = setup.optim.build(setup.task.model.parameters(), steps)
     return fit(
@@ -65,6 +87,7 @@ def _fit(setup: Setup, run: RunDirectory, observers: Sequence[Observer]) -> FitR
         config_hash=setup.hash,
         scheduler=scheduler,
         observers=observers,
+        processes=processes,
     )
 
 
@@ -126,6 +149,8 @@ def _command(overrides: Sequence[str]) -> str:
             named.append(f"{words[key]}={shlex.quote(value.rpartition('/')[2])}")
         else:
             rest.append(override)
+    processes = os.environ.get("WORLD_SIZE", "1")
+    named += [f"NPROC={processes}"] if processes != "1" else []
     arguments = [f"ARGS={shlex.quote(' '.join(rest))}"] if rest else []
     return " ".join(["make", "train", *named, *arguments])
 
@@ -151,6 +176,7 @@ def main(arguments: Sequence[str]) -> None:
     """Start what the overrides say, or continue a run: ``resume <run>``.
 
     Overrides alone are checked by this project; Hydra's own flags (--multirun, --cfg, …) go to Hydra.
+    Under torchrun several processes share the batches; the exit status is then torchrun's, 1 for any but 0.
     """
     if arguments[:1] == ["resume"]:
         cli.main(lambda: train(read_run_config(find_run(" ".join(arguments[1:])))))

@@ -3,14 +3,16 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
-from tasks.training.metrics_log import MetricsLog
+from tasks.training.metrics_log import MetricsLog, NoLog
 from tasks.training.observers import EpochEvent, Observer, Observers, StartEvent, StepEvent
 from tasks.training.optim import learning_rate
-from tasks.training.randomness import seed_all
+from tasks.training.processes import Processes
+from tasks.training.randomness import get_random_state, seed_all
 from tasks.training.rundir import RunDirectory
 from tasks.training.settings import TrainerSettings
 from tasks.training.signals import Preempted, catch_stop_signals
@@ -48,21 +50,24 @@ def fit(
     config_hash: str,
     scheduler: Scheduler | None = None,
     observers: Sequence[Observer] = (),
+    processes: Processes | None = None,
 ) -> FitResult:
     """Train ``task.model``, or continue from where its run directory says that it stood.
 
     On CPU, with the number of threads fixed, a run that was stopped at any step and continued takes the same
     steps, bit for bit, as one that was not. A checkpoint is saved at the end of every epoch, every
-    ``settings.checkpoint_every`` steps, and when a signal asks for a stop.
+    ``settings.checkpoint_every`` steps, and when a signal asks for a stop. Of several processes only the
+    first evaluates, writes and needs observers; all of them stop after the same step.
 
     Args:
         task: model, data and metrics.
         optimizer: over parameters of ``task.model``.
         settings: how long to train and how to stop.
-        run: the run's directory, entered by the caller.
+        run: the run's directory, entered by the caller in the first process.
         config_hash: a run is continued only under the same one.
         scheduler: told of every update and epoch.
         observers: told of every step and epoch.
+        processes: those that train together; None for this one alone.
 
     Returns:
         The figures of the run; the model has the weights of its best epoch on dev.
@@ -70,16 +75,20 @@ def fit(
     Raises:
         Preempted: a signal asked for a stop; the state is saved.
         NonFiniteError: a loss, gradient or metric is not finite; nothing was updated or saved after that.
-        ResumeError: the directory belongs to another config, vocabulary or torch.
+        ResumeError: the directory belongs to another config, vocabulary, torch or number of processes.
         CheckpointError: a checkpoint can be neither used nor written.
+        ProcessError: another process failed.
     """
-    assert run.is_locked, "enter the run directory before training in it"
+    processes = processes or Processes()
+    assert run.is_locked or not processes.is_first, "enter the run directory before training in it"
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    seed_all(settings.seed)
+    # Not the same dropout in every process.
+    seed_all((settings.seed + processes.rank) % 2**32)
+    processes.spread(task.model.state_dict().values())
     identity = {"config": config_hash, "vocabulary": task.vocabulary_sha256, "torch": str(torch.__version__)}
     live = Live(task.model, optimizer, scheduler, identity)
-    notes = live.resume(run.checkpoint)
+    notes = live.resume(run.checkpoint, processes)
     state = live.state
     started = time.perf_counter() - state.seconds
     total_steps = count_steps(task, settings)
@@ -87,15 +96,25 @@ def fit(
     device = next(task.model.parameters()).device
 
     def save() -> None:
-        state.log_bytes = log.sync()
         state.seconds = time.perf_counter() - started
-        live.save(run.checkpoint)
+        random = processes.gather(get_random_state)
 
-    def stop_if_asked() -> None:
-        if request.signal:
-            raise Preempted(f"{request.signal} stopped the run at step {state.step}, saved in {run.path}")
+        def write() -> None:
+            state.log_bytes = log.sync()
+            live.save(run.checkpoint, random)
 
-    with MetricsLog(run.metrics, state.log_bytes) as log, catch_stop_signals() as request:
+        processes.first(write)
+
+    def asked() -> str | None:
+        """The signal that any process got: all stop for it."""
+        return next(filter(None, processes.gather(lambda: request.signal)), None)
+
+    def stop_if(signal: str | None) -> None:
+        if signal:
+            raise Preempted(f"{signal} stopped the run at step {state.step}, saved in {run.path}")
+
+    open_log = MetricsLog if processes.is_first else NoLog
+    with open_log(run.metrics, state.log_bytes) as log, catch_stop_signals() as request:
         try:
             audience.on_start(StartEvent(state.step, total_steps, settings.epochs, notes))
             while not state.is_finished(settings):
@@ -108,6 +127,7 @@ def fit(
                     loss, tallies = update(
                         task, optimizer, batch,
                         clip_norm=settings.clip_norm, where=where, precision=settings.autocast(device),
+                        processes=processes,
                     )  # fmt: skip
                     seconds = time.perf_counter() - begun
                     state.add_step(loss, tallies, seconds)
@@ -116,12 +136,14 @@ def fit(
                     if scheduler is not None:
                         scheduler.step()
                     audience.on_step(StepEvent(state.step, total_steps, state.epoch, loss, tallies, seconds))
-                    if request.signal or _is_due(state.step, settings.checkpoint_every):
+                    signal = asked()
+                    if signal or _is_due(state.step, settings.checkpoint_every):
                         save()
-                    stop_if_asked()
+                    stop_if(signal)
 
+                where = f"step {state.step} (epoch {state.epoch})"
                 with settings.autocast(device):
-                    dev = evaluate_dev(task, f"step {state.step} (epoch {state.epoch})")
+                    dev = processes.first(partial(evaluate_dev, task, where))
                 is_best = state.add_epoch(dev, task.metric)
                 if is_best:
                     live.keep_best()
@@ -130,7 +152,7 @@ def fit(
                 log.write("epoch", **state.history[-1])
                 save()
                 audience.on_epoch(EpochEvent(**state.history[-1], epochs=settings.epochs, is_best=is_best))
-                stop_if_asked()
+                stop_if(asked())
         finally:
             audience.on_end()
 

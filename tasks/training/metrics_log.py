@@ -61,3 +61,19 @@ class MetricsLog:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._file.close()
+
+
+class NoLog(MetricsLog):
+    """The log of a process that keeps none, beside the one that does."""
+
+    def __init__(self, path: Path, position: int = 0) -> None:
+        pass
+
+    def write(self, event: str, **values: Any) -> None:
+        pass
+
+    def sync(self) -> int:
+        return 0
+
+    def __exit__(self, *error: object) -> None:
+        pass

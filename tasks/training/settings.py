@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
+from tasks.training.processes import local_device
+
 DEVICES = ("cpu", "cuda", "auto")
 PRECISIONS = ("float32", "bfloat16")
 
@@ -59,16 +61,16 @@ class TrainerSettings:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def torch_device(self) -> torch.device:
-        """Return the device meant by ``device`` on this machine.
+        """Return the device meant by ``device`` on this machine, for this process.
 
         Raises:
-            ValueError: cuda was asked for and there is none.
+            ValueError: cuda was asked for and there is none, or none left for this process.
         """
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("device must be cpu or auto where torch finds no CUDA device, got cuda")
         if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(self.device)
+            return local_device("cuda" if torch.cuda.is_available() else "cpu")
+        return local_device(self.device)
 
 
 def check_integer(name: str, value: object, least: int) -> None:

@@ -1,5 +1,6 @@
 """Where a run stands, and how that goes into a checkpoint and comes out again."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from tasks.training import checkpoint
-from tasks.training.checkpoint import CheckpointError
+from tasks.training.checkpoint import Checkpoint, CheckpointError
 from tasks.training.packing import pack, unpack
+from tasks.training.processes import Processes
 from tasks.training.provenance import versions
-from tasks.training.randomness import get_random_state, set_random_state
+from tasks.training.randomness import set_random_state
 from tasks.training.settings import TrainerSettings
 from tasks.training.task import Scheduler
 
@@ -89,8 +91,8 @@ class Live:
         weights = self.model.state_dict().items()
         self.best = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights}
 
-    def save(self, path: Path) -> None:
-        """Save everything at ``path``."""
+    def save(self, path: Path, random: Sequence[dict[str, Any]]) -> None:
+        """Save everything at ``path``, with the ``random`` state of every process."""
         tensors: dict[str, Tensor] = {}
         state = {
             "identity": self.identity,
@@ -100,32 +102,46 @@ class Live:
             "best": pack(self.best, "best", tensors),
             "optimizer": pack(self.optimizer.state_dict(), "optimizer", tensors),
             "scheduler": pack(self.scheduler.state_dict() if self.scheduler else None, "scheduler", tensors),
-            "random": pack(get_random_state(), "random", tensors),
+            "random": pack(random[0], "random", tensors),
+            "random_of_others": pack(list(random[1:]), "random_of_others", tensors),
         }
         checkpoint.save(path, tensors, state)
 
-    def resume(self, path: Path) -> tuple[str, ...]:
+    def resume(self, path: Path, processes: Processes) -> tuple[str, ...]:
         """Continue from the checkpoint at ``path``, where there is one, and return the sentences that say so.
 
         Raises:
-            ResumeError: it is the checkpoint of another config, vocabulary or torch.
+            ResumeError: it is the checkpoint of another config, vocabulary, torch or number of processes.
             CheckpointError: neither it nor the one before it can be used.
+            ProcessError: either of these, where it is the first process that reads it.
         """
-        if not checkpoint.exists(path):
+        found = processes.first(lambda: self._read(path, processes.size))
+        if found is None:
             return ()
-        tensors, state, note = checkpoint.load_latest(path)
-        _check_identity(path, state["identity"], self.identity)
-        if note is not None:
-            checkpoint.set_aside(path)
+        tensors, state, note = found
         self.state = RunState(**state["run"])
         self.model.load_state_dict(unpack(state["model"], tensors))
         self.best = unpack(state["best"], tensors)
         self.optimizer.load_state_dict(unpack(state["optimizer"], tensors))
         if self.scheduler is not None:
             self.scheduler.load_state_dict(unpack(state["scheduler"], tensors))
-        set_random_state(unpack(state["random"], tensors))
+        others = unpack(state.get("random_of_others", []), tensors)
+        set_random_state([unpack(state["random"], tensors), *others][processes.rank])
         resumed = f"resumed at step {self.state.step}"
         return (resumed,) if note is None else (note, resumed)
+
+    def _read(self, path: Path, processes: int) -> Checkpoint | None:
+        if not checkpoint.exists(path):
+            return None
+        found = checkpoint.load_latest(path)
+        _check_identity(path, found.state["identity"], self.identity)
+        # Runs from before there could be several processes hold no random state of others.
+        made_by = 1 + len(unpack(found.state.get("random_of_others", []), found.tensors))
+        if made_by != processes:
+            raise ResumeError(f"{path} must be continued by its {made_by} processes, got {processes}")
+        if found.note is not None:
+            checkpoint.set_aside(path)
+        return found
 
 
 def best_weights(path: Path, vocabulary_sha256: str) -> dict[str, Tensor]:

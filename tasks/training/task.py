@@ -8,14 +8,15 @@ from torch import Tensor, nn
 from tasks.grid import AttentionGrid
 from tasks.text.corpus import Corpus
 
-Batch = TypeVar("Batch")
+Batch = TypeVar("Batch", bound=Sequence[Any])
 
 
 class Task(Protocol[Batch]):
     """A model with its data and its dev metric, ready to be trained.
 
-    A batch is opaque to the trainer and cheap, for example a list of indices: a whole epoch of them is held
-    at once, so that an interrupted epoch can be taken up in its middle.
+    A batch is a cheap sequence with one entry for each example, such as a list of indices: a whole epoch of
+    them is held at once, so that an interrupted epoch can be taken up in its middle. What the entries are is
+    opaque to the trainer; a slice of a batch is a batch too, the share of one process of several.
     """
 
     @property

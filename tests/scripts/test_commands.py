@@ -1,6 +1,7 @@
 """train, evaluate, predict and resume, as a person calls them."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -195,3 +196,20 @@ def test_a_fake_device_is_refused(folder: Path, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit):
         train([*TINY, "trainer.device=cuda"])
     assert "got cuda" in capsys.readouterr().err
+
+
+def test_two_processes_leave_one_record(folder: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*torchrun, "-m", "scripts.train", *TINY, "task.dropout=0", "trainer.epochs=1"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=180,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    record = record_in(folder)
+    assert record["command"].startswith("make train ATTN=fusedmax NPROC=2 ARGS=")
+    assert done.stdout.count("accuracy dev") == 1
+    train([*TINY, "task.dropout=0", "trainer.epochs=1", "results_dir=alone", "output_dir=alone_runs"])
+    alone = json.loads(only(list((folder / "alone/runs").glob("*.json"))).read_text())
+    assert alone["id"] == record["id"]
+    assert record["metrics"]["dev"]["loss"] == pytest.approx(alone["metrics"]["dev"]["loss"], abs=1e-4)

@@ -16,6 +16,7 @@ import torch
 from tiny_run import TinyTask, Watcher, outcome, train
 
 from tasks.training.checkpoint import CheckpointError
+from tasks.training.processes import Processes
 from tasks.training.signals import Preempted
 from tasks.training.state import Live, ResumeError, best_weights
 
@@ -146,8 +147,8 @@ def test_resume_without_a_part_is_noticed(
     interrupt(tmp_path, 11)
     resume = Live.resume
 
-    def cripple(live: Live, path: Path) -> tuple[str, ...]:
-        notes = resume(live, path)
+    def cripple(live: Live, path: Path, processes: Processes) -> tuple[str, ...]:
+        notes = resume(live, path, processes)
         CRIPPLES[part](live)
         return notes
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tasks.training.fit import FitResult, fit
 from tasks.training.observers import EpochEvent, StartEvent, StepEvent
 from tasks.training.optim import Adam
+from tasks.training.processes import Processes
 from tasks.training.rundir import RunDirectory
 from tasks.training.settings import TrainerSettings
 from tasks.training.task import Scheduler
@@ -150,16 +151,19 @@ def train(
     config_hash: str = "config",
     optimizer: torch.optim.Optimizer | None = None,
     scheduler: Scheduler | None = None,
+    processes: Processes | None = None,
     **settings: Any,
 ) -> tuple[FitResult, TinyTask]:
     """Train the tiny task in ``path`` for three epochs, or as ``settings`` say."""
     task = task or TinyTask()
     optimizer = optimizer or Adam(lr=0.02, weight_decay=1e-4).build(task.model.parameters(), 24)[0]
     chosen = TrainerSettings(**{"epochs": 3, "clip_norm": 1.0, "seed": 5, **settings})
-    with RunDirectory(path) as run:
+    processes = processes or Processes()
+    with processes.enter_on_first(RunDirectory(path)) as run:
         result = fit(
             task, optimizer, chosen, run, config_hash=config_hash,
             scheduler=scheduler or Decay(optimizer), observers=[observer] if observer else [],
+            processes=processes,
         )  # fmt: skip
     return result, task
 
