@@ -68,7 +68,8 @@ class AdamW:
         weight_decay: share of a weight that decays per unit of learning rate, at least 0.
         betas: decay rates of the two running means, each in [0, 1).
         eps: added to the root of the second mean, above 0.
-        warmup_steps: updates over which the rate rises in a line, at least 0.
+        warmup_steps: updates over which the rate rises in a line, at least 0; a training shorter than
+            that ends below ``lr``.
         schedule: the rate after that, one of :data:`SCHEDULES`.
 
     Raises:
@@ -93,16 +94,7 @@ class AdamW:
     def build(
         self, parameters: Iterable[nn.Parameter], total_steps: int
     ) -> tuple[torch.optim.AdamW, "Warmup"]:
-        """As :class:`OptimSettings` says.
-
-        Raises:
-            ValueError: the warm-up is longer than the training.
-        """
-        if self.warmup_steps > total_steps:
-            raise ValueError(
-                f"warmup_steps must be at most the {total_steps} steps of the training, "
-                f"got {self.warmup_steps}"
-            )
+        """As :class:`OptimSettings` says."""
         optimizer = torch.optim.AdamW(
             _trained(parameters),
             lr=self.lr,
@@ -245,7 +237,7 @@ def linear(update: int, warmup: int, total: int) -> float:
         >>> [linear(update, 1, 4) for update in (1, 2, 3, 4, 5)]
         [1.0, 0.75, 0.5, 0.25, 0.0]
     """
-    return max(0.0, (total + 1 - update) / (total + 1 - warmup))
+    return max(0.0, (total + 1 - update) / max(1, total + 1 - warmup))
 
 
 def inverse_square_root(update: int, warmup: int, total: int) -> float:

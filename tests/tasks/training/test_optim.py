@@ -108,8 +108,18 @@ def test_a_warm_up_and_a_root() -> None:
 
 def test_no_warm_up() -> None:
     assert rates_of_steps(AdamW(lr=1.0), 4) == [1.0, 0.75, 0.5, 0.25]
-    with pytest.raises(ValueError, match="warmup_steps must be at most the 3 steps of the training, got 4"):
-        rates_of_steps(AdamW(lr=1.0, warmup_steps=4), 3)
+
+
+@pytest.mark.parametrize("warmup_steps", [4, 5, 6])
+def test_a_training_that_ends_while_it_warms_up(warmup_steps: int) -> None:
+    optimizer, scheduler = AdamW(lr=1.0, warmup_steps=warmup_steps).build(
+        [torch.nn.Parameter(torch.zeros(1))], 4
+    )
+    rates = []
+    for _ in range(9):  # epochs may be longer than the first, by which the steps were counted
+        rates.append(optimizer.param_groups[0]["lr"])
+        scheduler.step()
+    assert rates[:4] == [step / warmup_steps for step in (1, 2, 3, 4)] and rates[-1] == 0.0
 
 
 @pytest.mark.parametrize(
