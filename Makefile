@@ -11,6 +11,8 @@ RUN ?=
 PREMISE ?=
 HYPOTHESIS ?=
 RESUME ?=
+# Languages of a translation, source and target: de-en.
+PAIR ?=
 NPROC ?= 1
 # Of the benchmark: cpu or cuda, sections (all), numbers of CPU threads (1,2), anything for a quick look.
 DEVICE ?= cpu
@@ -25,7 +27,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TORCH := $(shell grep '^torch==' constraints.txt)
 # DATA is the name of a config in configs/data/$(TASK), else a folder.
-data = $(if $(wildcard configs/data/$(TASK)/$(DATA).yaml),data=$(TASK)/$(DATA),data=$(TASK)/folder 'data.root=$(DATA)')
+data = $(if $(wildcard configs/data/$(TASK)/$(DATA).yaml),data=$(TASK)/$(DATA),data=$(TASK)/folder 'data.root=$(DATA)') $(if $(PAIR),data.pair=$(PAIR))
 
 .PHONY: help install train evaluate baselines predict tables bench bench-peers test check format clean
 
@@ -49,7 +51,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-train: $(VENV)/installed ## train, test, record: TASK=… ATTN=… DATA=… NPROC=… ARGS="…", or RESUME=<run>
+train: $(VENV)/installed ## train, test, record: TASK=… ATTN=… DATA=… PAIR=… NPROC=… ARGS="…", or RESUME=<run>
 	@$(if $(filter 1,$(NPROC)),$(BIN)/python,$(BIN)/torchrun --standalone --nproc-per-node '$(NPROC)') -m scripts.train $(if $(RESUME),resume '$(RESUME)',\
 	  task=$(TASK) attention=$(ATTN) $(data) logger=$(LOGGER) $(ARGS))
 

@@ -141,14 +141,14 @@ def _record(setup: Setup, result: FitResult) -> Record:
 
 def _command(overrides: Sequence[str]) -> str:
     """The make command that is the same as these overrides."""
-    words = {"task": "TASK", "attention": "ATTN", "data": "DATA", "logger": "LOGGER"}
+    words = {"task": "TASK", "attention": "ATTN", "data": "DATA", "data.pair": "PAIR", "logger": "LOGGER"}
     named, rest = [], []
     for override in overrides:
         key, _, value = override.partition("=")
         if key in words:
             named.append(f"{words[key]}={shlex.quote(value.rpartition('/')[2])}")
         else:
-            rest.append(override)
+            rest.append(shlex.quote(override))
     processes = os.environ.get("WORLD_SIZE", "1")
     named += [f"NPROC={processes}"] if processes != "1" else []
     arguments = [f"ARGS={shlex.quote(' '.join(rest))}"] if rest else []
