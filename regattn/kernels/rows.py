@@ -334,75 +334,121 @@ def _pool(total, size, n):
     return m
 
 
+_RIDE = 16  # single scores in a row after which a monotone stretch is looked for
+
+
 @_inlined
-def _taut_string(z, start, stop, left, right, lam, level, size, m, height, chain, chain_height):
-    """Append the segments of P_TV(z[start:stop]), ``left`` and ``right`` taken off its ends.
+def _taut_string(z, start, stop, left, right, lam, level, size, m, chain, length):
+    """Append the segments of P_TV(z[start:stop]), ``left`` and ``right`` first taken off its ends.
 
     The cumulative sum of the solution is the shortest path from (0, 0) to (n, S_n) inside a tube of
     half-width λ around the cumulative sum S of the data (closed at both ends); its bends are the
-    ends of the segments. The path is found by the funnel algorithm: the convex chain of the tube's
-    upper wall (row 0) and the concave one of its lower wall (row 1), both as seen from the last
-    bend. When a new point of one wall passes behind the other wall's chain, that chain becomes
-    path. Each point enters and leaves a chain once: O(n).
+    ends of the segments. From the last bend on, which is ``offset`` off S, the convex minorant of the
+    tube's upper wall (row 0) and the concave majorant of its lower wall (row 1) are kept as pieces
+    with a rise and a length, the last piece of each in variables. When one wall is a single piece
+    and falls behind the first piece of the other, that piece becomes path. Each point enters and
+    leaves a wall once: O(n).
     """
     n = stop - start
-    mean = (_sum(z, start, stop) - left - right) / n
-    height[0], away, straight = 0.0, 0.0, True
-    for k in range(n):
-        rise = z[start + k] - mean
-        if k == 0:
-            rise -= left
-        if k == n - 1:
-            rise -= right
-        else:
-            straight &= abs(away + rise) <= lam
-        away += rise
-        height[k + 1] = away
-    if straight:
+    z[start] -= left
+    z[stop - 1] -= right
+    mean = _sum(z, start, stop) / n
+    away, k = z[start] - mean, 1
+    while k < n and abs(away) <= lam:
+        away += z[start + k] - mean
+        k += 1
+    if k == n:
         level[m], size[m] = mean, n
         return m + 1
-    bend, bend_height, bend_offset = 0, 0.0, 0.0
-    head_0 = head_1 = tail_0 = tail_1 = 0
-    for k in range(1, n + 1):
-        half = lam if k < n else 0.0
-        for wall in range(2):
-            sign = 1.0 if wall == 0 else -1.0
-            head, tail = (head_0, tail_0) if wall == 0 else (head_1, tail_1)
-            here = height[k] + sign * half
-            while tail > head:
-                v, vh = chain[wall, tail - 1], chain_height[wall, tail - 1]
-                if tail - head > 1:
-                    u, uh = chain[wall, tail - 2], chain_height[wall, tail - 2]
-                else:
-                    u, uh = bend, bend_height
-                if sign * (vh - uh) * (k - v) < sign * (here - vh) * (v - u):
-                    break
-                tail -= 1
-            chain[wall, tail], chain_height[wall, tail] = k, here
-            tail += 1
-            if tail - head == 1:
-                other = 1 - wall
-                head_o, tail_o = (head_1, tail_1) if wall == 0 else (head_0, tail_0)
-                while tail_o > head_o:
-                    v, vh = chain[other, head_o], chain_height[other, head_o]
-                    if sign * (vh - bend_height) * (k - bend) <= sign * (here - bend_height) * (v - bend):
-                        break
-                    m = _segment(z, start, bend, v, n, left, right, bend_offset, -sign * lam, level, size, m)
-                    bend, bend_height, bend_offset = v, vh, -sign * lam
-                    head_o += 1
-                if wall == 0:
-                    head_1 = head_o
-                else:
-                    head_0 = head_o
-            if wall == 0:
-                head_0, tail_0 = head, tail
-            else:
-                head_1, tail_1 = head, tail
-    return _segment(z, start, bend, n, n, left, right, bend_offset, 0.0, level, size, m)
+    bend, offset, single, looked, k = 0, 0.0, 0, 0, 0
+    head_0 = tail_0 = head_1 = tail_1 = 0
+    rise_0 = length_0 = rise_1 = length_1 = 0.0
+    while k < n:
+        rise = z[start + k] - mean
+        end = lam if k == n - 1 else 0.0
+        k += 1
+        if k == bend + 1:
+            head_0 = tail_0 = head_1 = tail_1 = 0
+            rise_0, rise_1 = rise + lam - offset - end, rise - lam - offset + end
+            length_0 = length_1 = 1.0
+            continue
+        upwards = (rise - end) * length_0 > rise_0
+        if upwards:
+            chain[0, tail_0], length[0, tail_0] = rise_0, length_0
+            tail_0 += 1
+            rise_0, length_0 = rise - end, 1.0
+        downwards = (rise + end) * length_1 < rise_1
+        if downwards:
+            chain[1, tail_1], length[1, tail_1] = rise_1, length_1
+            tail_1 += 1
+            rise_1, length_1 = rise + end, 1.0
+        if not upwards:
+            rise_0 += rise - end
+            length_0 += 1.0
+            while tail_0 > head_0 and rise_0 * length[0, tail_0 - 1] <= chain[0, tail_0 - 1] * length_0:
+                tail_0 -= 1
+                rise_0 += chain[0, tail_0]
+                length_0 += length[0, tail_0]
+            if tail_0 == head_0:
+                while head_1 < tail_1 and rise_0 * length[1, head_1] < chain[1, head_1] * length_0:
+                    v = bend + int(length[1, head_1])
+                    rise_0 -= chain[1, head_1]
+                    length_0 -= length[1, head_1]
+                    head_1 += 1
+                    single = single + 1 if v == bend + 1 and offset < 0.0 else 0
+                    m = _segment(z, start, bend, v, offset, -lam, level, size, m)
+                    bend, offset = v, -lam
+        if not downwards:
+            rise_1 += rise + end
+            length_1 += 1.0
+            while tail_1 > head_1 and rise_1 * length[1, tail_1 - 1] >= chain[1, tail_1 - 1] * length_1:
+                tail_1 -= 1
+                rise_1 += chain[1, tail_1]
+                length_1 += length[1, tail_1]
+            if tail_1 == head_1:
+                while head_0 < tail_0 and rise_1 * length[0, head_0] > chain[0, head_0] * length_1:
+                    v = bend + int(length[0, head_0])
+                    rise_1 -= chain[0, head_0]
+                    length_1 -= length[0, head_0]
+                    head_0 += 1
+                    single = single + 1 if v == bend + 1 and offset > 0.0 else 0
+                    m = _segment(z, start, bend, v, offset, lam, level, size, m)
+                    bend, offset = v, lam
+        if single >= _RIDE and bend >= looked:
+            looked, stretch = _ride(z, start, bend, n, offset, lam)
+            single = 0
+            if k <= looked and stretch > 0:
+                levels, sizes, data = level[m : m + stretch], size[m : m + stretch], z[start + bend : stop]
+                for i in range(stretch):
+                    levels[i] = data[i]
+                    sizes[i] = 1.0
+                m += stretch
+                bend += stretch
+                k = bend
+    return _segment(z, start, bend, n, offset, 0.0, level, size, m)
 
 
 @_inlined
-def _segment(z, start, i, j, n, left, right, offset_i, offset_j, level, size, m):
+def _ride(z, start, bend, n, offset, lam):
+    """End of the monotone stretch behind a bend, and how many of its scores are segments of their own.
+
+    Where the data rise after a bend at the upper wall (or fall after one at the lower), that wall is
+    convex and the path follows it, until what is left of the stretch lets the other wall pass.
+    """
+    sign = 1.0 if offset > 0.0 else -1.0
+    data = z[start : start + n]
+    stop = bend + 1
+    while stop < n and sign * data[stop] > sign * data[stop - 1]:
+        stop += 1
+    room, away, last = lam if stop == n else 2.0 * lam, 0.0, stop - 1
+    while last > bend and away <= room:
+        last -= 1
+        away += (stop - 1 - last) * (sign * (data[last + 1] - data[last]))
+    return stop, last + 1 - bend if away > room else 0
+
+
+@_inlined
+def _segment(z, start, i, j, offset_i, offset_j, level, size, m):
     """Append the segment (i, j] of a path that is ``offset`` off the data's cumulative sum at its ends.
 
     The level is a mean of the data, not a difference of long sums; the path rises more steeply
@@ -411,10 +457,6 @@ def _segment(z, start, i, j, n, left, right, offset_i, offset_j, level, size, m)
     total = offset_j - offset_i
     for k in range(i, j):
         total += z[start + k]
-    if i == 0:
-        total -= left
-    if j == n:
-        total -= right
     level[m] = total / (j - i)
     if offset_i > 0.0:
         level[m] = max(level[m], level[m - 1])
@@ -444,10 +486,17 @@ def _shift(scores, r, top, gamma, depth, place, rank, m, z):
     """z ← (score − top)/γ of the survivors that reach −depth; returns their number."""
     scale = _reciprocal(gamma)
     dropped = False
-    for k in range(m):
-        value = (np.float64(scores[r, place[k]]) - top) * scale
-        dropped |= value < -depth
-        z[k] = value
+    if m == scores.shape[1]:  # without going by way of ``place``, in vector instructions
+        row = scores[r]
+        for k in range(row.size):
+            value = (np.float64(row[k]) - top) * scale
+            dropped |= value < -depth
+            z[k] = value
+    else:
+        for k in range(m):
+            value = (np.float64(scores[r, place[k]]) - top) * scale
+            dropped |= value < -depth
+            z[k] = value
     if not dropped:
         return m
     kept = 0
@@ -488,10 +537,10 @@ def fusedmax(start, stop, scores, bits, mask, masked, gamma, lam, values, struct
     scores are solved, each less λ at its inner ends.
     """
     d = scores.shape[1]
-    z, key, level, height = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
+    z, key, level = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
     place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     first, size, ones = np.empty(d + 1, np.int64), np.empty(d + 1), np.ones(d + 1)
-    chain, chain_height = np.empty((2, d + 1), np.int64), np.empty((2, d + 1))
+    chain, length = np.empty((2, d + 1)), np.empty((2, d + 1))
     for r in range(start, stop):
         state, top = _survey(scores, bits[r], mask[r if masked else 0], masked)
         strength, price = _strength(gamma, r), _strength(lam, r)
@@ -516,6 +565,12 @@ def fusedmax(start, stop, scores, bits, mask, masked, gamma, lam, values, struct
                 continue
             begin = k
             k += 1
+            while (
+                k + 64 <= m
+                and rank[k + 63] == rank[k - 1] + 64
+                and _where_at_least(z, k, 64, lowest) == ~np.uint64(0)
+            ):
+                k += 64
             while k < m and rank[k] == rank[k - 1] + 1 and z[k] >= lowest:
                 k += 1
             left, right = price if rank[begin] > 0 else 0.0, price if rank[k - 1] < n - 1 else 0.0
@@ -536,7 +591,7 @@ def fusedmax(start, stop, scores, bits, mask, masked, gamma, lam, values, struct
                     segments += 2
             else:
                 segments = _taut_string(
-                    z, begin, k, left, right, price, level, size, old, height, chain, chain_height
+                    z, begin, k, left, right, price, level, size, old, chain, length
                 )
             for s in range(old, segments):
                 first[s] = begin
@@ -823,9 +878,9 @@ def _expand(place, level, size, blocks, offset, values, structure, r):
 def prox_tv1d(start, stop, scores, bits, mask, masked, lam, values, structure):
     """argmin of ½‖y − x‖² + λ Σ|y_{i+1} − y_i|."""
     d = scores.shape[1]
-    z, level, size, height = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
+    z, level, size = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
     place, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
-    chain, chain_height = np.empty((2, d + 1), np.int64), np.empty((2, d + 1))
+    chain, length = np.empty((2, d + 1)), np.empty((2, d + 1))
     for r in range(start, stop):
         m, top = _present(scores, bits, mask, masked, r, values, structure, place, rank, z)
         price, segments = _strength(lam, r), 0
@@ -834,7 +889,7 @@ def prox_tv1d(start, stop, scores, bits, mask, masked, lam, values, structure):
                 level[i], size[i] = z[i], 1
             segments = m
         elif m > 0:
-            segments = _taut_string(z, 0, m, 0.0, 0.0, price, level, size, 0, height, chain, chain_height)
+            segments = _taut_string(z, 0, m, 0.0, 0.0, price, level, size, 0, chain, length)
         if m > 0:
             _expand(place, level, size, segments, top, values, structure, r)
 
