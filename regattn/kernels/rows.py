@@ -528,6 +528,42 @@ def sparsemax(start, stop, scores, bits, mask, masked, gamma, values, structure)
             _singletons(z, m, place, values, structure, r, ones, key, item)
 
 
+_MANY = 128  # survivors for which another look in vector instructions pays
+
+
+@_inlined
+def _thin(z, m, price, bound, lowest, place, rank):
+    """Drop survivors that have no part in a group above ``bound``, all but the first and the last.
+
+    Beside a score that is out only what reaches ``bound`` stays, between two such scores only what
+    reaches it less both prices. A neighbour that is missing here is out, so that a survivor taken
+    for one errs on the safe side.
+    """
+    alone = bound + 2.0 * price
+    kept = 1
+    for begin in range(1, m - 1, 64):
+        count = min(64, m - 1 - begin)
+        before = _where_at_least(z, begin - 1, count, lowest)
+        behind = _where_at_least(z, begin + 1, count, lowest)
+        keep = _where_at_least(z, begin, count, lowest) & (
+            (before & behind)
+            | ((before | behind) & _where_at_least(z, begin, count, bound))
+            | _where_at_least(z, begin, count, alone)
+        )
+        if kept == begin and keep == ~np.uint64(0):
+            kept += 64
+            continue
+        while keep != np.uint64(0):
+            k = begin + _first_flag(keep)
+            value, p, q = z[k], place[k], rank[k]
+            z[kept], place[kept], rank[kept] = value, p, q
+            kept += 1
+            keep &= keep - np.uint64(1)
+    value, p, q = z[m - 1], place[m - 1], rank[m - 1]
+    z[kept], place[kept], rank[kept] = value, p, q
+    return kept + 1
+
+
 @_compiled
 def fusedmax(start, stop, scores, bits, mask, masked, gamma, lam, values, structure):
     """argmax over the simplex of ⟨x, y⟩ − γ(½‖y‖² + λ Σ|y_{i+1} − y_i|).
@@ -558,6 +594,8 @@ def fusedmax(start, stop, scores, bits, mask, masked, gamma, lam, values, struct
             continue
         bound = _threshold(z, ones, m, -1.0 - 1e-15, key, item) - 2.0 * price - 1e-14 * depth
         lowest = bound - 2.0 * price
+        if m >= _MANY:
+            m = _thin(z, m, price, bound, lowest, place, rank)
         segments = k = 0
         while k < m:
             if z[k] < lowest:
@@ -573,13 +611,21 @@ def fusedmax(start, stop, scores, bits, mask, masked, gamma, lam, values, struct
                 k += 64
             while k < m and rank[k] == rank[k - 1] + 1 and z[k] >= lowest:
                 k += 1
-            left, right = price if rank[begin] > 0 else 0.0, price if rank[k - 1] < n - 1 else 0.0
+            stop = k
+            while begin < stop and z[begin] < bound and rank[begin] > 0:
+                begin += 1
+            while begin < stop and z[stop - 1] < bound and rank[stop - 1] < n - 1:
+                stop -= 1
+            if begin == stop:
+                continue
+            left, right = price if rank[begin] > 0 else 0.0, price if rank[stop - 1] < n - 1 else 0.0
             old = segments
             # Closed forms for most runs; as a function of its own this made the whole kernel a third slower.
-            if k == begin + 1:
-                level[old], size[old] = z[begin] - left - right, 1
+            if stop == begin + 1:
+                level[old], size[old], first[old] = z[begin] - left - right, 1, begin
                 segments += 1
-            elif k == begin + 2:
+                continue
+            elif stop == begin + 2:
                 a, b = z[begin] - left, z[begin + 1] - right
                 if abs(a - b) <= 2.0 * price:
                     level[old], size[old] = 0.5 * (a + b), 2
@@ -591,7 +637,7 @@ def fusedmax(start, stop, scores, bits, mask, masked, gamma, lam, values, struct
                     segments += 2
             else:
                 segments = _taut_string(
-                    z, begin, k, left, right, price, level, size, old, chain, length
+                    z, begin, stop, left, right, price, level, size, old, chain, length
                 )
             for s in range(old, segments):
                 first[s] = begin
@@ -609,6 +655,12 @@ def fusedmax(start, stop, scores, bits, mask, masked, gamma, lam, values, struct
             weight = level[s] - tau
             if weight > 0.0:
                 groups += 1
+                if size[s] == 1.0:
+                    at = place[first[s]]
+                    values[r, at] = weight
+                    structure[r, 2 + c] = 4 * at + 1
+                    c += 1
+                    continue
                 members = place[first[s] : first[s] + int(size[s])]
                 entries = structure[r, 2 + c : 2 + c + members.size]
                 for i in range(members.size):
@@ -1011,14 +1063,14 @@ def _pnorm_root(z, m, p, q):
             s0, s1, s2 = _moments_of_three_halves(z, m, 1.0 / t)
         else:
             s0, s1, s2 = _moments(z, m, 1.0 / t, q)
-        gap = np.log(s2) * (2.0 - p) / p - np.log(s1) - np.log(t)
+        gap = np.log(s2) * (2.0 - p) / p - np.log(s1 * t)
         if gap > 0.0:
             low = t
         else:
             high = t
         slope = (2.0 - p) / p * q * (s1 - s2) / s2 - (q - 1.0) * (s0 - s1) / s1 - 1.0
         new = t * np.exp(-gap / slope) if slope < 0.0 else low
-        if abs(new - t) <= 1e-15 * t:  # the rounding of gap itself
+        if abs(new - t) <= 1e-9 * t:  # quadratic: the next step would be less than rounding
             return new
         t = new if low < new < high else 0.5 * (low + high)
     return t
