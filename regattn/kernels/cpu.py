@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -22,7 +22,7 @@ from regattn.kernels import rows
 Strength = float | Tensor
 Solution = tuple[Tensor, Tensor]
 
-_BITS = {torch.float32: np.int32, torch.float64: np.int64}  # every other type is computed in float32
+_WORKING = (torch.float32, torch.float64)  # every other type is computed in float32
 _NO_MASK = np.zeros((1, 1), np.bool_)
 
 
@@ -61,7 +61,7 @@ def working_rows(scores: Tensor) -> Tensor:
     flat = scores.detach()  # each step only where it does something: a short row feels them all
     if flat.ndim != 2:
         flat = flat.reshape(-1, scores.shape[-1])
-    if flat.dtype not in _BITS:
+    if flat.dtype not in _WORKING:
         flat = flat.float()
     return flat if flat.is_contiguous() else flat.contiguous()
 
@@ -80,9 +80,14 @@ def structure_like(scores: Tensor) -> Tensor:
     return scores.new_empty((*scores.shape[:-1], 2 + d), dtype=smallest)
 
 
+@lru_cache
+def _constant(value: float) -> np.ndarray:
+    return np.array([value], np.float64)
+
+
 def _strength(value: Strength, scores: Tensor) -> np.ndarray:
     if not isinstance(value, Tensor):
-        return np.array([value], np.float64)
+        return _constant(value)
     each = value.detach().to(torch.float64)
     if each.numel() > 1:
         each = each.expand(*scores.shape[:-1], 1)
@@ -91,11 +96,10 @@ def _strength(value: Strength, scores: Tensor) -> np.ndarray:
 
 def _arguments(scores: Tensor, mask: Tensor | None) -> tuple[Tensor, tuple[Any, ...]]:
     x = working_rows(scores)
-    array = x.numpy()
     if mask is None:
-        return x, (array, array.view(_BITS[x.dtype]), _NO_MASK, False)
+        return x, (x.numpy(), _NO_MASK, False)
     flags = mask.detach().expand(scores.shape).reshape(x.shape).contiguous().numpy()
-    return x, (array, array.view(_BITS[x.dtype]), flags, True)
+    return x, (x.numpy(), flags, True)
 
 
 def _solve(

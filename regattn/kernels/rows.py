@@ -1,9 +1,9 @@
 """Compiled row solvers for the CPU: exact, float64 inside, in time that grows with the support.
 
-Every solver ``solver(start, stop, scores, bits, mask, masked, …, values, structure)`` works on the
+Every solver ``solver(start, stop, scores, mask, masked, …, values, structure)`` works on the
 rows from ``start`` to ``stop`` of C-contiguous arrays of shape (rows, d):
 
-- ``scores``: float32 or float64, and ``bits``, the same memory as integers;
+- ``scores``: float32 or float64;
 - ``mask``: bool of the same shape, read only if ``masked``; a position without it, or at −inf,
   takes no part;
 - strengths such as ``gamma``: float64 of shape (1,), or (rows,) where each row has its own;
@@ -139,24 +139,28 @@ def _same_bits(_, number):
 
 # ------------------------------------------------------------------ reading a row
 @_inlined
-def _survey(scores, bits, mask, masked):
-    """State of a row and its largest score. Integers, because a maximum of floats is not vectorised."""
+def _survey(scores, mask, masked, r, sound):
+    """State of a row, bad if its strengths are not ``sound``, and its largest score.
+
+    By way of integers, because a maximum of floats is not vectorised.
+    """
+    row, flags = scores[r], mask[r if masked else 0]
     infinite = _key(_same_bits(scores.dtype.type(np.inf)))
     absent = _key(_same_bits(scores.dtype.type(-np.inf)))
     high = low = absent
     if masked:
-        for i in range(bits.size):
-            key = _key(bits[i]) if mask[i] else absent
+        for i in range(row.size):
+            key = _key(_same_bits(row[i])) if flags[i] else absent
             high, low = max(high, key), min(low, key)
         gaps = True
     else:
         lowest = infinite
-        for i in range(bits.size):
-            key = _key(bits[i])
+        for i in range(row.size):
+            key = _key(_same_bits(row[i]))
             high, low = max(high, key), min(low, key)
             lowest = min(lowest, key)
         gaps = lowest == absent
-    if high >= infinite or low < absent:  # NaN lies beyond the infinities, on either side
+    if not sound or high >= infinite or low < absent:  # NaN lies beyond the infinities, on either side
         return _BAD, 0.0
     if high == absent:
         return _EMPTY, 0.0
@@ -206,6 +210,18 @@ def _survivors(scores, mask, masked, gaps, r, floor, place, rank):
                 m += 1
                 survive &= survive - np.uint64(1)
     return m, n if gaps else d
+
+
+@_inlined
+def _count_present(scores, mask, masked, r, lowest):
+    d, n = scores.shape[1], 0
+    for begin in range(0, d, 64):
+        offset, count = r * d + begin, min(64, d - begin)
+        present = _where_at_least(scores, offset, count, lowest)
+        if masked:
+            present &= _where_true(mask, offset, count)
+        n += _count_flags(present)
+    return n
 
 
 @_inlined
@@ -509,17 +525,15 @@ def _shift(scores, r, top, gamma, depth, place, rank, m, z):
 
 
 @_compiled
-def sparsemax(start, stop, scores, bits, mask, masked, gamma, values, structure):
+def sparsemax(start, stop, scores, mask, masked, gamma, values, structure):
     """argmax over the simplex of ⟨x, y⟩ − γ/2·‖y‖²; τ ≥ max x/γ − 1."""
     d = scores.shape[1]
     z, key = np.empty(d + 1), np.empty(d + 1)
     place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     ones = np.ones(d + 1)
     for r in range(start, stop):
-        state, top = _survey(scores, bits[r], mask[r if masked else 0], masked)
         strength = _strength(gamma, r)
-        if not _sound(strength, _SMALLEST):
-            state = _BAD
+        state, top = _survey(scores, mask, masked, r, _sound(strength, _SMALLEST))
         _blank(state, values, structure, r)
         if state > 0:
             floor = _floor(scores, top, strength)
@@ -565,7 +579,7 @@ def _thin(z, m, price, bound, lowest, place, rank):
 
 
 @_compiled
-def fusedmax(start, stop, scores, bits, mask, masked, gamma, lam, values, structure):
+def fusedmax(start, stop, scores, mask, masked, gamma, lam, values, structure):
     """argmax over the simplex of ⟨x, y⟩ − γ(½‖y‖² + λ Σ|y_{i+1} − y_i|).
 
     Leaving a position out of a set changes its cut by at most 2λ. So τ is at least sparsemax's less
@@ -578,10 +592,9 @@ def fusedmax(start, stop, scores, bits, mask, masked, gamma, lam, values, struct
     first, size, ones = np.empty(d + 1, np.int64), np.empty(d + 1), np.ones(d + 1)
     chain, length = np.empty((2, d + 1)), np.empty((2, d + 1))
     for r in range(start, stop):
-        state, top = _survey(scores, bits[r], mask[r if masked else 0], masked)
         strength, price = _strength(gamma, r), _strength(lam, r)
-        if not (_sound(strength, _SMALLEST) and _sound(price, 0.0)):
-            state = _BAD
+        sound = _sound(strength, _SMALLEST) and _sound(price, 0.0)
+        state, top = _survey(scores, mask, masked, r, sound)
         _blank(state, values, structure, r)
         if state <= 0:
             continue
@@ -636,9 +649,7 @@ def fusedmax(start, stop, scores, bits, mask, masked, gamma, lam, values, struct
                     size[old] = size[old + 1] = 1
                     segments += 2
             else:
-                segments = _taut_string(
-                    z, begin, stop, left, right, price, level, size, old, chain, length
-                )
+                segments = _taut_string(z, begin, stop, left, right, price, level, size, old, chain, length)
             for s in range(old, segments):
                 first[s] = begin
                 begin += int(size[s])
@@ -819,7 +830,7 @@ def _sort_into_parts(z, m, n, lam, key, item, end, sums, bucket, begin, dealt, g
 
 
 @_compiled
-def oscarmax(start, stop, scores, bits, mask, masked, gamma, lam, values, structure):
+def oscarmax(start, stop, scores, mask, masked, gamma, lam, values, structure):
     """argmax over the simplex of ⟨x, y⟩ − γ(½‖y‖² + λ Σ_{i<j} max(y_i, y_j)).
 
     With v the sorted scores less λ(n−1, …, 0), the support is the shortest prefix that attains
@@ -833,17 +844,16 @@ def oscarmax(start, stop, scores, bits, mask, masked, gamma, lam, values, struct
     place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     end, begin, bucket = np.empty(d + 1, np.int64), np.empty(d + 4, np.int64), np.empty(d + 1, np.uint64)
     for r in range(start, stop):
-        state, top = _survey(scores, bits[r], mask[r if masked else 0], masked)
         strength, price = _strength(gamma, r), _strength(lam, r)
-        if not (_sound(strength, _SMALLEST) and _sound(price, 0.0)):
-            state = _BAD
+        sound = _sound(strength, _SMALLEST) and _sound(price, 0.0)
+        state, top = _survey(scores, mask, masked, r, sound)
         _blank(state, values, structure, r)
         if state <= 0:
             continue
         price = min(price, 1e200 / d)  # so that no sum of prices overflows
         n = d
         if state == _GAPS:
-            _, n = _survivors(scores, mask, masked, True, r, lowest, place, rank)
+            n = _count_present(scores, mask, masked, r, lowest)
         # τ is at least what the maximum alone attains, and what all scores together attain
         depth = 1.0 + price * (n - 1)
         if price > 0.0:
@@ -900,9 +910,9 @@ def oscarmax(start, stop, scores, bits, mask, masked, gamma, lam, values, struct
 
 # ------------------------------------------------------------------ building blocks
 @_inlined
-def _present(scores, bits, mask, masked, r, values, structure, place, rank, z):
+def _present(scores, mask, masked, r, values, structure, place, rank, z):
     """Shift what takes part of a row by its maximum; return how many that are, and the maximum."""
-    state, top = _survey(scores, bits[r], mask[r if masked else 0], masked)
+    state, top = _survey(scores, mask, masked, r, True)
     _blank(state, values, structure, r)
     if state <= 0:
         _fill(values[r], np.nan if state == _BAD else -np.inf)
@@ -927,14 +937,14 @@ def _expand(place, level, size, blocks, offset, values, structure, r):
 
 
 @_compiled
-def prox_tv1d(start, stop, scores, bits, mask, masked, lam, values, structure):
+def prox_tv1d(start, stop, scores, mask, masked, lam, values, structure):
     """argmin of ½‖y − x‖² + λ Σ|y_{i+1} − y_i|."""
     d = scores.shape[1]
     z, level, size = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
     place, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     chain, length = np.empty((2, d + 1)), np.empty((2, d + 1))
     for r in range(start, stop):
-        m, top = _present(scores, bits, mask, masked, r, values, structure, place, rank, z)
+        m, top = _present(scores, mask, masked, r, values, structure, place, rank, z)
         price, segments = _strength(lam, r), 0
         if price == 0.0:
             for i in range(m):
@@ -947,14 +957,14 @@ def prox_tv1d(start, stop, scores, bits, mask, masked, lam, values, structure):
 
 
 @_compiled
-def isotonic_regression(start, stop, scores, bits, mask, masked, decreasing, values, structure):
+def isotonic_regression(start, stop, scores, mask, masked, decreasing, values, structure):
     """argmin of ‖y − x‖² over y_1 ≤ y_2 ≤ … (≥ if ``decreasing``)."""
     d = scores.shape[1]
     z, size = np.empty(d + 1), np.empty(d + 1)
     place, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     sign = 1.0 if decreasing else -1.0
     for r in range(start, stop):
-        m, top = _present(scores, bits, mask, masked, r, values, structure, place, rank, z)
+        m, top = _present(scores, mask, masked, r, values, structure, place, rank, z)
         for i in range(m):
             z[i], size[i] = sign * z[i], 1
         blocks = _pool(z, size, m)
@@ -965,13 +975,13 @@ def isotonic_regression(start, stop, scores, bits, mask, masked, decreasing, val
 
 
 @_compiled
-def prox_oscar(start, stop, scores, bits, mask, masked, lam, values, structure):
+def prox_oscar(start, stop, scores, mask, masked, lam, values, structure):
     """argmin of ½‖y − x‖² + λ Σ_{i<j} max(|y_i|, |y_j|)."""
     d = scores.shape[1]
     z, size = np.empty(d + 1), np.empty(d + 1)
     place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     for r in range(start, stop):
-        m, _ = _present(scores, bits, mask, masked, r, values, structure, place, rank, z)
+        m, _ = _present(scores, mask, masked, r, values, structure, place, rank, z)
         price = _strength(lam, r)
         for i in range(m):
             z[i], item[i] = abs(np.float64(scores[r, place[i]])), i
@@ -998,7 +1008,7 @@ def prox_oscar(start, stop, scores, bits, mask, masked, lam, values, structure):
 
 # ------------------------------------------------------------------ one scalar root
 @_compiled
-def pnormmax(start, stop, scores, bits, mask, masked, gamma, p, values):
+def pnormmax(start, stop, scores, mask, masked, gamma, p, values):
     """argmax over the simplex of ⟨x, y⟩ − γ/2·‖y‖_p², 1 < p < 2; NaN rows are known by their values.
 
     With t = max x/γ − τ ≤ 1, u = max(1 + z/t, 0) and R_s = Σ u^s the root is that of
@@ -1009,10 +1019,8 @@ def pnormmax(start, stop, scores, bits, mask, masked, gamma, p, values):
     place, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     q = p / (p - 1.0)
     for r in range(start, stop):
-        state, top = _survey(scores, bits[r], mask[r if masked else 0], masked)
         strength = _strength(gamma, r)
-        if not _sound(strength, _SMALLEST):
-            state = _BAD
+        state, top = _survey(scores, mask, masked, r, _sound(strength, _SMALLEST))
         _fill(values[r], np.nan if state == _BAD else 0.0)
         if state <= 0:
             continue
