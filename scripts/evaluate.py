@@ -15,8 +15,7 @@ def evaluate(run_name: str) -> None:
     setup = set_up(read_run_config(run))
     load_best(setup, run)
     corpus = setup.task.corpus
-    with setup.trainer.autocast(setup.device):
-        metrics = {split: setup.task.evaluate(split) for split in ("dev", *corpus.test_splits)}
+    metrics = {split: setup.task.evaluate(split) for split in ("dev", *corpus.test_splits)}
     print(
         json.dumps(
             {

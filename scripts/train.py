@@ -107,7 +107,7 @@ def _record(setup: Setup, result: FitResult) -> Record:
     corpus = setup.task.corpus
     with setup.trainer.autocast(setup.device):
         share = mapping_share(setup.task, setup.mapping)
-        tests = {split: setup.task.evaluate(split) for split in corpus.test_splits}
+    tests = {split: setup.task.evaluate(split) for split in corpus.test_splits}
     seconds = {"total": result.seconds, "per_epoch": result.seconds_per_epoch, "mapping_share": share}
     return Record(
         id=setup.id,

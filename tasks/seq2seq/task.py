@@ -18,9 +18,10 @@ from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings, Seq2Seq
 from tasks.seq2seq.scores import Scoring
 from tasks.seq2seq.search import SearchSettings
-from tasks.seq2seq.text import TextSettings, Tokenizers, pair_batch
+from tasks.seq2seq.text import PairBatch, TextSettings, Tokenizers, pair_batch
 from tasks.seq2seq.translator import ForcedBatch, Translator
 from tasks.text.batching import epoch_batches
+from tasks.text.tokenizer import PAD
 
 MEANS = ("sentences", "tokens")
 
@@ -35,6 +36,7 @@ class BatchSettings:
         max_length: training pairs with more tokens on a side are left out.
         mean_over: ``"sentences"`` or ``"tokens"``: the loss sums over the batch's target tokens and is
             divided by the number of these.
+        pad_to_multiple: lengths of padded batches are multiples of this, so that few shapes occur.
         label_smoothing: probability spread evenly over the vocabulary, in [0, 1).
 
     Raises:
@@ -45,10 +47,11 @@ class BatchSettings:
     count: Literal["sentences", "tokens"] = "sentences"
     max_length: int = 50
     mean_over: str = "sentences"
+    pad_to_multiple: int = 1
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("size", "max_length"):
+        for name in ("size", "max_length", "pad_to_multiple"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("count", "mean_over"):
@@ -111,17 +114,20 @@ class Seq2SeqTask:
 
     def step(self, batch: list[int]) -> tuple[Tensor, dict[str, float]]:
         chosen = [self._pairs[i] for i in batch]
-        pairs = pair_batch([s for s, _ in chosen], [t for _, t in chosen], self.model.device)
+        device, multiple = self.model.device, self.batches.pad_to_multiple
+        pairs = pair_batch([s for s, _ in chosen], [t for _, t in chosen], device, multiple)
         reading, _ = self.model(pairs.source, pairs.lengths, pairs.begun)
-        # Padding is dropped before the output layer, which takes most of a step.
-        targets = pairs.ended[pairs.asked]
-        log_probabilities = self.model.predict(reading.outputs[pairs.asked]).float().log_softmax(-1)
-        nll = -log_probabilities.gather(-1, targets.unsqueeze(-1)).sum()
-        even = -log_probabilities.mean(-1).sum()
-        smoothing = self.batches.label_smoothing
+        rows = _asked_rows(pairs)
+        targets = pairs.ended.flatten()[rows]
+        asked = targets != PAD
+        logits = self.model.predict(reading.outputs.flatten(0, 1)[rows])
+        log_probabilities = logits.float().log_softmax(-1)
+        nll = -(log_probabilities.gather(-1, targets.unsqueeze(-1)).squeeze(-1) * asked).sum()
+        even = -(log_probabilities.mean(-1) * asked).sum()
+        smoothing, tokens = self.batches.label_smoothing, float(asked.sum())
         tallies = {
-            "examples": float(len(batch) if self.batches.mean_over == "sentences" else len(targets)),
-            "tokens": float(len(targets)),
+            "examples": float(len(batch)) if self.batches.mean_over == "sentences" else tokens,
+            "tokens": tokens,
             "nll": float(nll.detach()),
         }
         return ((1 - smoothing) * nll + smoothing * even) / tallies["examples"], tallies
@@ -185,6 +191,17 @@ def _short_pairs(
     if not pairs:
         raise ValueError(f"training wants a pair of 1 to {longest} tokens on both sides, got none")
     return pairs
+
+
+def _asked_rows(pairs: PairBatch) -> Tensor:
+    """Positions in the flattened targets of everything asked for, and of some padding.
+
+    The output layer takes most of a step, so most padding is dropped before it. Some fills the rows up to a
+    multiple of 64: libraries compile a product for every new shape.
+    """
+    asked = pairs.asked.flatten()
+    count = -(-int(asked.sum()) // 64) * 64
+    return asked.byte().argsort(descending=True, stable=True)[:count]
 
 
 def _add_attention(tally: AttentionTally, forced: ForcedBatch) -> None:

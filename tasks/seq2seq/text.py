@@ -132,10 +132,13 @@ class PairBatch(NamedTuple):
 
 
 def pair_batch(
-    sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], device: torch.device
+    sources: Sequence[Sequence[int]],
+    targets: Sequence[Sequence[int]],
+    device: torch.device,
+    multiple: int = 1,
 ) -> PairBatch:
-    """Pad pairs of numbered texts; every source has at least one token."""
-    source, lengths = pad(sources)
-    begun, _ = pad([[BOS, *target] for target in targets])
-    ended, _ = pad([[*target, EOS] for target in targets])
+    """Pad pairs of numbered texts to multiples of a length; every source has at least one token."""
+    source, lengths = pad(sources, multiple)
+    begun, _ = pad([[BOS, *target] for target in targets], multiple)
+    ended, _ = pad([[*target, EOS] for target in targets], multiple)
     return PairBatch(source.to(device), lengths, begun.to(device), ended.to(device))

@@ -73,14 +73,16 @@ def in_order_batches(n: int, batch_size: int) -> list[list[int]]:
     return _cut(list(range(n)), batch_size)
 
 
-def pad(sequences: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+def pad(sequences: Sequence[Sequence[int]], multiple: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     """Put sentences of different lengths into one tensor.
 
     Args:
         sequences: at least one sentence as word numbers, each with at least one word.
+        multiple: the tensor's length is a multiple of this.
 
     Returns:
-        int64 tensors: words (batch, longest), filled up with ``PAD`` on the right, and lengths (batch,).
+        int64 tensors: words (batch, longest or more), filled up with ``PAD`` on the right, and lengths
+        (batch,).
 
     Raises:
         ValueError: there is no sentence, or one is empty.
@@ -95,8 +97,8 @@ def pad(sequences: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]
         raise ValueError("a batch wants at least one sentence, got none")
     if 0 in lengths:
         raise ValueError(f"every sentence wants at least one word, got none at position {lengths.index(0)}")
-    longest = max(lengths)
-    rows = [[*sequence, *[PAD] * (longest - len(sequence))] for sequence in sequences]
+    width = -(-max(lengths) // multiple) * multiple
+    rows = [[*sequence, *[PAD] * (width - len(sequence))] for sequence in sequences]
     return torch.tensor(rows, dtype=torch.long), torch.tensor(lengths, dtype=torch.long)
 
 

@@ -142,8 +142,7 @@ def fit(
                     stop_if(signal)
 
                 where = f"step {state.step} (epoch {state.epoch})"
-                with settings.autocast(device):
-                    dev = processes.first(partial(evaluate_dev, task, where))
+                dev = processes.first(partial(evaluate_dev, task, where))
                 is_best = state.add_epoch(dev, task.metric)
                 if is_best:
                     live.keep_best()

@@ -24,8 +24,8 @@ class TrainerSettings:
         seed: seed of torch, numpy and Python, at least 0.
         threads: CPU threads of torch, at least 1, or None to leave them.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for cuda where there is one.
-        precision: ``"float32"``, or ``"bfloat16"`` for the products of steps and evaluations; weights,
-            their updates and the mappings are float32 in both.
+        precision: ``"float32"``, or ``"bfloat16"`` for the products in training steps; weights, their
+            updates, the mappings and all evaluations are float32 in both.
 
     Raises:
         ValueError: a number out of its range.

@@ -48,9 +48,15 @@ def corpus_of(*pairs: tuple[str, str]) -> Corpus:
 
 
 @pytest.mark.parametrize("mean_over", ["sentences", "tokens"])
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_loss_is_cross_entropy_over_sentences_or_tokens(mean_over: str, smoothing: float) -> None:
-    task = build(batches=BatchSettings(size=8, mean_over=mean_over, label_smoothing=smoothing))  # type: ignore[arg-type]
+@pytest.mark.parametrize(("smoothing", "multiple"), [(0.0, 1), (0.1, 5)])
+def test_the_loss_is_cross_entropy_over_sentences_or_tokens(
+    mean_over: str, smoothing: float, multiple: int
+) -> None:
+    task = build(
+        batches=BatchSettings(
+            size=8, mean_over=mean_over, label_smoothing=smoothing, pad_to_multiple=multiple
+        )
+    )  # type: ignore[arg-type]
     task.model.eval()
     batch = task.train_batches(1)[0]
     loss, tallies = task.step(batch)
@@ -157,6 +163,8 @@ def test_tokenizers_come_back_from_storage(kind: str) -> None:
 
 
 def test_a_batch_begins_ends_and_is_padded() -> None:
+    wide = pair_batch([[7, 8], [9]], [[5], [6, 4, 5]], torch.device("cpu"), 3)
+    assert [tensor.shape[1] for tensor in (wide.source, wide.begun, wide.ended)] == [3, 6, 6]
     batch = pair_batch([[7, 8], [9]], [[5], [6, 4, 5]], torch.device("cpu"))
     assert batch.source.tolist() == [[7, 8], [9, PAD]]
     assert batch.begun.tolist() == [[BOS, 5, PAD, PAD], [BOS, 6, 4, 5]]

@@ -34,12 +34,12 @@ class Watched(TinyTask):
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
-def test_steps_and_evaluations_are_in_the_precision_asked_for(
+def test_steps_are_in_the_precision_asked_for_and_evaluations_in_float32(
     tmp_path: Path, precision: str, dtype: torch.dtype
 ) -> None:
     task = Watched()
     result, _ = train(tmp_path, task=task, precision=precision)
-    assert task.seen == {(True, dtype), (False, dtype)}
+    assert task.seen == {(True, dtype), (False, torch.float32)}
     assert all(weight.dtype == torch.float32 for weight in task.model.parameters())
     assert result.history[-1]["loss"] < result.history[0]["loss"]
 
@@ -68,9 +68,7 @@ def test_the_entailment_model_attends_in_float32(mapping: nn.Module) -> None:
     task.step = lambda batch: losses.append(step(batch)) or losses[-1]  # type: ignore[method-assign]
     for batch in task.train_batches(1):
         update(task, optimizer, batch, clip_norm=None, where="", precision=BFLOAT16.autocast(CPU))
-    with BFLOAT16.autocast(CPU):
-        task.evaluate("dev")
-    assert len(seen) == 4
+    assert len(seen) == 3
     assert {tensor.dtype for pair in seen for tensor in pair} == {torch.float32}
     for _, weights in seen:
         torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights[..., 0]), atol=1e-6, rtol=0)
