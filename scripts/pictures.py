@@ -1,20 +1,24 @@
 """Attention on paper: weights as shaded cells, zeros white, merged groups outlined."""
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.style import context
+from matplotlib.textpath import TextPath
 
 from tasks.grid import AttentionGrid
-
-Panels = Mapping[str, tuple[np.ndarray, np.ndarray | None]]
 
 # Left to itself, each format would carry its date or the drawing library's version.
 _METADATA: dict[str, dict[str, Any]] = {
@@ -22,10 +26,60 @@ _METADATA: dict[str, dict[str, Any]] = {
     ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     ".svg": {"Date": None, "Creator": None},
 }
+ENDINGS = tuple(_METADATA)
+"""Those of the files that a picture can be saved in."""
+
 _STYLE = {"font.family": "DejaVu Sans", "font.size": 9, "svg.hashsalt": "attention", "pdf.fonttype": 42}
 _GROUP_COLOURS = ("#d95f02", "#7b3294", "#1b7837", "#c51b7d", "#8c510a", "#444444")
-_PAGE, _GAP = 15.0, 0.4  # inches: width at which a line of panels is broken; room for a title
-_NUMBERS = 90  # more non-zero cells than this, and numbers only disturb
+_PAGE, _GAP = 17.0, 0.4  # inches, as all lengths here: most width of a line of panels; room for a title
+_CELL, _LEGIBLE, _LEAST = 0.38, 0.14, 0.2  # sides of a cell: usual, least side by side, least alone
+_WORDS, _TITLE, _SLOPE = 9.0, 10.0, 50  # points; degrees of the words below
+_NUMBERS, _NUMBERED = 90, 0.3  # with more non-zero cells or smaller ones, numbers only disturb
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One grid of a picture.
+
+    Args:
+        title: stands above it.
+        weights: (targets, sources) in [0, 1]; exact zeros stay white.
+        source: words along x.
+        target: words along y; none are written by default.
+        groups: integers like ``weights``, 0 outside the support: cells of a row with the same number are
+            merged. Each stretch of a merged group gets one box, all of them in the group's colour.
+
+    Raises:
+        ValueError: shapes that do not fit together, weights outside [0, 1], groups that are not integers, or
+            nothing to draw.
+    """
+
+    title: str
+    weights: np.ndarray
+    source: Sequence[str]
+    target: Sequence[str] | None = None
+    groups: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        weights = np.asarray(self.weights)
+        rows = weights.shape[0] if weights.ndim == 2 else 1
+        shape = (rows if self.target is None else len(self.target), len(self.source))
+        if weights.shape != shape:
+            raise ValueError(f"weights must have shape {shape} (targets, sources), got {weights.shape}")
+        if weights.size == 0:
+            raise ValueError(
+                f"weights must have at least one row and one column, got shape {weights.shape}"
+            )
+        if not ((weights >= 0) & (weights <= 1 + 1e-5)).all():
+            raise ValueError(f"weights must lie in [0, 1], got {weights.min()} ... {weights.max()}")
+        groups = weights if self.groups is None else np.asarray(self.groups)
+        if groups.shape != shape or not (self.groups is None or np.issubdtype(groups.dtype, np.integer)):
+            raise ValueError(f"groups must be integers of shape {shape}, got {groups.dtype} {groups.shape}")
+
+    @classmethod
+    def of(cls, grid: AttentionGrid, title: str) -> Panel:
+        """The panel of one item's attention."""
+        return cls(title, grid.weights.numpy(), grid.source, grid.target, grid.groups.numpy())
 
 
 def draw_attention(
@@ -34,125 +88,126 @@ def draw_attention(
     source: Sequence[str],
     target: Sequence[str] | None = None,
     groups: np.ndarray | None = None,
-    title: str | None = None,
+    title: str = "",
 ) -> None:
     """Save a picture of attention weights, one row for each target.
 
     Args:
-        path: where to, ending in ``.png``, ``.pdf`` or ``.svg``; a missing directory is made.
-        weights: (targets, sources) in [0, 1]; exact zeros stay white, other cells get a border.
-        source: words along x.
-        target: words along y; none are written by default.
-        groups: integers like ``weights``, 0 outside the support: cells of a row with the same number are
-            merged. Each stretch of a merged group gets one box, all of them in the group's colour.
-        title: stands above the picture.
+        path: as for :func:`draw_panels`.
+        weights, source, target, groups, title: as for :class:`Panel`.
 
     Raises:
-        ValueError: shapes that do not fit together, weights outside [0, 1], groups that are not integers,
-            nothing to draw, or another ending.
+        ValueError: as for :class:`Panel` and :func:`draw_panels`.
     """
-    draw_mappings(path, {title or "": (weights, groups)}, source, target)
+    draw_panels(path, [[Panel(title, weights, source, target, groups)]])
 
 
 def draw_grid(path: Path, grid: AttentionGrid, title: str) -> Path:
     """Save the picture of one item's attention, and return where."""
-    draw_attention(path, grid.weights.numpy(), grid.source, grid.target, grid.groups.numpy(), title)
+    draw_panels(path, [[Panel.of(grid, title)]])
     return path
 
 
-def draw_mappings(
-    path: Path | str, panels: Panels, source: Sequence[str], target: Sequence[str] | None = None
-) -> None:
-    """Save pictures of several mappings over the same words, side by side where the page is wide enough.
+def draw_panels(path: Path | str, lines: Sequence[Sequence[Panel]]) -> None:
+    """Save a picture of several panels.
+
+    Panels of one line stand side by side, with cells as small as that needs; a line is broken where they
+    would be too small to read. Flat panels, of three rows at most, stand one above the other instead. Words
+    that a panel shares with its neighbour are written once.
 
     Args:
-        panels: for each title its weights and its groups (or None), as for :func:`draw_attention`.
-        path, source, target: as for :func:`draw_attention`; all panels have the same shape.
+        path: where to, ending in ``.png``, ``.pdf`` or ``.svg``; a missing directory is made.
+        lines: what stands side by side, line by line.
 
     Raises:
-        ValueError: as for :func:`draw_attention`, or no panels.
+        ValueError: another ending, or no panels.
     """
     path = Path(path)
     if path.suffix not in _METADATA:
         raise ValueError(f"path must end in {', '.join(_METADATA)}, got {path.name!r}")
-    if not panels:
-        raise ValueError("panels must hold at least one mapping, got none")
-    shape = (_rows(panels, target), len(source))
-    checked = {title: _checked(*panel, shape) for title, panel in panels.items()}
+    if not any(lines):
+        raise ValueError("a picture wants at least one panel, got none")
     with context(["default", _STYLE]):
-        figure = _figure(checked, source, target)
+        figure = _figure([list(line) for line in lines if line])
         path.parent.mkdir(parents=True, exist_ok=True)
         # Words may be of any length: the page grows round them, the cells keep their size.
         figure.savefig(path, dpi=150, bbox_inches="tight", pad_inches=0.1, metadata=_METADATA[path.suffix])
 
 
-def _rows(panels: Panels, target: Sequence[str] | None) -> int:
-    """How many rows each panel must have: one for each target, else as many as the first."""
-    if target is not None:
-        return len(target)
-    first = np.shape(next(iter(panels.values()))[0])
-    return first[0] if len(first) == 2 else 1
-
-
-def _checked(
-    weights: np.ndarray, groups: np.ndarray | None, shape: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The two arrays, all groups 0 where none were given."""
-    weights = np.asarray(weights)
-    if weights.shape != shape:
-        raise ValueError(f"weights must have shape {shape} (targets, sources), got {weights.shape}")
-    if weights.size == 0:
-        raise ValueError(f"weights must have at least one row and one column, got shape {weights.shape}")
-    if not ((weights >= 0) & (weights <= 1 + 1e-5)).all():
-        raise ValueError(f"weights must lie in [0, 1], got {weights.min()} ... {weights.max()}")
-    groups = np.zeros(weights.shape, dtype=int) if groups is None else np.asarray(groups)
-    if groups.shape != weights.shape or not np.issubdtype(groups.dtype, np.integer):
-        raise ValueError(
-            f"groups must be integers of shape {weights.shape}, got {groups.dtype} {groups.shape}"
-        )
-    return weights, groups
-
-
-def _figure(
-    panels: Mapping[str, tuple[np.ndarray, np.ndarray]], source: Sequence[str], target: Sequence[str] | None
-) -> Figure:
-    """Lay the panels out in lines, with the source words below each line, or only below a single column."""
-    rows = len(next(iter(panels.values()))[0])
-    cell = min(0.38, max(0.2, _PAGE / max(len(source), rows)))  # inches, as all lengths here
-    width, height = cell * len(source), cell * rows
-    lines, columns = _grid(len(panels), width + _GAP, flat=rows <= 3)
-    words = 0.07 * max(map(len, source)) if columns > 1 else 0.0
-    step = (width + _GAP, height + words + _GAP)
-    page = (columns * step[0], lines * step[1])
+def _figure(given: list[list[Panel]]) -> Figure:
+    """Lay the panels out on a page."""
+    cells, broken = zip(*map(_layout, given), strict=True)
+    cell, lines = min(cells), [line for parts in broken for line in parts]
+    below = [_below(line, after) for line, after in zip_longest(lines, lines[1:], fillvalue=[])]
+    heights = [_GAP + cell * max(len(panel.weights) for panel in line) for line in lines]
+    page = (_PAGE, sum(heights) + sum(below))
     figure = Figure(figsize=page)
-    for number, (title, (weights, groups)) in enumerate(panels.items()):
-        line, column = divmod(number, columns)
-        left, bottom = column * step[0], page[1] - line * step[1] - height - _GAP
-        axes = figure.add_axes((left / page[0], bottom / page[1], width / page[0], height / page[1]))
-        axes.set_title(title, parse_math=False, fontsize=10)
-        lowest = columns > 1 or number == len(panels) - 1
-        _label(axes, source if lowest else None, target if column == 0 else None, weights.shape)
-        _draw(axes, weights, groups, cell)
+    top = page[1]
+    for line, height, room in zip(lines, heights, below, strict=True):
+        left = 0.0
+        for panel, before in zip(line, [None, *line], strict=False):
+            left += _between(before, panel) if before else 0.0
+            rows, columns = np.shape(panel.weights)
+            width, bottom = cell * columns, top - _GAP - cell * rows
+            axes = figure.add_axes((left / page[0], bottom / page[1], width / page[0], cell * rows / page[1]))
+            title = _length(panel.title, _TITLE)
+            place = "center" if title <= width else "left"
+            axes.set_title(panel.title, parse_math=False, fontsize=_TITLE, loc=place)
+            _label(axes, panel, cell, below=room > 0, beside=before is None or panel.target != before.target)
+            _draw(axes, panel, cell)
+            left += max(width, title)
+        top -= height + room
     return figure
 
 
-def _grid(panels: int, width: float, flat: bool) -> tuple[int, int]:
-    """Lines and columns: flat panels one above the other, others in even lines that fit the page."""
-    fitting = 1 if flat else max(1, int(_PAGE / width))
-    lines = -(-panels // fitting)
-    return lines, -(-panels // lines)
+def _layout(line: list[Panel]) -> tuple[float, list[list[Panel]]]:
+    """The side of a cell, and the line broken into even lines, as few as leave the cells legible."""
+    flat = all(len(panel.weights) <= 3 for panel in line)
+    for columns in () if flat else dict.fromkeys(-(-len(line) // n) for n in range(1, len(line))):
+        lines = [line[start : start + columns] for start in range(0, len(line), columns)]
+        cell = min(map(_fitting, lines))
+        if cell >= _LEGIBLE:
+            return cell, lines
+    alone = [[panel] for panel in line]
+    return max(_LEAST, min(map(_fitting, alone))), alone
 
 
-def _label(
-    axes: Axes, source: Sequence[str] | None, target: Sequence[str] | None, shape: tuple[int, ...]
-) -> None:
+def _fitting(line: list[Panel]) -> float:
+    """The largest side of a cell with which a line fits the page."""
+    rows, columns = zip(*(np.shape(panel.weights) for panel in line), strict=True)
+    rest = _PAGE - sum(_between(*pair) for pair in pairwise(line))
+    return min(_CELL, rest / sum(columns), _PAGE / max(rows))
+
+
+def _between(before: Panel, panel: Panel) -> float:
+    """Room between two panels, for the words of the second unless it shares the first one's."""
+    words = () if panel.target == before.target else panel.target or ()
+    return _GAP + max((_length(word, _WORDS) for word in words), default=0.0)
+
+
+def _below(line: list[Panel], after: list[Panel]) -> float:
+    """Room for the source words below a line; none in a column of panels that share them with the next."""
+    if len(line) == len(after) == 1 and line[0].source == after[0].source:
+        return 0.0
+    longest = max(_length(word, _WORDS) for panel in line for word in panel.source)
+    return longest * math.sin(math.radians(_SLOPE)) + _WORDS / 72
+
+
+def _length(text: str, points: float) -> float:
+    """How long a text is in print."""
+    return float(TextPath((0, 0), text, size=points, usetex=False).get_extents().width) / 72 if text else 0.0
+
+
+def _label(axes: Axes, panel: Panel, cell: float, *, below: bool, beside: bool) -> None:
     """Write the words and rule the grid."""
-    rows, columns = shape
+    rows, columns = np.shape(panel.weights)
+    source, target = panel.source if below else None, panel.target if beside else None
     axes.set(xlim=(0, columns), ylim=(rows, 0))
-    axes.set_xticks(np.arange(columns) + 0.5, source or [""] * columns, parse_math=False)
-    axes.set_yticks(np.arange(rows) + 0.5, target or [""] * rows, parse_math=False)
+    size = min(_WORDS, 50 * cell)  # slanted lines of words lie 0.77 cells apart
+    for axis, words, count in ((axes.xaxis, source, columns), (axes.yaxis, target, rows)):
+        axis.set_ticks(np.arange(count) + 0.5, words or [""] * count, parse_math=False, fontsize=size)
     for text in axes.get_xticklabels():
-        text.set(rotation=50, ha="right", va="top", rotation_mode="anchor")
+        text.set(rotation=_SLOPE, ha="right", va="top", rotation_mode="anchor")
     axes.set_xticks(range(columns + 1), minor=True)
     axes.set_yticks(range(rows + 1), minor=True)
     axes.grid(which="minor", color="#ebebeb", linewidth=0.6)
@@ -161,21 +216,26 @@ def _label(
     axes.spines[:].set(color="#bbbbbb", linewidth=0.6)
 
 
-def _draw(axes: Axes, weights: np.ndarray, groups: np.ndarray, cell: float) -> None:
+def _draw(axes: Axes, panel: Panel, cell: float) -> None:
     """Shade the cells, write the numbers, outline the groups."""
-    numbers = np.count_nonzero(weights) <= _NUMBERS
+    weights = np.asarray(panel.weights)
+    # A border tells a small weight from an exact zero; without zeros, as under softmax, it would tell nothing.
+    border = "#7f9db9" if (weights == 0).any() else "none"
+    numbers = np.count_nonzero(weights) <= _NUMBERS and cell >= _NUMBERED
+    cells = []
     for row, column in np.argwhere(weights > 0).tolist():
         weight = float(weights[row, column])
         shade = colormaps["Blues"](0.08 + 0.82 * weight)
-        axes.add_patch(Rectangle((column, row), 1, 1, facecolor=shade, edgecolor="#7f9db9", linewidth=0.7))
+        cells.append(Rectangle((column, row), 1, 1, facecolor=shade, edgecolor=border, linewidth=0.7))
         if numbers:
             colour = "white" if weight > 0.6 else "black"
             place = (column + 0.5, row + 0.52)
             axes.text(*place, _short(weight), color=colour, fontsize=18 * cell, ha="center", va="center")
-    for row, labels in enumerate(groups):
+    axes.add_collection(PatchCollection(cells, match_original=True), autolim=False)
+    for row, labels in enumerate(() if panel.groups is None else np.asarray(panel.groups)):
         for start, stop, colour in merged_stretches(labels):
             box = Rectangle((start + 0.05, row + 0.05), stop - start - 0.1, 0.9, fill=False, zorder=3)
-            box.set(edgecolor=colour, linewidth=2)
+            box.set(edgecolor=colour, linewidth=min(2.0, 8 * cell))
             axes.add_patch(box)
 
 

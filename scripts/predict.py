@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 
@@ -11,7 +10,7 @@ from hydra.utils import instantiate
 from scripts import cli
 from scripts.cli import UsageError
 from scripts.pictures import draw_grid
-from scripts.runs import find_run, read_run_config
+from scripts.runs import find_run_for, read_json, read_run_config
 from tasks.entailment.data import LABELS, Pair
 from tasks.entailment.model import EntailmentModel
 from tasks.entailment.reading import Reading, read
@@ -27,9 +26,9 @@ def predict(arguments: Sequence[str]) -> None:
         raise UsageError(
             f"RUN, PREMISE and HYPOTHESIS must be given, got {len([a for a in arguments if a])} of 3"
         )
-    run = find_run(arguments[0])
+    run = find_run_for("predict", arguments[0])
     config = read_run_config(run)
-    vocabulary = Vocabulary.from_json(json.loads(run.vocabulary.read_text(encoding="utf-8")))
+    vocabulary = Vocabulary.from_json(read_json(run.vocabulary))
     weights = best_weights(run.checkpoint, vocabulary.sha256)
     mapping = instantiate(config.attention)
     model = EntailmentModel(weights["vectors.weight"], mapping, hidden_size=config.task.hidden_size)

@@ -1,4 +1,4 @@
-"""A run between its config and its directory: shared by train, evaluate and predict."""
+"""A run between its config and its directory: shared by all that train or ask a model."""
 
 from __future__ import annotations
 
@@ -15,12 +15,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from regattn import Mapping
 from scripts.cli import UsageError, plain
+from tasks.seq2seq.task import build_model
+from tasks.seq2seq.text import Tokenizers
+from tasks.seq2seq.translator import Translator
 from tasks.training.optim import OptimSettings
 from tasks.training.provenance import config_hash, run_id
 from tasks.training.rundir import RunDirectory
 from tasks.training.settings import TrainerSettings
 from tasks.training.state import best_weights
 from tasks.training.task import RecordedTask
+
+ASKED_BY = {"snli": "predict", "translation": "translate", "gigaword": "summarize"}
+"""The make target that asks a trained model of each task."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +81,16 @@ def task_builder(config: DictConfig) -> Callable[..., RecordedTask[Any]]:
     Raises:
         ValueError: an option out of its range.
     """
-    build = get_method(config._target_)
-    hints = get_type_hints(build)
+    return partial(get_method(config._target_), **_task_options(config))
+
+
+def _task_options(config: DictConfig) -> dict[str, Any]:
+    hints = get_type_hints(get_method(config._target_))
     options = {str(name): value for name, value in config.items() if name != "_target_"}
     for name, value in options.items():
         if is_dataclass(hints[name]):
             options[name] = hints[name](**value)
-    return partial(build, **options)
+    return options
 
 
 def find_run(run: str, output_dir: str = "runs") -> RunDirectory:
@@ -98,11 +107,61 @@ def find_run(run: str, output_dir: str = "runs") -> RunDirectory:
     return RunDirectory(found[0])
 
 
+def find_run_for(command: str, run: str) -> RunDirectory:
+    """The directory of a run of the task that ``command`` (a value of ``ASKED_BY``) asks.
+
+    Raises:
+        UsageError: there is no such run, or several, or its task is another.
+    """
+    found = find_run(run)
+    task = read_run_config(found).get("task_name")
+    if ASKED_BY.get(task) != command:
+        wanted = next(name for name, other in ASKED_BY.items() if other == command)
+        other = f": make {ASKED_BY[task]} asks it" if task in ASKED_BY else ""
+        raise UsageError(f"make {command} wants a run of {wanted}, got {found.path.name} of {task}{other}")
+    return found
+
+
 def read_run_config(run: RunDirectory) -> DictConfig:
-    """The config that the run was made from."""
-    config = OmegaConf.create(json.loads(run.config.read_text(encoding="utf-8")))
+    """The config that the run was made from.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    config = OmegaConf.create(read_json(run.config))
     assert isinstance(config, DictConfig)
     return config
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of a run holds.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} wants JSON, got a damaged file: {error}") from None
+
+
+def load_translator(run: RunDirectory, device: torch.device) -> Translator:
+    """The translator of a run, with the weights that did best on dev; its corpus is not needed.
+
+    Raises:
+        ValueError: its config or vocabulary is damaged.
+        ResumeError: its checkpoint is another vocabulary's.
+        CheckpointError: its checkpoint cannot be used, or no epoch was finished yet.
+    """
+    config = read_run_config(run)
+    options = _task_options(config.task)
+    tokenizers = Tokenizers.from_json(read_json(run.vocabulary))
+    weights = best_weights(run.checkpoint, tokenizers.sha256)
+    model = build_model(tokenizers, instantiate(config.attention), options["model"])
+    model.load_state_dict(weights)
+    return Translator(
+        model.to(device), tokenizers, options["search"], replace_unknown=options["replace_unknown"]
+    )
 
 
 def load_best(setup: Setup, run: RunDirectory) -> None:

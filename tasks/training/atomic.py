@@ -10,7 +10,7 @@ def write_atomically(path: Path, chunks: Iterable[bytes], *, previous: Path | No
     """Write ``chunks`` to ``path`` so that an interruption at any point leaves the old file or the new one.
 
     The bytes go to a temporary name in the same directory, reach the disk, and only then take the name
-    ``path``. Temporary files that an interrupted write of ``path`` left behind are removed first.
+    ``path``. Temporary files that a killed write of ``path`` left behind are removed first.
 
     Args:
         path: the file to write; its directory exists. One process writes it at a time.
@@ -24,10 +24,14 @@ def write_atomically(path: Path, chunks: Iterable[bytes], *, previous: Path | No
     for stale in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
         stale.unlink(missing_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.writelines(chunks)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with open(temporary, "wb") as file:
+            file.writelines(chunks)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     if previous is not None and path.exists():
         os.replace(path, previous)
     os.replace(temporary, path)

@@ -1,0 +1,314 @@
+"""Ask a trained translation or summarization model for every line of a text.
+
+`make translate RUN=… < sentences.txt` for a run of TASK=translation, `make summarize RUN=… < sentences.txt`
+for one of TASK=gigaword. The run's directory is all that is read: its config, its vocabulary and the weights
+that did best on dev; its corpus is not needed.
+
+Standard input is UTF-8, a sentence a line, ended by "\\n" only. Standard output has one line for each, empty
+for one without words, and nothing else; speed and remarks go to standard error. Lines are read, answered and
+written in chunks (one by one at a terminal), so that the input may be of any length.
+"""
+
+from __future__ import annotations
+
+import argparse
+import codecs
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+import torch
+
+from scripts import cli
+from scripts.cli import UsageError
+from scripts.pictures import ENDINGS, Panel, draw_panels
+from scripts.runs import ASKED_BY, find_run_for, load_translator, read_run_config
+from tasks.grid import AttentionGrid
+from tasks.seq2seq.search import SearchSettings
+from tasks.seq2seq.translator import Output, Translator
+from tasks.training.atomic import write_atomically
+from tasks.training.settings import DEVICES, TrainerSettings
+
+_COMMANDS = ("translate", "summarize")
+_CHUNK = 256  # lines: enough to batch sentences of one length together, and soon written
+_PICTURED = 8  # sentences: more in one picture, and none can be found
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A line of the input, and what every run wrote for it, best first."""
+
+    number: int  # from 0, as in Moses's lists
+    text: str
+    outputs: list[list[Output]]
+
+
+@dataclass
+class Asked:
+    """A run at work, and how much it wrote in how long."""
+
+    name: str
+    translator: Translator
+    settings: SearchSettings
+    trainer: TrainerSettings
+    tokens: int = field(default=0, init=False)
+    seconds: float = field(default=0.0, init=False)
+
+    @property
+    def mapping(self) -> str:
+        return self.translator.model.attention.mapping.function.__name__
+
+    def write(self, texts: Sequence[str]) -> list[list[Output]]:
+        """The outputs of the run, computed in the precision that it was evaluated in."""
+        begun = time.perf_counter()
+        with self._autocast():
+            written = self.translator.write(texts, self.settings)
+        self.seconds += time.perf_counter() - begun
+        self.tokens += sum(len(output.ids) for outputs in written for output in outputs)
+        return written
+
+    def grid(self, text: str, output: Output) -> AttentionGrid:
+        """The attention while ``output`` was written."""
+        if not output.source:
+            empty = torch.zeros(0, 0)
+            return AttentionGrid((), (), empty, empty.long())
+        with self._autocast():
+            return self.translator.grid(text, output.ids)
+
+    def _autocast(self) -> torch.autocast:
+        return self.trainer.autocast(self.translator.model.device)
+
+
+def generate(arguments: Sequence[str]) -> None:
+    """Answer standard input as the command line asks."""
+    options = _options(arguments)
+    asked = [_asked(run, options) for run in _runs(options.run)]
+    if options.nbest is not None and len(asked) > 1:
+        raise UsageError(f"--nbest wants one run, got {len(asked)}")
+    _say_raised_beam(asked, options)
+    answers = _answers(asked, options)
+    if options.attention is None:
+        for _ in answers:
+            pass
+    elif options.attention.suffix == ".json":
+        options.attention.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(options.attention, _json(answers, asked))
+    else:
+        _draw(options.attention, answers, asked)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(
+        prog="python -m scripts.generate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=_COMMANDS, help="which task the run must be of")
+    parser.add_argument(
+        "run",
+        help="id of the run, its beginning, or the run's directory; of several, with spaces between them, the "
+        "outputs stand in one line in that order, with tabs between them",
+    )
+    parser.add_argument(
+        "--nbest",
+        type=int,
+        metavar="N",
+        help="write at most N outputs for each line, best first, each in a line of Moses's form "
+        "`number ||| output ||| score`, lines numbered from 0; a beam below N becomes N, unless it was given",
+    )
+    width = parser.add_mutually_exclusive_group()
+    width.add_argument("--beam-size", type=int, metavar="K", help="width of the search")
+    width.add_argument("--greedy", action="store_true", help="the same as --beam-size 1")
+    parser.add_argument("--max-length", type=int, metavar="N", help="most tokens of an output")
+    parser.add_argument(
+        "--length-penalty", type=float, metavar="A", help="exponent of the length that scores are divided by"
+    )
+    parser.add_argument(
+        "--attention",
+        type=_attention_file,
+        metavar="FILE",
+        help=f"also save the attention: a .json has an object a line for each output (index from 0, run, mapping, input, "
+        f"output, score, source and target tokens, and rows of weights and groups, a row for each target "
+        f"token, 0 being in no group); a {', '.join(ENDINGS)} shows the best outputs of the first "
+        f"{_PICTURED} sentences, those of several runs side by side",
+    )
+    parser.add_argument(
+        "--device", choices=DEVICES, default="auto", help="auto, the default, is cuda where there is one"
+    )
+    parser.epilog = "What is not given is as the run was trained."
+    return parser.parse_args(arguments)
+
+
+def _attention_file(name: str) -> Path:
+    path, endings = Path(name), (".json", *ENDINGS)
+    if path.suffix not in endings:
+        raise argparse.ArgumentTypeError(f"a file must end in {', '.join(endings)}, got {path.name!r}")
+    return path
+
+
+def _runs(given: str) -> list[str]:
+    runs = [given] if (Path(given) / "config.json").exists() else given.split()
+    if not runs:
+        raise UsageError("RUN must name a run, or several with spaces between them, got none")
+    return runs
+
+
+def _asked(run: str, options: argparse.Namespace) -> Asked:
+    found = find_run_for(options.command, run)
+    trainer = replace(TrainerSettings(**read_run_config(found).trainer), device=options.device)
+    translator = load_translator(found, trainer.torch_device())
+    return Asked(found.path.name, translator, _settings(translator.settings, options), trainer)
+
+
+def _settings(trained: SearchSettings, options: argparse.Namespace) -> SearchSettings:
+    """The settings of the run, changed as asked."""
+    given = {
+        "beam_size": 1 if options.greedy else options.beam_size,
+        "max_length": options.max_length,
+        "length_penalty": options.length_penalty,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    n_best = 1 if options.nbest is None else options.nbest
+    given.setdefault("beam_size", max(trained.beam_size, n_best))
+    return replace(trained, **given, n_best=n_best)
+
+
+def _say_raised_beam(asked: Sequence[Asked], options: argparse.Namespace) -> None:
+    for run in asked:
+        trained = run.translator.settings.beam_size
+        if not options.greedy and options.beam_size is None and run.settings.beam_size > trained:
+            _say(f"beam of {run.settings.beam_size} instead of {trained}, for as many outputs")
+
+
+def _answers(asked: Sequence[Asked], options: argparse.Namespace) -> Iterator[Answer]:
+    """Answer standard input, each chunk written out before its answers are handed on."""
+    sentences = 0
+    size = 1 if sys.stdin.isatty() else _CHUNK
+    for texts in _chunks(_lines(sys.stdin.buffer), size):
+        written = [run.write(texts) for run in asked]
+        answers = [
+            Answer(sentences + place, text, [of[place] for of in written]) for place, text in enumerate(texts)
+        ]
+        sentences += len(texts)
+        try:
+            for answer in answers:
+                sys.stdout.buffer.write(_written(answer, options.nbest is not None).encode())
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            # Whoever read has seen enough, as head has; what is buffered still wants somewhere to go.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
+        yield from answers
+    for run in asked:
+        _say_speed(run, sentences, len(asked) > 1)
+
+
+def _chunks(lines: Iterator[str], size: int) -> Iterator[list[str]]:
+    while chunk := list(islice(lines, size)):
+        yield chunk
+
+
+def _lines(stream: BinaryIO) -> Iterator[str]:
+    r"""Lines ended by "\n" only, without it, and without a byte-order mark.
+
+    Raises:
+        UsageError: a line is not UTF-8.
+    """
+    for number, line in enumerate(stream, 1):
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        try:
+            yield line.removesuffix(b"\n").decode()
+        except UnicodeDecodeError as error:
+            got = f"byte 0x{line[error.start]:02x} at offset {error.start}"
+            raise UsageError(f"line {number} of the input wants UTF-8, got {got}") from None
+
+
+def _written(answer: Answer, is_list: bool) -> str:
+    if not is_list:
+        return "\t".join(outputs[0].text for outputs in answer.outputs) + "\n"
+    (outputs,) = answer.outputs
+    return "".join(f"{answer.number} ||| {output.text} ||| {output.score:.6f}\n" for output in outputs)
+
+
+def _json(answers: Iterable[Answer], asked: Sequence[Asked]) -> Iterator[bytes]:
+    """A list with an object a line for each output, written while they come."""
+    begin = "[\n"
+    for answer in answers:
+        for run, outputs in zip(asked, answer.outputs, strict=True):
+            for output in outputs:
+                yield (begin + json.dumps(_attention(answer, run, output), ensure_ascii=False)).encode()
+                begin = ",\n"
+    yield b"[]\n" if begin == "[\n" else b"\n]\n"
+
+
+def _attention(answer: Answer, run: Asked, output: Output) -> dict[str, Any]:
+    grid = run.grid(answer.text, output)
+    return {
+        "index": answer.number,
+        "run": run.name,
+        "mapping": run.mapping,
+        "input": answer.text,
+        "output": output.text,
+        "score": output.score,
+        "source": grid.source,
+        "target": grid.target,
+        # Six digits are what float32 holds; a weight that is not 0 never becomes 0.
+        "weights": [[float(f"{weight:.6g}") for weight in row] for row in grid.weights.tolist()],
+        "groups": grid.groups.tolist(),
+    }
+
+
+def _draw(path: Path, answers: Iterable[Answer], asked: Sequence[Asked]) -> None:
+    """Draw the first sentences: a line of panels for each if several runs answered, else all one by one."""
+    lines: list[list[Panel]] = []
+    drawable = 0
+    for answer in answers:
+        panels = _panels(answer, asked) if len(lines) < _PICTURED else []
+        lines += [panels] if panels else []
+        drawable += any(outputs[0].ids for outputs in answer.outputs)
+    if not lines:
+        _say(f"no picture {path}: no output has words")
+        return
+    draw_panels(path, lines if len(asked) > 1 else [[panel for line in lines for panel in line]])
+    left_out = f", {drawable - len(lines):,} sentences left out" if drawable > len(lines) else ""
+    _say(f"picture {path}{left_out}")
+
+
+def _panels(answer: Answer, asked: Sequence[Asked]) -> list[Panel]:
+    mappings = [run.mapping for run in asked]
+    panels = []
+    for run, outputs in zip(asked, answer.outputs, strict=True):
+        if outputs[0].ids:
+            title = run.mapping if mappings.count(run.mapping) == 1 else run.name
+            grid = run.grid(answer.text, outputs[0])
+            panels.append(Panel.of(grid, f"line {answer.number + 1}, {title}"))
+    return panels
+
+
+def _say_speed(run: Asked, sentences: int, named: bool) -> None:
+    seconds = max(run.seconds, 1e-9)
+    _say(
+        f"{run.name + ': ' if named else ''}{sentences:,} sentences, {run.tokens:,} output tokens "
+        f"in {seconds:.1f} s: {sentences / seconds:,.1f} sentences/s, {run.tokens / seconds:,.1f} tokens/s"
+    )
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    assert set(_COMMANDS) < set(ASKED_BY.values())
+    cli.main(lambda: generate(sys.argv[1:]))
