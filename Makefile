@@ -10,6 +10,8 @@ ARGS ?=
 RUN ?=
 PREMISE ?=
 HYPOTHESIS ?=
+NBEST ?=
+ATTENTION ?=
 RESUME ?=
 # Languages of a translation, source and target: de-en.
 PAIR ?=
@@ -29,7 +31,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 # DATA is the name of a config in configs/data/$(TASK), else a folder.
 data = $(if $(wildcard configs/data/$(TASK)/$(DATA).yaml),data=$(TASK)/$(DATA),data=$(TASK)/folder 'data.root=$(DATA)') $(if $(PAIR),data.pair=$(PAIR))
 
-.PHONY: help install train evaluate baselines predict tables bench bench-peers test check format clean
+.PHONY: help install train evaluate baselines predict translate summarize tables bench bench-peers test check format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13
@@ -63,8 +65,17 @@ baselines: $(VENV)/installed ## what a corpus yields without attention: DATA=…
 
 predict: $(VENV)/installed ## ask a trained model: RUN=<run> PREMISE="…" HYPOTHESIS="…"
 	@$(BIN)/python -m scripts.predict "$$RUN" "$$PREMISE" "$$HYPOTHESIS"
+
+translate: $(VENV)/installed ## translate lines: RUN=<run> NBEST=3 ATTENTION=<file>.json|.png ARGS="…" < lines
+summarize: $(VENV)/installed ## summarize lines, likewise; ARGS=--help tells all
+translate summarize:
+	@$(BIN)/python -m scripts.generate $@ "$$RUN" $${NBEST:+--nbest "$$NBEST"} \
+	  $${ATTENTION:+--attention "$$ATTENTION"} $(ARGS)
+
 # As they were typed: make would expand a $ in a command-line variable.
-predict: override export RUN := $(value RUN)
+predict translate summarize: override export RUN := $(value RUN)
+translate summarize: override export NBEST := $(value NBEST)
+translate summarize: override export ATTENTION := $(value ATTENTION)
 predict: override export PREMISE := $(value PREMISE)
 predict: override export HYPOTHESIS := $(value HYPOTHESIS)
 

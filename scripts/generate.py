@@ -13,76 +13,24 @@ from __future__ import annotations
 
 import argparse
 import codecs
-import json
 import os
 import sys
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
-
-import torch
+from typing import BinaryIO, NoReturn
 
 from scripts import cli
+from scripts.answers import FILES, PICTURED, Answer, Asked, save_attention
 from scripts.cli import UsageError
-from scripts.pictures import ENDINGS, Panel, draw_panels
-from scripts.runs import ASKED_BY, find_run_for, load_translator, read_run_config
-from tasks.grid import AttentionGrid
+from scripts.runs import find_run_for, load_translator, read_run_config
 from tasks.seq2seq.search import SearchSettings
-from tasks.seq2seq.translator import Output, Translator
-from tasks.training.atomic import write_atomically
 from tasks.training.settings import DEVICES, TrainerSettings
 
-_COMMANDS = ("translate", "summarize")
+_COMMANDS = ("translate", "summarize")  # of those in scripts.runs.ASKED_BY
 _CHUNK = 256  # lines: enough to batch sentences of one length together, and soon written
-_PICTURED = 8  # sentences: more in one picture, and none can be found
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A line of the input, and what every run wrote for it, best first."""
-
-    number: int  # from 0, as in Moses's lists
-    text: str
-    outputs: list[list[Output]]
-
-
-@dataclass
-class Asked:
-    """A run at work, and how much it wrote in how long."""
-
-    name: str
-    translator: Translator
-    settings: SearchSettings
-    trainer: TrainerSettings
-    tokens: int = field(default=0, init=False)
-    seconds: float = field(default=0.0, init=False)
-
-    @property
-    def mapping(self) -> str:
-        return self.translator.model.attention.mapping.function.__name__
-
-    def write(self, texts: Sequence[str]) -> list[list[Output]]:
-        """The outputs of the run, computed in the precision that it was evaluated in."""
-        begun = time.perf_counter()
-        with self._autocast():
-            written = self.translator.write(texts, self.settings)
-        self.seconds += time.perf_counter() - begun
-        self.tokens += sum(len(output.ids) for outputs in written for output in outputs)
-        return written
-
-    def grid(self, text: str, output: Output) -> AttentionGrid:
-        """The attention while ``output`` was written."""
-        if not output.source:
-            empty = torch.zeros(0, 0)
-            return AttentionGrid((), (), empty, empty.long())
-        with self._autocast():
-            return self.translator.grid(text, output.ids)
-
-    def _autocast(self) -> torch.autocast:
-        return self.trainer.autocast(self.translator.model.device)
 
 
 def generate(arguments: Sequence[str]) -> None:
@@ -94,13 +42,9 @@ def generate(arguments: Sequence[str]) -> None:
     _say_raised_beam(asked, options)
     answers = _answers(asked, options)
     if options.attention is None:
-        for _ in answers:
-            pass
-    elif options.attention.suffix == ".json":
-        options.attention.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(options.attention, _json(answers, asked))
+        deque(answers, maxlen=0)
     else:
-        _draw(options.attention, answers, asked)
+        _say(save_attention(options.attention, answers, asked))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -117,8 +61,8 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("command", choices=_COMMANDS, help="which task the run must be of")
     parser.add_argument(
         "run",
-        help="id of the run, its beginning, or the run's directory; of several, with spaces between them, the "
-        "outputs stand in one line in that order, with tabs between them",
+        help="id of the run, its beginning, or the run's directory; of several, with spaces between them, "
+        "the outputs stand in one line in that order, with tabs between them",
     )
     parser.add_argument(
         "--nbest",
@@ -138,10 +82,10 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         "--attention",
         type=_attention_file,
         metavar="FILE",
-        help=f"also save the attention: a .json has an object a line for each output (index from 0, run, mapping, input, "
-        f"output, score, source and target tokens, and rows of weights and groups, a row for each target "
-        f"token, 0 being in no group); a {', '.join(ENDINGS)} shows the best outputs of the first "
-        f"{_PICTURED} sentences, those of several runs side by side",
+        help="also save the attention: a .json is a list with an object for each output (index from 0, run, "
+        "mapping, input, output, score, source and target tokens, and for each target token a row of weights "
+        f"and one of groups, 0 being none); a {', '.join(FILES[1:])} shows the best outputs of the first "
+        f"{PICTURED} sentences, those of several runs side by side",
     )
     parser.add_argument(
         "--device", choices=DEVICES, default="auto", help="auto, the default, is cuda where there is one"
@@ -151,9 +95,9 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _attention_file(name: str) -> Path:
-    path, endings = Path(name), (".json", *ENDINGS)
-    if path.suffix not in endings:
-        raise argparse.ArgumentTypeError(f"a file must end in {', '.join(endings)}, got {path.name!r}")
+    path = Path(name)
+    if path.suffix not in FILES:
+        raise argparse.ArgumentTypeError(f"must end in {', '.join(FILES)}, got {path.name!r}")
     return path
 
 
@@ -242,61 +186,6 @@ def _written(answer: Answer, is_list: bool) -> str:
     return "".join(f"{answer.number} ||| {output.text} ||| {output.score:.6f}\n" for output in outputs)
 
 
-def _json(answers: Iterable[Answer], asked: Sequence[Asked]) -> Iterator[bytes]:
-    """A list with an object a line for each output, written while they come."""
-    begin = "[\n"
-    for answer in answers:
-        for run, outputs in zip(asked, answer.outputs, strict=True):
-            for output in outputs:
-                yield (begin + json.dumps(_attention(answer, run, output), ensure_ascii=False)).encode()
-                begin = ",\n"
-    yield b"[]\n" if begin == "[\n" else b"\n]\n"
-
-
-def _attention(answer: Answer, run: Asked, output: Output) -> dict[str, Any]:
-    grid = run.grid(answer.text, output)
-    return {
-        "index": answer.number,
-        "run": run.name,
-        "mapping": run.mapping,
-        "input": answer.text,
-        "output": output.text,
-        "score": output.score,
-        "source": grid.source,
-        "target": grid.target,
-        # Six digits are what float32 holds; a weight that is not 0 never becomes 0.
-        "weights": [[float(f"{weight:.6g}") for weight in row] for row in grid.weights.tolist()],
-        "groups": grid.groups.tolist(),
-    }
-
-
-def _draw(path: Path, answers: Iterable[Answer], asked: Sequence[Asked]) -> None:
-    """Draw the first sentences: a line of panels for each if several runs answered, else all one by one."""
-    lines: list[list[Panel]] = []
-    drawable = 0
-    for answer in answers:
-        panels = _panels(answer, asked) if len(lines) < _PICTURED else []
-        lines += [panels] if panels else []
-        drawable += any(outputs[0].ids for outputs in answer.outputs)
-    if not lines:
-        _say(f"no picture {path}: no output has words")
-        return
-    draw_panels(path, lines if len(asked) > 1 else [[panel for line in lines for panel in line]])
-    left_out = f", {drawable - len(lines):,} sentences left out" if drawable > len(lines) else ""
-    _say(f"picture {path}{left_out}")
-
-
-def _panels(answer: Answer, asked: Sequence[Asked]) -> list[Panel]:
-    mappings = [run.mapping for run in asked]
-    panels = []
-    for run, outputs in zip(asked, answer.outputs, strict=True):
-        if outputs[0].ids:
-            title = run.mapping if mappings.count(run.mapping) == 1 else run.name
-            grid = run.grid(answer.text, outputs[0])
-            panels.append(Panel.of(grid, f"line {answer.number + 1}, {title}"))
-    return panels
-
-
 def _say_speed(run: Asked, sentences: int, named: bool) -> None:
     seconds = max(run.seconds, 1e-9)
     _say(
@@ -310,5 +199,4 @@ def _say(sentence: str) -> None:
 
 
 if __name__ == "__main__":
-    assert set(_COMMANDS) < set(ASKED_BY.values())
     cli.main(lambda: generate(sys.argv[1:]))

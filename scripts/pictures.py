@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise, zip_longest
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.patches import Rectangle
 from matplotlib.style import context
-from matplotlib.textpath import TextPath
 
 from tasks.grid import AttentionGrid
 
@@ -29,7 +29,8 @@ _METADATA: dict[str, dict[str, Any]] = {
 ENDINGS = tuple(_METADATA)
 """Those of the files that a picture can be saved in."""
 
-_STYLE = {"font.family": "DejaVu Sans", "font.size": 9, "svg.hashsalt": "attention", "pdf.fonttype": 42}
+_FONT = "DejaVu Sans"
+_STYLE = {"font.family": _FONT, "font.size": 9, "svg.hashsalt": "attention", "pdf.fonttype": 42}
 _GROUP_COLOURS = ("#d95f02", "#7b3294", "#1b7837", "#c51b7d", "#8c510a", "#444444")
 _PAGE, _GAP = 17.0, 0.4  # inches, as all lengths here: most width of a line of panels; room for a title
 _CELL, _LEGIBLE, _LEAST = 0.38, 0.14, 0.2  # sides of a cell: usual, least side by side, least alone
@@ -67,9 +68,7 @@ class Panel:
         if weights.shape != shape:
             raise ValueError(f"weights must have shape {shape} (targets, sources), got {weights.shape}")
         if weights.size == 0:
-            raise ValueError(
-                f"weights must have at least one row and one column, got shape {weights.shape}"
-            )
+            raise ValueError(f"weights must have at least one row and one column, got shape {weights.shape}")
         if not ((weights >= 0) & (weights <= 1 + 1e-5)).all():
             raise ValueError(f"weights must lie in [0, 1], got {weights.min()} ... {weights.max()}")
         groups = weights if self.groups is None else np.asarray(self.groups)
@@ -138,7 +137,7 @@ def _figure(given: list[list[Panel]]) -> Figure:
     """Lay the panels out on a page."""
     cells, broken = zip(*map(_layout, given), strict=True)
     cell, lines = min(cells), [line for parts in broken for line in parts]
-    below = [_below(line, after) for line, after in zip_longest(lines, lines[1:], fillvalue=[])]
+    below = [_below(line, after) for line, after in zip(lines, [*lines[1:], []], strict=True)]
     heights = [_GAP + cell * max(len(panel.weights) for panel in line) for line in lines]
     page = (_PAGE, sum(heights) + sum(below))
     figure = Figure(figsize=page)
@@ -151,8 +150,8 @@ def _figure(given: list[list[Panel]]) -> Figure:
             width, bottom = cell * columns, top - _GAP - cell * rows
             axes = figure.add_axes((left / page[0], bottom / page[1], width / page[0], cell * rows / page[1]))
             title = _length(panel.title, _TITLE)
-            place = "center" if title <= width else "left"
-            axes.set_title(panel.title, parse_math=False, fontsize=_TITLE, loc=place)
+            side: Literal["center", "left"] = "center" if title <= width else "left"
+            axes.set_title(panel.title, loc=side, parse_math=False, fontsize=_TITLE)
             _label(axes, panel, cell, below=room > 0, beside=before is None or panel.target != before.target)
             _draw(axes, panel, cell)
             left += max(width, title)
@@ -195,31 +194,35 @@ def _below(line: list[Panel], after: list[Panel]) -> float:
 
 def _length(text: str, points: float) -> float:
     """How long a text is in print."""
-    return float(TextPath((0, 0), text, size=points, usetex=False).get_extents().width) / 72 if text else 0.0
+    font = get_font(findfont(_FONT))
+    font.set_size(points, 72)
+    font.set_text(text)
+    return float(font.get_width_height()[0]) / 64 / 72
 
 
 def _label(axes: Axes, panel: Panel, cell: float, *, below: bool, beside: bool) -> None:
     """Write the words and rule the grid."""
     rows, columns = np.shape(panel.weights)
     source, target = panel.source if below else None, panel.target if beside else None
-    axes.set(xlim=(0, columns), ylim=(rows, 0))
     size = min(_WORDS, 50 * cell)  # slanted lines of words lie 0.77 cells apart
     for axis, words, count in ((axes.xaxis, source, columns), (axes.yaxis, target, rows)):
         axis.set_ticks(np.arange(count) + 0.5, words or [""] * count, parse_math=False, fontsize=size)
     for text in axes.get_xticklabels():
-        text.set(rotation=_SLOPE, ha="right", va="top", rotation_mode="anchor")
-    axes.set_xticks(range(columns + 1), minor=True)
-    axes.set_yticks(range(rows + 1), minor=True)
-    axes.grid(which="minor", color="#ebebeb", linewidth=0.6)
-    axes.tick_params(which="both", length=0)
-    axes.set_axisbelow(True)
+        text.set(rotation=_SLOPE, ha="right", va="center", rotation_mode="anchor")
+    # Not the axes' own grid, whose ticks take longer than all the rest.
+    ruled: dict[str, Any] = {"color": "#ebebeb", "linewidth": 0.6, "zorder": 0.5}
+    axes.hlines(range(1, rows), 0, columns, **ruled)
+    axes.vlines(range(1, columns), 0, rows, **ruled)
+    axes.tick_params(length=0)
+    axes.tick_params("x", pad=5)
+    axes.set(xlim=(0, columns), ylim=(rows, 0))
     axes.spines[:].set(color="#bbbbbb", linewidth=0.6)
 
 
 def _draw(axes: Axes, panel: Panel, cell: float) -> None:
     """Shade the cells, write the numbers, outline the groups."""
     weights = np.asarray(panel.weights)
-    # A border tells a small weight from an exact zero; without zeros, as under softmax, it would tell nothing.
+    # A border tells a small weight from an exact zero; without zeros, as under softmax, it tells nothing.
     border = "#7f9db9" if (weights == 0).any() else "none"
     numbers = np.count_nonzero(weights) <= _NUMBERS and cell >= _NUMBERED
     cells = []
