@@ -28,7 +28,7 @@ from tasks.training.progress import Progress
 from tasks.training.records import Record, commit, versions, write_json_atomically, write_record
 from tasks.training.rundir import RunDirectory
 
-HISTORY = ("epoch", "step", "loss", "seconds", "dev")
+_HISTORY = ("epoch", "step", "loss", "seconds", "dev")  # of an epoch's entry, what the record keeps
 
 
 def train(config: DictConfig) -> None:
@@ -52,7 +52,7 @@ def _train(setup: Setup, processes: Processes) -> None:
         write_json_atomically(run.vocabulary, setup.task.vocabulary.to_json())
         observers.append(instantiate(config.logger, _partial_=True)(setup.id, run.path, cli.plain(config)))
         if config.progress:
-            observers.append(Progress())
+            observers.append(Progress(shown=setup.task.shown))
 
     def finish() -> None:
         record = _record(setup, result)
@@ -135,7 +135,7 @@ def _record(setup: Setup, result: FitResult) -> Record:
         config=cli.plain(setup.config),
         command=setup.config.command,
         signatures=setup.task.signatures,
-        history=[{name: epoch[name] for name in HISTORY} for epoch in result.history],
+        history=[{name: epoch[name] for name in _HISTORY} for epoch in result.history],
     )
 
 

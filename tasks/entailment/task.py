@@ -60,6 +60,7 @@ class EntailmentTask:
     """
 
     metric = "accuracy"
+    shown = ("accuracy", "loss", "zero_share", "evidence_mass")
 
     def __init__(
         self,

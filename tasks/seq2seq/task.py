@@ -82,6 +82,7 @@ class Seq2SeqTask:
     ) -> None:
         self.corpus, self.translator, self.scoring = corpus, translator, scoring
         self.batches, self.seed = batches, seed
+        self.shown = (scoring.metric, "perplexity", "zero_share", "aer")
         self.vocabulary = translator.tokenizers
         self.vocabulary_sha256 = self.vocabulary.sha256
         self.inputs = {"corpus": corpus.sha256, "vocabulary": self.vocabulary_sha256}

@@ -1,6 +1,7 @@
 """Progress in the terminal: a bar where there is one, plain lines where the output is a file."""
 
 import time
+from collections.abc import Sequence
 from typing import TextIO
 
 from rich.console import Console
@@ -16,11 +17,14 @@ class Progress:
     Args:
         stream: where to write; None for the standard error.
         every: seconds between plain lines.
+        shown: dev metrics to print, in order, where an epoch has them; None for all that it has.
     """
 
-    def __init__(self, stream: TextIO | None = None, every: float = 10.0) -> None:
+    def __init__(
+        self, stream: TextIO | None = None, every: float = 10.0, shown: Sequence[str] | None = None
+    ) -> None:
         self.console = Console(file=stream, stderr=stream is None)
-        self.every = every
+        self.every, self.shown = every, shown
         self._bar: RichProgress | None = None
 
     def on_start(self, event: StartEvent) -> None:
@@ -51,7 +55,8 @@ class Progress:
     def on_epoch(self, event: EpochEvent) -> None:
         """Print one line about the epoch."""
         self._sums = {}
-        dev = ", ".join(f"{name} {value:.4g}" for name, value in event.dev.items())
+        shown = event.dev if self.shown is None else self.shown
+        dev = ", ".join(f"{name} {event.dev[name]:.4g}" for name in shown if name in event.dev)
         best = " · best so far" if event.is_best else ""
         self._print(
             f"epoch {event.epoch}/{event.epochs} · loss {event.loss:.4f}{format_accuracy(event.tallies)}"

@@ -51,7 +51,7 @@ class Record:
         config: the whole config.
         command: what makes the run again.
         signatures: per split, how metrics were computed that the field computes in several ways.
-        history: of every epoch its number, ``step``, mean training ``loss``, ``seconds`` and ``dev`` metrics.
+        history: for each epoch ``epoch``, ``step``, training ``loss``, ``seconds`` and ``dev`` metrics.
     """
 
     id: str

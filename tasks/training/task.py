@@ -77,6 +77,10 @@ class RecordedTask(Task[Batch], Protocol[Batch]):
         """Lines about the prepared data, to show before training."""
 
     @property
+    def shown(self) -> Sequence[str]:
+        """Dev metrics worth a look after every epoch, in order; not every corpus has to have all of them."""
+
+    @property
     def outputs(self) -> dict[str, list[str]]:
         """What the model answered, a line for each item, of every split since it was last evaluated."""
 

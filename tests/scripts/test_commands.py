@@ -63,6 +63,18 @@ def test_a_run_leaves_its_record_and_its_picture(folder: Path) -> None:
     assert (folder / "runs" / record["id"] / "attention.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_record_holds_what_the_log_says_of_every_epoch(folder: Path) -> None:
+    train(TINY)
+    record = record_in(folder)
+    lines = (folder / "runs" / record["id"] / "metrics.jsonl").read_text().splitlines()
+    logged = [line for line in map(json.loads, lines) if line["event"] == "epoch"]
+    assert len(record["history"]) == 2
+    for entry, line in zip(record["history"], logged, strict=True):
+        assert set(entry) == {"epoch", "step", "loss", "seconds", "dev"}
+        assert entry == {name: line[name] for name in entry}
+    assert record["history"][record["best_epoch"] - 1]["dev"] == record["metrics"]["dev"]
+
+
 def test_a_finished_run_is_not_repeated(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(TINY)
     path = only(list((folder / "results/runs").glob("*.json")))

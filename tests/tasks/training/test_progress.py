@@ -34,6 +34,15 @@ def test_plain_lines() -> None:
     assert last == "epoch 2/2 · loss 0.2500 · dev accuracy 0.5 · best so far · 0.2 s"
 
 
+def test_only_the_metrics_asked_for_are_shown_in_that_order() -> None:
+    stream = io.StringIO()
+    progress = Progress(stream, shown=("bleu", "aer", "perplexity"))
+    progress.on_start(StartEvent(0, 4, 2, ()))
+    dev = {"log_likelihood": -1.0, "perplexity": 2.71828, "bleu": 30.5}
+    progress.on_epoch(EpochEvent(2, 1, 2, 0.25, {"examples": 8.0}, 0.2, dev, is_best=False))
+    assert stream.getvalue() == "epoch 1/2 · loss 0.2500 · dev bleu 30.5, perplexity 2.718 · 0.2 s\n"
+
+
 def test_plain_lines_are_rare() -> None:
     stream = io.StringIO()
     play(Progress(stream, every=60.0))
