@@ -1,4 +1,4 @@
-"""The page that the pictures of a benchmark are drawn on."""
+"""The page that plots are drawn on: benchmarks and learning curves."""
 
 from __future__ import annotations
 
@@ -13,6 +13,15 @@ COLOURS = {
     "oscarmax": "#009E73",
     "pnormmax": "#CC79A7",
     "": "#8a8a8a",
+}
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "axes.axisbelow": True,
 }
 _WIDTH = 6.0  # inches; with the names beside it, the column of a README
 

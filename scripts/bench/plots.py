@@ -11,17 +11,9 @@ from matplotlib.style import context
 
 from scripts.bench.dots import draw_shapes, draw_training
 from scripts.bench.lines import draw_length, draw_strength
+from scripts.bench.paper import STYLE
 from scripts.bench.words import Section
 
-_STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e6e6e6",
-    "axes.axisbelow": True,
-}
 _PICTURES: dict[str, Callable[[Section], Figure]] = {
     "shapes": draw_shapes,
     "length": draw_length,
@@ -37,7 +29,7 @@ def draw(content: Mapping[str, Any], path: Path) -> dict[str, str]:
         section = content["sections"].get(name)
         if section and section["cells"]:
             target = path.with_name(f"{path.stem}-{name}.png")
-            with context(["default", _STYLE]):
+            with context(["default", STYLE]):
                 figure = picture(section)
                 figure.savefig(target, dpi=150, bbox_inches="tight", metadata={"Software": None})
             drawn[name] = target.name
