@@ -95,14 +95,21 @@ def _setting_parts(report: Report, records: Runs) -> list[str]:
     return parts
 
 
+def files(records: Runs) -> dict[str, str]:
+    """The content of every file of tables, by its name; tasks without records have none."""
+    reports = {record.task: report_of(record) for record in records}
+    return {
+        report.file: tables(report, [record for record in records if record.task == task])
+        for task, report in reports.items()
+    }
+
+
 def main() -> None:
     """Write the tables of every task with records to results/tables, and print them."""
-    records = read_records(RESULTS / "runs")
     folder = RESULTS / "tables"
     folder.mkdir(parents=True, exist_ok=True)
-    for report in {record.task: report_of(record) for record in records}.values():
-        text = tables(report, [record for record in records if report_of(record) is report])
-        write_atomically(folder / report.file, [text.encode()])
+    for name, text in files(read_records(RESULTS / "runs")).items():
+        write_atomically(folder / name, [text.encode()])
         print(text)
 
 

@@ -160,9 +160,10 @@ class Seq2SeqTask:
         return f"{name} {', '.join(figures)}; perplexity {', '.join(perplexities)}"
 
     def example(self) -> AttentionGrid:
-        """The attention over the first test example while its output is written."""
-        text = self.corpus.splits[self.corpus.test_splits[0]][0].source
-        return self.translator.grid(text, self.translator.write([text])[0][0].ids)
+        """The attention over the first test example while its output is written, or read if it is empty."""
+        first = self.corpus.splits[self.corpus.test_splits[0]][0]
+        written = self.translator.write([first.source])[0][0].ids
+        return self.translator.grid(first.source, written or self.vocabulary.target.encode(first.target))
 
     def _read(self, examples: Sequence[Example]) -> dict[str, float]:
         likelihood, tokens = 0.0, 0

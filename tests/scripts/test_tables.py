@@ -1,13 +1,16 @@
 """A table holds runs of one corpus and one tier, and says how many seeds stand behind a figure."""
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from scripts.reports import REPORTS
-from scripts.tables import main, part_tables, tables
-from tasks.training.records import Record, RecordError, write_record
+from scripts.tables import files, main, part_tables, tables
+from tasks.training.records import Record, RecordError, read_records, write_record
+
+ROOT = Path(__file__).resolve().parents[2]
 
 CONFIG = {
     "task": {"train_vectors": False, "hidden_size": 8, "batch_size": 4, "dropout": 0.1},
@@ -229,3 +232,14 @@ def test_records_that_cannot_be_shown_are_named(tmp_path: Path, monkeypatch: pyt
     write_record(tmp_path / "results/runs", replace(RECORD, task="parsing"))
     with pytest.raises(RecordError, match="must be of the task snli, translation, gigaword, got 'parsing'"):
         main()
+
+
+def test_the_committed_tables_are_those_of_the_committed_records() -> None:
+    listed = subprocess.run(["git", "ls-files", "results/runs"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("which records are committed is known in a git checkout alone")
+    committed = {Path(name).stem for name in listed.stdout.split()}
+    assert committed
+    records = [record for record in read_records(ROOT / "results" / "runs") if record.id in committed]
+    for name, text in files(records).items():
+        assert (ROOT / "results" / "tables" / name).read_text(encoding="utf-8") == text

@@ -153,6 +153,16 @@ def test_a_grid_is_the_attention_over_an_output() -> None:
     assert " ".join(grid.source) == task.corpus.splits["test"][0].source
 
 
+def test_a_model_that_writes_nothing_has_a_grid_all_the_same() -> None:
+    task = build()
+    with torch.no_grad():  # always the end
+        task.model.predict.weight.zero_()
+        task.model.predict.bias.copy_(torch.arange(len(task.vocabulary.target)) == EOS).mul_(9)
+    assert task.evaluate("test")["bleu"] == 0
+    assert set(task.outputs["test"]) == {""}
+    assert " ".join(task.example().target) == task.corpus.splits["test"][0].target
+
+
 @pytest.mark.parametrize("kind", ["words", "subwords"])
 def test_tokenizers_come_back_from_storage(kind: str) -> None:
     task = build(text=TextSettings(tokenizer=kind, vocab_size=80))
