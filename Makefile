@@ -31,7 +31,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 # DATA is the name of a config in configs/data/$(TASK), else a folder.
 data = $(if $(wildcard configs/data/$(TASK)/$(DATA).yaml),data=$(TASK)/$(DATA),data=$(TASK)/folder 'data.root=$(DATA)') $(if $(PAIR),data.pair=$(PAIR))
 
-.PHONY: help install train evaluate baselines predict translate summarize tables curves bench bench-peers test check format clean
+.PHONY: help install train evaluate baselines predict translate summarize tables curves bench bench-decoding bench-peers test check format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13
@@ -88,6 +88,9 @@ curves: $(VENV)/installed ## draw results/figures, learning curves, from the rec
 bench: $(VENV)/installed ## time against torch.softmax and other packages: DEVICE=… THREADS=1,2 ONLY=… QUICK=1
 	@$(BIN)/python -m scripts.bench --device '$(DEVICE)' $(if $(THREADS),--threads '$(THREADS)') \
 	  $(if $(ONLY),--only '$(ONLY)') $(if $(QUICK),--quick)
+
+bench-decoding: $(VENV)/installed ## time trained encoder–decoders: RUN="<run> <run> …" THREADS=2 < sentences.txt
+	@$(BIN)/python -m scripts.decoding '$(RUN)' $(if $(THREADS),--threads '$(THREADS)')
 
 bench-peers: $(VENV)/installed ## install what the benchmark compares with, as far as it installs here
 	@$(BIN)/python -m scripts.bench.install_peers
