@@ -1,6 +1,5 @@
 """Pairs of sentences with a label: corpora for textual entailment."""
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from tasks.text import corpus
 from tasks.text.corpus import SPLITS
-from tasks.text.reader import Row, read_hub, read_rows
+from tasks.text.reader import Row, inside, nothing_found, read_hub, read_rows
 from tasks.text.tokens import tokenize
 
 LABELS = ("entailment", "neutral", "contradiction")
@@ -84,7 +83,7 @@ def load_folder(
     rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
     for split, names in files.items():
         for file in names:
-            rows[split] += read_rows([_inside(Path(root), file)], _COLUMNS, keep.get(file), cache=cache)
+            rows[split] += read_rows([inside(Path(root), file)], _COLUMNS, keep.get(file), cache=cache)
     return _corpus(name, rows, lowercase, disjoint_premises, limit)
 
 
@@ -188,11 +187,7 @@ def _label(row: Row) -> int | None:
 
 
 def _words(row: Row, side: str, lowercase: bool, known: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
-    text = row.values[side]
-    if text is None:
-        return ()
-    if not isinstance(text, str):
-        raise ValueError(f"{row.where} wants text as its {side}, got {text!r}")
+    text = row.text(side)
     if text not in known:
         # One object per word: half a million pairs fit into a quarter of the memory.
         known[text] = tuple(map(sys.intern, tokenize(text, lowercase=lowercase)))
@@ -203,14 +198,5 @@ def _usual_file(root: Path, split: str) -> str:
     names = [pattern.format(split) for pattern in _FILE_NAMES]
     found = next((name for name in names if (root / name).is_file()), None)
     if found is None:
-        got = ", ".join(sorted(os.listdir(root))[:8]) if root.is_dir() else "no such folder"
-        raise FileNotFoundError(f"{root} wants a file {' or '.join(names)}, got {got or 'an empty folder'}")
+        raise nothing_found(root, names)
     return found
-
-
-def _inside(root: Path, name: str) -> Path:
-    """Join the two; names are compared as written, so that links inside the folder may point elsewhere."""
-    path = os.path.normpath(name)
-    if os.path.isabs(path) or path.split(os.sep)[0] == os.pardir:
-        raise ValueError(f"a file name must stay inside {root}, got {name!r}")
-    return root / path

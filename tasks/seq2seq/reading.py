@@ -1,12 +1,10 @@
 """From files to corpora of sources and references: nothing misaligned, nothing left out uncounted."""
 
-import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 from tasks.seq2seq.data import Corpus, Example, checksum
 from tasks.text.reader import Keep, Row, read_lines, read_rows
@@ -45,11 +43,7 @@ def example_from_row(row: Row) -> Example:
     Raises:
         ValueError: a value that is not text.
     """
-    target = row.values["target"]
-    targets = target or [None] if isinstance(target, list) else [target]
-    return Example(
-        _text(row, "source", row.values["source"]), tuple(_text(row, "target", t) for t in targets)
-    )
+    return Example(row.text("source"), row.texts("target"))
 
 
 def read_parallel(source: Path, targets: Sequence[Path]) -> Iterator[Example]:
@@ -124,6 +118,7 @@ def assemble(
     limit: int | None = None,
     languages: tuple[str, str] = ("en", "en"),
     tokenized: bool = False,
+    same: Callable[[str, str], Hashable] | None = None,
 ) -> Corpus:
     """Make a corpus of its splits, without the training pairs that stand in another split.
 
@@ -133,6 +128,7 @@ def assemble(
         dropped: what was dropped of them before.
         limit: of every split keep only this many examples, the first ones.
         languages, tokenized: as the corpus has them.
+        same: what pairs that count as one have in common; by default their texts.
 
     Raises:
         ValueError: a split without examples; ``limit < 1``.
@@ -143,8 +139,9 @@ def assemble(
     splits = {split: splits[split] for split in order}
     dropped = {split: dropped[split] for split in order}
     others = (example for split in splits if split != "train" for example in splits[split])
-    held_out = {(example.source, text) for example in others for text in example.references}
-    train = [example for example in splits["train"] if (example.source, example.target) not in held_out]
+    same = same or (lambda source, target: (source, target))
+    held_out = {same(example.source, text) for example in others for text in example.references}
+    train = [example for example in splits["train"] if same(example.source, example.target) not in held_out]
     if leaks := len(splits["train"]) - len(train):
         dropped["train"] = dropped["train"] | {"pair_held_out": leaks}
     splits["train"] = train
@@ -154,24 +151,6 @@ def assemble(
             raise ValueError(f"the {split} split of {name} wants an example, got none; dropped: {reasons}")
         splits[split] = examples[:limit]
     return Corpus(name, checksum(splits), splits, dropped, languages, tokenized)
-
-
-def inside(root: Path, name: str) -> Path:
-    """Join the two; names are compared as written, so that links inside the folder may point elsewhere.
-
-    Raises:
-        ValueError: the name leaves ``root``.
-    """
-    path = os.path.normpath(name)
-    if os.path.isabs(path) or path.split(os.sep)[0] == os.pardir:
-        raise ValueError(f"a file name must stay inside {root}, got {name!r}")
-    return root / path
-
-
-def nothing_found(root: Path, names: Iterable[str]) -> FileNotFoundError:
-    """The error to raise where none of these files is in ``root``."""
-    got = ", ".join(sorted(os.listdir(root))[:8]) if root.is_dir() else "no such folder"
-    return FileNotFoundError(f"{root} wants a file {' or '.join(names)}, got {got or 'an empty folder'}")
 
 
 def check_test_names(names: Iterable[str]) -> None:
@@ -186,11 +165,3 @@ def check_test_names(names: Iterable[str]) -> None:
 def single_spaces(text: str) -> str:
     """Put one space where several, tabs or line ends stand, and none at the ends."""
     return _SPACES.sub(" ", text).strip()
-
-
-def _text(row: Row, side: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise ValueError(f"{row.where} wants text as its {side}, got {value!r}")
-    return value

@@ -11,13 +11,11 @@ from tasks.seq2seq.reading import (
     check_test_names,
     collect,
     example_from_row,
-    inside,
-    nothing_found,
     read_parallel,
     read_table,
 )
 from tasks.text.normalize import Normalizer
-from tasks.text.reader import Keep, is_table, read_hub
+from tasks.text.reader import Keep, inside, is_table, nothing_found, read_hub
 
 SOURCES = ("source", "article", "document", "sentence")
 TARGETS = ("target", "headline", "summary", "compression", "references")
@@ -243,7 +241,11 @@ def _corpus(
         if rejected := len(splits["train"]) - len(train):
             dropped["train"] = dropped["train"] | {"filter": rejected}
         splits["train"] = train
-    return assemble(name, splits, dropped, limit)
+    return assemble(name, splits, dropped, limit, same=_prepared if prepare else None)
+
+
+def _prepared(source: str, title: str) -> tuple[str, str]:
+    return gigaword_form(source), _title(title)
 
 
 def _title(text: str) -> str:

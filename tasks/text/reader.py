@@ -3,10 +3,11 @@
 import csv
 import gzip
 import io
+import os
 import re
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -38,6 +39,25 @@ class Row(NamedTuple):
     @property
     def where(self) -> str:
         return f"{self.file}, row {self.number}"
+
+    def texts(self, column: str) -> tuple[str, ...]:
+        """The text in a column, or the texts of the list there; what is missing is an empty text.
+
+        Raises:
+            ValueError: a value that is not text.
+        """
+        found = self.values[column]
+        values = found or [None] if isinstance(found, list) else [found]
+        for value in values:
+            if not isinstance(value, str | None):
+                raise ValueError(f"{self.where} wants text as its {column}, got {value!r}")
+        return tuple(value or "" for value in values)
+
+    def text(self, column: str) -> str:
+        """The one text in a column; errors as for :meth:`texts`."""
+        if isinstance(self.values[column], list):
+            raise ValueError(f"{self.where} wants text as its {column}, got {self.values[column]!r}")
+        return self.texts(column)[0]
 
 
 def is_table(file: Path | str) -> bool:
@@ -124,6 +144,24 @@ def read_hub(
         got = f"{name!r}, {split!r}: {_first_line(error)}"
         raise ValueError(f"the hub wants an existing data set and split, got {got}") from error
     return _select(table, f"{name} {split}", columns, {})
+
+
+def inside(root: Path, name: str) -> Path:
+    """Join the two; names are compared as written, so that links inside the folder may point elsewhere.
+
+    Raises:
+        ValueError: the name leaves ``root``.
+    """
+    path = os.path.normpath(name)
+    if os.path.isabs(path) or path.split(os.sep)[0] == os.pardir:
+        raise ValueError(f"a file name must stay inside {root}, got {name!r}")
+    return root / path
+
+
+def nothing_found(root: Path, names: Iterable[str]) -> FileNotFoundError:
+    """The error to raise where none of these files is in ``root``."""
+    got = ", ".join(sorted(os.listdir(root))[:8]) if root.is_dir() else "no such folder"
+    return FileNotFoundError(f"{root} wants a file {' or '.join(names)}, got {got or 'an empty folder'}")
 
 
 @contextmanager

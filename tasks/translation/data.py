@@ -13,13 +13,11 @@ from tasks.seq2seq.reading import (
     check_test_names,
     collect,
     example_from_row,
-    inside,
-    nothing_found,
     read_parallel,
     read_table,
     single_spaces,
 )
-from tasks.text.reader import Keep, Row, is_table, read_hub, read_rows
+from tasks.text.reader import Keep, Row, inside, is_table, nothing_found, read_hub, read_rows
 
 _USUAL = {"train": ("train",), "dev": ("dev", "val", "valid", "validation"), "test": ("test",)}
 _TABLES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")

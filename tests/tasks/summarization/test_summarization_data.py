@@ -123,26 +123,27 @@ def test_the_filter_of_training_pairs() -> None:
     assert not passes_filter(source, " ".join(["word"] * 50))
 
 
-def test_only_training_pairs_are_filtered_and_only_they_and_dev_lose_punctuation(tmp_path: Path) -> None:
+def test_only_training_pairs_are_filtered_and_only_they_and_dev_are_prepared(tmp_path: Path) -> None:
     long = "Rain fell on Sunday, Monday and Tuesday in 3 cities of Norway."
     write_archive(tmp_path)
     rows = [("Rain fell.", "No!"), (long, "Rain: 3 cities, Norway"), (long, "Rain, Rain! in 3 cities")]
     table = [{"article": source, "headline": title} for source, title in rows]
     write_table(tmp_path / "all.jsonl", table)
     write_table(tmp_path / "some.jsonl", table[:2])
+    write_table(tmp_path / "other.jsonl", [{"article": "Rain fell.", "headline": "In 3 cities!"}])
     corpus = load_folder(
         tmp_path,
         train=["all.jsonl"],
-        dev=["some.jsonl"],
+        dev=["other.jsonl"],
         tests={"x": "some.jsonl"},
         rush_filter=True,
         prepare=True,
     )
     prepared = "rain fell on sunday , monday and tuesday in # cities of norway ."
-    assert corpus.dropped["train"] == {"filter": 1, "pair_held_out": 1}
+    assert corpus.dropped["train"] == {"filter": 1, "pair_held_out": 1}  # whichever form the test set has
     assert corpus.splits["train"] == [Example(prepared, ("rain rain in # cities",))]
-    assert [e.target for e in corpus.splits["dev"]] == ["no", "rain # cities norway"]
-    assert corpus.splits["x"][1] == Example(prepared, ("Rain: 3 cities, Norway",))
+    assert corpus.splits["dev"] == [Example("rain fell .", ("in # cities",))]
+    assert corpus.splits["x"][1] == Example(long, ("Rain: 3 cities, Norway",))
     assert corpus.splits["x"][0].target == "No!"
 
 
