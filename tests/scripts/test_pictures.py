@@ -13,7 +13,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from scripts.pictures import draw_attention, draw_mappings, merged_stretches
+from scripts.pictures import Panel, draw_attention, draw_panels, merged_stretches
 
 WEIGHTS = np.array([[0.1, 0.1, 0.0, 0.3, 0.2, 0.1, 0.2], [0.25, 0, 0.25, 0, 0.25, 0, 0.25]])
 GROUPS = np.array([[1, 1, 0, 2, 3, 1, 3], [4, 0, 4, 0, 5, 0, 5]])
@@ -81,6 +81,14 @@ def test_words_of_any_language_are_written_as_they_are(tmp_path: Path) -> None:
         draw_attention(tmp_path / "a.svg", WEIGHTS, WORDS, ["„Größe“", "ďábelské"], title="100 $ or 5 $ — œ")
 
 
+def test_the_font_has_the_letters_of_french_german_and_czech(tmp_path: Path) -> None:
+    letters = "àâæçéèêëîïôœùûüÿ«»’ äöüß„“– áčďéěíňóřšťúůýž ▁".split()
+    words = [*letters, *map(str.upper, letters)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_attention(tmp_path / "a.png", np.eye(len(words)), words, words)
+
+
 def test_long_and_square(tmp_path: Path) -> None:
     draw_attention(tmp_path / "long.png", np.full((1, 40), 1 / 40), ["word"] * 40)
     draw_attention(tmp_path / "square.png", np.eye(30), ["word"] * 30, ["word"] * 30)
@@ -89,14 +97,47 @@ def test_long_and_square(tmp_path: Path) -> None:
     assert all(1500 < side < 2100 for side in square.shape[:2])
 
 
+def size(path: Path, lines: list[list[Panel]]) -> tuple[int, int]:
+    """Height and width of a picture of these panels."""
+    draw_panels(path, lines)
+    height, width = imread(path).shape[:2]
+    return height, width
+
+
 def test_panels_stand_side_by_side_or_flat_ones_below_each_other(tmp_path: Path) -> None:
-    panels = {name: (WEIGHTS, GROUPS) for name in ("softmax", "fusedmax", "oscarmax")}
-    draw_mappings(tmp_path / "flat.png", panels, WORDS, ["x", "y"])
-    tall = {name: (np.tile(WEIGHTS, (3, 1)), None) for name in panels}
-    draw_mappings(tmp_path / "tall.png", tall, WORDS)
-    flat, wide = imread(tmp_path / "flat.png").shape, imread(tmp_path / "tall.png").shape
+    names = ("softmax", "fusedmax", "oscarmax")
+    flat = size(tmp_path / "a.png", [[Panel(name, WEIGHTS, WORDS, ["x", "y"], GROUPS) for name in names]])
+    wide = size(tmp_path / "b.png", [[Panel(name, np.tile(WEIGHTS, (3, 1)), WORDS) for name in names]])
     assert flat[1] < 2 * 7 * CELL and flat[0] > 3 * 2 * CELL
     assert wide[1] > 3 * 7 * CELL and wide[0] < 2 * 6 * CELL
+
+
+def test_every_panel_has_words_and_rows_of_its_own(tmp_path: Path) -> None:
+    short, long = Panel("a", WEIGHTS, WORDS, ["x", "y"]), Panel("b", np.eye(9), ["s"] * 9, ["long word"] * 9)
+    together = size(tmp_path / "a.png", [[short, long]])
+    apart = size(tmp_path / "b.png", [[short], [long]])
+    alone = size(tmp_path / "c.png", [[long]])
+    assert together[1] > (7 + 9) * CELL + 60 > apart[1] and apart[0] > together[0] >= alone[0]
+    # Words that a panel shares with its neighbour to the left are not written again.
+    shared = size(tmp_path / "d.png", [[long, long]])
+    other = Panel("b", np.eye(9), ["s"] * 9, ["other word"] * 9)
+    assert shared[1] + 60 < size(tmp_path / "e.png", [[long, other]])[1]
+
+
+def test_a_line_shrinks_and_breaks_before_its_words_become_too_small(tmp_path: Path) -> None:
+    panel = Panel("", np.eye(20), ["s"] * 20, ["t"] * 20)
+    sizes = [size(tmp_path / "a.png", [[panel] * count]) for count in (1, 3, 8)]
+    assert all(width < 17.5 * 150 for _, width in sizes)
+    assert sizes[1][0] < sizes[0][0]  # smaller cells, one line
+    assert sizes[2][0] > 1.5 * 20 * 0.14 * 150
+
+
+def test_borders_only_where_there_are_zeros_to_tell_from(tmp_path: Path) -> None:
+    full, sparse = np.full((1, 4), 0.25), np.array([[0.25, 0.25, 0.5, 0.0]])
+    edge, inside = 1.0, 1.2  # between the first two cells of one shade, and beside
+    images = [picture(tmp_path, weights) for weights in (full, sparse)]
+    differ = [np.abs(pixel(image, 0.2, edge) - pixel(image, 0.2, inside)).max() > 0.1 for image in images]
+    assert differ == [False, True]
 
 
 def test_no_global_figures_are_kept() -> None:
@@ -128,8 +169,7 @@ def test_refusals(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_refused_panels(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="panels must hold at least one mapping, got none"):
-        draw_mappings(tmp_path / "a.png", {}, WORDS)
-    with pytest.raises(ValueError, match=r"weights must have shape \(2, 7\) .*, got \(1, 7\)"):
-        draw_mappings(tmp_path / "a.png", {"a": (WEIGHTS, None), "b": (WEIGHTS[:1], None)}, WORDS)
+@pytest.mark.parametrize("lines", [[], [[]]])
+def test_no_panels_are_refused(tmp_path: Path, lines: list[list[Panel]]) -> None:
+    with pytest.raises(ValueError, match="a picture wants at least one panel, got none"):
+        draw_panels(tmp_path / "a.png", lines)
