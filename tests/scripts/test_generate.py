@@ -173,7 +173,7 @@ def test_the_commands_name_each_other(
         tmp_path, command="summarize"
     )
     with pytest.raises(
-        cli.UsageError, match="make predict wants a run of snli, got .*: make translate asks it"
+        cli.UsageError, match=r"make predict wants a run of snli, got .*: make translate asks it"
     ):
         predict([str(runs[0]), "a dog", "a cat"])
 
