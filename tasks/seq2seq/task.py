@@ -23,7 +23,7 @@ from tasks.seq2seq.translator import ForcedBatch, Translator
 from tasks.text.batching import epoch_batches
 from tasks.text.tokenizer import PAD
 
-MEANS = ("sentences", "tokens")
+UNITS = ("sentences", "tokens")
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class BatchSettings:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("count", "mean_over"):
-            if getattr(self, name) not in MEANS:
-                raise ValueError(f"{name} must be one of {', '.join(MEANS)}, got {getattr(self, name)!r}")
+            if getattr(self, name) not in UNITS:
+                raise ValueError(f"{name} must be one of {', '.join(UNITS)}, got {getattr(self, name)!r}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
 
@@ -218,10 +218,8 @@ def _add_alignments(
     for example, weights in zip(examples, forced.weights.cpu(), strict=True):
         if example.links is None:
             continue
-        source, target = (
-            tokenizers.source.words(example.source),
-            tokenizers.target.words(example.target),
-        )
+        source = tokenizers.source.words(example.source)
+        target = tokenizers.target.words(example.target)
         found = alignment_from_attention(weights[: len(target), : len(source)], source, target)
         tally.add(found, example.links)
 

@@ -69,7 +69,13 @@ class Tokenizers(NamedTuple):
 
     @classmethod
     def train(cls, corpus: Corpus, settings: TextSettings) -> Tokenizers:
-        """Learn them from the training split."""
+        """Learn them from the training split.
+
+        Raises:
+            ValueError: Moses's rules were asked for where they have cut the corpus already.
+        """
+        if settings.moses and corpus.tokenized:
+            raise ValueError("moses must be false for a corpus that is cut into words already, got true")
         sides = ([e.source for e in corpus.splits["train"]], [e.target for e in corpus.splits["train"]])
         if settings.tokenizer == "subwords":
             shared = settings.train([*sides[0], *sides[1]], None)

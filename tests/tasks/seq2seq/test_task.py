@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -170,6 +171,12 @@ def test_tokenizers_come_back_from_storage(kind: str) -> None:
     assert again.sha256 == task.vocabulary_sha256
     assert again.is_shared is task.vocabulary.is_shared is (kind == "subwords")
     assert again.target.encode("the woman") == task.vocabulary.target.encode("the woman")
+
+
+def test_text_is_not_cut_twice() -> None:
+    corpus = replace(corpus_of(("a b", "x")), tokenized=True)
+    with pytest.raises(ValueError, match="moses must be false for a corpus that is cut into words already"):
+        build(corpus, text=TextSettings(moses=True))
 
 
 def test_a_batch_begins_ends_and_is_padded() -> None:
