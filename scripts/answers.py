@@ -17,7 +17,6 @@ from tasks.grid import AttentionGrid
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.translator import Output, Translator
 from tasks.training.atomic import write_atomically
-from tasks.training.settings import TrainerSettings
 
 FILES = (".json", *ENDINGS)
 """Endings of the files that attention is saved in."""
@@ -44,7 +43,6 @@ class Asked:
     name: str
     translator: Translator
     settings: SearchSettings
-    trainer: TrainerSettings
     tokens: int = field(default=0, init=False)
     seconds: float = field(default=0.0, init=False)
 
@@ -56,10 +54,9 @@ class Asked:
         return mapping.function.__name__
 
     def write(self, texts: Sequence[str]) -> list[list[Output]]:
-        """The outputs of the run, computed in the precision that it was evaluated in."""
+        """The outputs of the run."""
         begun = time.perf_counter()
-        with self._autocast():
-            written = self.translator.write(texts, self.settings)
+        written = self.translator.write(texts, self.settings)
         self.seconds += time.perf_counter() - begun
         self.tokens += sum(len(output.ids) for outputs in written for output in outputs)
         return written
@@ -69,11 +66,7 @@ class Asked:
         if not output.source:
             empty = torch.zeros(0, 0)
             return AttentionGrid((), (), empty, empty.long())
-        with self._autocast():
-            return self.translator.grid(text, output.ids)
-
-    def _autocast(self) -> torch.autocast:
-        return self.trainer.autocast(self.translator.model.device)
+        return self.translator.grid(text, output.ids)
 
 
 def save_attention(path: Path, answers: Iterable[Answer], asked: Sequence[Asked]) -> str:

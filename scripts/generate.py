@@ -112,7 +112,7 @@ def _asked(run: str, options: argparse.Namespace) -> Asked:
     found = find_run_for(options.command, run)
     trainer = replace(TrainerSettings(**read_run_config(found).trainer), device=options.device)
     translator = load_translator(found, trainer.torch_device())
-    return Asked(found.path.name, translator, _settings(translator.settings, options), trainer)
+    return Asked(found.path.name, translator, _settings(translator.settings, options))
 
 
 def _settings(trained: SearchSettings, options: argparse.Namespace) -> SearchSettings:
