@@ -34,7 +34,7 @@ data = $(if $(wildcard configs/data/$(TASK)/$(DATA).yaml),data=$(TASK)/$(DATA),d
 .PHONY: help install train evaluate baselines predict translate summarize tables curves bench bench-decoding bench-peers test check format clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 	@echo
 	@echo 'TASK    $(basename $(notdir $(wildcard configs/task/*.yaml)))'
 	@echo 'ATTN    $(basename $(notdir $(wildcard configs/attention/*.yaml)))'
