@@ -1069,9 +1069,10 @@ def _pnorm_root(z, m, p, q):
     for _ in range(100):
         if p == 1.5:
             s0, s1, s2 = _moments_of_three_halves(z, m, 1.0 / t)
+            gap = np.log(s2 / (s1 * t) ** 3) / 3.0  # one logarithm for two
         else:
             s0, s1, s2 = _moments(z, m, 1.0 / t, q)
-        gap = np.log(s2) * (2.0 - p) / p - np.log(s1 * t)
+            gap = np.log(s2) * (2.0 - p) / p - np.log(s1 * t)
         if gap > 0.0:
             low = t
         else:
@@ -1131,7 +1132,8 @@ def pnormmax_product(start, stop, direction, weights, output, gamma, p):
             for k in range(m):
                 s[k] = y[k] ** (2.0 - p)
         norm = _sum_of_squares(y, s, m) ** (1.0 / p)  # of y / top
-        each, c = norm ** (p - 2.0) / (p - 1.0), (2.0 - p) / ((p - 1.0) * norm * norm)
+        power = 1.0 / np.sqrt(norm) if p == 1.5 else norm ** (p - 2.0)
+        each, c = power / (p - 1.0), (2.0 - p) / ((p - 1.0) * norm * norm)
         for k in range(m):
             s[k] *= each
         sum_s, sum_y = _sum(s, 0, m), _sum(y, 0, m)
