@@ -58,8 +58,10 @@ def _train(setup: Setup, processes: Processes) -> None:
         record = _record(setup, result)
         title = f"{setup.mapping.function.__name__}, {setup.task.corpus.name}"
         picture = draw_grid(run.path / "attention.png", setup.task.example(), title)
-        for split, lines in setup.task.outputs.items():
-            write_atomically(run.outputs(split), (f"{line}\n".encode() for line in lines))
+        # Those of dev are of the last epoch, the record's figures of the best.
+        for split in setup.task.corpus.test_splits:
+            lines = (f"{line}\n".encode() for line in setup.task.outputs[split])
+            write_atomically(run.outputs(split), lines)
         write_record(record_file.parent, record)
         _report(setup, record, record_file, picture)
 
