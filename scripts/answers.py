@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from regattn import Mapping
 from scripts.pictures import ENDINGS, Panel, draw_panels
 from tasks.grid import AttentionGrid
 from tasks.seq2seq.search import SearchSettings
@@ -49,9 +48,7 @@ class Asked:
     @property
     def mapping(self) -> str:
         """The name of its mapping."""
-        mapping = self.translator.model.attention.mapping
-        assert isinstance(mapping, Mapping)
-        return mapping.function.__name__
+        return self.translator.mapping.function.__name__
 
     def write(self, texts: Sequence[str]) -> list[list[Output]]:
         """The outputs of the run."""

@@ -52,7 +52,7 @@ class Speed:
 
 def measure(translator: Translator, texts: Sequence[str], settings: SearchSettings) -> Speed:
     """Write an output for each of ``texts`` and time it."""
-    with _stopwatch(translator.model.attention.mapping) as spent:
+    with _stopwatch(translator.mapping) as spent:
         begun = time.perf_counter()
         outputs = translator.write(texts, settings)
         seconds = time.perf_counter() - begun
@@ -117,8 +117,7 @@ def _race(translators: dict[str, Translator], texts: Sequence[str]) -> dict[str,
                 settings = replace(translator.settings, beam_size=beam, n_best=1)
                 speeds.setdefault((name, kind), []).append(measure(translator, texts, settings))
     results: dict[str, dict[str, Any]] = {
-        name: {"mapping": translator.model.attention.mapping.function.__name__}  # type: ignore[union-attr]
-        for name, translator in translators.items()
+        name: {"mapping": translator.mapping.function.__name__} for name, translator in translators.items()
     }
     for (name, kind), found in speeds.items():
         results[name][kind] = {

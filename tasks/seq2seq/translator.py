@@ -67,6 +67,13 @@ class Translator:
         self.model, self.tokenizers = model, tokenizers
         self.settings, self.replace_unknown = settings, replace_unknown
 
+    @property
+    def mapping(self) -> regattn.Mapping:
+        """The mapping that its attention has."""
+        mapping = self.model.attention.mapping
+        assert isinstance(mapping, regattn.Mapping)
+        return mapping
+
     def write(self, texts: Sequence[str], settings: SearchSettings | None = None) -> list[list[Output]]:
         """For each text its ``n_best`` outputs, best first; one empty output for a text without words."""
         self.model.eval()
@@ -110,7 +117,7 @@ class Translator:
         log_probabilities = self.model.predict(reading.outputs).float().log_softmax(-1)
         likelihood = log_probabilities.gather(-1, pairs.ended.unsqueeze(-1)).squeeze(-1)
         scores = self.model.attention.scorer(reading.queries, memory.states).to(reading.weights.dtype)
-        groups = regattn.groups(scores, self.model.attention.mapping, mask=memory.mask)
+        groups = regattn.groups(scores, self.mapping, mask=memory.mask)
         return ForcedBatch(pairs, likelihood, reading.weights, groups)
 
     def grid(self, text: str, ids: Sequence[int]) -> AttentionGrid:
