@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import os
 import re
@@ -9,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
@@ -43,6 +44,13 @@ _EXPECTED = (
 
 class UsageError(ValueError):
     """What the user asked for cannot be done; the message is one sentence."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses a command line in one sentence, as everything else is refused."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
 
 
 def main(work: Callable[[], None]) -> None:

@@ -100,7 +100,7 @@ def decoding(arguments: Sequence[str]) -> None:
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m scripts.decoding", description=__doc__)
+    parser = cli.Parser(prog="python -m scripts.decoding", description=__doc__)
     parser.add_argument("runs", help="ids of runs, or beginnings of them, with spaces between them")
     parser.add_argument("--threads", type=int, default=2, help="threads of the CPU")
     return parser.parse_args(arguments)

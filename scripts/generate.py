@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO
 
 from scripts import cli
 from scripts.answers import FILES, PICTURED, Answer, Asked, save_attention
@@ -47,13 +47,8 @@ def generate(arguments: Sequence[str]) -> None:
         _say(save_attention(options.attention, answers, asked))
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
-
-
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(
+    parser = cli.Parser(
         prog="python -m scripts.generate",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

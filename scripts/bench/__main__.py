@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from scripts import cli
 from scripts.bench import memory, sections, training
@@ -35,11 +35,6 @@ SECTIONS: dict[str, Callable[[Course], dict[str, Any]]] = {
 }
 # Seconds of a section (of shapes: for each number of threads), seen on two cores of a server.
 ESTIMATES = {"shapes": 140, "length": 75, "strength": 65, "adversarial": 40, "memory": 60, "training": 25}
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise cli.UsageError(message)
 
 
 def bench(arguments: Sequence[str]) -> Path:
@@ -75,7 +70,7 @@ def bench(arguments: Sequence[str]) -> Path:
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(prog="python -m scripts.bench", description=__doc__)
+    parser = cli.Parser(prog="python -m scripts.bench", description=__doc__)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--only", default=",".join(SECTIONS), help="sections, with commas between them")
     parser.add_argument("--threads", default="1,2", help="numbers of CPU threads, with commas between them")
