@@ -88,7 +88,8 @@ class Translator:
         )
         outputs = [[self._nothing()] for _ in texts]
         for number, hypotheses in zip(asked, found, strict=True):
-            outputs[number] = [self._output(texts[number], hypothesis) for hypothesis in hypotheses]
+            source = tuple(self.tokenizers.source.tokens(texts[number]))
+            outputs[number] = [self._output(source, hypothesis) for hypothesis in hypotheses]
         return outputs
 
     def write_greedily(self, texts: Sequence[str]) -> list[list[Output]]:
@@ -131,8 +132,7 @@ class Translator:
             groups=forced.groups[0, written].cpu(),
         )
 
-    def _output(self, text: str, found: Hypothesis) -> Output:
-        source = tuple(self.tokenizers.source.tokens(text))
+    def _output(self, source: tuple[str, ...], found: Hypothesis) -> Output:
         unknown = None
         if self.replace_unknown:
             unknown = [source[row.argmax()] for row in found.weights[: len(found.ids)]]

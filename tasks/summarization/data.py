@@ -15,7 +15,7 @@ from tasks.seq2seq.reading import (
     read_table,
 )
 from tasks.text.normalize import Normalizer
-from tasks.text.reader import Keep, inside, is_table, nothing_found, read_hub
+from tasks.text.reader import Keep, existing, inside, is_table, nothing_found, packed, read_hub
 
 SOURCES = ("source", "article", "document", "sentence")
 TARGETS = ("target", "headline", "summary", "compression", "references")
@@ -24,7 +24,6 @@ _USUAL = {"train": "train.{}.txt", "dev": "valid.{}.filter.txt"}
 _FOLDERS = ("", "train")
 _TESTS = {"Giga": "test", "DUC2003": "duc2003", "DUC2004": "duc2004"}
 _HUB_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
-_PACKINGS = ("", ".gz")
 _FORM = Normalizer(lowercase=True, digits=True, treebank=True)
 _WORD = re.compile(r"[\w#]")
 
@@ -142,7 +141,7 @@ def passes_filter(source: str, title: str) -> bool:
 
 def _usual_file(root: Path, split: str) -> str:
     names = [str(Path(folder, _USUAL[split].format("article"))) for folder in _FOLDERS]
-    found = next((name for name in names if _packed(root / name)), None)
+    found = next((name for name in names if packed(root / name)), None)
     if found is None:
         raise nothing_found(root, names)
     return found
@@ -153,11 +152,6 @@ def _usual_tests(root: Path) -> dict[str, str]:
     if not found:
         raise nothing_found(root, [f"{folder}/input.txt" for folder in _TESTS])
     return found
-
-
-def _packed(file: Path) -> Path | None:
-    names = (file.with_name(file.name + packing) for packing in _PACKINGS)
-    return next((name for name in names if name.is_file()), None)
 
 
 def _check_options(
@@ -199,22 +193,15 @@ def _read_texts(article: Path) -> Iterator[Example]:
     title = article.with_name(article.name.replace("article", "title"))
     if title == article:
         raise ValueError(f"{article} wants a suffix of tables or article in its name, got neither")
-    yield from read_parallel(_existing(article), [_existing(title)])
+    yield from read_parallel(existing(article), [existing(title)])
 
 
 def _read_folder(folder: Path) -> Iterator[Example]:
     """Read the input of a DUC task and as many references as there are, at least one."""
-    references = [_existing(folder / "task1_ref0.txt")]
-    while found := _packed(folder / f"task1_ref{len(references)}.txt"):
+    references = [existing(folder / "task1_ref0.txt")]
+    while found := packed(folder / f"task1_ref{len(references)}.txt"):
         references.append(found)
-    yield from read_parallel(_existing(folder / "input.txt"), references)
-
-
-def _existing(file: Path) -> Path:
-    found = _packed(file)
-    if found is None:
-        raise nothing_found(file.parent, [file.name + packing for packing in _PACKINGS])
-    return found
+    yield from read_parallel(existing(folder / "input.txt"), references)
 
 
 def _corpus(

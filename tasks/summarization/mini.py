@@ -15,6 +15,7 @@ from random import Random
 from typing import NamedTuple, TypeVar
 
 from tasks.seq2seq.data import Corpus, Example, Links, checksum
+from tasks.seq2seq.mini import write_splits
 from tasks.text.corpus import SPLITS
 
 T = TypeVar("T")
@@ -114,14 +115,7 @@ def generate(*, train: int = 6000, dev: int = 400, test: int = 400, seed: int = 
         'french navy warns of joint force in north'
     """
     sizes = {"train": train, "dev": dev, "test": test}
-    splits: dict[str, list[Example]] = {}
-    known: set[str] = set()
-    for split in reversed(SPLITS):
-        if sizes[split] < 1:
-            raise ValueError(f"{split} must be at least 1, got {sizes[split]}")
-        rng = Random(f"{seed} {split}")
-        splits[split] = [_new_example(rng, known) for _ in range(sizes[split])]
-    splits = {split: splits[split] for split in SPLITS}
+    splits = write_splits(sizes, seed, _new_example)
     return Corpus("mini", checksum(splits), splits, {split: {} for split in SPLITS})
 
 

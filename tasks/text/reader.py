@@ -164,6 +164,27 @@ def nothing_found(root: Path, names: Iterable[str]) -> FileNotFoundError:
     return FileNotFoundError(f"{root} wants a file {' or '.join(names)}, got {got or 'an empty folder'}")
 
 
+def packed(file: Path) -> Path | None:
+    """Return ``file``, or ``file.gz``, or None where there is neither."""
+    return next((found for found in _packings(file) if found.is_file()), None)
+
+
+def existing(file: Path) -> Path:
+    """Return ``file``, or ``file.gz``.
+
+    Raises:
+        FileNotFoundError: there is neither.
+    """
+    found = packed(file)
+    if found is None:
+        raise nothing_found(file.parent, [packing.name for packing in _packings(file)])
+    return found
+
+
+def _packings(file: Path) -> list[Path]:
+    return [file, file.with_name(f"{file.name}.gz")]
+
+
 @contextmanager
 def open_bytes(file: Path) -> Iterator[IO[bytes]]:
     """Open a plain or gzip-compressed file for reading.

@@ -17,11 +17,20 @@ from tasks.seq2seq.reading import (
     read_table,
     single_spaces,
 )
-from tasks.text.reader import Keep, Row, inside, is_table, nothing_found, read_hub, read_rows
+from tasks.text.reader import (
+    Keep,
+    Row,
+    existing,
+    inside,
+    is_table,
+    nothing_found,
+    packed,
+    read_hub,
+    read_rows,
+)
 
 _USUAL = {"train": ("train",), "dev": ("dev", "val", "valid", "validation"), "test": ("test",)}
 _TABLES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
-_PACKINGS = ("", ".gz")
 _HUB_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 # What Moses's tokenizer writes for characters that mean something to Moses.
 _ENTITIES = {"&bar;": "|", "&#124;": "|", "&lt;": "<", "&gt;": ">", "&apos;": "'", "&quot;": '"'} | {
@@ -206,7 +215,7 @@ def _files(
 
 def _usual_file(root: Path, split: str, languages: tuple[str, str]) -> str:
     for stem in _USUAL[split]:
-        if all(_text_file(root / stem, language) for language in languages):
+        if all(packed(_side(root / stem, language)) for language in languages):
             return stem
         for suffix in _TABLES:
             if (root / f"{stem}{suffix}").is_file():
@@ -214,9 +223,8 @@ def _usual_file(root: Path, split: str, languages: tuple[str, str]) -> str:
     raise nothing_found(root, [f"{stem}.{languages[0]}" for stem in _USUAL[split]] + [f"{split}.parquet"])
 
 
-def _text_file(stem: Path, language: str) -> Path | None:
-    names = (stem.with_name(f"{stem.name}.{language}{packing}") for packing in _PACKINGS)
-    return next((name for name in names if name.is_file()), None)
+def _side(stem: Path, language: str) -> Path:
+    return stem.with_name(f"{stem.name}.{language}")
 
 
 def _check_keep(keep: Mapping[str, Mapping[str, Keep]], files: Mapping[str, list[str]]) -> None:
@@ -238,15 +246,8 @@ def _read(
         if is_table(name):
             yield from read_table(file, columns[:1], columns[1:], keep.get(name), cache=cache)
         else:
-            source, target = (_side(file, language) for language in languages)
+            source, target = (existing(_side(file, language)) for language in languages)
             yield from read_parallel(source, [target])
-
-
-def _side(stem: Path, language: str) -> Path:
-    file = _text_file(stem, language)
-    if file is None:
-        raise nothing_found(stem.parent, [f"{stem.name}.{language}{packing}" for packing in _PACKINGS])
-    return file
 
 
 def _read_alignments(root: Path, pair: str, gold: Mapping[str, str], cache: Path | None) -> Iterator[Example]:

@@ -16,6 +16,7 @@ from random import Random
 from typing import TypeVar
 
 from tasks.seq2seq.data import Corpus, Example, Links, checksum
+from tasks.seq2seq.mini import write_splits
 from tasks.text.corpus import SPLITS
 from tasks.translation import mini_grammar as grammar
 from tasks.translation.mini_grammar import LANGUAGES, Clause, Meaning, NounPhrase, Words
@@ -51,14 +52,7 @@ def generate(
     """
     source, target = _pair(pair)
     sizes = {"train": train, "dev": dev, "test": test}
-    splits: dict[str, list[Example]] = {}
-    known: set[str] = set()
-    for split in reversed(SPLITS):
-        if sizes[split] < 1:
-            raise ValueError(f"{split} must be at least 1, got {sizes[split]}")
-        rng = Random(f"{seed} {split}")
-        splits[split] = [_example(_new_meaning(rng, known), source, target) for _ in range(sizes[split])]
-    splits = {split: splits[split] for split in SPLITS}
+    splits = write_splits(sizes, seed, lambda rng, known: _example(_new_meaning(rng, known), source, target))
     return Corpus(f"mini-{pair}", checksum(splits), splits, {split: {} for split in SPLITS}, (source, target))
 
 

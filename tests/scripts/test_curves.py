@@ -13,37 +13,24 @@ from scripts.bench.paper import COLOURS
 from scripts.curves import curve, draw_all, main
 from scripts.reports import REPORTS
 from tasks.training.records import Record, write_record
+from tests.example_record import RECORD
 
-CONFIG = {
-    "task": {"train_vectors": False, "hidden_size": 8, "batch_size": 4, "dropout": 0.1},
-    "optim": {"lr": 0.001, "weight_decay": 0.0},
-    "trainer": {"epochs": 3},
-}
+CONFIG = {**RECORD.config, "trainer": {"epochs": 3}}
 HEADLINE = REPORTS["snli"].headline
 
 
 def record(name: str, accuracies: list[float], *, seed: int = 1, **changes: object) -> Record:
     history = [{"epoch": n, "dev": {"accuracy": value}} for n, value in enumerate(accuracies, 1)]
-    whole = Record(
+    whole = replace(
+        RECORD,
         id=f"{name}-{seed}",
-        task="snli",
         mapping=name,
         mapping_params={"gamma": 1.0},
         tier="mini",
         corpus={"name": "a/b", "sha256": "1" * 64, "sizes": {"train": 3, "dev": 2, "test": 1}},
         seed=seed,
-        metrics={"dev": {"accuracy": 0.5}, "test": {"accuracy": 0.6}},
-        seconds={"total": 9.0, "per_epoch": 2.0, "mapping_share": 0.01},
         epochs=3,
-        best_epoch=1,
-        tokens_per_second=1.0,
-        peak_memory_mb=1.0,
-        threads=1,
-        device="cpu",
-        versions={},
-        commit="c",
         config=CONFIG,
-        command="make train",
         history=history,
     )
     return replace(whole, **changes)

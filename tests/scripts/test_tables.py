@@ -9,35 +9,10 @@ import pytest
 from scripts.reports import REPORTS
 from scripts.tables import files, main, part_tables, tables
 from tasks.training.records import Record, RecordError, read_records, write_record
+from tests.example_record import RECORD
 
 ROOT = Path(__file__).resolve().parents[2]
 
-CONFIG = {
-    "task": {"train_vectors": False, "hidden_size": 8, "batch_size": 4, "dropout": 0.1},
-    "optim": {"lr": 0.001, "weight_decay": 0.0},
-    "trainer": {"epochs": 2},
-}
-RECORD = Record(
-    id="a",
-    task="snli",
-    mapping="fusedmax",
-    mapping_params={"gamma": 1.0, "lam": 0.1},
-    tier="small",
-    corpus={"name": "snli", "sha256": "1" * 64, "sizes": {"train": 3, "dev": 2, "test": 1}},
-    seed=1,
-    metrics={"dev": {"accuracy": 0.5}, "test": {"accuracy": 0.6}},
-    seconds={"total": 9.0, "per_epoch": 2.0, "mapping_share": 0.01},
-    epochs=2,
-    best_epoch=1,
-    tokens_per_second=1.0,
-    peak_memory_mb=1.0,
-    threads=1,
-    device="cpu",
-    versions={},
-    commit="c",
-    config=CONFIG,
-    command="make train",
-)
 SEQ2SEQ = {
     "task": {
         "text": {"tokenizer": "words", "vocab_size": 4000},
@@ -112,7 +87,7 @@ def test_other_data_never_shares_a_table(other: Record) -> None:
 
 
 def test_other_settings_never_share_a_row() -> None:
-    other = replace(RECORD, config={**CONFIG, "optim": {"lr": 0.1, "weight_decay": 0.0}})
+    other = replace(RECORD, config={**RECORD.config, "optim": {"lr": 0.1, "weight_decay": 0.0}})
     assert shown(RECORD, other).count("### frozen vectors") == 2
     stronger = replace(RECORD, mapping_params={"gamma": 1.0, "lam": 0.5})
     assert len(table([RECORD, stronger]).split("\n")) == 4

@@ -1,0 +1,30 @@
+"""What the embedded corpora that a grammar writes have in common."""
+
+from collections.abc import Callable, Mapping
+from random import Random
+
+from tasks.seq2seq.data import Example
+from tasks.text.corpus import SPLITS
+
+
+def write_splits(
+    sizes: Mapping[str, int], seed: int, write: Callable[[Random, set[str]], Example]
+) -> dict[str, list[Example]]:
+    """Write train, dev and test, the test set first: held-out sets do not depend on the size of train.
+
+    Args:
+        sizes: number of examples of each split, at least 1.
+        seed: any integer.
+        write: from a generator of the split's own, and what is known from all splits, to a new example.
+
+    Raises:
+        ValueError: a size below 1.
+    """
+    splits: dict[str, list[Example]] = {}
+    known: set[str] = set()
+    for split in reversed(SPLITS):
+        if sizes[split] < 1:
+            raise ValueError(f"{split} must be at least 1, got {sizes[split]}")
+        rng = Random(f"{seed} {split}")
+        splits[split] = [write(rng, known) for _ in range(sizes[split])]
+    return {split: splits[split] for split in SPLITS}
