@@ -12,14 +12,14 @@ nothing. The words of a premise tell little: other agents are given the deciding
 What decides is which words stand in one clause with the agent, and that clause is the pair's evidence.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from random import Random
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from tasks.entailment.data import LABELS, Corpus, Pair, checksum
 from tasks.text.corpus import SPLITS
+from tasks.text.draw import pick, shuffled
 
-T = TypeVar("T")
 Words = tuple[str, ...]
 
 ENTAILMENT, NEUTRAL, CONTRADICTION = range(len(LABELS))
@@ -94,17 +94,17 @@ def _split(rng: Random, name: str, size: int, known: set[Words]) -> list[Pair]:
         if all(SHORTEST <= len(p.premise) <= LONGEST and p.premise not in known for p in triple):
             known.update(pair.premise for pair in triple)
             pairs += triple
-    return _shuffled(rng, pairs)
+    return shuffled(rng, pairs)
 
 
 def _triple(rng: Random) -> list[Pair]:
     """One hypothesis, and a premise for each label."""
     about = AGENTS[int(rng.random() ** AGENT_SKEW * len(AGENTS))]
-    agents = [about, *_shuffled(rng, [agent for agent in AGENTS if agent != about])[:2]]
-    topic = _pick(rng, list(TOPICS))
+    agents = [about, *shuffled(rng, [agent for agent in AGENTS if agent != about])[:2]]
+    topic = pick(rng, list(TOPICS))
     side = int(rng.random() >= USUAL_SIDE)
     hypothesis = ("the", agents[0], "is", *_claim(rng, topic, side))
-    opening, connectives = _pick(rng, OPENINGS), [_pick(rng, CONNECTIVES) for _ in agents[1:]]
+    opening, connectives = pick(rng, OPENINGS), [pick(rng, CONNECTIVES) for _ in agents[1:]]
     pairs = []
     for label, clauses in enumerate(_clauses(rng, topic, side)):
         premise, evidence = _premise(rng, opening, connectives, agents, clauses)
@@ -115,8 +115,8 @@ def _triple(rng: Random) -> list[Pair]:
 def _claim(rng: Random, topic: str, side: int) -> Words:
     """Words of a hypothesis for one side of a topic, now and then as a denial of the other."""
     if rng.random() < DENIED:
-        return ("not", _pick(rng, TOPICS[topic][1 - side][1]))
-    return (_pick(rng, TOPICS[topic][side][1]),)
+        return ("not", pick(rng, TOPICS[topic][1 - side][1]))
+    return (pick(rng, TOPICS[topic][side][1]),)
 
 
 def _clauses(rng: Random, topic: str, side: int) -> list[list[Clause]]:
@@ -126,9 +126,9 @@ def _clauses(rng: Random, topic: str, side: int) -> list[list[Clause]]:
     if rng.random() < BOTH_SIDES:
         others = ((opposite, silent[0]), (same, opposite), (same, silent[0]))
     else:
-        others = ((silent[1], silent[2]), (silent[1], _pick(rng, (same, opposite))), (silent[1], silent[2]))
+        others = ((silent[1], silent[2]), (silent[1], pick(rng, (same, opposite))), (silent[1], silent[2]))
     return [
-        [own, *_shuffled(rng, rest)] for own, rest in zip((same, silent[0], opposite), others, strict=True)
+        [own, *shuffled(rng, rest)] for own, rest in zip((same, silent[0], opposite), others, strict=True)
     ]
 
 
@@ -136,11 +136,11 @@ def _clause(rng: Random, topic: str, side: int | None) -> Clause:
     """Take a side on the topic, or none, and sometimes a side on another topic."""
     said = {topic: side}
     if rng.random() < 0.5:
-        said[_pick(rng, [other for other in TOPICS if other != topic])] = _pick(rng, (0, 1))
-    word = {key: _pick(rng, TOPICS[key][value][0]) for key, value in said.items() if value is not None}
-    adjective = word.get("mood") or _pick(rng, ("", *OTHER_ADJECTIVES))
-    verb = word.get("posture") or _pick(rng, OTHER_VERBS)
-    place = ("in", "the", word["place"]) if "place" in word else _pick(rng, ((), (), *OTHER_PLACES))
+        said[pick(rng, [other for other in TOPICS if other != topic])] = pick(rng, (0, 1))
+    word = {key: pick(rng, TOPICS[key][value][0]) for key, value in said.items() if value is not None}
+    adjective = word.get("mood") or pick(rng, ("", *OTHER_ADJECTIVES))
+    verb = word.get("posture") or pick(rng, OTHER_VERBS)
+    place = ("in", "the", word["place"]) if "place" in word else pick(rng, ((), (), *OTHER_PLACES))
     return Clause(("the", adjective) if adjective else ("the",), (verb, *place))
 
 
@@ -154,19 +154,10 @@ def _premise(
     """
     words = list(opening)
     span = (0, 0)
-    for place, number in enumerate(_shuffled(rng, range(len(agents)))):
+    for place, number in enumerate(shuffled(rng, range(len(agents)))):
         words += connectives[place - 1 : place]  # none before the first clause
         start = len(words)
         words += [*clauses[number].before, agents[number], *clauses[number].after]
         if number == 0:
             span = (start, len(words))
     return tuple(words), span
-
-
-# Of the random module's methods only random() is promised to give the same numbers in every Python version.
-def _pick(rng: Random, options: Sequence[T]) -> T:
-    return options[int(rng.random() * len(options))]
-
-
-def _shuffled(rng: Random, items: Iterable[T]) -> list[T]:
-    return sorted(items, key=lambda _: rng.random())

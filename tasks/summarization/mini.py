@@ -12,13 +12,12 @@ sentence has exactly one headline, and a headline's words come from a few segmen
 
 from collections.abc import Sequence
 from random import Random
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from tasks.seq2seq.data import Corpus, Example, Links, checksum
 from tasks.seq2seq.mini import write_splits
 from tasks.text.corpus import SPLITS
-
-T = TypeVar("T")
+from tasks.text.draw import pick
 
 SHORTEST, LONGEST = 15, 30
 SHORTEST_HEADLINE, LONGEST_HEADLINE = 5, 8
@@ -158,16 +157,16 @@ def _subject(rng: Random) -> list[Phrase]:
     """A person, whose name the headline drops, or a body, whose article it drops."""
     if rng.random() < 0.6:
         subject = _phrase(rng, "{nation} {person}", "{nation} {person}")
-        return [subject, Phrase((_pick(rng, NAMES),))]
+        return [subject, Phrase((pick(rng, NAMES),))]
     return [Phrase(("the",)), _phrase(rng, "{nation} {body}", "{nation} {body}")]
 
 
 def _action(rng: Random) -> list[Phrase]:
     """What is done, now and then on which day, and to what."""
-    said = _pick(rng, tuple(ACTIONS))
+    said = pick(rng, tuple(ACTIONS))
     action = _phrase(rng, said, ACTIONS[said])
     thing = _kept(rng, DEEDS if said.endswith(" to") else THINGS)
-    return [_with_day(action, _pick(rng, DAYS)) if rng.random() < 0.5 else action, thing]
+    return [_with_day(action, pick(rng, DAYS)) if rng.random() < 0.5 else action, thing]
 
 
 def _with_day(phrase: Phrase, day: str) -> Phrase:
@@ -177,23 +176,18 @@ def _with_day(phrase: Phrase, day: str) -> Phrase:
 
 
 def _kept(rng: Random, phrases: dict[str, str]) -> Phrase:
-    words = _pick(rng, tuple(phrases))
+    words = pick(rng, tuple(phrases))
     return _phrase(rng, words, phrases[words])
 
 
 def _dropped(rng: Random, phrases: Sequence[str]) -> Phrase:
-    return _phrase(rng, _pick(rng, phrases), "")
+    return _phrase(rng, pick(rng, phrases), "")
 
 
 def _phrase(rng: Random, words: str, headline: str) -> Phrase:
     """Fill in the names, the same in both, and find the words of the headline."""
     lists = {"nation": NATIONS, "city": CITIES, "day": DAYS, "person": PEOPLE, "body": BODIES}
-    names = {kind: _pick(rng, options) for kind, options in lists.items()}
+    names = {kind: pick(rng, options) for kind, options in lists.items()}
     said = tuple(words.format(**names).split())
     kept = (word.partition("<") for word in headline.format(**names).split())
     return Phrase(said, tuple((word, said.index(origin or word)) for word, _, origin in kept))
-
-
-# Of the random module's methods only random() is promised to give the same numbers in every Python version.
-def _pick(rng: Random, options: Sequence[T]) -> T:
-    return options[int(rng.random() * len(options))]

@@ -13,15 +13,13 @@ a sentence has exactly one translation, so that a model can reach all of them.
 
 from collections.abc import Sequence
 from random import Random
-from typing import TypeVar
 
 from tasks.seq2seq.data import Corpus, Example, Links, checksum
 from tasks.seq2seq.mini import write_splits
 from tasks.text.corpus import SPLITS
+from tasks.text.draw import pick
 from tasks.translation import mini_grammar as grammar
 from tasks.translation.mini_grammar import LANGUAGES, Clause, Meaning, NounPhrase, Words
-
-T = TypeVar("T")
 
 SHORTEST, LONGEST = 5, 14
 
@@ -98,11 +96,11 @@ def _new_meaning(rng: Random, known: set[str]) -> Meaning:
 
 
 def _meaning(rng: Random) -> Meaning:
-    kind = _pick(rng, ("plain", "plain", "relative", "conjunction", "speech"))
-    adverb = _pick(rng, ("", *grammar.ADVERBS))
+    kind = pick(rng, ("plain", "plain", "relative", "conjunction", "speech"))
+    adverb = pick(rng, ("", *grammar.ADVERBS))
     if kind == "speech":
-        subject, mode = _phrase(rng, grammar.PEOPLE), _pick(rng, grammar.MODES[:2])
-        main = Clause(subject, _pick(rng, grammar.SPEECH), mode, adverb=adverb)
+        subject, mode = _phrase(rng, grammar.PEOPLE), pick(rng, grammar.MODES[:2])
+        main = Clause(subject, pick(rng, grammar.SPEECH), mode, adverb=adverb)
         return Meaning(main, conjunction="that", second=_clause(rng, _after_conjunction(rng)))
     if kind == "relative":
         subject = _phrase(rng, grammar.PEOPLE)
@@ -111,7 +109,7 @@ def _meaning(rng: Random) -> Meaning:
     if kind == "plain":
         return Meaning(main)
     second = _clause(rng, _after_conjunction(rng))
-    return Meaning(main, conjunction=_pick(rng, grammar.CONJUNCTIONS), second=second)
+    return Meaning(main, conjunction=pick(rng, grammar.CONJUNCTIONS), second=second)
 
 
 def _after_conjunction(rng: Random) -> NounPhrase:
@@ -121,7 +119,7 @@ def _after_conjunction(rng: Random) -> NounPhrase:
 
 
 def _clause(rng: Random, subject: NounPhrase) -> Clause:
-    verb, mode = _pick(rng, tuple(grammar.OBJECTS)), _pick(rng, grammar.MODES)
+    verb, mode = pick(rng, tuple(grammar.OBJECTS)), pick(rng, grammar.MODES)
     objects = tuple(noun for noun in grammar.OBJECTS[verb] if noun != subject.noun)
     thing = _phrase(rng, objects) if objects else None
     place = _place(rng) if rng.random() < 0.4 else None
@@ -129,7 +127,7 @@ def _clause(rng: Random, subject: NounPhrase) -> Clause:
 
 
 def _place(rng: Random) -> tuple[str, NounPhrase]:
-    preposition = _pick(rng, (*grammar.PREPOSITIONS, "with"))
+    preposition = pick(rng, (*grammar.PREPOSITIONS, "with"))
     nouns = grammar.PEOPLE if preposition == "with" else grammar.PLACES
     return preposition, _phrase(rng, nouns)._replace(plural=False)
 
@@ -137,12 +135,7 @@ def _place(rng: Random) -> tuple[str, NounPhrase]:
 def _phrase(
     rng: Random, nouns: Sequence[str], determiners: Sequence[str] = grammar.DETERMINERS
 ) -> NounPhrase:
-    noun, determiner = _pick(rng, nouns), _pick(rng, determiners)
+    noun, determiner = pick(rng, nouns), pick(rng, determiners)
     plural = noun in grammar.AGENTS and determiner != "a" and rng.random() < 0.3
-    adjective = _pick(rng, grammar.ADJECTIVES_OF[noun]) if rng.random() < 0.6 else ""
+    adjective = pick(rng, grammar.ADJECTIVES_OF[noun]) if rng.random() < 0.6 else ""
     return NounPhrase(noun, determiner, plural, adjective)
-
-
-# Of the random module's methods only random() is promised to give the same numbers in every Python version.
-def _pick(rng: Random, options: Sequence[T]) -> T:
-    return options[int(rng.random() * len(options))]
