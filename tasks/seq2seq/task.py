@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tasks.grid import AttentionGrid
 from tasks.seq2seq.alignment import AlignmentTally, alignment_from_attention
-from tasks.seq2seq.attention import AttentionTally
+from tasks.attention import AttentionTally
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings, Seq2Seq
 from tasks.seq2seq.scores import Scoring

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import regattn
-from tasks.seq2seq.attention import AttentionTally
+from tasks.attention import AttentionTally
 
 
 def tallied(*batches: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> dict[str, float]:
