@@ -6,8 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from scripts.columns import BEST_EPOCH, EPOCH_SECONDS, EPOCHS, MAPPING_SHARE, TOKENS, Column, metric, percent
+from tasks.seq2seq.alignment import aer_of_counts
 from tasks.training.records import Record, RecordError
+from tasks.translation.metrics import bleu_of_items
 
 Kind = Sequence[Column]
 _ELSEWHERE = frozenset({"trainer.checkpoint_every", "trainer.device", "trainer.seed", "trainer.threads"})
@@ -158,8 +162,8 @@ def _translation_parts(record: Record) -> list[Part]:
     alignment = [
         [
             percent(f"{split} AER", split, "aer"),
-            percent(f"{split} precision", split, "precision"),
-            percent(f"{split} recall", split, "recall"),
+            percent(f"{split} precision", split, "alignment_precision"),
+            percent(f"{split} recall", split, "alignment_recall"),
         ]
         for split in tests
     ]
@@ -199,6 +203,39 @@ def _rouge_measure(record: Record, split: str) -> str:
             f"got {signature!r}"
         )
     return _MEASURES[measure]
+
+
+def _accuracy(items: np.ndarray) -> float:
+    return 100 * float(items.mean())
+
+
+def _aer(items: np.ndarray) -> float:
+    return aer_of_counts(items.sum(0).tolist())
+
+
+def _mean(items: np.ndarray) -> float:
+    return float(items.mean())
+
+
+_SCORES: dict[tuple[str, str], Callable[[np.ndarray], float]] = {
+    ("snli", "accuracy"): _accuracy,
+    ("translation", "bleu"): bleu_of_items,
+    ("translation", "aer"): _aer,
+    ("gigaword", "aer"): _aer,
+    **{("gigaword", name): _mean for name in _ROUGE},
+}
+
+
+def score_of(task: str, name: str) -> Callable[[np.ndarray], float]:
+    """How a published score, 0 to 100 (AER: 0 to 1), is made of the items in a run's details.
+
+    Raises:
+        ValueError: a score that details do not hold.
+    """
+    if (task, name) not in _SCORES:
+        known = ", ".join(f"{name} of {task}" for task, name in _SCORES)
+        raise ValueError(f"a score wants to be one of {known}, got {name} of {task}")
+    return _SCORES[task, name]
 
 
 REPORTS = {  # by the task of a record

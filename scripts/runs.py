@@ -15,9 +15,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from regattn import Mapping
 from scripts.cli import UsageError, plain
+from tasks.grid import AttentionGrid
 from tasks.seq2seq.task import build_model
 from tasks.seq2seq.text import Tokenizers
 from tasks.seq2seq.translator import Translator
+from tasks.training.details import Details, Example
 from tasks.training.optim import OptimSettings
 from tasks.training.provenance import config_hash, run_id
 from tasks.training.rundir import RunDirectory
@@ -57,6 +59,11 @@ class Setup:
     @property
     def directory(self) -> RunDirectory:
         return RunDirectory(Path(self.config.output_dir) / self.id)
+
+    def details(self, example: AttentionGrid) -> Details:
+        """The details of the run, after its test sets were evaluated."""
+        items = {split: self.task.items[split] for split in self.task.corpus.test_splits}
+        return Details(id=self.id, items=items, example=Example.of(example))
 
 
 def set_up(config: DictConfig) -> Setup:

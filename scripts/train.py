@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from scripts.runs import Setup, find_run, read_run_config, set_up
 from scripts.schema import register
 from tasks.training.atomic import write_atomically
 from tasks.training.cost import mapping_share, peak_memory_mb
+from tasks.training.details import write_details
 from tasks.training.fit import FitResult, count_steps, fit
 from tasks.training.observers import Observer
 from tasks.training.processes import Processes, join
@@ -57,11 +59,14 @@ def _train(setup: Setup, processes: Processes) -> None:
     def finish() -> None:
         record = _record(setup, result)
         title = f"{setup.mapping.function.__name__}, {setup.task.corpus.name}"
-        picture = draw_grid(run.path / "attention.png", setup.task.example(), title)
+        grid = setup.task.example()
+        picture = draw_grid(run.path / "attention.png", grid, title)
         # Those of dev are of the last epoch, the record's figures of the best.
         for split in setup.task.corpus.test_splits:
             lines = (f"{line}\n".encode() for line in setup.task.outputs[split])
             write_atomically(run.outputs(split), lines)
+        sha256 = write_details(results / "details", setup.details(grid))
+        record = replace(record, details=sha256)
         write_record(record_file.parent, record)
         _report(setup, record, record_file, picture)
 

@@ -80,7 +80,7 @@ def generate(*, train: int = 9000, dev: int = 900, test: int = 900, seed: int = 
     for split in reversed(SPLITS):
         splits[split] = _split(Random(f"{seed} {split}"), split, sizes[split], known)
     splits = {split: splits[split] for split in SPLITS}
-    return Corpus("mini", checksum(splits), splits, {split: {} for split in SPLITS})
+    return Corpus("mini", checksum(splits), splits, {split: {} for split in SPLITS}, embedded=True)
 
 
 def _split(rng: Random, name: str, size: int, known: set[Words]) -> list[Pair]:

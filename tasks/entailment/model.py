@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+import regattn
 from regattn import AdditiveScorer, Attention
 from tasks.entailment.data import LABELS
 from tasks.text.vocabulary import PAD
@@ -18,6 +19,19 @@ class Sentences(NamedTuple):
 
     words: Tensor
     lengths: Tensor
+
+
+class Examined(NamedTuple):
+    """A batch as the model decides on it: ``logits`` (batch, 3), the rest (batch, premise length).
+
+    ``mask`` is bool, ``True`` for words; ``groups`` as :func:`regattn.groups` numbers them.
+    """
+
+    logits: Tensor
+    weights: Tensor
+    scores: Tensor
+    mask: Tensor
+    groups: Tensor
 
 
 class EntailmentModel(nn.Module):
@@ -66,15 +80,21 @@ class EntailmentModel(nn.Module):
 
     def forward(self, premise: Sentences, hypothesis: Sentences) -> tuple[Tensor, Tensor]:
         """Logits (batch, 3) and attention weights (batch, premise length)."""
+        return self._decide(*self._read(premise, hypothesis))
+
+    @torch.no_grad()
+    def examine(self, premise: Sentences, hypothesis: Sentences) -> Examined:
+        """Decide and show how: what :meth:`forward` returns, and what the mapping was given and fused."""
         states, query, mask = self._read(premise, hypothesis)
+        logits, weights = self._decide(states, query, mask)
+        scores, mask = self.attention.scorer(query, states).squeeze(1), mask.squeeze(1)
+        groups = regattn.groups(scores, self.attention.mapping, mask=mask)
+        return Examined(logits, weights, scores, mask, groups)
+
+    def _decide(self, states: Tensor, query: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         context, weights = self.attention(query, states, mask=mask)  # (batch, 1, D), (batch, 1, words)
         u = torch.tanh(self.from_context(context) + self.from_hypothesis(query)).squeeze(1)
         return self.classify(self.dropout(u)), weights.squeeze(1)
-
-    def scores(self, premise: Sentences, hypothesis: Sentences) -> tuple[Tensor, Tensor]:
-        """Attention scores and mask, both (batch, premise length): what the mapping is given."""
-        states, query, mask = self._read(premise, hypothesis)
-        return self.attention.scorer(query, states).squeeze(1), mask.squeeze(1)
 
     def _read(self, premise: Sentences, hypothesis: Sentences) -> tuple[Tensor, Tensor, Tensor]:
         """Premise states (batch, words, D), last hypothesis state (batch, 1, D), mask (batch, 1, words)."""

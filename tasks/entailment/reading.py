@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 
-import regattn
 from tasks.entailment.data import LABELS, Pair
 from tasks.entailment.model import EntailmentModel, Sentences
 from tasks.grid import AttentionGrid
@@ -29,13 +28,11 @@ def label_of(probabilities: list[float]) -> str:
     return LABELS[probabilities.index(max(probabilities))]
 
 
-@torch.no_grad()
 def read(model: EntailmentModel, pair: Pair, batch: tuple[Sentences, Sentences]) -> Reading:
     """Let the model read one pair, given also as a ``batch`` of one."""
     model.eval()
-    logits, weights = model(*batch)
-    scores, mask = model.scores(*batch)
-    groups = regattn.groups(scores, model.attention.mapping, mask=mask)
-    probabilities = torch.softmax(logits[0], -1).tolist()
+    found = model.examine(*batch)
+    probabilities = torch.softmax(found.logits[0], -1).tolist()
     target = (f"{' '.join(pair.hypothesis)} → {label_of(probabilities)}",)
-    return Reading(probabilities, AttentionGrid(pair.premise, target, weights.cpu(), groups.cpu()))
+    grid = AttentionGrid(pair.premise, target, found.weights.cpu(), found.groups.cpu())
+    return Reading(probabilities, grid)

@@ -18,6 +18,11 @@ from tasks.grid import AttentionGrid
 from tasks.text.batching import epoch_batches, in_order_batches, pad
 from tasks.text.vectors import Vectors, load_vectors, random_vectors
 from tasks.text.vocabulary import Vocabulary
+from tasks.training.details import Rows
+
+_PREMISE = "two children in red jackets throw snow at each other while a man with a dog walks past ."
+PAIR = Pair(tuple(_PREMISE.split(" ")), ("nobody", "is", "outside", "."), LABELS.index("contradiction"))
+"""Over which attention is shown, where the corpus is not this project's own."""
 
 _EVALUATION_BATCH = 256  # memory only: metrics do not depend on it
 
@@ -78,6 +83,7 @@ class EntailmentTask:
             f"vocabulary: {len(vocabulary):,} words, {vectors.coverage:.1%} with a pre-trained vector"
         ]
         self.outputs: dict[str, list[str]] = {}
+        self.items: dict[str, dict[str, Rows]] = {}
         self.signatures: dict[str, dict[str, str]] = {}
         self.batch_size, self.seed = batch_size, seed
         self.vocabulary_sha256 = vocabulary.sha256
@@ -106,7 +112,6 @@ class EntailmentTask:
         }
         return cross_entropy(logits, labels), tallies
 
-    @torch.no_grad()
     def evaluate(self, split: str) -> dict[str, float]:
         self.model.eval()
         pairs, tally = self.corpus.splits[split], Tally()
@@ -114,18 +119,20 @@ class EntailmentTask:
         by_length = sorted(range(len(pairs)), key=lambda i: len(pairs[i].premise))
         for batch in in_order_batches(len(pairs), _EVALUATION_BATCH):
             chosen = [pairs[by_length[i]] for i in batch]
-            logits, weights = self.model(*batch_of(chosen, self.vocabulary, self.device))
-            tally.add(chosen, logits, weights)
-            for i, label in zip(batch, logits.argmax(-1).tolist(), strict=True):
+            found = self.model.examine(*batch_of(chosen, self.vocabulary, self.device))
+            tally.add(chosen, found)
+            for i, label in zip(batch, found.logits.argmax(-1).tolist(), strict=True):
                 answers[by_length[i]] = LABELS[label]
         self.outputs[split] = answers
+        right = [int(answer == LABELS[pair.label]) for answer, pair in zip(answers, pairs, strict=True)]
+        self.items[split] = {"accuracy": right}
         return tally.metrics()
 
     def summarize(self, metrics: dict[str, dict[str, float]]) -> str:
         return "accuracy " + ", ".join(f"{split} {of['accuracy']:.2%}" for split, of in metrics.items())
 
     def example(self) -> AttentionGrid:
-        pair = self.corpus.splits["test"][0]
+        pair = self.corpus.splits["test"][0] if self.corpus.embedded else PAIR
         return read(self.model, pair, batch_of([pair], self.vocabulary, self.device)).grid
 
 

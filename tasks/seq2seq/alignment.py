@@ -67,25 +67,30 @@ class AlignmentTally:
     """
 
     def __init__(self) -> None:
-        self.found = self.sure = self.found_sure = self.found_possible = 0
+        self.rows: list[tuple[int, int, int, int]] = []
+        """Of every sentence the numbers of links found that are sure, of those possible, of all, and of S."""
 
     def add(self, found: Collection[Link], gold: Links) -> None:
         """Count the links of one sentence."""
         found = frozenset(found)
-        self.found += len(found)
-        self.sure += len(gold.sure)
-        self.found_sure += len(found & gold.sure)
-        self.found_possible += len(found & gold.possible)
+        agreed = len(found & gold.sure), len(found & gold.possible)
+        self.rows.append((*agreed, len(found), len(gold.sure)))
 
     def metrics(self) -> dict[str, float]:
         """Rates over all links counted; one that would divide by 0 is left out."""
-        agreed = self.found_sure + self.found_possible
+        found_sure, found_possible, found, sure = (sum(row[k] for row in self.rows) for k in range(4))
         fractions = {
-            "aer": (self.found + self.sure - agreed, self.found + self.sure),
-            "alignment_precision": (self.found_possible, self.found),
-            "alignment_recall": (self.found_sure, self.sure),
+            "aer": (found + sure - found_sure - found_possible, found + sure),
+            "alignment_precision": (found_possible, found),
+            "alignment_recall": (found_sure, sure),
         }
         return {name: part / whole for name, (part, whole) in fractions.items() if whole}
+
+
+def aer_of_counts(counts: Sequence[int]) -> float:
+    """AER, 0 to 1, from the sums of :attr:`AlignmentTally.rows`; one of no links at all is 0."""
+    found_sure, found_possible, found, sure = counts
+    return 1 - (found_sure + found_possible) / (found + sure) if found + sure else 0.0
 
 
 def _check(table: torch.Tensor, source_words: Sequence[int], target_words: Sequence[int]) -> None:

@@ -1,10 +1,11 @@
 """What a task makes of the texts that a model wrote."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from tasks.seq2seq.data import Example
+from tasks.training.details import Rows
 
 
 @dataclass(frozen=True)
@@ -14,10 +15,12 @@ class Scores:
     Attributes:
         metrics: by name.
         signatures: for each kind of metric what somebody needs to know to compute it again.
+        items: what tests of significance draw from: for every item a score, or the counts of one.
     """
 
     metrics: dict[str, float]
     signatures: dict[str, str]
+    items: Mapping[str, Rows]
 
 
 class Scoring(Protocol):

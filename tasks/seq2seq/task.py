@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from tasks.attention import AttentionTally
 from tasks.grid import AttentionGrid
 from tasks.seq2seq.alignment import AlignmentTally, alignment_from_attention
-from tasks.attention import AttentionTally
-from tasks.seq2seq.data import Corpus, Example
+from tasks.seq2seq.data import Corpus, Example, Link
 from tasks.seq2seq.model import ModelSettings, Seq2Seq
 from tasks.seq2seq.scores import Scoring
 from tasks.seq2seq.search import SearchSettings
@@ -22,6 +22,7 @@ from tasks.seq2seq.text import PairBatch, TextSettings, Tokenizers, pair_batch
 from tasks.seq2seq.translator import ForcedBatch, Translator
 from tasks.text.batching import epoch_batches
 from tasks.text.tokenizer import PAD
+from tasks.training.details import Rows
 
 UNITS = ("sentences", "tokens")
 
@@ -69,6 +70,7 @@ class Seq2SeqTask:
         translator: the model, on its device already, with tokenizers and search.
         scoring: the task's metrics of outputs.
         batches: what a training step sees.
+        shown_example: over which attention is shown, where the corpus is not this project's own.
         seed: decides the order of the examples, together with the epoch.
 
     Raises:
@@ -78,15 +80,24 @@ class Seq2SeqTask:
     metric = "log_likelihood"
 
     def __init__(
-        self, corpus: Corpus, translator: Translator, scoring: Scoring, batches: BatchSettings, *, seed: int
+        self,
+        corpus: Corpus,
+        translator: Translator,
+        scoring: Scoring,
+        batches: BatchSettings,
+        shown_example: Example,
+        *,
+        seed: int,
     ) -> None:
         self.corpus, self.translator, self.scoring = corpus, translator, scoring
+        self.shown_example = corpus.splits[corpus.test_splits[0]][0] if corpus.embedded else shown_example
         self.batches, self.seed = batches, seed
         self.shown = (scoring.metric, "perplexity", "zero_share", "aer")
         self.vocabulary = translator.tokenizers
         self.vocabulary_sha256 = self.vocabulary.sha256
         self.inputs = {"corpus": corpus.sha256, "vocabulary": self.vocabulary_sha256}
         self.outputs: dict[str, list[str]] = {}
+        self.items: dict[str, dict[str, Rows]] = {}
         self.signatures: dict[str, dict[str, str]] = {}
         self._pairs = _short_pairs(corpus.splits["train"], self.vocabulary, batches.max_length)
         self._lengths = [len(source) for source, _ in self._pairs]
@@ -151,7 +162,8 @@ class Seq2SeqTask:
         self.outputs[split] = [best[0].text for best in write([e.source for e in examples])]
         scores = self.scoring(split, self.outputs[split], examples)
         self.signatures[split] = scores.signatures
-        return {**self._read(examples), **scores.metrics}
+        self.items[split] = dict(scores.items)
+        return {**self._read(split), **scores.metrics}
 
     def summarize(self, metrics: dict[str, dict[str, float]]) -> str:
         name = self.scoring.metric
@@ -160,21 +172,29 @@ class Seq2SeqTask:
         return f"{name} {', '.join(figures)}; perplexity {', '.join(perplexities)}"
 
     def example(self) -> AttentionGrid:
-        """The attention over the first test example while its output is written, or read if it is empty."""
-        first = self.corpus.splits[self.corpus.test_splits[0]][0]
-        written = self.translator.write([first.source])[0][0].ids
-        return self.translator.grid(first.source, written or self.vocabulary.target.encode(first.target))
+        """The attention while the output of one example is written, or its target read if that is empty."""
+        shown = self.shown_example
+        written = self.translator.write([shown.source])[0][0].ids
+        return self.translator.grid(shown.source, written or self.vocabulary.target.encode(shown.target))
 
-    def _read(self, examples: Sequence[Example]) -> dict[str, float]:
+    def _read(self, split: str) -> dict[str, float]:
+        examples = self.corpus.splits[split]
         likelihood, tokens = 0.0, 0
-        attention, alignment = AttentionTally(), AlignmentTally()
+        attention, found = AttentionTally(), dict[int, set[Link]]()
         sources, targets = [e.source for e in examples], [e.target for e in examples]
         for numbers, forced in self.translator.read(sources, targets):
             asked = forced.pairs.asked
             likelihood += float(forced.log_likelihood[asked].double().sum())
             tokens += int(asked.sum())
             _add_attention(attention, forced)
-            _add_alignments(alignment, forced, [examples[n] for n in numbers], self.vocabulary)
+            links = _alignments(forced, [examples[n] for n in numbers], self.vocabulary)
+            found |= zip(numbers, links, strict=True)
+        alignment = AlignmentTally()
+        for number, example in enumerate(examples):
+            if example.links is not None:
+                alignment.add(found.get(number, ()), example.links)
+        if alignment.rows:
+            self.items[split]["aer"] = alignment.rows
         mean = likelihood / tokens
         # A perplexity beyond a float would end the run before anyone could read it.
         metrics = {"log_likelihood": mean, "perplexity": math.exp(min(-mean, 700))}
@@ -212,16 +232,17 @@ def _add_attention(tally: AttentionTally, forced: ForcedBatch) -> None:
     tally.add(forced.weights[rows], mask[rows], forced.groups[rows])
 
 
-def _add_alignments(
-    tally: AlignmentTally, forced: ForcedBatch, examples: Sequence[Example], tokenizers: Tokenizers
-) -> None:
+def _alignments(
+    forced: ForcedBatch, examples: Sequence[Example], tokenizers: Tokenizers
+) -> Iterator[set[Link]]:
+    """The links that attention makes of each example; none where nobody knows better ones."""
     for example, weights in zip(examples, forced.weights.cpu(), strict=True):
         if example.links is None:
+            yield set()
             continue
         source = tokenizers.source.words(example.source)
         target = tokenizers.target.words(example.target)
-        found = alignment_from_attention(weights[: len(target), : len(source)], source, target)
-        tally.add(found, example.links)
+        yield alignment_from_attention(weights[: len(target), : len(source)], source, target)
 
 
 def build(
@@ -230,6 +251,7 @@ def build(
     seed: int,
     device: torch.device,
     scoring: Scoring,
+    shown_example: Example,
     *,
     text: TextSettings,
     model: ModelSettings,
@@ -242,7 +264,7 @@ def build(
     torch.manual_seed(seed)
     made = build_model(tokenizers, mapping, model).to(device)
     translator = Translator(made, tokenizers, search, replace_unknown=replace_unknown)
-    return Seq2SeqTask(corpus, translator, scoring, batches, seed=seed)
+    return Seq2SeqTask(corpus, translator, scoring, batches, shown_example, seed=seed)
 
 
 def build_model(tokenizers: Tokenizers, mapping: nn.Module, settings: ModelSettings) -> Seq2Seq:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -82,7 +82,12 @@ def rouge(outputs: Sequence[str], references: Sequence[Sequence[str]], rule: Rou
         ``-f A`` of its script does it. The irregular forms that the script takes from WordNet are not known
         here: "ran" is not "run".
     """
-    return {name: float(np.mean(scores)) for name, scores in rouge_items(outputs, references, rule).items()}
+    return means(rouge_items(outputs, references, rule))
+
+
+def means(items: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Scores of a test set from those of its items, as :func:`rouge_items` returns them."""
+    return {name: float(np.mean(scores)) for name, scores in items.items()}
 
 
 def rouge_items(

@@ -115,7 +115,7 @@ def generate(*, train: int = 6000, dev: int = 400, test: int = 400, seed: int = 
     """
     sizes = {"train": train, "dev": dev, "test": test}
     splits = write_splits(sizes, seed, _new_example)
-    return Corpus("mini", checksum(splits), splits, {split: {} for split in SPLITS})
+    return Corpus("mini", checksum(splits), splits, {split: {} for split in SPLITS}, embedded=True)
 
 
 def _new_example(rng: Random, known: set[str]) -> Example:

@@ -15,7 +15,14 @@ from tasks.seq2seq.scores import Scores
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.task import BatchSettings, Seq2SeqTask
 from tasks.seq2seq.text import TextSettings
-from tasks.summarization.metrics import DUC, GIGAWORD, duc_output, rouge
+from tasks.summarization.metrics import DUC, GIGAWORD, duc_output, means, rouge_items
+
+SENTENCE = Example(
+    "the fishing ministers of norway and russia agreed in oslo on tuesday to cut the catch of cod in the "
+    "barents sea by a third next year .",
+    ("norway and russia agree to cut cod catch",),
+)
+"""A sentence and a headline, over which attention is shown."""
 
 
 class Rouge:
@@ -31,11 +38,12 @@ class Rouge:
         if split in self.duc_splits:
             rule = DUC
             outputs = [duc_output(o, e.source) for o, e in zip(outputs, examples, strict=True)]
-        metrics = rouge(outputs, [example.references for example in examples], rule)
+        items = rouge_items(outputs, [example.references for example in examples], rule)
         signature = (
             f"{rule.signature}|refs:{len(examples[0].references)}|rouge-score:{version('rouge-score')}"
         )
-        return Scores(metrics, {"rouge": signature})
+        rounded = {name: [round(score, 4) for score in scores] for name, scores in items.items()}
+        return Scores(means(items), {"rouge": signature}, rounded)
 
 
 def build(
@@ -65,6 +73,6 @@ def build(
     if unknown := set(duc_splits) - corpus.splits.keys():
         raise ValueError(f"duc_splits wants splits of the corpus, got {', '.join(sorted(unknown))}")
     return task.build(
-        corpus, mapping, seed, device, Rouge(duc_splits),
+        corpus, mapping, seed, device, Rouge(duc_splits), SENTENCE,
         text=text, model=model, batches=batches, search=search, replace_unknown=replace_unknown,
     )  # fmt: skip

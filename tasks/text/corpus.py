@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -20,12 +20,14 @@ class Corpus(Generic[Item]):
         sha256: checksum of what all items say, in order, whatever file or format they came from.
         splits: items under ``train`` and ``dev``, and under one or more names of test sets.
         dropped: for each split, why items were left out and how many.
+        embedded: whether every word of it is this project's own, so that results may quote it.
     """
 
     name: str
     sha256: str
     splits: dict[str, list[Item]]
     dropped: dict[str, dict[str, int]]
+    embedded: bool = field(default=False, kw_only=True)
 
     @property
     def sizes(self) -> dict[str, int]:

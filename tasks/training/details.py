@@ -95,7 +95,7 @@ def _text(values: dict[str, Any]) -> str:
     )
     rest = {name: value for name, value in values.items() if name != "items"}
     head = ",\n".join(f"{json.dumps(name)}: {_compact(value)}" for name, value in rest.items())
-    return f"{{\n{head},\n\"items\": {{\n{items}\n}}\n}}\n"
+    return f'{{\n{head},\n"items": {{\n{items}\n}}\n}}\n'
 
 
 def _compact(value: Any) -> str:

@@ -1,8 +1,9 @@
 """The record of a finished run: one JSON file, written once and whole, from which all tables derive."""
 
 import json
+import math
 from collections.abc import Iterable
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ from tasks.training.provenance import commit, config_hash, run_id, versions
 __all__ = [
     "Record",
     "RecordError",
+    "check_metrics",
     "commit",
+    "complete_record",
     "config_hash",
+    "find_record",
     "read_records",
     "run_id",
     "versions",
@@ -51,6 +55,7 @@ class Record:
         config: the whole config.
         command: what makes the run again.
         signatures: per split, how metrics were computed that the field computes in several ways.
+        details: SHA-256 of its :class:`tasks.training.details.Details`; empty before there were any.
         history: for each epoch ``epoch``, ``step``, training ``loss``, ``seconds`` and ``dev`` metrics.
     """
 
@@ -74,6 +79,7 @@ class Record:
     config: dict[str, Any]
     command: str
     signatures: dict[str, dict[str, str]] = field(default_factory=dict)
+    details: str = ""
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -108,6 +114,49 @@ def write_record(directory: Path, record: Record) -> Path:
     return path
 
 
+def find_record(directory: Path, run: str) -> Record | None:
+    """Return the record of a run, if it has one.
+
+    Raises:
+        RecordError: the file is not a record.
+    """
+    path = directory / f"{run}.json"
+    return _read_record(path) if path.exists() else None
+
+
+def check_metrics(record: Record, metrics: dict[str, dict[str, float]]) -> None:
+    """Compare metrics measured again with those of the record, which may know fewer.
+
+    Raises:
+        RecordError: a metric of the record is missing or more than a rounding away.
+    """
+    for split, known in record.metrics.items():
+        for name, value in known.items():
+            again = metrics.get(split, {}).get(name)
+            if again is None or not math.isclose(value, again, rel_tol=1e-6, abs_tol=1e-9):
+                raise RecordError(
+                    f"{record.id} wants the {name} {value} of its record on {split}, got {again}"
+                )
+
+
+def complete_record(directory: Path, record: Record) -> Path:
+    """Replace the record of a run by one that knows more of it, and return its path.
+
+    A record of an earlier version may lack metrics and details; what it says is kept.
+
+    Raises:
+        RecordError: there is no record of this run yet, or a metric of it would change.
+    """
+    found = find_record(directory, record.id)
+    if found is None:
+        raise RecordError(f"{directory} wants a record of {record.id} to complete, got none")
+    check_metrics(found, record.metrics)
+    metrics = {split: {**record.metrics[split], **known} for split, known in found.metrics.items()}
+    path = directory / f"{record.id}.json"
+    write_json_atomically(path, asdict(replace(found, metrics=metrics, details=record.details)))
+    return path
+
+
 def read_records(directory: Path) -> list[Record]:
     """Return every record in ``directory``, by id; none where it is missing.
 
@@ -124,7 +173,7 @@ def _read_record(path: Path) -> Record:
         raise RecordError(f"cannot read the record {path}: {error}") from error
     known = {entry.name for entry in fields(Record)}
     # Fields with a default are younger than some records.
-    wanted = {entry.name for entry in fields(Record) if entry.default_factory is MISSING}
+    wanted = {entry.name for entry in fields(Record) if entry.default is entry.default_factory is MISSING}
     found = set(values) if isinstance(values, dict) else set()
     if not wanted <= found <= known:
         raise RecordError(

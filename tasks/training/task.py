@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from tasks.grid import AttentionGrid
 from tasks.text.corpus import Corpus
+from tasks.training.details import Rows
 
 Batch = TypeVar("Batch", bound=Sequence[Any])
 
@@ -85,6 +86,10 @@ class RecordedTask(Task[Batch], Protocol[Batch]):
         """What the model answered, a line for each item, of every split since it was last evaluated."""
 
     @property
+    def items(self) -> dict[str, dict[str, Rows]]:
+        """What the scores of every split since it was last evaluated are made of, item by item."""
+
+    @property
     def signatures(self) -> dict[str, dict[str, str]]:
         """For every split evaluated so far, how its metrics were computed, where there are several ways."""
 
@@ -92,7 +97,7 @@ class RecordedTask(Task[Batch], Protocol[Batch]):
         """Say in one line what the metrics of all splits come to."""
 
     def example(self) -> AttentionGrid:
-        """Return the attention over one test item."""
+        """Return the attention over an item that is this project's own, the same one for every mapping."""
 
 
 class Scheduler(Protocol):

@@ -30,6 +30,7 @@ def bleu(
 
     Returns:
         The scores ``bleu`` and ``chrf`` with sacrebleu's signatures, and the ``detokenizer`` if one was used.
+        Of every item the counts that :func:`bleu_of_counts` takes.
 
     Raises:
         ValueError: there are no items; the numbers of outputs and references differ; items differ in their
@@ -48,12 +49,13 @@ def bleu(
         outputs, references = _detokenize(outputs, references, language)
     streams = list(zip(*references, strict=True))
     scores, signatures = {}, {}
+    items = {"bleu": _counts(outputs, references).tolist()}
     for name, metric in (("bleu", BLEU()), ("chrf", CHRF())):
         scores[name] = float(metric.corpus_score(outputs, streams).score)
         signatures[name] = str(metric.get_signature())
     if tokenized:
         signatures["detokenizer"] = f"sacremoses {version('sacremoses')}, {language}"
-    return Scores(scores, signatures)
+    return Scores(scores, signatures, items)
 
 
 def paired_bootstrap(
@@ -87,18 +89,24 @@ def paired_bootstrap(
         _check(outputs, references)
         texts = _detokenize(outputs, references, language) if tokenized else (outputs, references)
         counts.append(_counts(*texts))
-    return bootstrap.paired_bootstrap(*counts, score=_bleu_of_counts, samples=samples, seed=seed)
+    return bootstrap.paired_bootstrap(*counts, score=bleu_of_items, samples=samples, seed=seed)
 
 
 def _counts(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
-    """Everything that BLEU knows of each item: lengths, and n-grams in common and in the output."""
+    """Everything that BLEU counts of each item, as :func:`bleu_of_counts` wants it."""
     metric = BLEU(effective_order=True)  # the score of single items, unused here, warns without it
     items = [metric.sentence_score(*item) for item in zip(outputs, references, strict=True)]
     return np.array([[item.sys_len, item.ref_len, *item.counts, *item.totals] for item in items])
 
 
-def _bleu_of_counts(counts: np.ndarray) -> float:
-    system, reference, *ngrams = (int(total) for total in counts.sum(0))
+def bleu_of_items(items: np.ndarray) -> float:
+    """BLEU of the items whose counts these are; (items, counts)."""
+    return bleu_of_counts(items.sum(0))
+
+
+def bleu_of_counts(counts: np.ndarray) -> float:
+    """BLEU from the sums over items of what BLEU counts: both lengths, n-grams in common, n-grams written."""
+    system, reference, *ngrams = (int(total) for total in counts)
     half = len(ngrams) // 2
     found, total = ngrams[:half], ngrams[half:]
     return float(BLEU.compute_bleu(found, total, system, reference, smooth_method="exp").score)

@@ -51,7 +51,8 @@ def generate(
     source, target = _pair(pair)
     sizes = {"train": train, "dev": dev, "test": test}
     splits = write_splits(sizes, seed, lambda rng, known: _example(_new_meaning(rng, known), source, target))
-    return Corpus(f"mini-{pair}", checksum(splits), splits, {split: {} for split in SPLITS}, (source, target))
+    dropped: dict[str, dict[str, int]] = {split: {} for split in SPLITS}
+    return Corpus(f"mini-{pair}", checksum(splits), splits, dropped, (source, target), embedded=True)
 
 
 def align(source: Words, target: Words) -> Links:

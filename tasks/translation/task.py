@@ -16,6 +16,14 @@ from tasks.seq2seq.task import BatchSettings, Seq2SeqTask
 from tasks.seq2seq.text import TextSettings
 from tasks.translation.metrics import bleu
 
+SENTENCES = {
+    "cs": "Malý pes s červeným míčem běží přes mokrou louku a dvě děti se dívají.",
+    "de": "Ein kleiner Hund mit einem roten Ball läuft über die nasse Wiese, und zwei Kinder sehen zu.",
+    "en": "A small dog with a red ball runs across the wet meadow, and two children are watching.",
+    "fr": "Un petit chien avec une balle rouge court à travers le pré mouillé, et deux enfants regardent.",
+}
+"""One sentence in several languages, over which attention is shown."""
+
 
 class Bleu:
     """BLEU and chrF of translations into ``language``, put together first where they are ``tokenized``."""
@@ -53,7 +61,8 @@ def build(
         ValueError: a corpus that these settings cannot use.
     """
     scoring = Bleu(corpus.languages[1], corpus.tokenized)
+    source, target = (SENTENCES.get(language, SENTENCES["en"]) for language in corpus.languages)
     return task.build(
-        corpus, mapping, seed, device, scoring,
+        corpus, mapping, seed, device, scoring, Example(source, (target,)),
         text=text, model=model, batches=batches, search=search, replace_unknown=replace_unknown,
     )  # fmt: skip

@@ -103,6 +103,33 @@ def test_evaluate_repeats_the_record(folder: Path, capsys: pytest.CaptureFixture
     assert again["corpus"]["sha256"] == record["corpus"]["sha256"]
 
 
+def test_evaluate_completes_a_record_from_before_there_were_details(folder: Path) -> None:
+    train(TINY)
+    path = only(list((folder / "results/runs").glob("*.json")))
+    whole, record = path.read_text(), json.loads(path.read_text())
+    details = only(list((folder / "results/details").glob("*.json")))
+    items = details.read_bytes()
+    details.unlink()
+    del record["details"]
+    for metrics in record["metrics"].values():
+        del metrics["entropy"]
+    path.write_text(json.dumps(record))
+    evaluate(record["id"])
+    assert json.loads(path.read_text()) == json.loads(whole)
+    assert details.read_bytes() == items
+
+
+def test_evaluate_refuses_a_record_that_says_something_else(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(TINY)
+    path = only(list((folder / "results/runs").glob("*.json")))
+    record = json.loads(path.read_text())
+    record["metrics"]["test"]["accuracy"] += 0.25
+    path.write_text(json.dumps(record))
+    assert "of its record on test, got" in refusal(lambda: evaluate(record["id"]), capsys)
+
+
 def test_predict_prints_label_probabilities_and_attention(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,7 +26,7 @@ SEQ2SEQ = {
 }  # fmt: skip
 READING = dict.fromkeys(("zero_share", "support_runs", "segments", "segment_length"), 0.25)
 READING |= {"groups": 3.0, "group_size": 1.0, "entropy": 0.5, "perplexity": 2.0}
-LINKS = {"aer": 0.25, "precision": 0.75, "recall": 0.8}
+LINKS = {"aer": 0.25, "alignment_precision": 0.75, "alignment_recall": 0.8}
 
 
 def translation(*tests: str, **changes: object) -> Record:

@@ -76,8 +76,12 @@ def test_dropout_acts_in_training_only() -> None:
     assert not torch.equal(model(*batch)[0], model(*batch)[0])
 
 
-def test_scores_are_what_the_mapping_is_given() -> None:
-    model = model_with(regattn.Sparsemax())
+def test_an_examined_batch_is_decided_as_ever() -> None:
+    model = model_with(regattn.Fusedmax(lam=0.5))
     batch = batch_of(PAIRS, VOCABULARY, "cpu")
-    scores, mask = model.scores(*batch)
-    torch.testing.assert_close(regattn.sparsemax(scores, mask=mask), model(*batch)[1])
+    logits, weights = model(*batch)
+    found = model.examine(*batch)
+    torch.testing.assert_close(found.logits, logits)
+    torch.testing.assert_close(found.weights, weights)
+    torch.testing.assert_close(regattn.fusedmax(found.scores, lam=0.5, mask=found.mask), weights)
+    assert torch.equal(found.groups != 0, weights != 0)

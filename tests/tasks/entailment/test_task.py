@@ -1,13 +1,16 @@
 """Entailment as the trainer sees it: batches, tallies, metrics."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import regattn
-from tasks.entailment.data import Pair
+from tasks.entailment.data import LABELS, Pair
 from tasks.entailment.metrics import Tally
 from tasks.entailment.mini import generate
-from tasks.entailment.task import EntailmentTask, build, vocabulary_of
+from tasks.entailment.model import Examined
+from tasks.entailment.task import PAIR, EntailmentTask, build, vocabulary_of
 
 CORPUS = generate(train=300, dev=60, test=60)
 
@@ -45,6 +48,22 @@ def test_metrics_do_not_depend_on_the_evaluation_batch(monkeypatch: pytest.Monke
     assert not task.model.training
 
 
+def test_items_say_which_answers_are_right() -> None:
+    task = small()
+    accuracy = task.evaluate("test")["accuracy"]
+    right = task.items["test"]["accuracy"]
+    answers, pairs = task.outputs["test"], CORPUS.splits["test"]
+    assert right == [answer == LABELS[pair.label] for answer, pair in zip(answers, pairs, strict=True)]
+    assert sum(right) / len(right) == accuracy
+
+
+def test_attention_is_shown_over_words_of_this_project() -> None:
+    assert small().example().source == CORPUS.splits["test"][0].premise
+    task = small()
+    task.corpus = replace(CORPUS, embedded=False)
+    assert task.example().source == PAIR.premise
+
+
 def test_the_seed_decides_the_weights() -> None:
     one, again, other = (small(seed=seed).model.project.weight for seed in (1, 1, 2))
     assert torch.equal(one, again) and not torch.equal(one, other)
@@ -54,8 +73,12 @@ def test_a_tally_by_hand() -> None:
     tally = Tally()
     pairs = [Pair(("a", "b"), ("c",), 0, (1, 2)), Pair(("a", "b", "c", "d"), ("c",), 2)]
     logits = torch.tensor([[5.0, 0.0, 0.0], [5.0, 0.0, 0.0]])
-    tally.add(pairs, logits, torch.tensor([[0.25, 0.75, 0.0, 0.0], [0.5, 0.0, 0.5, 0.0]]))
+    weights = torch.tensor([[0.25, 0.75, 0.0, 0.0], [0.5, 0.0, 0.5, 0.0]])
+    mask = torch.tensor([[True, True, False, False], [True] * 4])
+    groups = torch.tensor([[1, 2, 0, 0], [1, 0, 1, 0]])
+    tally.add(pairs, Examined(logits, weights, weights, mask, groups))
     metrics = tally.metrics()
+    assert (metrics["segments"], metrics["groups"]) == (2, 1.5)
     assert metrics["accuracy"] == 0.5
     assert metrics["zero_share"] == pytest.approx((0 + 2 / 4) / 2)
     assert metrics["evidence_mass"] == 0.75
@@ -65,7 +88,8 @@ def test_a_tally_by_hand() -> None:
 
 def test_without_known_evidence_there_is_no_such_metric() -> None:
     tally = Tally()
-    tally.add([Pair(("a",), ("b",), 1)], torch.zeros(1, 3), torch.ones(1, 1))
+    row = torch.ones(1, 1)
+    tally.add([Pair(("a",), ("b",), 1)], Examined(torch.zeros(1, 3), row, row, row.bool(), row.long()))
     assert "evidence_mass" not in tally.metrics()
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
 import regattn
+from scripts.reports import score_of
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings
 from tasks.seq2seq.search import SearchSettings
@@ -73,7 +75,8 @@ def test_the_loss_is_cross_entropy_over_sentences_or_tokens(
             torch.tensor([source]), torch.tensor([len(source)]), torch.tensor([[BOS, *target]])
         )
         logits, ended = task.model.predict(reading.outputs[0]), torch.tensor([*target, EOS])
-        wanted += float(cross_entropy(logits, ended, label_smoothing=smoothing, reduction="sum"))
+        loss_of = cross_entropy(logits, ended, label_smoothing=smoothing, reduction="sum")
+        wanted += float(loss_of.detach())
         nll += float(cross_entropy(logits, ended, reduction="sum"))
         tokens += len(ended)
     examples = len(batch) if mean_over == "sentences" else tokens
@@ -163,6 +166,22 @@ def test_a_model_that_writes_nothing_has_a_grid_all_the_same() -> None:
     assert task.evaluate("test")["bleu"] == 0
     assert set(task.outputs["test"]) == {""}
     assert " ".join(task.example().target) == task.corpus.splits["test"][0].target
+
+
+def test_attention_is_shown_over_words_of_this_project() -> None:
+    task = build(replace(generate(train=60, dev=20, test=20), embedded=False))
+    assert task.shown_example.source == translation.SENTENCES["de"]
+    assert task.shown_example.target == translation.SENTENCES["en"]
+
+
+def test_scores_follow_from_their_items() -> None:
+    task = build()
+    for split in ("dev", "test"):
+        metrics, items = task.evaluate(split), task.items[split]
+        assert {len(rows) for rows in items.values()} == {20}
+        for name in ("bleu", "aer"):
+            score = score_of("translation", name)(np.array(items[name]))
+            assert score == pytest.approx(metrics[name], abs=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["words", "subwords"])

@@ -14,6 +14,7 @@ from tasks.training.provenance import NOT_HASHED, commit, versions
 from tasks.training.records import (
     Record,
     RecordError,
+    complete_record,
     config_hash,
     read_records,
     run_id,
@@ -203,3 +204,21 @@ def test_the_commit_says_when_the_tree_differs(tmp_path: Path) -> None:
 
 def test_versions_name_what_a_result_depends_on() -> None:
     assert {"python", "torch", "numpy"} <= set(versions())
+
+
+def test_a_record_can_be_completed_but_not_changed(tmp_path: Path) -> None:
+    whole = record(metrics={"dev": {"accuracy": 0.5}, "test": {"accuracy": 0.6}})
+    write_record(tmp_path, whole)
+    more = {split: {**of, "entropy": 0.5} for split, of in whole.metrics.items()}
+    complete_record(tmp_path, replace(whole, metrics=more, details="d" * 64))
+    (found,) = read_records(tmp_path)
+    assert (found.metrics, found.details) == (more, "d" * 64)
+    other = {**more, "test": {**more["test"], "accuracy": 0.61}}
+    with pytest.raises(RecordError, match=r"wants the accuracy 0\.6 of its record on test, got 0\.61"):
+        complete_record(tmp_path, replace(whole, metrics=other, details="e" * 64))
+    assert read_records(tmp_path) == [found]
+
+
+def test_only_a_finished_run_is_completed(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="wants a record of a to complete, got none"):
+        complete_record(tmp_path, record(id="a"))
