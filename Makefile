@@ -31,7 +31,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 # DATA is the name of a config in configs/data/$(TASK), else a folder.
 data = $(if $(wildcard configs/data/$(TASK)/$(DATA).yaml),data=$(TASK)/$(DATA),data=$(TASK)/folder 'data.root=$(DATA)') $(if $(PAIR),data.pair=$(PAIR))
 
-.PHONY: help install train evaluate baselines predict translate summarize tables curves bench bench-decoding bench-peers test check format clean
+.PHONY: help install train evaluate baselines predict translate summarize tables curves figures bench bench-decoding bench-peers test check format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -84,6 +84,9 @@ tables: $(VENV)/installed ## write results/tables from the records in results/ru
 
 curves: $(VENV)/installed ## draw results/figures, learning curves, from the records in results/runs
 	@$(BIN)/python -m scripts.curves
+
+figures: $(VENV)/installed ## draw results/figures, figures 1 to 3 of the paper, from the library and the records
+	@$(BIN)/python -m scripts.figures
 
 bench: $(VENV)/installed ## time against torch.softmax and other packages: DEVICE=… THREADS=1,2 ONLY=… QUICK=1
 	@$(BIN)/python -m scripts.bench --device '$(DEVICE)' $(if $(THREADS),--threads '$(THREADS)') \

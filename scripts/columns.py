@@ -10,6 +10,9 @@ from tasks.training.records import Record
 
 UNKNOWN = "–"
 
+MAPPINGS = ("softmax", "sparsemax", "fusedmax", "oscarmax", "pnormmax")
+"""The paper's mappings in its order."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -39,6 +42,16 @@ def metric(head: str, split: str, name: str, digits: int, scale: float = 1) -> C
 def percent(head: str, split: str, name: str, digits: int = 1) -> Column:
     """A share, in %."""
     return metric(head, split, name, digits, scale=100)
+
+
+def mapping_rank(mapping: str) -> tuple[int, str]:
+    """What mappings are sorted by: the paper's come first.
+
+    Example:
+        >>> sorted(["fusedmax", "oscarmax_published", "softmax"], key=mapping_rank)
+        ['softmax', 'fusedmax', 'oscarmax_published']
+    """
+    return MAPPINGS.index(mapping) if mapping in MAPPINGS else len(MAPPINGS), mapping
 
 
 def mapping_label(record: Record) -> str:

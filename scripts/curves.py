@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from statistics import mean
 
@@ -35,16 +35,22 @@ def curve(records: Sequence[Record], headline: Headline) -> list[float]:
     return [headline.scale * mean(values) for values in zip(*histories, strict=False)]
 
 
-def file_name(corpus: Corpus, is_ambiguous: bool) -> str:
-    """What the picture of a corpus is called, with its checksum where another has the same name.
+def file_name(kind: str, corpus: Corpus, is_ambiguous: bool) -> str:
+    """What a picture of a corpus is called, with its checksum where another has the same name.
 
     Example:
-        >>> file_name(("snli", "stanfordnlp/snli", "ab" * 32, "paper"), False)
-        'curves-snli-stanfordnlp_snli-paper.png'
+        >>> file_name("curves", ("snli", "stanfordnlp/snli", "ab" * 32, "paper"), False)
+        'curves-snli-stanfordnlp_snli-paper'
     """
     task, name, sha256, tier = corpus
     words = [task, name, tier, *([sha256[:8]] if is_ambiguous else [])]
-    return "-".join(["curves", *(re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in words)]) + ".png"
+    return "-".join([kind, *(re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in words)])
+
+
+def file_names(kind: str, corpora: Collection[Corpus]) -> dict[Corpus, str]:
+    """Names of pictures of several corpora, no two alike."""
+    names = Counter(file_name(kind, corpus, False) for corpus in corpora)
+    return {corpus: file_name(kind, corpus, names[file_name(kind, corpus, False)] > 1) for corpus in corpora}
 
 
 def draw_curves(path: Path, panels: Panels, headline: Headline) -> Path:
@@ -93,10 +99,10 @@ def _wrapped(title: str) -> str:
 def draw_all(records: Sequence[Record], folder: Path) -> list[Path]:
     """Draw the curves of every corpus with a run whose record has them, and return where they are."""
     found = by_setting([record for record in records if record.history])
-    names = Counter(file_name(corpus, False) for corpus in found)
+    names = file_names("curves", found)
     drawn = []
     for corpus, settings in found.items():
-        path = folder / file_name(corpus, names[file_name(corpus, False)] > 1)
+        path = folder / f"{names[corpus]}.png"
         headline = report_of(next(iter(settings.values()))[0]).headline
         drawn.append(
             draw_curves(path, [(setting, runs) for (setting, _), runs in settings.items()], headline)

@@ -21,12 +21,12 @@ from matplotlib.style import context
 from tasks.grid import AttentionGrid
 
 # Left to itself, each format would carry its date or the drawing library's version.
-_METADATA: dict[str, dict[str, Any]] = {
+METADATA: dict[str, dict[str, Any]] = {
     ".png": {"Software": None},
     ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     ".svg": {"Date": None, "Creator": None},
 }
-ENDINGS = tuple(_METADATA)
+ENDINGS = tuple(METADATA)
 """Those of the files that a picture can be saved in."""
 
 _FONT = "DejaVu Sans"
@@ -122,15 +122,15 @@ def draw_panels(path: Path | str, lines: Sequence[Sequence[Panel]]) -> None:
         ValueError: another ending, or no panels.
     """
     path = Path(path)
-    if path.suffix not in _METADATA:
-        raise ValueError(f"path must end in {', '.join(_METADATA)}, got {path.name!r}")
+    if path.suffix not in METADATA:
+        raise ValueError(f"path must end in {', '.join(METADATA)}, got {path.name!r}")
     if not any(lines):
         raise ValueError("a picture wants at least one panel, got none")
     with context(["default", _STYLE]):
         figure = _figure([list(line) for line in lines if line])
         path.parent.mkdir(parents=True, exist_ok=True)
         # Words may be of any length: the page grows round them, the cells keep their size.
-        figure.savefig(path, dpi=150, bbox_inches="tight", pad_inches=0.1, metadata=_METADATA[path.suffix])
+        figure.savefig(path, dpi=150, bbox_inches="tight", pad_inches=0.1, metadata=METADATA[path.suffix])
 
 
 def _figure(given: list[list[Panel]]) -> Figure:

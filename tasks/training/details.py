@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tasks.grid import AttentionGrid
 from tasks.training.atomic import write_atomically
 from tasks.training.records import RecordError
@@ -19,7 +21,7 @@ Rows = Sequence[float] | Sequence[Sequence[float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One attention: words at the sides, weights and group numbers (targets × sources)."""
+    """One attention as plain JSON; :class:`tasks.grid.AttentionGrid` says what it holds."""
 
     source: list[str]
     target: list[str]
@@ -32,6 +34,11 @@ class Example:
         return cls(
             source=list(grid.source), target=list(grid.target), weights=weights, groups=grid.groups.tolist()
         )
+
+    @property
+    def grid(self) -> AttentionGrid:
+        weights, groups = torch.tensor(self.weights), torch.tensor(self.groups)
+        return AttentionGrid(tuple(self.source), tuple(self.target), weights, groups)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ def test_an_example_is_as_long_as_its_words() -> None:
     example = DETAILS.example
     assert (example.source, example.target) == (["ein", "Hund"], ["a"])
     assert (example.weights, example.groups) == ([[0.25, 0.75]], [[1, 2]])
+    assert torch.equal(example.grid.weights, GRID.weights) and torch.equal(example.grid.groups, GRID.groups)
 
 
 def test_every_score_has_a_line(tmp_path: Path) -> None:
