@@ -30,6 +30,10 @@ BIN := $(VENV)/bin
 TORCH := $(shell grep '^torch==' constraints.txt)
 # DATA is the name of a config in configs/data/$(TASK), else a folder.
 data = $(if $(wildcard configs/data/$(TASK)/$(DATA).yaml),data=$(TASK)/$(DATA),data=$(TASK)/folder 'data.root=$(DATA)') $(if $(PAIR),data.pair=$(PAIR))
+# An experiment chooses for itself: beside one, a variable counts only where somebody has given it.
+counts = $(if $(findstring experiment=,$(ARGS)),$(filter-out file,$(origin $1)),yes)
+choices = $(if $(call counts,TASK),task=$(TASK)) $(if $(call counts,ATTN),attention=$(ATTN)) \
+  $(if $(call counts,DATA),$(data),$(if $(PAIR),data.pair=$(PAIR)))
 
 .PHONY: help install train evaluate baselines predict translate summarize tables curves figures bench bench-decoding bench-peers test check format clean
 
@@ -55,7 +59,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 train: $(VENV)/installed ## train, test, record: TASK=… ATTN=… DATA=… PAIR=… NPROC=… ARGS="…", or RESUME=<run>
 	@$(if $(filter 1,$(NPROC)),$(BIN)/python,$(BIN)/torchrun --standalone --nproc-per-node '$(NPROC)') -m scripts.train $(if $(RESUME),resume '$(RESUME)',\
-	  task=$(TASK) attention=$(ATTN) $(data) logger=$(LOGGER) $(ARGS))
+	  $(choices) logger=$(LOGGER) $(ARGS))
 
 evaluate: $(VENV)/installed ## evaluate a trained run again: RUN=<run>
 	@$(BIN)/python -m scripts.evaluate '$(RUN)'

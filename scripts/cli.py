@@ -7,7 +7,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,6 +28,7 @@ from tasks.training.update import NonFiniteError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 WRONG_INPUT = 2
+MUST_BE_GIVEN = ("???", "${required:}")  # the second where "???" would leave an earlier value as it is
 
 _EXPECTED = (
     CheckpointError,
@@ -84,7 +85,20 @@ def _say(sentence: str) -> None:
 
 
 def read_config(overrides: Sequence[str], name: str = "train") -> DictConfig:
-    """Compose configs/``name``.yaml with ``overrides`` and check every key and type.
+    """Compose configs/``name``.yaml with ``overrides`` and check that it is complete, and every key and type.
+
+    Raises:
+        UsageError: an unknown key or choice, a value of the wrong type, or one that is not given.
+    """
+    config = compose_config(overrides, name)
+    if missing := missing_keys(config):
+        raise UsageError(f'{missing[0]} must be given, as in ARGS="{missing[0]}=…", got nothing')
+    OmegaConf.resolve(config)
+    return config
+
+
+def compose_config(overrides: Sequence[str], name: str = "train") -> DictConfig:
+    """The same without the values that must be given, which :func:`missing_keys` names; nothing is resolved.
 
     Raises:
         UsageError: an unknown key or choice, or a value of the wrong type.
@@ -94,13 +108,25 @@ def read_config(overrides: Sequence[str], name: str = "train") -> DictConfig:
         try:
             config = compose(name, list(overrides))
             _check_keys(config, name)
-            _check_complete(config)
         except MissingConfigException as error:
             raise UsageError(_unknown_choice(str(error))) from None
         except (HydraException, OmegaConfBaseException) as error:
             raise UsageError(_explain(error, name)) from None
-    OmegaConf.resolve(config)
     return config
+
+
+def missing_keys(config: DictConfig) -> list[str]:
+    """Dotted names of the values that must be given, sorted."""
+    raw = OmegaConf.to_container(config, resolve=False)
+    return sorted(key for key, value in _leaves(raw) if value in MUST_BE_GIVEN)
+
+
+def _leaves(node: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(node, dict):
+        yield place, node
+        return
+    for key, value in node.items():
+        yield from _leaves(value, f"{place}.{key}" if place else str(key))
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -119,12 +145,6 @@ def _check_keys(config: DictConfig, name: str, place: str = "") -> None:
         node = config._get_node(key)
         if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
             _check_keys(node, name, f"{place}{key!s}.")
-
-
-def _check_complete(config: DictConfig) -> None:
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise UsageError(f'{missing[0]} must be given, as in ARGS="{missing[0]}=…", got nothing')
 
 
 def _unknown_choice(message: str) -> str:
