@@ -17,6 +17,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from scripts import cli
+from scripts.paper import PAPER, read_paper
 from scripts.pictures import draw_grid
 from scripts.runs import Setup, find_run, read_run_config, set_up
 from scripts.schema import register
@@ -170,10 +171,22 @@ def _report(setup: Setup, record: Record, record_file: Path, picture: Path) -> N
         f"epochs {record.epochs}, best {record.best_epoch}; {record.seconds['per_epoch']:.1f} s each, "
         f"{record.seconds['mapping_share']:.1%} of a step in the mapping; {record.peak_memory_mb:,.0f} MiB"
     )
+    if record.tier != "paper":
+        print(_caveat(record))
     print(f"record {record_file}\npicture {picture}")
 
 
-def _start(overrides: Sequence[str]) -> None:
+def _caveat(record: Record) -> str:
+    """Says whose result this is not."""
+    corpora = {table.task: table.corpus for table in read_paper(cli.CONFIGS.parent / PAPER).tables.values()}
+    return (
+        f"not the paper's: trained on {record.corpus['name']}, tier {record.tier}; "
+        f"the paper's data: {corpora[record.task]}"
+    )
+
+
+def start(overrides: Sequence[str]) -> None:
+    """Train what the overrides say."""
     config = cli.read_config(overrides)
     config.command = _command(overrides)
     train(config)
@@ -188,7 +201,7 @@ def main(arguments: Sequence[str]) -> None:
     if arguments[:1] == ["resume"]:
         cli.main(lambda: train(read_run_config(find_run(" ".join(arguments[1:])))))
     elif not any(argument.startswith("-") for argument in arguments):
-        cli.main(lambda: _start(arguments))
+        cli.main(lambda: start(arguments))
     else:
         register()
         hydra.main(str(cli.CONFIGS), "train", version_base="1.3")(_start_job)()

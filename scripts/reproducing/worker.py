@@ -1,0 +1,67 @@
+"""One run in a process of its own, forked from one that has done the imports already."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from scripts import cli
+from scripts.train import start
+from tasks.training.rundir import RunInUseError
+from tasks.training.signals import STOPPING
+
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+_PATIENCE = 2.0  # seconds before another try to enter a run that is in use
+
+
+def train_in_child(overrides: Sequence[str], log: Path, threads: int, parent: int) -> None:
+    """Train what the overrides say, as `make train` does, and exit as it does.
+
+    A run that is in use, as by a process that is about to save and end, is waited for.
+
+    Args:
+        overrides: as of `make train`.
+        log: file that all output is added to.
+        threads: CPU threads of torch, unless the config says otherwise.
+        parent: id of the process that wants it; when that one ends, this one saves and ends too.
+    """
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_DFL)
+    os.setpgid(0, 0)  # Ctrl-C is for the parent, which asks its children to save
+    end_with_parent(parent)
+    _write_to(log)
+    torch.set_num_threads(threads)
+    cli.main(partial(_start_when_free, overrides))
+
+
+def end_with_parent(parent: int) -> None:
+    """Have this process get SIGTERM when its parent has ended, however that came; on Linux alone."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it ended before it could be watched
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _write_to(log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+
+
+def _start_when_free(overrides: Sequence[str]) -> None:
+    while True:
+        try:
+            return start(overrides)
+        except RunInUseError as error:
+            print(f"waiting: {error}", flush=True)
+            time.sleep(_PATIENCE)
