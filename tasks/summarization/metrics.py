@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from rouge_score.tokenizers import DefaultTokenizer
 
-from tasks.seq2seq import bootstrap
-from tasks.seq2seq.bootstrap import Comparison
+from tasks import bootstrap
+from tasks.bootstrap import Comparison
 
 _NUMBER = re.compile("[0-9]+(?:[.,][0-9]+)*")
 _PATTERN = re.compile("#+(?:[.,]#+)*")
@@ -126,7 +126,7 @@ def paired_bootstrap(
     samples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Comparison]:
-    """Compare two systems in each of the scores; see :func:`tasks.seq2seq.bootstrap.paired_bootstrap`.
+    """Compare two systems in each of the scores; see :func:`tasks.bootstrap.paired_bootstrap`.
 
     Args:
         baseline_outputs: one summary for each item.

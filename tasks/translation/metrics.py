@@ -8,8 +8,8 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacremoses import MosesDetokenizer
 
-from tasks.seq2seq import bootstrap
-from tasks.seq2seq.bootstrap import Comparison
+from tasks import bootstrap
+from tasks.bootstrap import Comparison
 from tasks.seq2seq.scores import Scores
 
 
@@ -68,7 +68,7 @@ def paired_bootstrap(
     samples: int = 1000,
     seed: int = 0,
 ) -> Comparison:
-    """Compare the BLEU of two systems; the test is :func:`tasks.seq2seq.bootstrap.paired_bootstrap`.
+    """Compare the BLEU of two systems; the test is :func:`tasks.bootstrap.paired_bootstrap`.
 
     sacrebleu's own test has no interval of the difference, and its p-value counts one tail only.
 
