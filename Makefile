@@ -16,6 +16,10 @@ RESUME ?=
 # Languages of a translation, source and target: de-en.
 PAIR ?=
 NPROC ?= 1
+# Of sweeps: the grid (make help lists them), who starts the runs, how many of them at once.
+SWEEP ?=
+LAUNCHER ?= basic
+JOBS ?= 2
 # Of the benchmark: cpu or cuda, sections (all), numbers of CPU threads (1,2), anything for a quick look.
 DEVICE ?= cpu
 ONLY ?=
@@ -35,7 +39,11 @@ counts = $(if $(findstring experiment=,$(ARGS)),$(filter-out file,$(origin $1)),
 choices = $(if $(call counts,TASK),task=$(TASK)) $(if $(call counts,ATTN),attention=$(ATTN)) \
   $(if $(call counts,DATA),$(data),$(if $(PAIR),data.pair=$(PAIR)))
 
+<<<<<<< HEAD
 .PHONY: help install train evaluate baselines predict translate summarize tables curves figures bench bench-decoding bench-peers test check format clean
+=======
+.PHONY: help install train evaluate baselines predict translate summarize tables curves bench bench-decoding bench-peers sweep test check format clean
+>>>>>>> 1cd9a82 (Train a grid of settings with Hydra's launchers)
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -43,6 +51,7 @@ help: ## list the targets
 	@echo 'TASK    $(basename $(notdir $(wildcard configs/task/*.yaml)))'
 	@echo 'ATTN    $(basename $(notdir $(wildcard configs/attention/*.yaml)))'
 	@echo 'DATA    $(basename $(notdir $(wildcard configs/data/$(TASK)/*.yaml))), or a folder'
+	@echo 'SWEEP   $(basename $(notdir $(wildcard configs/sweep/*.yaml)))'
 	@echo 'LOGGER  $(basename $(notdir $(wildcard configs/logger/*.yaml)))'
 	@echo 'NPROC   processes that share each batch, one for each GPU where there is one'
 	@echo 'ARGS    any config value, such as ARGS="attention.lam=0.05 seed=3 debug=tiny"'
@@ -101,6 +110,10 @@ bench-decoding: $(VENV)/installed ## time trained encoder–decoders: RUN="<run>
 
 bench-peers: $(VENV)/installed ## install what the benchmark compares with, as far as it installs here
 	@$(BIN)/python -m scripts.bench.install_peers
+
+sweep: $(VENV)/installed ## train a grid: SWEEP=… TASK=… ATTN=… DATA=… LAUNCHER=basic|joblib|submitit_local|submitit_slurm JOBS=2 ARGS="…"
+	@$(BIN)/python -m scripts.sweep --sweep '$(SWEEP)' --launcher '$(LAUNCHER)' --jobs '$(JOBS)' \
+	  task=$(TASK) attention=$(ATTN) $(data) logger=$(LOGGER) $(ARGS)
 
 test: $(VENV)/installed ## run the tests; FULL=1 for the full number of random rows
 	@$(BIN)/python -m pytest -q -n 2 $(if $(FULL),--full)

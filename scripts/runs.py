@@ -60,14 +60,26 @@ class Setup:
     def directory(self) -> RunDirectory:
         return RunDirectory(Path(self.config.output_dir) / self.id)
 
+<<<<<<< HEAD
     def details(self, example: AttentionGrid) -> Details:
         """The details of the run, after its test sets were evaluated."""
         items = {split: self.task.items[split] for split in self.task.corpus.test_splits}
         return Details(id=self.id, items=items, example=Example.of(example))
 
+=======
+    @property
+    def record_file(self) -> Path:
+        return Path(self.config.results_dir) / "runs" / f"{self.id}.json"
+>>>>>>> 1cd9a82 (Train a grid of settings with Hydra's launchers)
 
-def set_up(config: DictConfig) -> Setup:
+
+def set_up(config: DictConfig, *, like: Setup | None = None) -> Setup:
     """Build what ``config`` names; everything cheap first, so that bad values are refused at once.
+
+    Args:
+        config: composed and checked.
+        like: a setup with the same data and task, which lends its own: enough to tell the run's id and what
+            is wrong, where reading the corpus again would take long; not to train.
 
     Raises:
         ValueError: a value out of its range, or data that cannot be used.
@@ -77,6 +89,8 @@ def set_up(config: DictConfig) -> Setup:
     optim = instantiate({"_target_": "tasks.training.optim.Adam", **config.optim}, _convert_="all")
     mapping = instantiate(config.attention)
     device = trainer.torch_device()
+    if like is not None:
+        return Setup(config, mapping, trainer, optim, device, like.task)
     build = task_builder(config.task)
     corpus = instantiate(config.data, _convert_="all")
     return Setup(config, mapping, trainer, optim, device, build(corpus, mapping, config.seed, device))

@@ -38,13 +38,13 @@ def train(config: DictConfig) -> None:
     """One run from config to record. A finished run is shown, not repeated."""
     setup = set_up(config)
     with join(setup.device) as processes:
-        _train(setup, processes)
+        train_as(setup, processes)
 
 
-def _train(setup: Setup, processes: Processes) -> None:
+def train_as(setup: Setup, processes: Processes, watchers: Sequence[Observer] = ()) -> None:
+    """The same of a setup that is built, in processes that are joined; ``watchers`` are told after loggers."""
     config = setup.config
-    results = Path(config.results_dir)
-    record_file = results / "runs" / f"{setup.id}.json"
+    record_file = setup.record_file
     if processes.first(partial(_is_finished, setup, record_file)):
         return
     observers: list[Observer] = []
@@ -56,6 +56,7 @@ def _train(setup: Setup, processes: Processes) -> None:
         observers.append(instantiate(config.logger, _partial_=True)(setup.id, run.path, cli.plain(config)))
         if config.progress:
             observers.append(Progress(shown=setup.task.shown))
+        observers.extend(watchers)
 
     def finish() -> None:
         record = _record(setup, result)
@@ -147,8 +148,13 @@ def _record(setup: Setup, result: FitResult) -> Record:
     )
 
 
-def _command(overrides: Sequence[str]) -> str:
-    """The make command that is the same as these overrides."""
+def make_command(overrides: Sequence[str]) -> str:
+    """The make command that is the same as these overrides.
+
+    Example:
+        >>> make_command(["task=snli", "attention=fusedmax", "data=snli/mini", "seed=3"])
+        'make train TASK=snli ATTN=fusedmax DATA=mini ARGS=seed=3'
+    """
     words = {"task": "TASK", "attention": "ATTN", "data": "DATA", "data.pair": "PAIR", "logger": "LOGGER"}
     named, rest = [], []
     for override in overrides:
@@ -188,7 +194,7 @@ def _caveat(record: Record) -> str:
 def start(overrides: Sequence[str]) -> None:
     """Train what the overrides say."""
     config = cli.read_config(overrides)
-    config.command = _command(overrides)
+    config.command = make_command(overrides)
     train(config)
 
 
@@ -208,8 +214,9 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _start_job(config: DictConfig) -> None:
-    config.command = _command(HydraConfig.get().overrides.task)
-    train(config)
+    """One job of Hydra's: composed again, for Hydra lets keys of no schema and missing values pass."""
+    os.chdir(HydraConfig.get().runtime.cwd)
+    _start(list(HydraConfig.get().overrides.task))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.train import _command
+from scripts.train import make_command
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,6 +34,6 @@ ROOT = Path(__file__).resolve().parents[2]
     ids=lambda overrides: overrides[0],
 )
 def test_make_passes_the_overrides_on(overrides: list[str]) -> None:
-    make = [*shlex.split(_command(overrides)), "-n", "-o", ".venv/installed"]
+    make = [*shlex.split(make_command(overrides)), "-n", "-o", ".venv/installed"]
     said = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert set(overrides) <= set(shlex.split(said))

@@ -1,0 +1,97 @@
+"""One job of a sweep: a training in a process of its own, begun again where it was only interrupted.
+
+Not in the launcher's process, because there a signal, an exit status, a lack of memory or what an earlier job
+has left behind would meet the other jobs too. The job is what `make train` would have done.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from tasks.training.signals import Preempted
+
+RESTARTS = 20
+_IN_USE = "is in use by"  # as RunDirectory says it: another job, perhaps one that is just saving, has the run
+_PAUSE = 5.0
+
+
+def run_job(config: DictConfig) -> str:
+    """Train what the overrides of Hydra's current job say: the task function of every launcher.
+
+    Returns:
+        Why the run is not finished, in one sentence, or nothing.
+    """
+    hydra = HydraConfig.get()
+    log = Path(hydra.runtime.cwd) / hydra.runtime.output_dir / "train.log"
+    why = run_train(list(hydra.overrides.task), log, Path(hydra.runtime.cwd))
+    print(f"{log.parent.name}: {why or 'finished'}", flush=True)
+    return why
+
+
+def run_train(overrides: Sequence[str], log: Path, folder: Path = Path()) -> str:
+    """Run scripts.train in ``folder`` until it is finished or has failed, everything it prints going to ``log``.
+
+    Preempted (exit status 75) it is begun again, and continues from its checkpoint.
+
+    Returns:
+        Why the run is not finished, in one sentence, or nothing.
+    """
+    for _ in range(RESTARTS):
+        status = _run_once(overrides, log, folder)
+        why = _last_line(log)
+        if status == 0:
+            return ""
+        if _IN_USE in why:
+            time.sleep(_PAUSE)
+        elif status != Preempted.exit_code:
+            break
+    return f"exit status {status}: {why}"
+
+
+def _run_once(overrides: Sequence[str], log: Path, folder: Path) -> int:
+    command = [sys.executable, "-m", "scripts.train", *overrides]
+    launcher = os.getppid()
+    with log.open("ab") as file:
+        child = subprocess.Popen(
+            command, cwd=folder, stdout=file, stderr=subprocess.STDOUT, preexec_fn=_end_with_parent
+        )
+    try:
+        while child.poll() is None and os.getppid() == launcher:
+            _wait(child)
+    finally:
+        # Ctrl-C, a cluster's signal, or the launcher is gone: the training saves and ends.
+        if child.poll() is None:
+            child.terminate()
+            child.wait()
+    if os.getppid() != launcher:
+        os._exit(Preempted.exit_code)  # else a worker whose sweep was killed would go on to its next job
+    return child.returncode
+
+
+def _wait(child: subprocess.Popen[bytes]) -> None:
+    try:
+        child.wait(timeout=1)
+    except subprocess.TimeoutExpired:
+        return
+
+
+def _end_with_parent() -> None:
+    """Let Linux stop this process when the one that started it is killed."""
+    if sys.platform == "linux":
+        PR_SET_PDEATHSIG = 1
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
