@@ -20,6 +20,10 @@ NPROC ?= 1
 SWEEP ?=
 LAUNCHER ?= basic
 JOBS ?= 2
+# Of searches: how many trials, the study's name (the same one goes on with it), what is searched.
+TRIALS ?= 20
+STUDY ?= $(TASK)-$(ATTN)-$(notdir $(DATA))
+SPACE ?= $(ATTN)
 # Of the benchmark: cpu or cuda, sections (all), numbers of CPU threads (1,2), anything for a quick look.
 DEVICE ?= cpu
 ONLY ?=
@@ -39,11 +43,7 @@ counts = $(if $(findstring experiment=,$(ARGS)),$(filter-out file,$(origin $1)),
 choices = $(if $(call counts,TASK),task=$(TASK)) $(if $(call counts,ATTN),attention=$(ATTN)) \
   $(if $(call counts,DATA),$(data),$(if $(PAIR),data.pair=$(PAIR)))
 
-<<<<<<< HEAD
-.PHONY: help install train evaluate baselines predict translate summarize tables curves figures bench bench-decoding bench-peers test check format clean
-=======
-.PHONY: help install train evaluate baselines predict translate summarize tables curves bench bench-decoding bench-peers sweep test check format clean
->>>>>>> 1cd9a82 (Train a grid of settings with Hydra's launchers)
+.PHONY: $(shell sed -n "s/^\([a-z-][a-z -]*\):.*/\1/p" $(firstword $(MAKEFILE_LIST)))
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -113,6 +113,10 @@ bench-peers: $(VENV)/installed ## install what the benchmark compares with, as f
 
 sweep: $(VENV)/installed ## train a grid: SWEEP=… TASK=… ATTN=… DATA=… LAUNCHER=basic|joblib|submitit_local|submitit_slurm JOBS=2 ARGS="…"
 	@$(BIN)/python -m scripts.sweep --sweep '$(SWEEP)' --launcher '$(LAUNCHER)' --jobs '$(JOBS)' \
+	  task=$(TASK) attention=$(ATTN) $(data) logger=$(LOGGER) $(ARGS)
+
+tune: $(VENV)/installed ## search with Optuna: TASK=… ATTN=… DATA=… TRIALS=20 STUDY=<name> SPACE=<configs/tune> ARGS="…"
+	@$(BIN)/python -m scripts.tune --study '$(STUDY)' --space '$(SPACE)' --trials '$(TRIALS)' \
 	  task=$(TASK) attention=$(ATTN) $(data) logger=$(LOGGER) $(ARGS)
 
 test: $(VENV)/installed ## run the tests; FULL=1 for the full number of random rows

@@ -39,7 +39,7 @@ def run_job(config: DictConfig) -> str:
 
 
 def run_train(overrides: Sequence[str], log: Path, folder: Path = Path()) -> str:
-    """Run scripts.train in ``folder`` until it is finished or has failed, everything it prints going to ``log``.
+    """Run scripts.train in ``folder`` until it is finished or has failed; what it prints goes to ``log``.
 
     Preempted (exit status 75) it is begun again, and continues from its checkpoint.
 

@@ -29,7 +29,7 @@ class Setting:
 
 
 def rank(jobs: Iterable[tuple[Choice, Record | None]], name: str) -> list[Setting]:
-    """Collect the seeds of every setting and sort the settings by their dev metric ``name``, the best first."""
+    """Collect the seeds of every setting; the settings with the best dev metric ``name`` come first."""
     seeds: dict[Choice, list[Record | None]] = {}
     for choice, record in jobs:
         setting = tuple(text for text in choice if not text.startswith("seed="))

@@ -60,17 +60,14 @@ class Setup:
     def directory(self) -> RunDirectory:
         return RunDirectory(Path(self.config.output_dir) / self.id)
 
-<<<<<<< HEAD
     def details(self, example: AttentionGrid) -> Details:
         """The details of the run, after its test sets were evaluated."""
         items = {split: self.task.items[split] for split in self.task.corpus.test_splits}
         return Details(id=self.id, items=items, example=Example.of(example))
 
-=======
     @property
     def record_file(self) -> Path:
         return Path(self.config.results_dir) / "runs" / f"{self.id}.json"
->>>>>>> 1cd9a82 (Train a grid of settings with Hydra's launchers)
 
 
 def set_up(config: DictConfig, *, like: Setup | None = None) -> Setup:

@@ -42,7 +42,7 @@ def train(config: DictConfig) -> None:
 
 
 def train_as(setup: Setup, processes: Processes, watchers: Sequence[Observer] = ()) -> None:
-    """The same of a setup that is built, in processes that are joined; ``watchers`` are told after loggers."""
+    """The same of what is built and joined already; ``watchers`` are told after the loggers."""
     config = setup.config
     record_file = setup.record_file
     if processes.first(partial(_is_finished, setup, record_file)):
@@ -67,7 +67,7 @@ def train_as(setup: Setup, processes: Processes, watchers: Sequence[Observer] = 
         for split in setup.task.corpus.test_splits:
             lines = (f"{line}\n".encode() for line in setup.task.outputs[split])
             write_atomically(run.outputs(split), lines)
-        sha256 = write_details(results / "details", setup.details(grid))
+        sha256 = write_details(Path(config.results_dir) / "details", setup.details(grid))
         record = replace(record, details=sha256)
         write_record(record_file.parent, record)
         _report(setup, record, record_file, picture)
@@ -216,7 +216,7 @@ def main(arguments: Sequence[str]) -> None:
 def _start_job(config: DictConfig) -> None:
     """One job of Hydra's: composed again, for Hydra lets keys of no schema and missing values pass."""
     os.chdir(HydraConfig.get().runtime.cwd)
-    _start(list(HydraConfig.get().overrides.task))
+    start(list(HydraConfig.get().overrides.task))
 
 
 if __name__ == "__main__":
