@@ -29,6 +29,12 @@ DEVICE ?= cpu
 ONLY ?=
 THREADS ?=
 QUICK ?=
+# Of make reproduce: tables of the paper, at which scale, how many seeds (5) or which (4,5), the plan alone.
+TABLE ?= all
+TIER ?= mini
+SEEDS ?= 3
+DRY ?=
+GPU_TOKENS_PER_S ?=
 PYTHON ?= python3
 # Index of the torch build to install, where the default is not the wanted one (see README).
 TORCH_INDEX ?=
@@ -118,6 +124,13 @@ sweep: $(VENV)/installed ## train a grid: SWEEP=… TASK=… ATTN=… DATA=… L
 tune: $(VENV)/installed ## search with Optuna: TASK=… ATTN=… DATA=… TRIALS=20 STUDY=<name> SPACE=<configs/tune> ARGS="…"
 	@$(BIN)/python -m scripts.tune --study '$(STUDY)' --space '$(SPACE)' --trials '$(TRIALS)' \
 	  task=$(TASK) attention=$(ATTN) $(data) logger=$(LOGGER) $(ARGS)
+
+# Imports are made with the threads that runs have: one each, unless THREADS says more.
+reproduce: $(VENV)/installed ## run what the paper's tables lack: TABLE=all TIER=mini SEEDS=3 JOBS=… LAUNCHER=… DRY=1
+	@OMP_NUM_THREADS='$(or $(THREADS),1)' $(BIN)/python -m scripts.reproduce --table '$(TABLE)' --tier '$(TIER)' \
+	  --seeds '$(SEEDS)' $(if $(filter-out file,$(origin JOBS)),--jobs '$(JOBS)') \
+	  $(if $(THREADS),--threads '$(THREADS)') --launcher '$(LAUNCHER)' $(if $(DRY),--dry) \
+	  $(if $(GPU_TOKENS_PER_S),--gpu-tokens-per-s '$(GPU_TOKENS_PER_S)') $(ARGS)
 
 test: $(VENV)/installed ## run the tests; FULL=1 for the full number of random rows
 	@$(BIN)/python -m pytest -q -n 2 $(if $(FULL),--full)

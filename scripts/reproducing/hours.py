@@ -44,17 +44,16 @@ def describe_hours(
         records: of finished runs, any tier.
         gpu_tokens_per_second: given for the arithmetic; None to go by records.
     """
-    missing = [planned for planned in plan if planned.record is None]
     if table not in EPOCHS:
         return f"hours for {table}: unknown, as are its corpora"
+    missing = sum(planned.record is None for planned in plan)
     epoch, epochs = EPOCHS[table], plan[0].job.config["trainer"]["epochs"]
     tokens = epoch.total * epochs
     lines = [
-        f"hours for {table}, tier paper, {len(missing)} missing runs of {tokens / 1e6:,.0f} million tokens each",
-        f"  estimates: {epoch.pairs:,} pairs × {epoch.tokens} tokens × {epochs} epochs; dev and test sets not "
-        "counted",
-        _device("GPU", tokens, len(missing), gpu_tokens_per_second, _measured(records, table, "cuda")),
-        _device("CPU", tokens, len(missing), None, _measured(records, table, "cpu")),
+        f"hours for {table}: {missing} missing runs of at most {tokens / 1e6:,.0f} million tokens",
+        f"  estimated: {epoch.pairs:,} pairs × {epoch.tokens} tokens × {epochs} epochs, without dev and test",
+        _device("GPU", tokens, missing, gpu_tokens_per_second, _measured(records, table, "cuda")),
+        _device("CPU", tokens, missing, None, _measured(records, table, "cpu")),
     ]
     return "\n".join(lines)
 
@@ -70,17 +69,17 @@ def _measured(records: Iterable[Record], table: str, device: str) -> list[Record
 
 def _device(kind: str, tokens: int, runs: int, given: float | None, measured: Sequence[Record]) -> str:
     if given is None and not measured:
-        return f"  {kind} hours unknown: no run on a {kind} is recorded (GPU_TOKENS_PER_S=… gives the arithmetic)"
+        hint = "; GPU_TOKENS_PER_S=… gives the arithmetic" if kind == "GPU" else ""
+        return f"  {kind} hours unknown: no run on a {kind} is recorded{hint}"
     rate = given or median(record.tokens_per_second for record in measured)
     hours = tokens / rate / 3600
-    return f"  {kind} hours {hours:,.1f} a run, {hours * runs:,.0f} in all, at {rate:,.0f} tokens/s {_whence(given, measured)}"
+    whence = "as given" if given else _whence(measured)
+    return f"  {kind} hours {hours:,.1f} a run, {hours * runs:,.0f} in all, at {rate:,.0f} tokens/s, {whence}"
 
 
-def _whence(given: float | None, measured: Sequence[Record]) -> str:
-    if given is not None:
-        return "as given"
-    tier, threads = measured[0].tier, sorted({record.threads for record in measured})
-    smaller = "" if tier == "paper" else ", whose model is smaller: at least so many"
-    return (
-        f"(median of {len(measured)} runs of tier {tier}, {'–'.join(map(str, threads))} CPU threads{smaller})"
-    )
+def _whence(measured: Sequence[Record]) -> str:
+    first = measured[0]
+    threads = "–".join(str(count) for count in sorted({record.threads for record in measured}))
+    on = "" if first.device.startswith("cuda") else f" on {threads} CPU thread{'s' * (threads != '1')}"
+    smaller = "" if first.tier == "paper" else "; its model is smaller than the paper's, which takes longer"
+    return f"the median of {len(measured)} runs of tier {first.tier}{on}{smaller}"

@@ -18,7 +18,7 @@ from pathlib import Path
 from scripts.reports import report_of
 from scripts.reproducing.jobs import Job
 from scripts.reproducing.plan import find_record
-from scripts.reproducing.worker import train_in_child
+from scripts.reproducing.worker import preload, train_in_child
 from tasks.training.progress import format_duration
 from tasks.training.records import Record
 from tasks.training.signals import Preempted, catch_stop_signals
@@ -67,6 +67,8 @@ def run_jobs(jobs: Sequence[Job], at_once: int, threads: int) -> list[Failure]:
         Preempted: this process was asked to stop; its children have saved and ended.
     """
     waiting, failures, ended = deque(jobs), [], 0
+    if jobs:
+        preload()
     with catch_stop_signals() as request, _workers() as working:
         while waiting or working:
             if request.signal:

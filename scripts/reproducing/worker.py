@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import signal
 import sys
@@ -20,6 +21,12 @@ from tasks.training.signals import STOPPING
 
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 _PATIENCE = 2.0  # seconds before another try to enter a run that is in use
+
+
+def preload() -> None:
+    """Import what a run would import as it goes, so that forks of this process need not."""
+    for module in ("torch._dynamo", "matplotlib.backends.backend_agg"):  # of an optimizer, of a picture
+        importlib.import_module(module)
 
 
 def train_in_child(overrides: Sequence[str], log: Path, threads: int, parent: int) -> None:
