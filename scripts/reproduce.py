@@ -10,9 +10,10 @@ from pathlib import Path
 
 from scripts import cli
 from scripts.cli import UsageError
+from scripts.launching import LAUNCHERS
 from scripts.reproducing.hours import describe_hours
 from scripts.reproducing.jobs import TABLES, TIERS, list_jobs, parse_seeds, parse_tables
-from scripts.reproducing.launchers import launch, multirun_commands
+from scripts.reproducing.launchers import launch_jobs
 from scripts.reproducing.plan import Planned, longest_first, make_plan, render
 from scripts.reproducing.runner import run_jobs, tell
 from scripts.reproducing.sources import describe_data
@@ -26,16 +27,19 @@ def reproduce(arguments: Sequence[str]) -> int:
     """Print the plan, run what is missing, and return the exit status: 1 where a run failed."""
     options = _options(arguments)
     tables, seeds = parse_tables(options.table), parse_seeds(options.seeds)
-    plan = make_plan(list_jobs(tables, options.tier, seeds, options.overrides))
+    of_hydra = [text for text in options.overrides if text.startswith(("hydra.", "hydra/"))]
+    overrides = [text for text in options.overrides if text not in of_hydra]
+    plan = make_plan(list_jobs(tables, options.tier, seeds, overrides))
     at_once = options.jobs or max(1, _cores() // options.threads)
     print(render(plan, at_once), flush=True)
     if options.dry:
         print("\n" + "\n\n".join(_needs(plan, tables, options)))
         return 0
     jobs = [planned.job for planned in longest_first(plan)]
-    if options.launcher:
-        return FAILED if launch(multirun_commands(jobs, options.launcher)) else 0
-    failures = run_jobs(jobs, at_once, options.threads)
+    if options.launcher == "basic":
+        failures = run_jobs(jobs, at_once, options.threads)
+    else:
+        failures = launch_jobs(jobs, options.launcher, at_once, of_hydra)
     if failures:
         print(tell(failures), file=sys.stderr)
     return FAILED if failures else 0
@@ -48,7 +52,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", default="3", help="how many, or which with commas between them")
     parser.add_argument("--jobs", type=_count, help="processes at once; by default one for each core")
     parser.add_argument("--threads", type=_count, default=1, help="CPU threads of each")
-    parser.add_argument("--launcher", help="of Hydra: joblib, submitit_local, submitit_slurm, …")
+    parser.add_argument("--launcher", default="basic", choices=LAUNCHERS, help="basic: processes of this one")
     parser.add_argument("--dry", action="store_true", help="the plan alone, and the data that it needs")
     parser.add_argument("--gpu-tokens-per-s", type=float, help="for the hours that tier paper takes")
     parser.add_argument("overrides", nargs="*", help="for every run, such as data.root=…")

@@ -156,6 +156,9 @@ def make_command(overrides: Sequence[str]) -> str:
         'make train TASK=snli ATTN=fusedmax DATA=mini ARGS=seed=3'
     """
     words = {"task": "TASK", "attention": "ATTN", "data": "DATA", "data.pair": "PAIR", "logger": "LOGGER"}
+    keys = {override.partition("=")[0] for override in overrides}
+    if "experiment" in keys and "task" not in keys:
+        del words["data"]  # DATA is a name among those of TASK, which the experiment chooses
     named, rest = [], []
     for override in overrides:
         key, _, value = override.partition("=")

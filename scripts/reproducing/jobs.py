@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from scripts.cli import UsageError, compose_config, missing_keys, plain
+from scripts.train import make_command
 from tasks.training.provenance import config_hash
 
 TABLES = {"snli": "snli", "summarization": "gigaword", "translation": "translation"}
@@ -53,7 +53,7 @@ class Job:
     @property
     def command(self) -> str:
         """What a person types to train it."""
-        return f"make train ARGS={shlex.quote(shlex.join(self.overrides))}"
+        return make_command(self.overrides)
 
     @property
     def hash(self) -> str:

@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from scripts.grids import Choice, Grid
+from scripts.launching import launch
 from scripts.reproducing.jobs import Job
+from scripts.reproducing.runner import Failure
+
+Arguments = tuple[str, ...]
 
 
-def multirun_commands(jobs: Sequence[Job], launcher: str) -> list[list[str]]:
-    """Command lines that train exactly these jobs: one for each set of cells that lack the same seeds.
+def launch_jobs(jobs: Sequence[Job], launcher: str, at_once: int, of_hydra: Sequence[str]) -> list[Failure]:
+    """Train the jobs by one of Hydra's launchers and return those that failed.
 
     Args:
         jobs: none of which is done.
-        launcher: a choice of Hydra's group ``hydra/launcher``.
+        launcher: a key of ``scripts.launching.LAUNCHERS``.
+        at_once: how many may run at the same time, where the launcher can tell.
+        of_hydra: overrides of the launcher's own settings.
+
+    Raises:
+        UsageError: the launcher is not installed, or has no such setting.
     """
-    cells: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    failures = []
+    for arguments, group in by_arguments(jobs).items():
+        grid, choices = Grid(list(arguments), {}), [choice_of(job) for job in group]
+        folder = Path(group[0].config["output_dir"]) / "logs"
+        why = launch(grid, choices, launcher, at_once, folder, of_hydra)
+        failures += [Failure(job, reason, folder) for job, reason in zip(group, why, strict=True) if reason]
+    return failures
+
+
+def by_arguments(jobs: Sequence[Job]) -> dict[Arguments, list[Job]]:
+    """The jobs that share what a launcher wants said once."""
+    groups: dict[Arguments, list[Job]] = {}
     for job in jobs:
-        cells.setdefault((job.experiment, job.arguments), []).append(job.seed)
-    grids: dict[tuple[tuple[str, ...], tuple[int, ...]], list[str]] = {}
-    for (experiment, arguments), seeds in cells.items():
-        grids.setdefault((arguments, tuple(sorted(seeds))), []).append(experiment)
-    return [
-        [
-            *(sys.executable, "-m", "scripts.train", "--multirun", f"hydra/launcher={launcher}"),
-            f"experiment={','.join(experiments)}",
-            f"seed={','.join(map(str, seeds))}",
-            *arguments,
-        ]
-        for (arguments, seeds), experiments in grids.items()
-    ]
+        groups.setdefault(job.arguments, []).append(job)
+    return groups
 
 
-def launch(commands: Sequence[Sequence[str]]) -> int:
-    """Run the commands one after another and return how many failed."""
-    return sum(subprocess.run(command, check=False).returncode != 0 for command in commands)
+def choice_of(job: Job) -> Choice:
+    """What tells a job from others of its group."""
+    return tuple(text for text in job.overrides if text not in job.arguments)

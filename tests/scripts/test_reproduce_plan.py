@@ -1,0 +1,201 @@
+"""The cells of the paper's tables, and what a plan says of them from records alone."""
+
+import dataclasses
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from scripts.cli import UsageError, plain, read_config
+from scripts.reproduce import reproduce
+from scripts.reproducing.hours import describe_hours
+from scripts.reproducing.jobs import MAPPINGS, TABLES, Job, list_jobs, parse_seeds, parse_tables
+from scripts.reproducing.launchers import by_arguments, choice_of
+from scripts.reproducing.plan import OVERHEAD, longest_first, make_plan, render, wall_seconds
+from tasks.training.provenance import config_hash
+from tasks.training.records import Record, read_records, write_record
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMITTED = read_records(ROOT / "results/runs")
+BASES = {"snli": "snli_small_tuned", "gigaword": "gigaword_small", "translation": "translation_small"}
+GIVEN = ["task.vectors=glove.txt", "data.root=folder"]
+
+
+@pytest.fixture(scope="module")
+def jobs() -> dict[str, list[Job]]:
+    """One run of every cell, by tier; all values given."""
+    given = {"mini": [], "small": ["data.root=folder"], "paper": GIVEN}
+    return {tier: list_jobs([*TABLES], tier, [1], arguments) for tier, arguments in given.items()}
+
+
+@pytest.mark.parametrize("tier", ["mini", "small", "paper"])
+def test_every_cell_composes_and_is_what_its_name_says(jobs: dict[str, list[Job]], tier: str) -> None:
+    assert len(jobs[tier]) == len(TABLES) * len(MAPPINGS)
+    for job in jobs[tier]:
+        config, (_, task, mapping) = job.config, job.experiment.split("_")
+        assert (config["tier"], config["task_name"], job.lacks) == (tier, task, ())
+        assert config["attention"]["_target_"].rpartition(".")[2].lower() == mapping == job.mapping
+        assert (config["data"]["_target_"].endswith("mini.generate")) == (tier == "mini")
+    assert len({job.hash for job in jobs[tier]}) == len(jobs[tier])
+
+
+def test_the_paper_tier_translates_from_french(jobs: dict[str, list[Job]]) -> None:
+    pairs = {job.config["data"]["pair"] for job in jobs["paper"] if job.table == "translation"}
+    assert pairs == {"fr-en"}
+
+
+def test_the_paper_tier_says_what_must_be_given() -> None:
+    lacking = {job.table: job.lacks for job in list_jobs([*TABLES], "paper", [1], [])}
+    assert lacking == {"snli": ("task.vectors",), "summarization": (), "translation": ("data.root",)}
+
+
+@pytest.mark.parametrize("task", BASES)
+def test_a_small_cell_is_the_run_that_was_made_without_its_file(
+    jobs: dict[str, list[Job]], task: str
+) -> None:
+    for mapping in ("softmax", "oscarmax"):
+        job = next(job for job in jobs["small"] if job.experiment == f"small_{task}_{mapping}")
+        words = f"task={task} attention={mapping} experiment={BASES[task]} data.root=elsewhere seed=1"
+        assert job.hash == config_hash(plain(read_config(words.split())))
+
+
+def test_the_committed_records_are_found_again(jobs: dict[str, list[Job]]) -> None:
+    known = {config_hash(record.config) for record in COMMITTED}
+    found = [job.experiment for job in jobs["small"] if job.hash in known]
+    for task in ("snli", "translation"):
+        assert {f"small_{task}_{mapping}" for mapping in MAPPINGS} <= set(found)
+    assert "small_gigaword_softmax" in found
+
+
+def made(job: Job, seconds: float, directory: Path, **changes: object) -> Record:
+    """A finished run of the job, written where its config says."""
+    model = next(record for record in COMMITTED if record.task == TABLES[job.table])
+    config = {**job.config, "results_dir": "elsewhere"}  # where a run was made is not what it is
+    values = {"id": job.name, "mapping": job.mapping, "seed": job.seed, "config": config, "epochs": 4}
+    values |= {"seconds": {**model.seconds, "total": seconds}, "tier": job.config["tier"], **changes}
+    record = dataclasses.replace(model, **values)
+    write_record(directory / "runs", record)
+    return record
+
+
+def test_a_plan_knows_what_is_done_and_how_long_the_rest_takes(tmp_path: Path) -> None:
+    arguments = [f"results_dir={tmp_path}", "trainer.epochs=8"]
+    jobs = list_jobs(["snli"], "mini", [1, 2], arguments)
+    unknown = make_plan(jobs)
+    assert all(planned.is_ready and planned.seconds is None for planned in unknown)
+    assert "10 of them of unknown length" in render(unknown, 2)
+    half = {**jobs[0].config, "trainer": {**jobs[0].config["trainer"], "epochs": 4}}
+    made(jobs[0], 80, tmp_path, epochs=8)
+    made(jobs[2], 160, tmp_path, epochs=8)
+    made(jobs[1], 1000, tmp_path, epochs=4, config=half)  # of other runs: like none of the nearest
+    plan = make_plan(jobs)
+    assert [planned.job.name for planned in plan if not planned.is_ready] == [jobs[0].name, jobs[2].name]
+    seconds = {planned.job.name: planned.seconds for planned in plan}
+    assert seconds[jobs[1].name] == 80 + OVERHEAD  # the same but for the seed
+    assert seconds[jobs[9].name] == 120 + OVERHEAD  # another mapping: the median of both
+    text = render(plan, 2)
+    assert "2 of 10 runs done, 8 to run, 2 at once; about" in text
+    row = next(line for line in text.split("\n") if line.startswith("mini_snli_softmax"))
+    assert row.split() == ["mini_snli_softmax", "1", "2", "1:35"]
+
+
+def test_the_longest_run_begins_first_and_an_unknown_one_before_it(tmp_path: Path) -> None:
+    jobs = list_jobs(["snli", "translation"], "mini", [1, 2], [f"results_dir={tmp_path}"])
+    made(jobs[0], 10, tmp_path)
+    made(jobs[2], 99, tmp_path)
+    order = [planned.job.table for planned in longest_first(make_plan(jobs))]
+    assert order == ["translation"] * 10 + ["snli"] * 8
+    known = [planned for planned in longest_first(make_plan(jobs)) if planned.seconds]
+    assert known[0].job.name == jobs[3].name
+    assert wall_seconds([30, 20, 20, 10], 2) == 40
+
+
+def test_an_argument_goes_to_the_tables_that_have_its_key() -> None:
+    jobs = list_jobs([*TABLES], "paper", [1], GIVEN)
+    assert {job.table: job.arguments for job in jobs} == {
+        "snli": ("task.vectors=glove.txt",),
+        "summarization": (),
+        "translation": ("data.root=folder",),
+    }
+
+
+@pytest.mark.parametrize("wrong", ["task.vector=x", "trainer.epoch=3", "sed=3", "nonsense=1"])
+def test_an_argument_that_no_table_has_is_refused(wrong: str) -> None:
+    with pytest.raises(UsageError, match="is no key"):
+        list_jobs(["snli"], "mini", [1], [wrong])
+
+
+@pytest.mark.parametrize("text", ["", "0.5", "a", "1;2", "-3"])
+def test_seeds_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="SEEDS must be"):
+        parse_seeds(text)
+
+
+def test_a_table_that_is_none_is_refused() -> None:
+    with pytest.raises(UsageError, match="TABLE must be all or of snli, summarization"):
+        parse_tables("snli,gigaword")
+
+
+def test_a_launcher_gets_exactly_what_is_missing() -> None:
+    jobs = list_jobs([*TABLES], "small", [4, 6], ["data.root=a b", "trainer.epochs=1"])[:3]
+    groups = by_arguments(jobs)
+    assert list(groups) == [("data.root=a b", "trainer.epochs=1")]
+    assert [choice_of(job) for job in jobs] == [
+        ("experiment=small_snli_softmax", "seed=4"),
+        ("experiment=small_snli_softmax", "seed=6"),
+        ("experiment=small_snli_sparsemax", "seed=4"),
+    ]
+
+
+def test_a_dry_run_names_the_data_and_the_hours(capsys: pytest.CaptureFixture[str]) -> None:
+    assert reproduce(["--tier", "paper", "--dry", "--seeds", "1", "--gpu-tokens-per-s", "100000"]) == 0
+    text = capsys.readouterr().out
+    for word in ("needs task.vectors=…", "needs data.root=…", "GloVe 840B", "user agreement", "unknown"):
+        assert word in text
+    hours = 550_152 * 22 * 20 / 100_000 / 3600
+    assert f"GPU hours {hours:,.1f} a run, {5 * hours:,.0f} in all, at 100,000 tokens/s, as given" in text
+
+
+def test_hours_prefer_what_was_measured_nearest_to_the_paper(tmp_path: Path) -> None:
+    plan = make_plan(list_jobs(["snli"], "paper", [1], [f"results_dir={tmp_path}"]))
+    model = next(record for record in COMMITTED if record.task == "snli")
+    say = [
+        dataclasses.replace(model, tier=tier, device=device, tokens_per_second=rate, threads=1)
+        for tier, device, rate in (
+            ("small", "cpu", 1000.0),
+            ("paper", "cpu", 500.0),
+            ("small", "cuda", 9000.0),
+        )
+    ]
+    assert "GPU hours unknown: no run on a GPU is recorded" in describe_hours(plan, "snli", say[:2], None)
+    text = describe_hours(plan, "snli", say, None)
+    assert "at 500 tokens/s, the median of 1 runs of tier paper on 1 CPU thread" in text
+    assert "at 9,000 tokens/s, the median of 1 runs of tier small; its model is smaller" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (["ARGS=experiment=small_snli_fusedmax seed=1"], ["experiment=small_snli_fusedmax", "seed=1"]),
+        (["ATTN=sparsemax", "ARGS=experiment=snli_small_tuned"], ["attention=sparsemax"]),
+        (["TASK=gigaword", "ARGS=experiment=gigaword_small"], ["task=gigaword"]),
+        (["PAIR=fr-en", "ARGS=experiment=mini_translation_softmax"], ["data.pair=fr-en"]),
+        ([], ["task=snli", "attention=softmax", "data=snli/mini"]),
+    ],
+)
+def test_make_leaves_an_experiment_its_choices(given: list[str], wanted: list[str]) -> None:
+    make = ["make", "train", *given, "-n", "-o", ".venv/installed"]
+    said = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    choices = {word for word in shlex.split(said) if word.partition("=")[0] in ("task", "attention", "data")}
+    assert choices <= set(wanted)
+    assert set(wanted) <= set(shlex.split(said))
+
+
+def test_the_command_of_a_job_is_the_job(jobs: dict[str, list[Job]]) -> None:
+    hub = list_jobs(["translation"], "paper", [3], ["data=translation/hub", "data.name=wmt14"])[0]
+    for job in (jobs["small"][7], hub):
+        make = [*shlex.split(job.command), "-n", "-o", ".venv/installed"]
+        said = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        words = [word for word in shlex.split(said)[3:] if word != "logger=none"]
+        assert config_hash(plain(read_config(words))) == job.hash
