@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -74,7 +75,7 @@ def sweep(name: str, launcher: str, at_once: int, overrides: Sequence[str]) -> b
     """
     of_hydra = [text for text in overrides if text.startswith(("hydra.", "hydra/"))]
     asked = read_grid(name, [text for text in overrides if text not in of_hydra])
-    grid = Grid(keep_apart(asked.fixed, RESULTS), asked.axes)
+    grid = _apart(asked)
     jobs = plan(grid)
     pending = [job.choice for job in jobs if not job.is_finished]
     print(f"{len(jobs)} runs, {len(jobs) - len(pending)} of them finished before", flush=True)
@@ -89,6 +90,10 @@ def sweep(name: str, launcher: str, at_once: int, overrides: Sequence[str]) -> b
         reasons = dict(zip(pending, why, strict=False))
         _list_missing(grid, [job for job in jobs if not job.is_finished], reasons)
     return all(job.is_finished for job in jobs)
+
+
+def _apart(grid: Grid) -> Grid:
+    return Grid(keep_apart(grid.fixed, RESULTS), grid.axes)
 
 
 def _folder(name: str, grid: Grid, job: Job) -> Path:
@@ -119,10 +124,15 @@ def _main(arguments: Sequence[str]) -> None:
     parser.add_argument("--sweep", default="", metavar="GRID")
     parser.add_argument("--launcher", default="basic", choices=LAUNCHERS)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--list", action="store_true", help="name the settings, for a shell, and train none")
     parser.add_argument("overrides", nargs="*")
     given = parser.parse_args(arguments)
     if given.jobs < 1:
         raise UsageError(f"JOBS must be an integer of at least 1, got {given.jobs}")
+    if given.list:
+        grid = _apart(read_grid(given.sweep, given.overrides))
+        print("\n".join(shlex.join([*grid.fixed, *choice]) for choice in grid.choices))
+        return
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         finished = sweep(given.sweep, given.launcher, given.jobs, given.overrides)

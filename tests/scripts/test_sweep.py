@@ -1,0 +1,157 @@
+"""A sweep trains what is missing of a grid, whatever becomes of single jobs, and ranks it by dev."""
+
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from example_record import RECORD
+
+from scripts.cli import CONFIGS, UsageError, read_config
+from scripts.grids import read_grid
+from scripts.jobs import run_train
+from scripts.launching import LAUNCHERS
+from scripts.ranking import rank, ranking
+from scripts.sweep import RESULTS, main, plan
+from tasks.training.records import read_records
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = [
+    "attention=fusedmax", "data.train=96", "data.dev=30", "data.test=30", "trainer.epochs=1",
+    "trainer.threads=1", "task.hidden_size=16", "progress=false",
+]  # fmt: skip
+MAPPINGS = {"lambda": "fusedmax", "lambda_gamma": "oscarmax", "p": "pnormmax"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return tmp_path
+
+
+def status_of(arguments: list[str]) -> int | str | None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        main(arguments)
+    except SystemExit as stop:
+        return stop.code
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 0
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONFIGS / "sweep").glob("*.yaml")))
+def test_every_grid_composes(name: str) -> None:
+    grid = read_grid(name, [f"attention={MAPPINGS.get(name, 'softmax')}"] if name != "mappings" else [])
+    for choice in (grid.choices[0], grid.choices[-1]):
+        config = read_config([*grid.fixed, *choice])
+        assert all(str(read_value(config, text)) for text in choice)
+    assert read_config([f"sweep={name}"]) == read_config([])
+
+
+def read_value(config: object, override: str) -> object:
+    key, _, value = override.partition("=")
+    found = config
+    for part in key.split("."):
+        found = found[part]  # type: ignore[index]
+    assert key == "attention" or float(found) == float(value)  # type: ignore[arg-type]
+    return found
+
+
+def test_the_grid_of_lambda_and_gamma_has_twelve_settings() -> None:
+    assert len(set(read_grid("lambda_gamma", []).choices)) == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--sweep", "lamda"], "SWEEP must be one of gamma, l2,"),
+        (["--sweep", "lambda", "attention=softmax"], "attention.lam is no key"),
+        (["attention=fusedmax", "attention.lam=0.1,-1"], "lam must be finite and at least 0, got -1"),
+        (["attention.gamma=1,x"], "attention.gamma"),
+        (["seed=1,2", "nonsense"], "an override must be key=value, got 'nonsense'"),
+        (["--jobs", "0"], "JOBS must be an integer of at least 1, got 0"),
+        (["--launcher", "ray"], "invalid choice: 'ray'"),
+        (["seed=1,2", "hydra.launcher.n_job=2", *TINY], "the launcher cannot be used"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_begins(
+    folder: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status_of(arguments) == 2
+    assert said in capsys.readouterr().err
+    assert not list(folder.rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize("launcher", [name for name in LAUNCHERS if name != "submitit_slurm"])
+def test_a_failing_job_leaves_the_others_running(
+    folder: Path, launcher: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if launcher != "basic":
+        pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
+    arguments = ["--launcher", launcher, "--jobs", "2", *TINY, "attention.lam=0.1,0.2"]
+    jobs = plan(read_grid("", [*TINY, "attention.lam=0.1,0.2", f"results_dir={RESULTS}"]))
+    obstacle = jobs[0].setup.directory.path
+    obstacle.parent.mkdir()
+    obstacle.write_text("a file where the run wants its directory")
+    assert status_of(arguments) == 1
+    assert [job.is_finished for job in jobs] == [False, True]
+    out, err = capfd.readouterr()
+    assert f"{jobs[0].setup.id} is not finished: exit status 2: error: " in err
+    assert "make train ATTN=fusedmax ARGS='data.train=96" in err and "attention.lam=0.1'" in err
+    assert "best on dev: make train" in out and out.strip().endswith("attention.lam=0.2'")
+    if launcher != "basic":
+        return
+    finished = jobs[1].setup.record_file.stat().st_mtime_ns
+    obstacle.unlink()
+    assert status_of(arguments) == 0
+    assert all(job.is_finished for job in jobs)
+    assert jobs[1].setup.record_file.stat().st_mtime_ns == finished
+    assert status_of(arguments) == 0
+    assert "2 runs, 2 of them finished before\n\n|" in capfd.readouterr().out
+
+
+def test_a_preempted_job_is_begun_again(folder: Path) -> None:
+    overrides = [*TINY, "trainer.epochs=60"]
+    preempted: list[int] = []
+
+    def preempt() -> None:
+        while not (logs := list(folder.glob("runs/*/metrics.jsonl"))) or not logs[0].stat().st_size:
+            time.sleep(0.02)
+        preempted.append(int((logs[0].parent / "run.lock").read_text().split()[1]))
+        os.kill(preempted[0], signal.SIGUSR1)
+
+    killer = threading.Thread(target=preempt)
+    killer.start()
+    assert run_train(overrides, folder / "log") == ""
+    killer.join()
+    assert "stopped: SIGUSR1 stopped the run at step" in (folder / "log").read_text()
+    assert len(read_records(folder / "results/runs")) == 1
+
+
+def test_the_ranking_is_by_dev_and_over_seeds() -> None:
+    def record(dev: float, test: float) -> object:
+        return replace(RECORD, metrics={"dev": {"accuracy": dev}, "test": {"accuracy": test}})
+
+    jobs = [
+        (("attention.lam=1", "seed=1"), None),
+        (("attention.lam=2", "seed=1"), record(0.5, 0.9)),
+        (("attention.lam=2", "seed=2"), record(0.7, 0.9)),
+        (("attention.lam=3", "seed=1"), record(0.8, 0.1)),
+        (("attention.lam=3", "seed=2"), record(0.6, 0.1)),
+    ]
+    settings = rank(jobs, "accuracy")  # type: ignore[arg-type]
+    assert [setting.choice[0][-1] for setting in settings] == ["3", "2", "1"]
+    rows = ranking(settings, "accuracy").split("\n")
+    assert rows[2].startswith("| 3 | 0.7000 ± 0.1414 | 2/2 | 2.0 |")
+    assert rows[4] == "| 1 | – | 0/1 | – | – |"
+
+
+def test_a_misspelt_grid_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="got 'nothing'"):
+        read_grid("nothing", [])

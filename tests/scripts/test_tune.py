@@ -1,0 +1,154 @@
+"""A study tries as many settings as asked, once each, whoever is killed on the way."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import FixedTrial, TrialState, create_trial
+
+from scripts.cli import CONFIGS, UsageError, read_config
+from scripts.search_space import Dimension, read_space
+from scripts.studies import SharedStudy
+from scripts.tune import main, tune
+from tasks.training.records import read_records
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = [
+    "attention=fusedmax", "data.train=96", "data.dev=30", "data.test=30", "trainer.epochs=2",
+    "trainer.threads=1", "task.hidden_size=8", "progress=false",
+]  # fmt: skip
+SPACE = [Dimension("attention.lam", 0.01, 1, log=True), Dimension("optim.lr", choices=(0.001, 0.01))]
+SPACES = sorted(path.stem for path in (CONFIGS / "tune").glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return tmp_path
+
+
+def test_every_mapping_has_a_space() -> None:
+    assert set(SPACES) == {path.stem for path in (CONFIGS / "attention").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_every_corner_of_a_space_is_a_config(name: str) -> None:
+    space = read_space(name)
+    for end in (0, -1):
+        values = {d.name: (d.choices or (d.low, d.high))[end] for d in space}
+        overrides = [dimension.suggest(FixedTrial(values)) for dimension in space]
+        read_config([f"attention={name}", *overrides])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"low": 1.0},
+        {"low": 1, "high": 1},
+        {"low": 0, "high": 1, "log": True},
+        {"low": 1, "high": 2, "choices": (1,)},
+    ],
+)
+def test_a_dimension_is_a_range_or_choices(wrong: dict) -> None:
+    with pytest.raises(ValueError, match=r"a\.b must have low < high"):
+        Dimension("a.b", **wrong)
+
+
+def value(overrides: list[str]) -> float:
+    lam, rate = (float(text.partition("=")[2]) for text in overrides)
+    return -abs(lam - 0.1) - rate
+
+
+def go(path: Path, trials: int, abandon: tuple[int, ...] = ()) -> list[dict]:
+    """Search, each time as a new process would; the trials in ``abandon`` are asked for and never told."""
+    told = 0
+    for left in (*abandon, None):
+        shared = SharedStudy(path, 1, "the same")
+        with shared.worker() as worker:
+            while begun := shared.ask(worker, trials, SPACE):
+                if told == left:
+                    break
+                shared.study.tell(begun[0], value(begun[1]))
+                told += 1
+    return [
+        {**trial.params, "value": trial.value} for trial in sorted(shared.trials(), key=lambda t: t.number)
+    ]
+
+
+def test_an_interrupted_study_is_the_one_that_was_not(folder: Path) -> None:
+    whole = go(folder / "whole.journal", 14)
+    assert len({trial["attention.lam"] for trial in whole}) == 14
+    parts = go(folder / "parts.journal", 14, abandon=(3, 3, 12))
+    assert parts == whole
+
+
+def test_a_trial_of_a_living_process_is_left_to_it(folder: Path) -> None:
+    first, second = (SharedStudy(folder / "a.journal", 1, None) for _ in range(2))
+    with first.worker() as one, second.worker() as other:
+        (mine, _), (theirs, _) = first.ask(one, 3, SPACE), second.ask(other, 3, SPACE)  # type: ignore[misc]
+        assert (mine.number, theirs.number) == (0, 1) and mine.params != theirs.params
+        second.study.tell(theirs, 0.0)
+    assert [trial.state for trial in first.trials()] == [TrialState.RUNNING, TrialState.COMPLETE]
+
+
+def test_a_study_goes_on_only_with_what_it_was_begun_with(folder: Path) -> None:
+    SharedStudy(folder / "a.journal", 1, {"epochs": 2})
+    with pytest.raises(UsageError, match=r"begun with, \{'epochs': 2\}, got \{'epochs': 3\}"):
+        SharedStudy(folder / "a.journal", 1, {"epochs": 3})
+
+
+def test_a_run_that_lags_is_pruned_and_leaves_no_record(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = [Dimension("attention.lam", 0.01, 1)]
+    tune("a", space, 1, TINY)
+    study = optuna.load_study(study_name="a", storage=storage(folder / "runs/studies/a.journal"))
+    for _ in range(5):
+        better = create_trial(
+            value=1.1, params={"attention.lam": 0.5}, intermediate_values={1: 1.1, 2: 1.1},
+            distributions={"attention.lam": FloatDistribution(0.01, 1)},
+        )  # fmt: skip
+        study.add_trial(better)
+    tune("a", space, 7, TINY)
+    assert "trial 6: pruned after epoch 1" in capsys.readouterr().out
+    assert len(read_records(folder / "results/studies/runs")) == 1
+    assert len(list((folder / "runs").glob("*/checkpoint.ckpt"))) == 2
+
+
+def storage(path: Path) -> optuna.storages.JournalStorage:
+    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+
+
+def best_of(out: str) -> list[str]:
+    lines = out.strip().split("\n")
+    return [lines[-3].partition(", ")[2], lines[-1]]
+
+
+def test_a_killed_study_comes_to_the_same_best(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    overrides = [*TINY, "trainer.epochs=6"]
+    command = ["--study", "a", "--space", "fusedmax", "--trials", "4", *overrides]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen([sys.executable, "-m", "scripts.tune", *command], env=environment) as process:
+        journal = folder / "runs/studies/a.journal"
+        while process.poll() is None and len(list(folder.glob("runs/*/metrics.jsonl"))) < 2:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    capfd.readouterr()
+    main(command)
+    resumed = best_of(capfd.readouterr().out)
+    study = optuna.load_study(study_name="a", storage=storage(journal))
+    assert [trial.state for trial in study.trials].count(TrialState.FAIL) == 1
+    assert len(read_records(folder / "results/studies/runs")) == len(study.trials) - 1 == 4
+    tune("b", read_space("fusedmax"), 4, [*overrides, "output_dir=whole", "results_dir=whole"])
+    whole = best_of(capfd.readouterr().out)
+    assert resumed[0] == whole[0]
+    assert resumed[1] == whole[1].replace("output_dir=whole results_dir=whole ", "")
