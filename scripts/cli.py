@@ -91,10 +91,20 @@ def read_config(overrides: Sequence[str], name: str = "train") -> DictConfig:
         UsageError: an unknown key or choice, a value of the wrong type, or one that is not given.
     """
     config = compose_config(overrides, name)
+    finish_config(config, name)
+    return config
+
+
+def finish_config(config: DictConfig, name: str = "train") -> None:
+    """Check a config that Hydra composed by itself, which lets more pass, and resolve it in place.
+
+    Raises:
+        UsageError: an unknown key, or a value that is not given.
+    """
+    _check_keys(config, name)
     if missing := missing_keys(config):
         raise UsageError(f'{missing[0]} must be given, as in ARGS="{missing[0]}=…", got nothing')
     OmegaConf.resolve(config)
-    return config
 
 
 def compose_config(overrides: Sequence[str], name: str = "train") -> DictConfig:

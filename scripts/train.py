@@ -217,9 +217,11 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _start_job(config: DictConfig) -> None:
-    """One job of Hydra's: composed again, for Hydra lets keys of no schema and missing values pass."""
+    """One job of Hydra's, wherever Hydra has gone for it."""
     os.chdir(HydraConfig.get().runtime.cwd)
-    start(list(HydraConfig.get().overrides.task))
+    cli.finish_config(config)
+    config.command = make_command(HydraConfig.get().overrides.task)
+    train(config)
 
 
 if __name__ == "__main__":

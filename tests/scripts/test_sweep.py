@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -16,6 +17,7 @@ from scripts.jobs import run_train
 from scripts.launching import LAUNCHERS
 from scripts.ranking import rank, ranking
 from scripts.sweep import RESULTS, main, plan
+from scripts.train import main as train
 from tasks.training.records import read_records
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,6 +134,22 @@ def test_a_preempted_job_is_begun_again(folder: Path) -> None:
     killer.join()
     assert "stopped: SIGUSR1 stopped the run at step" in (folder / "log").read_text()
     assert len(read_records(folder / "results/runs")) == 1
+
+
+@pytest.mark.parametrize("wrong", ["", "+trainer.epoch=1"])
+def test_hydra_s_own_multirun_trains_too(
+    folder: Path, wrong: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--multirun", "hydra.job.chdir=true", "hydra.sweep.dir=jobs", *TINY, "seed=1,2"]
+    arguments += [wrong] if wrong else []
+    monkeypatch.setattr(sys, "argv", ["train", *arguments])
+    if wrong:
+        with pytest.raises(SystemExit):
+            train(arguments)
+        assert "trainer.epoch is no key: trainer has" in capsys.readouterr().err
+    else:
+        train(arguments)
+    assert len(read_records(folder / "results/runs")) == (0 if wrong else 2)
 
 
 def test_the_ranking_is_by_dev_and_over_seeds() -> None:
