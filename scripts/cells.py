@@ -14,12 +14,14 @@ class Cell:
         value: what it is sorted by, where that is a number.
         runs: ids of the runs that the figure is made of; none for a label or somebody else's figure.
         note: what has to be known to read it, such as the standing of a recalled figure.
+        best: whether it is the best of its column, which is shown in bold.
     """
 
     text: str
     value: float | None = None
     runs: tuple[str, ...] = ()
     note: str = ""
+    best: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,88 @@
+"""Which runs belong to which cell of the paper's tables: those of its experiment, whatever their seed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from scripts import cli
+from scripts.columns import MAPPINGS
+from tasks.training.provenance import config_hash
+from tasks.training.records import Record, RecordError
+
+_ELSEWHERE = ("seed", "threads", "checkpoint_every")
+TIERS = ("mini", "small", "paper")
+Runs = Sequence[Record]
+Row = Mapping[str, Runs]
+"""Mapping → its runs, by seed; only mappings that have any, in the paper's order."""
+
+
+@cache
+def setting_of_cell(tier: str, task: str, mapping: str) -> str:
+    """The :func:`setting_hash` of the experiment that makes a cell's runs.
+
+    Raises:
+        UsageError: there is no such experiment.
+    """
+    config = cli.compose_config([f"experiment={tier}_{task}_{mapping}"])
+    for key in cli.missing_keys(config):  # where files lie, which no hash depends on
+        OmegaConf.update(config, key, "")
+    return setting_hash(cli.plain(config))
+
+
+def setting_hash(config: Mapping[str, Any]) -> str:
+    """Hash of a config without its seed and without what says how it is run: runs with the same may share
+    a cell.
+
+    Example:
+        >>> setting_hash({"seed": 1, "trainer": {"threads": 1}}) == setting_hash({"seed": 2, "trainer": {}})
+        True
+    """
+    bare: dict[str, Any] = copy.deepcopy(dict(config))
+    bare.pop("seed", None)
+    for name in _ELSEWHERE:
+        bare.get("trainer", {}).pop(name, None)
+    return config_hash(bare)
+
+
+def records_of_cell(records: Runs, setting: str) -> list[Record]:
+    """The runs of a cell, of all ``records``: one for each seed, if it can be one with details.
+
+    Raises:
+        RecordError: they differ in their corpora.
+    """
+    found = [record for record in records if setting_hash(record.config) == setting]
+    _check_one_corpus(found)
+    by_seed: dict[int, Record] = {}
+    for record in sorted(found, key=lambda r: (not r.details, r.id)):
+        by_seed.setdefault(record.seed, record)
+    return [by_seed[seed] for seed in sorted(by_seed)]
+
+
+def row_of(records: Runs, task: str, tier: str) -> dict[str, list[Record]]:
+    """The runs of a task's cells at a tier, by mapping.
+
+    Raises:
+        RecordError: they differ in their corpora.
+    """
+    of_task = [record for record in records if (record.task, record.tier) == (task, tier)]
+    row = {}
+    for mapping in MAPPINGS:
+        mine = [record for record in of_task if record.mapping == mapping]
+        if mine and (found := records_of_cell(mine, setting_of_cell(tier, task, mapping))):
+            row[mapping] = found
+    _check_one_corpus([record for runs in row.values() for record in runs])
+    return row
+
+
+def _check_one_corpus(records: Runs) -> None:
+    corpora = {record.corpus["sha256"]: record.id for record in records}
+    if len(corpora) > 1:
+        raise RecordError(
+            f"the cells of a table want one corpus, got those of {' and '.join(corpora.values())}; "
+            f"move away the records of one"
+        )
