@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, is_dataclass, make_dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
@@ -74,6 +74,7 @@ def _default(value: Any) -> Any:
     return field(default_factory=partial(list, value)) if isinstance(value, tuple) else value
 
 
+@cache
 def register() -> None:
     """Put every schema in Hydra's store, under the name of the config that uses it."""
     store = ConfigStore.instance().store

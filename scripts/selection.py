@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from scripts import cli
-from scripts.columns import MAPPINGS
+from scripts.columns import MAPPINGS, mapping_rank
 from tasks.training.provenance import config_hash
 from tasks.training.records import Record, RecordError
 
@@ -61,6 +62,22 @@ def records_of_cell(records: Runs, setting: str) -> list[Record]:
     for record in sorted(found, key=lambda r: (not r.details, r.id)):
         by_seed.setdefault(record.seed, record)
     return [by_seed[seed] for seed in sorted(by_seed)]
+
+
+def by_recipe(records: Runs) -> list[dict[str, list[Record]]]:
+    """Rows of runs that differ in mapping and seed alone, sorted by corpus."""
+    found: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        bare = {name: value for name, value in record.config.items() if name != "attention"}
+        found[record.corpus["name"], record.corpus["sha256"], setting_hash(bare)].append(record)
+    return [_by_mapping(runs) for _, runs in sorted(found.items())]
+
+
+def _by_mapping(records: Runs) -> dict[str, list[Record]]:
+    row: dict[str, list[Record]] = defaultdict(list)
+    for record in sorted(records, key=lambda r: (mapping_rank(r.mapping), r.seed)):
+        row[record.mapping].append(record)
+    return dict(row)
 
 
 def row_of(records: Runs, task: str, tier: str) -> dict[str, list[Record]]:
