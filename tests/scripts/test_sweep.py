@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from example_record import RECORD
 
 from scripts.cli import CONFIGS, UsageError, read_config
 from scripts.grids import read_grid
@@ -19,6 +18,7 @@ from scripts.ranking import rank, ranking
 from scripts.sweep import RESULTS, main, plan
 from scripts.train import main as train
 from tasks.training.records import read_records
+from tests.example_record import RECORD
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
