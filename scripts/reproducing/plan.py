@@ -77,7 +77,7 @@ def _kind(config: dict[str, Any]) -> Hashable:
 
 
 def _kind_and_mapping(config: dict[str, Any]) -> Hashable:
-    return *_kind(config), config["attention"]["_target_"]
+    return _kind(config), config["attention"]["_target_"]
 
 
 # What makes runs take alike, most alike first.

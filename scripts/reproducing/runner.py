@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shlex
+import signal
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -24,7 +25,10 @@ from tasks.training.records import Record
 from tasks.training.signals import Preempted, catch_stop_signals
 
 # A fork has the imports already; elsewhere than on Linux it is not safe with the libraries at hand.
-_PROCESSES = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+_Process: type[BaseProcess] = (
+    get_context("fork").Process if sys.platform == "linux" else get_context("spawn").Process
+)
+_STOPPED = (Preempted.exit_code, -signal.SIGTERM)  # in the midst of a training, before or after
 _GLANCE = 0.5  # seconds between looks at whether somebody wants a stop
 _REMINDER = 5.0  # seconds between requests to end
 
@@ -78,7 +82,7 @@ def run_jobs(jobs: Sequence[Job], at_once: int, threads: int) -> list[Failure]:
             wait([worker.process.sentinel for worker in working], timeout=_GLANCE)
             for worker in [worker for worker in working if not worker.process.is_alive()]:
                 working.remove(worker)
-                if worker.process.exitcode == Preempted.exit_code:
+                if worker.process.exitcode in _STOPPED:
                     waiting.append(worker.job)
                     print(f"        {worker.job.name} was asked to stop and waits for its turn", flush=True)
                     continue
@@ -108,7 +112,7 @@ def log_of(job: Job) -> Path:
 def _begin(job: Job, threads: int) -> _Worker:
     print(f"  start {job.name}", flush=True)
     arguments = (job.overrides, log_of(job), threads, os.getpid())
-    process = _PROCESSES.Process(target=train_in_child, args=arguments, name=job.name)
+    process = _Process(target=train_in_child, args=arguments, name=job.name)
     process.start()
     return _Worker(job, process, time.monotonic())
 

@@ -61,8 +61,9 @@ def end_with_parent(parent: int) -> None:
 def _write_to(log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
-        for stream in (1, 2):
-            os.dup2(file.fileno(), stream)
+        for number in (1, 2):
+            os.dup2(file.fileno(), number)
+    sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, closefd=False) for n in (1, 2))
 
 
 def _start_when_free(overrides: Sequence[str]) -> None:
