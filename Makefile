@@ -132,6 +132,9 @@ reproduce: $(VENV)/installed ## run what the paper's tables lack: TABLE=all TIER
 	  $(if $(THREADS),--threads '$(THREADS)') --launcher '$(LAUNCHER)' $(if $(DRY),--dry) \
 	  $(if $(GPU_TOKENS_PER_S),--gpu-tokens-per-s '$(GPU_TOKENS_PER_S)') $(ARGS)
 
+report: $(VENV)/installed ## write results/report/index.html, one page of everything in results/
+	@$(BIN)/python -m scripts.report
+
 test: $(VENV)/installed ## run the tests; FULL=1 for the full number of random rows
 	@$(BIN)/python -m pytest -q -n 2 $(if $(FULL),--full)
 

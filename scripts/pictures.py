@@ -31,7 +31,7 @@ ENDINGS = tuple(METADATA)
 
 _FONT = "DejaVu Sans"
 _STYLE = {"font.family": _FONT, "font.size": 9, "svg.hashsalt": "attention", "pdf.fonttype": 42}
-_GROUP_COLOURS = ("#d95f02", "#7b3294", "#1b7837", "#c51b7d", "#8c510a", "#444444")
+GROUP_COLOURS = ("#d95f02", "#7b3294", "#1b7837", "#c51b7d", "#8c510a", "#444444")
 _PAGE, _GAP = 17.0, 0.4  # inches, as all lengths here: most width of a line of panels; room for a title
 _CELL, _LEGIBLE, _LEAST = 0.38, 0.14, 0.2  # sides of a cell: usual, least side by side, least alone
 _WORDS, _TITLE, _SLOPE = 9.0, 10.0, 50  # points; degrees of the words below
@@ -254,7 +254,7 @@ def merged_stretches(labels: np.ndarray) -> list[tuple[int, int, str]]:
     """
     numbers, firsts, counts = np.unique(labels, return_index=True, return_counts=True)
     merged = [int(numbers[k]) for k in np.argsort(firsts) if numbers[k] and counts[k] > 1]
-    colours = {label: _GROUP_COLOURS[k % len(_GROUP_COLOURS)] for k, label in enumerate(merged)}
+    colours = {label: GROUP_COLOURS[k % len(GROUP_COLOURS)] for k, label in enumerate(merged)}
     edges = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]
     return [(a, b, colours[int(labels[a])]) for a, b in pairwise(edges) if int(labels[a]) in colours]
 
