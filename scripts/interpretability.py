@@ -37,8 +37,8 @@ PROPERTIES = (
 _AGREEMENT = ("evidence_mass", "aer")
 _NOTES = (
     "Means over the rows of attention weights, one for each premise or output word; mean ± standard "
-    "deviation over seeds. Support runs: stretches of neighbours with weights above 0. Segments: stretches "
-    "of such neighbours that share one weight. Groups: sets of them that share one, neighbours or not.",
+    "deviation over seeds. Support runs: stretches of neighbours with weights above 0. Groups: positions "
+    "that the mapping fused to one weight, neighbours or not; segments: stretches of neighbours in them.",
     "Evidence: the words that decide, known of the embedded entailment corpus. AER: alignment error rate of "
     "the heaviest weight against known links, of the embedded corpora by construction, of Hansards by hand "
     "(Och & Ney, 2003); less is better.",

@@ -1,7 +1,8 @@
-"""Markdown tables from the records of finished runs: `make tables`.
+"""Tables from the records of finished runs: `make tables`.
 
 A table is of one corpus, told apart by its checksum, and of one tier: figures of different data never
-share a table, whatever the corpora are called.
+share a table, whatever the corpora are called. Detailed ones hold every run, in Markdown; the paper's have
+ours beside its figures, in Markdown, LaTeX and CSV.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from pathlib import Path
 
 from scripts import cli
 from scripts.columns import MAPPING, SEEDS, UNKNOWN, Column, mapping_label
+from scripts.formats import FORMATS
 from scripts.markdown import markdown
+from scripts.paper import read_paper
+from scripts.paper_tables import paper_tables
 from scripts.reports import Kind, Report, report_of
 from tasks.training.atomic import write_atomically
 from tasks.training.records import Record, read_records
@@ -95,22 +99,39 @@ def _setting_parts(report: Report, records: Runs) -> list[str]:
     return parts
 
 
-def files(records: Runs) -> dict[str, str]:
-    """The content of every file of tables, by its name; tasks without records have none."""
+def files(records: Runs, details: Path) -> dict[str, str]:
+    """The content of every file of tables, by its name; tasks without records have none.
+
+    Args:
+        records: of all runs.
+        details: the folder of their details.
+
+    Raises:
+        RecordError: records cannot be shown, or details are missing or damaged.
+    """
     reports = {record.task: report_of(record) for record in records}
-    return {
+    detailed = {
         report.file: tables(report, [record for record in records if record.task == task])
         for task, report in reports.items()
+    }
+    return {
+        **detailed,
+        **{
+            f"{table.name}.{kind}": write(table)
+            for table in paper_tables(records, details, read_paper())
+            for kind, write in FORMATS.items()
+        },
     }
 
 
 def main() -> None:
-    """Write the tables of every task with records to results/tables, and print them."""
+    """Write all tables to results/tables, and print those in Markdown."""
     folder = RESULTS / "tables"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files(read_records(RESULTS / "runs")).items():
+    for name, text in files(read_records(RESULTS / "runs"), RESULTS / "details").items():
         write_atomically(folder / name, [text.encode()])
-        print(text)
+        if name.endswith(".md"):
+            print(text)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,8 @@ import yaml
 from regattn import fusedmax, oscarmax, pnormmax, softmax, sparsemax
 from scripts.paper import PAPER, PaperError, read_paper
 
-ROOT = Path(__file__).resolve().parents[2]
 MAPPINGS = [mapping.__name__ for mapping in (softmax, sparsemax, fusedmax, oscarmax, pnormmax)]
-PAPER_NUMBERS = read_paper(ROOT / PAPER)
+PAPER_NUMBERS = read_paper()
 TABLES = PAPER_NUMBERS.tables
 
 # DUC 2004, R-L, Gigaword, R-L
@@ -127,7 +126,7 @@ def test_a_claim_that_is_not_tested_says_why() -> None:
     ],
 )
 def test_refusals(tmp_path: Path, place: str, value: object, message: str) -> None:
-    content = yaml.safe_load((ROOT / PAPER).read_text(encoding="utf-8"))
+    content = yaml.safe_load(PAPER.read_text(encoding="utf-8"))
     *sections, last = (int(key) if key.isdigit() else key for key in place.split("."))
     holder = content
     for section in sections:

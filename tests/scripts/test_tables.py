@@ -209,12 +209,19 @@ def test_records_that_cannot_be_shown_are_named(tmp_path: Path, monkeypatch: pyt
         main()
 
 
-def test_the_committed_tables_are_those_of_the_committed_records() -> None:
-    listed = subprocess.run(["git", "ls-files", "results/runs"], cwd=ROOT, capture_output=True, text=True)
+def committed(folder: str) -> set[str]:
+    """Names of the files that git knows of."""
+    listed = subprocess.run(["git", "ls-files", folder], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
-        pytest.skip("which records are committed is known in a git checkout alone")
-    committed = {Path(name).stem for name in listed.stdout.split()}
-    assert committed
-    records = [record for record in read_records(ROOT / "results" / "runs") if record.id in committed]
-    for name, text in files(records).items():
-        assert (ROOT / "results" / "tables" / name).read_text(encoding="utf-8") == text
+        pytest.skip("which files are committed is known in a git checkout alone")
+    return {Path(name).name for name in listed.stdout.split()}
+
+
+def test_the_committed_tables_are_those_of_the_committed_records() -> None:
+    names = committed("results/runs")
+    records = [r for r in read_records(ROOT / "results" / "runs") if f"{r.id}.json" in names]
+    assert names and {f"{r.id}.json" for r in records if r.details} <= committed("results/details")
+    derived = files(records, ROOT / "results" / "details")
+    assert set(derived) == committed("results/tables")
+    for name, text in derived.items():
+        assert (ROOT / "results" / "tables" / name).read_text(encoding="utf-8") == text, name
