@@ -35,6 +35,8 @@ TIER ?= mini
 SEEDS ?= 3
 DRY ?=
 GPU_TOKENS_PER_S ?=
+# Of the soak: the share of the full numbers.
+N ?= 1
 PYTHON ?= python3
 # Index of the torch build to install, where the default is not the wanted one (see README).
 TORCH_INDEX ?=
@@ -135,8 +137,11 @@ reproduce: $(VENV)/installed ## run what the paper's tables lack: TABLE=all TIER
 report: $(VENV)/installed ## write results/report/index.html, one page of everything in results/
 	@$(BIN)/python -m scripts.report
 
-test: $(VENV)/installed ## run the tests; FULL=1 for the full number of random rows
-	@$(BIN)/python -m pytest -q -n 2 $(if $(FULL),--full)
+soak: $(VENV)/installed ## run the measured tests at N=1 (or a share) of their full numbers: results/reliability.json
+	@$(BIN)/python -m pytest -q -n 2 --timeout 3600 --soak '$(N)' tests
+
+test: $(VENV)/installed ## run the tests
+	@$(BIN)/python -m pytest -q -n 2
 
 check: $(VENV)/installed ## lint, formatting, types
 	@$(BIN)/ruff check .

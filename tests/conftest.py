@@ -1,4 +1,4 @@
-"""What every test shares: how many random rows, one thread, no network."""
+"""What every test shares: how much it measures, one thread, no network."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import pytest
 import torch
 
 import regattn
+from tests import soak
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full", action="store_true", help="1 M random rows per mapping instead of 100 k")
+    soak.add_option(parser)
 
 
 class DoctestNames:
@@ -27,26 +28,7 @@ class DoctestNames:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(DoctestNames())
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--full"):
-        skip = pytest.mark.skip(reason="runs with --full")
-        for item in items:
-            if item.get_closest_marker("full"):
-                item.add_marker(skip)
-
-
-@pytest.fixture(scope="session")
-def full(request: pytest.FixtureRequest) -> bool:
-    """Whether the full count of random rows is asked for."""
-    return bool(request.config.getoption("--full"))
-
-
-@pytest.fixture(scope="session")
-def rows(full: bool) -> int:
-    """Random rows per mapping."""
-    return 1_000_000 if full else 100_000
+    config.pluginmanager.register(soak.Soak(config))
 
 
 @pytest.fixture(autouse=True)

@@ -45,20 +45,26 @@ def partition(labels: np.ndarray) -> list[int]:
 # ------------------------------------------------------------------ certificates
 @pytest.mark.parametrize("d", LENGTHS)
 @pytest.mark.parametrize("mapping", STRENGTHS)
-def test_certified_on_random_rows(mapping, d, rows):
+def test_certified_on_random_rows(mapping, d, measure):
+    """By the library's certificate, and one row in ten by the outside one, in extended precision."""
     rng = np.random.default_rng(d)
-    n = 1 + rows // (len(LENGTHS) * len(oracles.KINDS) * len(STRENGTHS[mapping]))
+    row = measure(f"certified {mapping}", parts=len(LENGTHS))
+    n = -(-row.n // (len(oracles.KINDS) * len(STRENGTHS[mapping])))
     for kind in oracles.KINDS:
         for strengths in STRENGTHS[mapping]:
-            x = kind(rng, n, d)
-            y = solve(mapping, x, **strengths)
-            limit = bound(x, **strengths)
-            ours = regattn.certify(
-                torch.from_numpy(x), torch.from_numpy(y), getattr(regattn, mapping), **strengths
-            ).numpy()
-            assert (ours <= limit).all(), (kind.__name__, strengths, (ours / limit).max())
-            theirs = oracles.violation(mapping, x, y, **strengths)
-            assert (theirs <= limit).all(), (kind.__name__, strengths, (theirs / limit).max())
+            facts = {"d": d, "scores": kind.__name__, "strengths": str(strengths)}
+            for x in in_parts(kind(rng, n, d)):
+                y = solve(mapping, x, **strengths)
+                limit = bound(x, **strengths)
+                function, scores, weights = getattr(regattn, mapping), *map(torch.from_numpy, (x, y))
+                row.within(regattn.certify(scores, weights, function, **strengths), limit, **facts)
+                theirs = oracles.violation(mapping, x[::10], y[::10], **strengths)
+                assert (theirs <= limit[::10]).all(), (facts, (theirs / limit[::10]).max())
+
+
+def in_parts(x: np.ndarray) -> list[np.ndarray]:
+    """Rows in pieces whose intermediate values fit into a cache."""
+    return np.array_split(x, -(-x.size // 2**18))
 
 
 @pytest.mark.parametrize("strengths", STRENGTHS["pnormmax"])
@@ -99,16 +105,16 @@ def test_certified_on_long_adversarial_rows(mapping, lam, scores):
 @pytest.mark.parametrize("lam", [0.0, 0.125, 0.5, 2.0])
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 3.0])
 @pytest.mark.parametrize("mapping", POINTWISE)
-def test_exact_on_all_small_integer_vectors(mapping, gamma, lam):
+def test_exact_on_all_small_integer_vectors(mapping, gamma, lam, measure):
     """Every tie and every boundary there is: d ≤ 4, entries in {−2, …, 2}."""
-    unit = 24
+    row, unit = measure("integer vectors"), 24
     for d in range(1, 5):
         x = oracles.integer_vectors(d)
         lam_there = 0 if mapping == "sparsemax" else round(lam * unit)
         exact, one = oracles.exact_solutions(mapping, (x * unit / gamma).astype(np.int64), lam_there, unit)
         strengths = {} if mapping == "sparsemax" else {"lam": lam}
         y = solve(mapping, x.astype(np.float64), gamma=gamma, **strengths)
-        assert np.abs(y - exact / one).max() <= 2 * EPS
+        row.within(np.abs(y - exact / one).max(1), 2 * EPS)
         if gamma != 3.0:  # else x/γ is rounded, and a boundary with it
             assert ((y > 0) == (exact > 0)).all()
             assert ((np.diff(y) == 0) == (np.diff(exact) == 0)).all()
@@ -171,24 +177,26 @@ def test_published_examples():
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("mapping", ["fusedmax", "oscarmax"])
 @pytest.mark.parametrize("kind", oracles.KINDS)
-def test_members_of_a_group_have_equal_bits(kind, mapping, dtype):
-    function = getattr(regattn, mapping)
-    x = torch.from_numpy(kind(np.random.default_rng(5), 2000, 16)).to(dtype)
+def test_members_of_a_group_have_equal_bits(kind, mapping, dtype, measure):
+    function, row = getattr(regattn, mapping), measure("equal bits", parts=4 * len(oracles.KINDS))
+    x = torch.from_numpy(kind(np.random.default_rng(5), row.n, 16)).to(dtype)
     y, group = function(x, lam=0.1), regattn.groups(x, function, lam=0.1)
     together = (group.unsqueeze(-1) == group.unsqueeze(-2)) & (group > 0).unsqueeze(-1)
     assert together.sum() > group.count_nonzero(), "no group was formed: the test says nothing"
-    assert ((y.unsqueeze(-1) == y.unsqueeze(-2)) | ~together).all()
-    assert ((y > 0) == (group > 0)).all()
+    equal = (y.unsqueeze(-1) == y.unsqueeze(-2)) | ~together
+    row.all(equal.all(-1).all(-1) & ((y > 0) == (group > 0)).all(-1), dtype=str(dtype), d=16)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("mapping", STRENGTHS)
-def test_low_precision_is_right_to_8_eps(mapping, dtype):
-    function = getattr(regattn, mapping)
-    for scale in (1e-6, 1e-3, 1.0, 1e3, 1e6):
+def test_low_precision_is_right_to_8_eps(mapping, dtype, measure):
+    function, row = getattr(regattn, mapping), measure("low precision", parts=3 * len(STRENGTHS))
+    scales = (1e-6, 1e-3, 1.0, 1e3, 1e6)
+    for scale in scales:
         for d in LENGTHS:
-            x = (torch.randn(200, d) * scale).clamp(-6e4, 6e4).to(dtype)
+            n = -(-row.n // (len(scales) * len(LENGTHS)))
+            x = (torch.randn(n, d) * scale).clamp(-6e4, 6e4).to(dtype)
             y = function(x)
             assert y.dtype == dtype
-            error = (y.double() - function(x.double())).abs().max()
-            assert error <= 8 * torch.finfo(dtype).eps, (scale, d)  # a NaN fails too
+            error = (y.double() - function(x.double())).abs().amax(-1)
+            row.within(error, 8 * torch.finfo(dtype).eps, dtype=str(dtype), scale=scale, d=d)

@@ -163,6 +163,7 @@ def test_the_right_kernel_passes(mapping):
 
 
 @pytest.mark.parametrize(("mapping", "wrong"), FORWARD.values(), ids=FORWARD)
+@pytest.mark.measures("wrong kernels")
 def test_wrong_kernel_is_caught(mapping, wrong):
     x = scores()
     assert min(judged(mapping, x, wrong(x))) > 1
@@ -222,6 +223,7 @@ def test_the_right_derivative_passes(mapping):
 
 @pytest.mark.parametrize("wrong", BACKWARD.values(), ids=BACKWARD)
 @pytest.mark.parametrize("mapping", ["fusedmax", "oscarmax"])
+@pytest.mark.measures("wrong kernels")
 def test_wrong_derivative_is_caught(mapping, wrong):
     assert jacobian_error(mapping, wrong) > 1e-12
 
@@ -295,5 +297,6 @@ def test_the_right_effect_passes(mapping, which):
 
 
 @pytest.mark.parametrize(("strength", "wrong"), EFFECTS.values(), ids=EFFECTS)
+@pytest.mark.measures("wrong kernels")
 def test_wrong_effect_is_caught(strength, wrong):
     assert effect_error(*strength, wrong) > 1e-8

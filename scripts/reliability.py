@@ -1,0 +1,98 @@
+"""The tables of results/reliability.json, which `make soak` writes: what was to hold, and what was found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts import cli
+from scripts.markdown import markdown
+
+RESULT = Path("results", "reliability.json")
+_HEADS = ("figure", "target", "measured", "worst")
+
+
+def markdown_tables(found: dict[str, Any]) -> str:
+    """Every table under its heading, and below them what it was measured on.
+
+    Args:
+        found: what results/reliability.json holds.
+    """
+    headings = dict.fromkeys(row["table"] for row in found["rows"])
+    parts = []
+    for heading in headings:
+        rows = [row for row in found["rows"] if row["table"] == heading]
+        parts += [f"**{heading}**", markdown(_HEADS, map(_cells, rows))]
+    return "\n\n".join([*parts, _measured_on(found)])
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    worst = "–" if row["worst"] is None else f"{row['worst']:.2g} of it"
+    return [_plain(text) for text in (row["what"], row["target"], measured(row), worst)]
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", r"\|")
+
+
+def measured(row: dict[str, Any]) -> str:
+    """What was found of a row, in words; a rate of no failure in N is under 3/N with 95 % confidence.
+
+    Example:
+        >>> row = {"state": "passed", "n": 1000, "failures": 0, "wanted": 1000, "whole": False, "skipped": []}
+        >>> measured(row)
+        '0 failures in 1,000 (rate under 0.003)'
+        >>> measured({**row, "state": "short", "n": 10})
+        'short: 0 failures in 10 of 1,000 (rate under 0.3)'
+    """
+    because = f" ({'; '.join(row['skipped'])})" if row["skipped"] else ""
+    if not row["n"]:
+        return f"**{row['state']}**{because}" if row["state"] == "failed" else f"not run{because}"
+    of = f" of {row['wanted']:,}" if row["n"] < row["wanted"] else ""
+    plural = "failure" if row["failures"] == 1 else "failures"
+    text = f"{row['failures']:,} {plural} in {row['n']:,}{of}"
+    if row["state"] == "failed":
+        return f"**failed**: {text}{because}"
+    rate = "" if row["whole"] else f" (rate under {3 / row['n']:.1g})"
+    short = "short: " if row["state"] == "short" else ""
+    return f"{short}{text}{rate}{because}"
+
+
+def _measured_on(found: dict[str, Any]) -> str:
+    share = "" if found["share"] == 1 else f" N={found['share']:g}"
+    packages = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    return (
+        f"`make soak{share}`, {found['seconds'] / 60:.0f} minutes on {found['cores']} cores; {packages}; "
+        f"{_counted(found['threads'], 'thread')}, {_counted(found['processes'], 'process')}; "
+        f"commit {found['commit'][:12]}."
+    )
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}{('es' if word.endswith('s') else 's') if number != 1 else ''}"
+
+
+def read(path: Path = RESULT) -> dict[str, Any]:
+    """What `make soak` has written.
+
+    Raises:
+        UsageError: there is no such file, or it is no JSON.
+    """
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise cli.UsageError(f"{path} must be written first, by `make soak`, got no such file") from None
+    except ValueError as error:
+        raise cli.UsageError(f"{path} must hold JSON, got a damaged file: {error}") from None
+    return found
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    """Print the tables."""
+    print(markdown_tables(read()))
+
+
+if __name__ == "__main__":
+    cli.main(main)

@@ -1,0 +1,127 @@
+"""What has to hold, how often, and how often the ordinary tests look: the rows of reliability.json."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Row(NamedTuple):
+    """One figure to reach.
+
+    Attributes:
+        name: as tests call it.
+        table: the heading that it stands under.
+        what: the figure.
+        target: what it has to be.
+        full: how many rows, points, runs or cases `make soak` takes.
+        ordinary: the share of them that `make test` takes.
+        whole: they are all that there are, so that every run takes all of them.
+        why: the reason where ``ordinary`` is under a tenth.
+    """
+
+    name: str
+    table: str
+    what: str
+    target: str
+    full: int
+    ordinary: float = 0.1
+    whole: bool = False
+    why: str = ""
+
+    def wanted(self, share: float | None) -> int:
+        """How many a run at this share of the full number takes; None is an ordinary one."""
+        share = self.ordinary if share is None else share
+        return self.full if self.whole else max(1, round(self.full * share))
+
+
+NAMES = ("softmax", "sparsemax", "fusedmax", "oscarmax", "pnormmax")
+_CERTIFIED = "≤ 64 eps · max(1, spread(x)/γ, λd)"
+_SHORT = "what rows can do wrong shows in thousands of them; the rest bounds a rate"
+
+
+def _mappings(name: str, what: str, target: str, full: int, **options: Any) -> Row:
+    return Row(name, "The mappings", what, target, full, **options)
+
+
+ROWS = [
+    *(
+        _mappings(
+            f"certified {name}",
+            f"certified violation of {name}, float64",
+            _CERTIFIED,
+            10_000_000,
+            ordinary=0.02,
+            why=_SHORT,
+        )
+        for name in NAMES
+    ),
+    _mappings(
+        "low precision", "float32, bfloat16, float16 at scales 1e-6 … 1e6", "≤ 8 eps, no NaN row", 1_000_000
+    ),
+    _mappings(
+        "many survivors",
+        "oscarmax of 17 to 600 scores, all kinds, scales and λ",
+        "certified and as the reference",
+        10_000,
+    ),
+    _mappings(
+        "integer vectors",
+        "every vector of {−2, …, 2}^d, d ≤ 4, four γ, four λ",
+        "exact (2 eps)",
+        3 * 4 * 4 * (5 + 25 + 125 + 625),
+        whole=True,
+    ),
+    _mappings("equal bits", "members of a fused group", "equal bits", 400_000),
+    _mappings(
+        "jacobian", "gradient against the closed-form Jacobian, float64", "≤ 1e-12 · max(1, |J|)", 100_000
+    ),
+    _mappings("kinks", "points of that kind skipped for lying near a kink", "< 1 %", 100_000),
+    _mappings(
+        "gradcheck",
+        "gradcheck and gradgradcheck, of both modes, with and without masks",
+        "all",
+        31,
+        whole=True,
+    ),
+    _mappings("opcheck", "opcheck of every operator", "all", 29, whole=True),
+    _mappings("vmap", "vmap = loop", "same bits", 19, whole=True),
+    _mappings("compile", "compiled = eager", "same bits, gradients to 1e-15", 23, whole=True),
+    _mappings("shapes", "contiguous, transposed, expanded, sliced, any dim", "same bits", 9 * 2000),
+    _mappings(
+        "row alone", "row alone = row in a batch", "same bits", 100_000, ordinary=0.02, why="a call a row"
+    ),
+    _mappings(
+        "masked",
+        "masked = removed, forward, whatever stands under the mask (not softmax)",
+        "same bits",
+        500_000,
+    ),
+    _mappings("masked gradient", "masked = removed, backward (not softmax, pnormmax)", "same bits", 400_000),
+    _mappings(
+        "masked sums",
+        "masked = removed, in sums that torch makes: softmax, and pnormmax backward",
+        "≤ 1e-13",
+        200_000,
+    ),
+    _mappings(
+        "padding",
+        "padding is invisible, forward and backward",
+        "same bits; in torch's sums ≤ 2e-7 in float32",
+        100_000,
+    ),
+    _mappings("+ constant", "a constant added to the scores", _CERTIFIED, 500_000),
+    _mappings("permutation", "permutation (softmax, sparsemax, oscarmax, pnormmax)", _CERTIFIED, 400_000),
+    _mappings("reversal", "reversal", _CERTIFIED, 500_000),
+    _mappings("gamma", "γ-scaling", _CERTIFIED, 500_000),
+    _mappings(
+        "odd scores",
+        "−inf, NaN, +inf, 1e30 and denormals; 0 rows, 0 columns, d = 1; bad strengths",
+        "as documented",
+        124,
+        whole=True,
+    ),
+    _mappings(
+        "wrong kernels", "planted faults in kernels and derivatives", "every one caught", 68, whole=True
+    ),
+]
+BY_NAME = {row.name: row for row in ROWS}
