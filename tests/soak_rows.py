@@ -35,12 +35,22 @@ class Row(NamedTuple):
 
 
 NAMES = ("softmax", "sparsemax", "fusedmax", "oscarmax", "pnormmax")
+_LOADS = "a checkpoint loads, the next save works"
+_RESUMED = "saved, exit 75, the same end when continued"
 _CERTIFIED = "≤ 64 eps · max(1, spread(x)/γ, λd)"
 _SHORT = "what rows can do wrong shows in thousands of them; the rest bounds a rate"
 
 
 def _mappings(name: str, what: str, target: str, full: int, **options: Any) -> Row:
     return Row(name, "The mappings", what, target, full, **options)
+
+
+def _training(name: str, what: str, target: str, full: int, **options: Any) -> Row:
+    return Row(name, "Training and results", what, target, full, **options)
+
+
+def _inputs(name: str, what: str, full: int) -> Row:
+    return Row(name, "Bad inputs", what, "one sentence, wanted and got, before any work", full, whole=True)
 
 
 ROWS = [
@@ -123,5 +133,85 @@ ROWS = [
     _mappings(
         "wrong kernels", "planted faults in kernels and derivatives", "every one caught", 68, whole=True
     ),
+    _mappings("gpu", "CPU = GPU, where there is one", "certified, the same structure", 1, whole=True),
+    _training(
+        "kill",
+        "kill −9 at a random moment, then resume",
+        "same loss of every step, same metrics, bit for bit",
+        50,
+    ),
+    _training("crippled resume", "resume without a part of the state", "every one noticed", 10, whole=True),
+    _training(
+        "interrupted save",
+        "save interrupted at every file operation, by kill and by a full disk",
+        _LOADS,
+        34,
+        whole=True,
+    ),
+    _training("full disk", "save that a full disk cuts off at a random byte", _LOADS, 200),
+    _training(
+        "damaged checkpoint",
+        "checkpoints flipped, cut, zeroed",
+        "refused by name, the previous one used",
+        900,
+        ordinary=0.5,
+    ),
+    _training("SIGTERM", "SIGTERM at a random moment, and again during the save", _RESUMED, 50),
+    _training("SIGUSR1", "SIGUSR1 at a random moment, and again during the save", _RESUMED, 50),
+    _training(
+        "two processes", "two processes on one run directory", "the second refused, the first named", 50
+    ),
+    _training(
+        "sweep",
+        "records of 8 writers that are killed at random and started again",
+        "none torn, none lost, no other",
+        1600,
+    ),
+    _training(
+        "same seed",
+        "three runs of one seed, one in another process (no loader has workers here)",
+        "same bits",
+        30,
+    ),
+    _training(
+        "not finite",
+        "NaN and infinity in data, scores, loss, gradient, metric",
+        "stopped before the update, the batch named, the last checkpoint good",
+        20,
+        whole=True,
+    ),
+    _training(
+        "corpora",
+        "parallel corpora damaged at random",
+        "kept + dropped = read, or refused by name; none misaligned",
+        10_000,
+    ),
+    _training(
+        "wrong readers", "planted faults in reading parallel corpora", "every one caught", 5, whole=True
+    ),
+    _training("wrong writers", "planted faults in writing records", "every one caught", 3, whole=True),
+    _training("rescoring", "outputs of beam search scored again", "≤ 1e-6 for each token", 2_000),
+    _training("batch of one", "beam search, a sentence alone and in a batch", "≤ 1e-6 for each token", 2_000),
+    _training(
+        "unsafe loading",
+        "files of code, scanned for loading that runs what it reads",
+        "none",
+        100,
+        whole=True,
+    ),
+    _training(
+        "malicious checkpoint", "checkpoints that hold a program", "refused, nothing run", 4, whole=True
+    ),
+    _training(
+        "hostile archives", "archives with members outside the target", "nothing written", 5, whole=True
+    ),
+    _inputs("bad data", "files of data", 30),
+    _inputs(
+        "bad checkpoint",
+        "checkpoints: of another config, vocabulary, torch or format, a directory, unreadable",
+        4,
+    ),
+    _inputs("bad config", "keys, types and values of the config", 19),
+    _inputs("bad environment", "no network, a GPU that is not there, a full disk", 4),
 ]
 BY_NAME = {row.name: row for row in ROWS}

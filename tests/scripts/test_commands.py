@@ -217,6 +217,7 @@ def test_evaluate_names_the_runs_that_fit(folder: Path, capsys: pytest.CaptureFi
     assert "snli-a, snli-b" in refusal(lambda: evaluate("snli"), capsys)
 
 
+@pytest.mark.measures("bad environment")
 def test_the_hub_without_a_network_says_what_to_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "scripts.train", "data=snli/snli", f"output_dir={folder}"],
@@ -229,6 +230,7 @@ def test_the_hub_without_a_network_says_what_to_do(folder: Path, capsys: pytest.
     assert "pass a folder" in done.stderr.strip().split("\n")[-1]
 
 
+@pytest.mark.measures("bad environment")
 def test_a_fake_device_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")

@@ -105,6 +105,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("override", "wanted", "got"), WRONG)
+@pytest.mark.measures("bad config")
 def test_a_wrong_key_or_type_is_refused(override: str, wanted: str, got: str) -> None:
     with pytest.raises(UsageError) as error:
         read_config(["attention=fusedmax", override])
@@ -128,6 +129,7 @@ OUT_OF_RANGE = [
 
 
 @pytest.mark.parametrize(("override", "sentence"), OUT_OF_RANGE)
+@pytest.mark.measures("bad config")
 def test_a_value_out_of_range_is_refused(override: str, sentence: str) -> None:
     config = read_config(["attention=fusedmax", "data.train=30", "data.dev=3", "data.test=3", override])
     with pytest.raises(Exception, match=sentence):

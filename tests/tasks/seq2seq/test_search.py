@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from random import Random
 from typing import Any, NamedTuple
 
 import pytest
@@ -232,13 +233,13 @@ def test_a_beam_of_one_is_greedy(seed: int) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("beam_size", [1, 5])
-def test_a_sentence_alone_is_a_sentence_in_a_batch(beam_size: int, dtype: torch.dtype) -> None:
-    random = torch.Generator().manual_seed(1)
-    lengths = torch.randint(1, 20, (23,), generator=random).tolist()
+def test_a_sentence_alone_is_a_sentence_in_a_batch(beam_size: int, dtype: torch.dtype, measure: Any) -> None:
+    random, row = torch.Generator().manual_seed(1), measure("batch of one", parts=4)
+    lengths = torch.randint(1, 20, (row.n,), generator=random).tolist()
     sources = [torch.randint(1, 50, (n,), generator=random).clamp(min=4).tolist() for n in lengths]
     model = ToyModel(50, 16, seed=4, scale=0.5, sharpness=2.0, ending=1.0).to(dtype)
     settings = SearchSettings(beam_size, max_length=30, n_best=beam_size, length_penalty=0.5)
-    together = search_all(model, sources, settings, batch_size=23)
+    together = search_all(model, sources, settings, batch_size=50)
     wide = torch.nn.functional.pad(pad(sources)[0], (0, 7), value=PAD)
     others = [
         search_all(model, sources, settings, batch_size=1),
@@ -247,6 +248,7 @@ def test_a_sentence_alone_is_a_sentence_in_a_batch(beam_size: int, dtype: torch.
         search_all(model, sources[::-1], settings, batch_size=5)[::-1],
     ]
     assert len({len(one.ids) for sentence in together for one in sentence}) > 3
+    row.add(len(sources), dtype=str(dtype), beam=beam_size)
     for other in others:
         for ones, twos in zip(together, other, strict=True):
             assert [one.ids for one in ones] == [two.ids for two in twos]
@@ -258,16 +260,18 @@ def test_a_sentence_alone_is_a_sentence_in_a_batch(beam_size: int, dtype: torch.
                 torch.testing.assert_close(one.weights, two.weights, rtol=0, atol=100 * tolerance)
 
 
-def test_rescoring_gives_the_score() -> None:
-    model = ToyModel(30, seed=2, sharpness=0.5, ending=4.0)
+def test_rescoring_gives_the_score(measure: Any) -> None:
+    model, random, row = ToyModel(30, seed=2, sharpness=0.5, ending=4.0), Random(0), measure("rescoring")
     sources = [[4, 5, 6, 7], [8, 29], [9], [4] * 12]
-    found = search(model, *pad(sources), SearchSettings(n_best=5, max_length=40))
+    sources += [random.choices(range(4, 30), k=random.randint(1, 12)) for _ in range(row.n // 5 - 3)]
+    found = search(model, *pad(sources), SearchSettings(n_best=5, max_length=60))
     for rank in range(5):
         outputs = [sentence[rank] for sentence in found]
         assert all(one.finished for one in outputs)
         again = score(model, *pad(sources), [one.ids for one in outputs]).tolist()
         for one, value in zip(outputs, again, strict=True):
-            assert one.score == one.log_probability == pytest.approx(value, abs=1e-6 * (len(one.ids) + 1))
+            assert one.score == one.log_probability
+            row.within(abs(value - one.score), 1e-6 * (len(one.ids) + 1), dtype="float32")
 
 
 def test_the_best_come_first_and_differ() -> None:

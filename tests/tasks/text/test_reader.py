@@ -135,6 +135,7 @@ def test_a_line_of_two_megabytes_is_one_row(tmp_path: Path) -> None:
         ("a.parquet.gz", "PAR1", "wants one of the suffixes .* got '.gz'"),
     ],
 )
+@pytest.mark.measures("bad data")
 def test_bad_files_are_named_in_one_sentence(
     tmp_path: Path, name: str, content: str | bytes, message: str
 ) -> None:
@@ -145,6 +146,7 @@ def test_bad_files_are_named_in_one_sentence(
     assert os.listdir(tmp_path) == [name]
 
 
+@pytest.mark.measures("bad data")
 def test_truncated_gzip_is_rejected(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl.gz", as_json(ROWS * 50))
     path.write_bytes(path.read_bytes()[:-9])
@@ -152,6 +154,7 @@ def test_truncated_gzip_is_rejected(tmp_path: Path) -> None:
         read_rows([path], COLUMNS)
 
 
+@pytest.mark.measures("bad data")
 def test_missing_files_directories_and_filters_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"a\.csv wants to be a file, got nothing there"):
         read_rows([tmp_path / "a.csv"], COLUMNS)
@@ -165,6 +168,7 @@ def test_missing_files_directories_and_filters_are_named(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "setting", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0"}]
 )
+@pytest.mark.measures("bad environment")
 def test_no_network_is_said_at_once_and_what_to_do(tmp_path: Path, setting: dict[str, str]) -> None:
     code = "from tasks.text.reader import read_hub; read_hub('stanfordnlp/snli', 'train', {})"
     root = Path(__file__).resolve().parents[3]
@@ -223,6 +227,7 @@ def test_lines_end_at_line_feeds_only(tmp_path: Path, name: str, end: str) -> No
     ],
 )
 @pytest.mark.parametrize("name", ["train.de", "train.de.gz"])
+@pytest.mark.measures("bad data")
 def test_lines_that_are_no_text_are_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         list(read_lines(write(tmp_path / name, content)))

@@ -1,14 +1,20 @@
 """The checkpoint file: what goes in comes out, damage never does, and an interrupted save loses nothing."""
 
 import errno
+import itertools
 import os
+import pickle
 import random
-from collections.abc import Callable
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forked import Child, needs_fork
 
 from tasks.training import atomic, checkpoint
 from tasks.training.checkpoint import CheckpointError, DamagedCheckpoint, load, load_latest, save
@@ -40,38 +46,43 @@ def test_round_trip(tmp_path: Path) -> None:
     assert found.state == {"step": 3, "text": "λ\u2028", "share": 0.1} and found.note is None
 
 
-def damages(content: bytes) -> list[bytes]:
-    """Flipped bits (one at least in every byte of the first line), cuts and zeroed stretches."""
-    chosen = random.Random(0)
-    first_line = [8 * byte + chosen.randrange(8) for byte in range(content.index(b"\n") + 1)]
-    flips = [*first_line, *(chosen.randrange(8 * len(content)) for _ in range(100))]
-    damaged = []
-    for bit in flips:
-        altered = bytearray(content)
-        altered[bit // 8] ^= 1 << bit % 8
-        damaged.append(bytes(altered))
-    cuts = [0, 1, content.index(b"\n"), content.index(b"\n") + 1, len(content) - 1]
-    damaged += [content[:cut] for cut in [*cuts, *(chosen.randrange(len(content)) for _ in range(40))]]
-    for _ in range(40):
+def damages(content: bytes, n: int) -> Iterator[bytes]:
+    """Cuts, zeroed stretches and flipped bits, one at least in every byte of the first line."""
+    chosen, first = random.Random(0), content.index(b"\n") + 1
+    cuts = [0, 1, first - 1, first, len(content) - 1]
+    yield from (content[:cut] for cut in [*cuts, *(chosen.randrange(len(content)) for _ in range(n // 5))])
+    yield bytes(len(content))
+    yield content + b"\0"
+    yield from (flipped(content, 8 * byte + chosen.randrange(8)) for byte in range(first))
+    for _ in range(n // 5):
         start = chosen.randrange(len(content) - 40)
-        damaged.append(content[:start] + bytes(40) + content[start + 40 :])
-    return [altered for altered in damaged if altered != content] + [bytes(len(content)), content + b"\0"]
+        yield content[:start] + bytes(40) + content[start + 40 :]
+    while True:
+        yield flipped(content, chosen.randrange(8 * len(content)))
 
 
-def test_damage_is_refused_and_the_previous_used(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.ckpt"
+def flipped(content: bytes, bit: int) -> bytes:
+    altered = bytearray(content)
+    altered[bit // 8] ^= 1 << bit % 8
+    return bytes(altered)
+
+
+def test_damage_is_refused_and_the_previous_used(tmp_path: Path, measure: Any) -> None:
+    path, row = tmp_path / "checkpoint.ckpt", measure("damaged checkpoint")
     save_number(path, 1)
     save(path, TENSORS, {"number": 2})
-    every = damages(path.read_bytes())
-    assert len(every) > 250
-    for content in every:
+    whole = path.read_bytes()
+    altered = (content for content in damages(whole, row.n) if content != whole)
+    for content in itertools.islice(altered, row.n):
         path.write_bytes(content)
         latest = load_latest(path)
-        assert latest.state == {"number": 1}
-        assert latest.note is not None and latest.note.startswith(f"{path} is damaged")
-        assert latest.note.endswith("checkpoint.ckpt.previous was used in its place")
+        note = latest.note or ""
+        is_named = note.startswith(f"{path} is damaged")
+        is_named &= note.endswith("checkpoint.ckpt.previous was used in its place")
+        row.all(is_named and latest.state == {"number": 1})
 
 
+@pytest.mark.measures("bad checkpoint")
 def test_two_damaged_files_name_both(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.ckpt"
     path.write_bytes(b"")
@@ -82,6 +93,7 @@ def test_two_damaged_files_name_both(tmp_path: Path) -> None:
         load_latest(path)
 
 
+@pytest.mark.measures("bad checkpoint")
 def test_a_newer_format_is_refused_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "checkpoint.ckpt"
     save_number(path, 1)
@@ -95,6 +107,7 @@ def test_a_newer_format_is_refused_as_such(tmp_path: Path, monkeypatch: pytest.M
         load_latest(path)
 
 
+@pytest.mark.measures("bad checkpoint")
 def test_a_directory_and_an_unreadable_file_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,14 +155,25 @@ class FaultyDisk:
                 operation(*arguments)
             elif isinstance(arguments[0], int) and os.path.isfile(f"/dev/fd/{arguments[0]}"):
                 os.ftruncate(arguments[0], 100)
-            raise self.error
+            self.fail()
 
         return faulty
+
+    def fail(self) -> None:
+        raise self.error
+
+
+class KillingDisk(FaultyDisk):
+    """The same, where the process ends as if by kill -9: nothing can clean up."""
+
+    def fail(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("is_late", [False, True])
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), Killed()])
 @pytest.mark.parametrize("at", range(1, 7))
+@pytest.mark.measures("interrupted save")
 def test_an_interrupted_save_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, error: BaseException, is_late: bool
 ) -> None:
@@ -173,6 +197,83 @@ def test_an_interrupted_save_loses_nothing(
     save_number(path, 4)
     assert load(path).state["number"] == 4
     assert {file.name for file in tmp_path.iterdir()} <= {"checkpoint.ckpt", "checkpoint.ckpt.previous"}
+
+
+def save_and_die(path: Path, at: int, is_late: bool) -> None:
+    KillingDisk(pytest.MonkeyPatch(), at, Killed(), is_late)
+    save_number(path, 3)
+
+
+@needs_fork
+@pytest.mark.measures("interrupted save")
+@pytest.mark.parametrize("is_late", [False, True])
+@pytest.mark.parametrize("at", range(1, 6))
+def test_a_killed_save_loses_nothing(tmp_path: Path, at: int, is_late: bool) -> None:
+    path = tmp_path / "checkpoint.ckpt"
+    save_number(path, 1)
+    save_number(path, 2)
+    assert Child(partial(save_and_die, path, at, is_late)).wait() == -signal.SIGKILL
+    assert checkpoint.exists(path) and load_latest(path).state["number"] in (2, 3)
+    save_number(path, 4)
+    assert load(path).state["number"] == 4
+    assert {file.name for file in tmp_path.iterdir()} <= {"checkpoint.ckpt", "checkpoint.ckpt.previous"}
+
+
+def save_on_a_full_disk(path: Path, room: int) -> None:
+    """Ends with 3 where the save says that it failed."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+    try:
+        save_number(path, 3)
+    except CheckpointError as error:
+        assert f"cannot save {path}: File too large" in str(error)
+        raise SystemExit(3) from None
+
+
+@needs_fork
+def test_a_disk_that_is_full_at_any_byte_loses_nothing(tmp_path: Path, measure: Any) -> None:
+    """The system refuses to let a file grow beyond a random number of bytes."""
+    chosen, row, path = random.Random(0), measure("full disk"), tmp_path / "checkpoint.ckpt"
+    save_number(path, 1)
+    save_number(path, 2)
+    size = path.stat().st_size
+    for room in (chosen.randrange(size) for _ in range(row.n)):
+        is_refused = Child(partial(save_on_a_full_disk, path, room)).wait() == 3
+        row.all(is_refused and load(path).state == {"number": 2} and len(list(tmp_path.iterdir())) == 2)
+    save_number(path, 4)
+    assert load_latest(path).state == {"number": 4}
+
+
+class Bomb:
+    """Unpickled, it leaves a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.mark,)
+
+
+def signed(body: bytes) -> bytes:
+    prefix = b"regattn-checkpoint 1 "
+    return prefix + checkpoint._digest(prefix, body) + b"\n" + body
+
+
+@pytest.mark.measures("malicious checkpoint")
+@pytest.mark.parametrize("kind", ["pickle", "torch", "signed pickle", "signed torch"])
+def test_a_program_in_a_checkpoint_is_not_run(tmp_path: Path, kind: str) -> None:
+    path, mark = tmp_path / "checkpoint.ckpt", tmp_path / "mark"
+    if kind.endswith("torch"):
+        torch.save({"weight": Bomb(mark)}, path)
+    else:
+        path.write_bytes(pickle.dumps(Bomb(mark)))
+    content = path.read_bytes()
+    pickle.loads(pickle.dumps(Bomb(mark)))
+    assert mark.exists(), "the bomb is a dud: the test says nothing"
+    mark.unlink()
+    path.write_bytes(signed(content) if kind.startswith("signed") else content)
+    with pytest.raises(DamagedCheckpoint, match=r"checkpoint\.ckpt"):
+        load_latest(path)
+    assert not mark.exists()
 
 
 def test_the_first_save_may_fail_too(tmp_path: Path) -> None:

@@ -141,6 +141,7 @@ CRIPPLES: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.mark.parametrize("part", CRIPPLES)
+@pytest.mark.measures("crippled resume")
 def test_resume_without_a_part_is_noticed(
     tmp_path: Path, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
@@ -156,6 +157,7 @@ def test_resume_without_a_part_is_noticed(
     assert outcome(tmp_path, *train(tmp_path)) != whole
 
 
+@pytest.mark.measures("bad checkpoint")
 def test_resume_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt(tmp_path, 2)
     before = (tmp_path / "checkpoint.ckpt").read_bytes()

@@ -1,0 +1,174 @@
+"""Runs that are killed or asked to stop at any moment end, when continued, as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import socket
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from forked import Child, needs_fork
+from tiny_run import Watcher, outcome, train
+
+from scripts import cli
+from tasks.training import atomic, signals
+from tasks.training.checkpoint import load_latest
+from tasks.training.rundir import RunDirectory, RunInUseError
+
+pytestmark = needs_fork
+STEPS = 24
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The outcome of a run that nothing interrupted."""
+    torch.set_num_threads(1)
+    path = tmp_path_factory.mktemp("whole")
+    return outcome(path, *train(path))
+
+
+@pytest.fixture(scope="module")
+def seconds(tmp_path_factory: pytest.TempPathFactory) -> float:
+    """How long a run takes in a child."""
+    started = time.perf_counter()
+    assert Child(partial(run, tmp_path_factory.mktemp("timed") / "run")).wait() == 0
+    return time.perf_counter() - started
+
+
+def run(path: Path) -> None:
+    """A run that saves after every other step, so that it is often killed while it saves."""
+    train(path, checkpoint_every=2)
+
+
+def logged(path: Path) -> int:
+    """Steps in the log of a run."""
+    log = path / "metrics.jsonl"
+    return log.read_bytes().count(b'"event": "step"') if log.exists() else 0
+
+
+# ------------------------------------------------------------------ kill -9
+def killed(path: Path, seconds: float, chance: random.Random) -> int:
+    """Start or continue a run and kill it at a random moment of its life; return the steps it had made."""
+    while True:
+        child = Child(partial(run, path))
+        time.sleep(chance.uniform(0, seconds))
+        child.send()
+        if child.wait() == -signal.SIGKILL:
+            return logged(path)
+        shutil.rmtree(path)  # it was over before
+
+
+def test_killed_at_any_moment_a_run_ends_the_same(
+    tmp_path: Path, whole: dict[str, Any], seconds: float, measure: Any
+) -> None:
+    chance, row, same, at = random.Random(0), measure("kill"), [], set()
+    for trial in range(row.n):
+        path = tmp_path / str(trial)
+        at.add(killed(path, seconds, chance))
+        if chance.random() < 0.3:
+            killed(path, seconds / 2, chance)
+        same.append(outcome(path, *train(path, checkpoint_every=2)) == whole)
+    row.all(same, threads=1, dtype="float32", after_steps=f"{min(at)}-{max(at)}")
+    assert len(at) > 1 or row.n == 1, "always killed at the same step: the test says little"
+
+
+# ------------------------------------------------------------------ signals
+class Requests(signals.StopRequest):
+    """The last request to stop, for what happens during the save that it leads to."""
+
+    last: signals.StopRequest = signals.StopRequest()
+
+    def __init__(self) -> None:
+        Requests.last = self
+
+
+def run_told_twice(path: Path, number: int) -> None:
+    """A run that gets a second signal during the save that the first one led to; ends as the command does."""
+    own = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if Requests.last.signal:
+            os.kill(os.getpid(), number)
+        own(descriptor)
+
+    signals.StopRequest = Requests  # type: ignore[misc]
+    atomic.os.fsync = fsync
+    slow = Watcher(lambda step: time.sleep(0.002))
+    cli.main(lambda: train(path, observer=slow))  # type: ignore[arg-type,return-value]
+
+
+def stopped(path: Path, number: int, seconds: float, chance: random.Random) -> int:
+    """Start a run, stop it at a random moment after its first step, and return its exit code."""
+    while True:
+        child = Child(partial(run_told_twice, path, number))
+        while not logged(path) and not child.has_ended():
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, seconds))
+        child.send(number)
+        code = child.wait()
+        if code not in (0, -number) or logged(path) < STEPS:
+            return code
+        shutil.rmtree(path)  # it was over before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=lambda number: number.name)
+def test_stopped_at_any_moment_a_run_says_so_and_ends_the_same(
+    tmp_path: Path, whole: dict[str, Any], seconds: float, number: signal.Signals, measure: Any
+) -> None:
+    chance, row = random.Random(number), measure(f"{number.name}")
+    for trial in range(row.n):
+        path = tmp_path / str(trial)
+        code = stopped(path, number, seconds, chance)
+        at = load_latest(path / "checkpoint.ckpt").state["run"]["step"]
+        is_saved = code == os.EX_TEMPFAIL and at == logged(path)
+        result, task = train(path)
+        row.all(is_saved and outcome(path, result, task) == whole, exit_code=code)
+        assert result.notes == (f"resumed at step {at}",)
+
+
+# ------------------------------------------------------------------ two processes on one directory
+def contend(folder: Path, name: str) -> None:
+    """Enter the run directory and wait until another process was refused, or be refused and say how."""
+    refusals = folder / "refusals"
+    try:
+        with RunDirectory(folder / "run"):
+            (folder / "holder").write_text(str(os.getpid()))
+            deadline = time.monotonic() + 60
+            while not refusals.exists() and time.monotonic() < deadline:
+                time.sleep(0.005)
+    except RunInUseError as error:
+        (folder / name).write_text(str(error))
+        os.replace(folder / name, refusals)
+
+
+def test_of_two_processes_one_is_refused_and_told_of_the_other(tmp_path: Path, measure: Any) -> None:
+    row = measure("two processes")
+    for trial in range(row.n):
+        folder = tmp_path / str(trial)
+        folder.mkdir()
+        children = [Child(partial(contend, folder, name)) for name in ("first", "second")]
+        assert [child.wait() for child in children] == [0, 0]
+        holder = (folder / "holder").read_text()
+        wanted = f"in use by process {holder} on {socket.gethostname()}; wait for it or end it"
+        row.all(wanted in (folder / "refusals").read_text())
+
+
+# ------------------------------------------------------------------ the same seed
+def test_three_runs_of_one_seed_have_the_same_bits(tmp_path: Path, measure: Any) -> None:
+    """Two in this process with other numbers drawn before, one in another; batches are made in no third."""
+    row = measure("same seed", parts=3)
+    for seed in range(row.n):
+        paths = [tmp_path / f"{seed}-{k}" for k in range(3)]
+        assert Child(partial(train, paths[0], seed=seed)).wait() == 0
+        random.seed(seed)
+        first = outcome(paths[1], *train(paths[1], seed=seed))
+        again = outcome(paths[2], *train(paths[2], seed=seed))
+        elsewhere = outcome(paths[0], *train(paths[0], seed=seed))
+        row.all([first == again, first == elsewhere, elsewhere == again], threads=1)

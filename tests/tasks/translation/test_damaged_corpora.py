@@ -1,0 +1,196 @@
+"""Whatever happens to two files of sentences, a corpus of them is aligned and complete, or is refused."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.seq2seq import reading
+from tasks.seq2seq.data import Corpus
+from tasks.text import reader
+from tasks.translation.data import load_folder
+
+LINES, MAX_CHARS = 12, 300
+Damage = Callable[[list[bytes], random.Random], None]
+
+
+def sentence(number: int, chance: random.Random) -> bytes:
+    """Words that all tell which line they are of, so that a few damaged ones do not hide it."""
+    return b" ".join([b"w%d" % number] * chance.randint(3, 8))
+
+
+def blank(lines: list[bytes], chance: random.Random) -> None:
+    lines[chance.randrange(len(lines))] = chance.choice([b"", b" ", b"\t", "\u2028".encode()])
+
+
+def missing(lines: list[bytes], chance: random.Random) -> None:
+    del lines[chance.randrange(len(lines))]
+
+
+def doubled(lines: list[bytes], chance: random.Random) -> None:
+    at = chance.randrange(len(lines))
+    lines.insert(at, lines[at])
+
+
+def inside(*odd: bytes) -> Damage:
+    """Put one of these somewhere into a line."""
+
+    def put(lines: list[bytes], chance: random.Random) -> None:
+        row = chance.randrange(len(lines))
+        at = chance.randint(0, len(lines[row]))
+        lines[row] = lines[row][:at] + chance.choice(odd) + lines[row][at:]
+
+    return put
+
+
+def long(lines: list[bytes], chance: random.Random) -> None:
+    lines[chance.randrange(len(lines))] *= 100
+
+
+def flipped(lines: list[bytes], chance: random.Random) -> None:
+    """Flip a bit of a byte that is not the end of a line, nor becomes one."""
+    row = chance.randrange(len(lines))
+    line = bytearray(lines[row])
+    if line:
+        line[chance.randrange(len(line))] ^= 1 << chance.randrange(8)
+        lines[row] = bytes(line).replace(b"\n", b"\x0b")
+
+
+# Of these one at most: two of them may undo each other's traces, as if lines had exchanged their places.
+OF_LINES: list[Damage] = [blank, missing, doubled, inside(b"\n")]
+OF_BYTES: list[Damage] = [
+    inside(b"\xff", b"\xc3", b"\x80"), inside(b"\r", b"\r\r"), inside(b"\0"), long, flipped,
+    inside(*(character.encode() for character in "\u2028\u2029\x85\x0c\x0b\x1c\u00a0\ufeff\t")),
+]  # fmt: skip
+
+
+def damaged(chance: random.Random) -> tuple[bytes, bytes]:
+    """The two files of a split, in which up to three things went wrong."""
+    sides = [[sentence(number, chance) for number in range(LINES)] for _ in range(2)]
+    harms = chance.choices(OF_BYTES, k=chance.randint(0, 2)) + chance.sample(OF_LINES, chance.randint(0, 1))
+    for harm in harms:
+        harm(sides[chance.randrange(2)], chance)
+    if chance.random() < 0.2:  # blank on both sides is no damage
+        at = chance.randrange(min(map(len, sides)))
+        for side in sides:
+            side[at] = b""
+    files = [chance.choice([b"", b"", b"\xef\xbb\xbf"]) + b"\n".join(side) for side in sides]
+    return files[0] + chance.choice([b"", b"\n"]), files[1] + chance.choice([b"", b"\n"])
+
+
+def cut(data: bytes, chance: random.Random) -> bytes:
+    """The end of a file may be missing."""
+    return data[: chance.randrange(len(data))] if chance.random() < 0.05 else data
+
+
+def write_split(folder: Path, split: str, sides: tuple[bytes, bytes]) -> None:
+    for language, data in zip(("de", "en"), sides, strict=True):
+        (folder / f"{split}.{language}").write_bytes(data)
+
+
+def is_aligned(corpus: Corpus) -> bool:
+    """Whether most words of a source are those of its target, wherever there are enough to tell."""
+    return all(told(example.source) & told(example.target) for example in corpus.splits["train"])
+
+
+def told(text: str) -> set[str]:
+    """The words that stand most often in a text, all where none does twice."""
+    words = text.split()
+    most = max(map(words.count, words))
+    return {word for word in words if words.count(word) == most}
+
+
+def lines_of(data: bytes) -> int:
+    return data.count(b"\n") + (not data.endswith(b"\n"))
+
+
+def verdict(folder: Path, sides: tuple[bytes, bytes]) -> str:
+    """``kept`` whole and aligned, ``refused`` by name, or what is wrong."""
+    write_split(folder, "train", sides)
+    try:
+        corpus = load_folder(folder, max_chars=MAX_CHARS)
+    except ValueError as error:
+        said = str(error)
+        is_told = "train" in said and ("got" in said) and "\n" not in said
+        return "refused" if is_told else f"refused without a reason: {said}"
+    counted = corpus.sizes["train"] + sum(corpus.dropped["train"].values())
+    if {counted} != {lines_of(side) for side in sides}:
+        return f"{counted} of {[lines_of(side) for side in sides]} lines are accounted for"
+    return "kept" if is_aligned(corpus) else "misaligned"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A corpus of which only the training files are missing."""
+    for split in ("dev", "test"):
+        write_split(tmp_path, split, (f"{split} eins\n".encode(), f"{split} one\n".encode()))
+    return tmp_path
+
+
+def corpora(n: int) -> Iterator[tuple[bytes, bytes]]:
+    chance = random.Random(0)
+    for _ in range(n):
+        source, target = damaged(chance)
+        yield cut(source, chance), cut(target, chance)
+
+
+def test_damaged_corpora_are_whole_or_refused(folder: Path, measure: Any) -> None:
+    row = measure("corpora")
+    found = [verdict(folder, sides) for sides in corpora(row.n)]
+    wrong = {one for one in found if one not in ("kept", "refused")}
+    row.all([one in ("kept", "refused") for one in found], lines=LINES)
+    assert not wrong
+    assert 0.2 < found.count("kept") / len(found) < 0.8, "one of the two hardly happens: the test says little"
+
+
+# ------------------------------------------------------------------ planted faults
+def by_splitlines(file: Path) -> Iterator[str]:
+    return iter(file.read_bytes().decode("utf-8-sig").splitlines())
+
+
+def by_universal_newlines(file: Path) -> Iterator[str]:
+    with file.open(encoding="utf-8-sig") as stream:
+        return iter([line.rstrip("\n") for line in stream])
+
+
+def without_bad_lines(file: Path) -> Iterator[str]:
+    """Leaves out what is no UTF-8."""
+    lines = file.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
+    return (line.decode() for line in lines if line.decode(errors="replace").encode() == line)
+
+
+def without_blank_lines(file: Path) -> Iterator[str]:
+    return (line for line in own_read_lines(file) if line.strip())
+
+
+def to_the_shorter_end(*files: Iterator[str]) -> Iterator[tuple[str, ...]]:
+    return zip(*files, strict=False)
+
+
+own_read_lines = reader.read_lines
+WRONG: dict[str, tuple[str, Callable[..., Any]]] = {
+    "splitlines": ("read_lines", by_splitlines),
+    "universal newlines": ("read_lines", by_universal_newlines),
+    "bad lines left out": ("read_lines", without_bad_lines),
+    "blank lines left out": ("read_lines", without_blank_lines),
+    "cut to the shorter file": ("zip_longest", to_the_shorter_end),
+}
+
+
+@pytest.mark.measures("wrong readers")
+@pytest.mark.parametrize(("name", "wrong"), WRONG.values(), ids=WRONG)
+def test_wrong_reader_is_caught(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, wrong: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr(reading, name, wrong)
+    assert any(verdict(folder, sides) not in ("kept", "refused") for sides in corpora(300))
+
+
+def test_the_words_of_a_line_tell_its_number() -> None:
+    assert told("w1 w1 x w1") == {"w1"} and told("a b") == {"a", "b"}
+    assert io.BytesIO(b"a\nb").readlines() and (lines_of(b"a\nb"), lines_of(b"a\nb\n")) == (2, 2)
