@@ -133,7 +133,7 @@ ROWS = [
     _mappings(
         "wrong kernels", "planted faults in kernels and derivatives", "every one caught", 68, whole=True
     ),
-    _mappings("gpu", "CPU = GPU, where there is one", "certified, the same structure", 1, whole=True),
+    _mappings("gpu", "CPU = GPU, where there is one", "certified, the same structure", 72, whole=True),
     _training(
         "kill",
         "kill −9 at a random moment, then resume",
@@ -167,6 +167,19 @@ ROWS = [
         "none torn, none lost, no other",
         1600,
     ),
+    _training(
+        "incomplete sweep",
+        "tables of a sweep of which any runs are missing",
+        "every mean with its seeds, none of others",
+        50,
+    ),
+    _training(
+        "incomplete plan",
+        "plans of a sweep of which any runs are missing",
+        "every missing run with its command",
+        50,
+    ),
+    _training("wrong tables", "planted faults in the writing of tables", "every one caught", 5, whole=True),
     _training(
         "same seed",
         "three runs of one seed, one in another process (no loader has workers here)",
@@ -205,7 +218,7 @@ ROWS = [
     _training(
         "hostile archives", "archives with members outside the target", "nothing written", 5, whole=True
     ),
-    _inputs("bad data", "files of data", 30),
+    _inputs("bad data", "files of data", 29),
     _inputs(
         "bad checkpoint",
         "checkpoints: of another config, vocabulary, torch or format, a directory, unreadable",

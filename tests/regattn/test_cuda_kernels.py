@@ -185,6 +185,10 @@ def normal(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
 
 
 # ------------------------------------------------------------------ values and products
+counts_on_a_gpu = pytest.mark.measures("gpu") if ON_GPU else lambda test: test
+
+
+@counts_on_a_gpu
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize(("mapping", "strengths", "d"), CASES)
 def test_right_within_rounding(mapping, strengths, d, dtype):
