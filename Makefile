@@ -138,7 +138,8 @@ report: $(VENV)/installed ## write results/report/index.html, one page of everyt
 	@$(BIN)/python -m scripts.report
 
 soak: $(VENV)/installed ## run the measured tests at N=1 (or a share) of their full numbers: results/reliability.json
-	@$(BIN)/python -m pytest -q -n 2 --timeout 3600 --soak '$(N)' tests
+	@$(BIN)/python -m pytest -q -n 2 --timeout 3600 --soak '$(N)' tests; code=$$?; \
+	  $(BIN)/python -m scripts.reliability && exit $$code
 
 test: $(VENV)/installed ## run the tests
 	@$(BIN)/python -m pytest -q -n 2

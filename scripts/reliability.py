@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from scripts import cli
 from scripts.markdown import markdown
+from scripts.readme import fill_readme
 
 RESULT = Path("results", "reliability.json")
+PLACE = "reliability"
 _HEADS = ("figure", "target", "measured", "worst")
 
 
@@ -89,9 +90,13 @@ def read(path: Path = RESULT) -> dict[str, Any]:
     return found
 
 
-def main(arguments: Sequence[str] = ()) -> None:
-    """Print the tables."""
-    print(markdown_tables(read()))
+def main() -> None:
+    """Print the tables; those of the full numbers go into the README, into its place ``reliability``."""
+    found = read()
+    tables = markdown_tables(found)
+    print(tables)
+    if found["share"] >= 1:
+        fill_readme({PLACE: tables})
 
 
 if __name__ == "__main__":

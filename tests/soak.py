@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,15 @@ class Soak:
         config.hook.pytest_deselected(items=[item for item in items if item not in set(measured)])
         items[:] = measured
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
+        """Note the time that a test takes of a processor, which does not depend on what else runs."""
+        before = sum(os.times()[:4])
+        try:
+            return (yield)
+        finally:
+            item.user_properties.append(("seconds", sum(os.times()[:4]) - before))
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.tally.add(report)
 
@@ -147,7 +156,7 @@ class Soak:
 class Tally:
     """Sums over tests."""
 
-    def __init__(self, rows: Sequence[Row] | Any) -> None:
+    def __init__(self, rows: Iterable[Row]) -> None:
         self.sums = {row.name: _nothing() for row in rows}
 
     def add(self, report: pytest.TestReport) -> None:
@@ -170,7 +179,7 @@ class Tally:
         sums["failures"] += max(found["failures"], int(report.failed))
         if found["worst"] is not None:
             sums["worst"] = max(found["worst"], sums["worst"] or 0.0)
-        sums["seconds"] += report.duration
+        sums["seconds"] += dict(report.user_properties)["seconds"]
         for name, values in found["facts"].items():
             known = sums["facts"].setdefault(name, [])
             known += [value for value in values if value not in known]
@@ -200,9 +209,10 @@ def _reason(report: pytest.TestReport) -> str:
 
 
 def _times(found: dict[str, Any]) -> str:
-    """Seconds of one core for each row, and what the full numbers would take."""
-    lines = []
+    """Seconds of one processor for each row, and what the full numbers would take."""
+    lines, total = [], 0.0
     for row in found["rows"]:
         full = row["seconds"] / (1 if row["whole"] else found["share"])
+        total += full
         lines.append(f"{row['seconds']:9.1f} s {full:9.1f} s in full  {row['name']}")
-    return "\n".join(lines)
+    return "\n".join([*lines, f"all in full: {total / 60:.0f} minutes of one processor"])

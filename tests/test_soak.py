@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from scripts.reliability import markdown_tables
+from scripts.readme import filled
+from scripts.reliability import PLACE, markdown_tables
 from tests import soak
 from tests.soak_rows import BY_NAME, ROWS, Row
 
@@ -141,6 +142,15 @@ def test_the_table_says_what_failed_and_what_is_missing(laws: pytest.Pytester) -
 @pytest.mark.parametrize("share", ["0", "-1", "nan", "x"])
 def test_a_share_is_a_number_above_0(laws: pytest.Pytester, share: str) -> None:
     assert laws.runpytest_inprocess(f"--soak={share}").ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_the_readme_shows_the_committed_result() -> None:
+    readme, result = TESTS.parent / "README.md", TESTS.parent / soak.RESULTS
+    text = readme.read_text(encoding="utf-8")
+    found = json.loads(result.read_text(encoding="utf-8")) if result.exists() else {"share": 0}
+    if found["share"] < 1:
+        pytest.skip("make soak has not been run at its full numbers")
+    assert filled(text, {PLACE: markdown_tables(found)}) == text
 
 
 # ------------------------------------------------------------------ the list
