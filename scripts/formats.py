@@ -63,14 +63,15 @@ def to_tex(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Plain numbers, where cells have one, else their text; unknown ones are empty. The last column names
-    the runs behind a row."""
+    """Plain numbers, where cells have one, else their text; unknown ones are empty. The last columns name
+    the runs behind a row, and hold what has to be known to read it, such as standings and intervals."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*table.heads, "run ids"])
+    writer.writerow([*table.heads, "run ids", "notes"])
     for row in table.rows:
         runs = dict.fromkeys(run for cell in row for run in cell.runs)
-        writer.writerow([*map(_csv_value, row), " ".join(runs)])
+        notes = [f"{head}: {cell.note}" for head, cell in zip(table.heads, row, strict=True) if cell.note]
+        writer.writerow([*map(_csv_value, row), " ".join(runs), "; ".join(notes)])
     return file.getvalue()
 
 

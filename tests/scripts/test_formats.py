@@ -13,7 +13,11 @@ TABLE = Table(
     intro="On test_2016 & others.",
     heads=("mapping", "paper", "ours, %"),
     rows=(
-        (Cell("a|b"), Cell("82.41ʳ", 82.41), Cell("63.57 ± 0.41", 63.5666, ("run1", "run2"), best=True)),
+        (
+            Cell("a|b"),
+            Cell("82.41ʳ", 82.41, note="recalled"),
+            Cell("63.57 ± 0.41", 63.5666, ("run1", "run2"), best=True),
+        ),
         (Cell("fused_max"), Cell("?"), Cell("–", runs=("run2", "run3"))),
     ),
     notes=("First.", "p < 0.05"),
@@ -32,9 +36,9 @@ def test_markdown_holds_heading_table_and_notes() -> None:
 def test_csv_comes_back_as_it_was_written() -> None:
     rows = list(csv.reader(io.StringIO(to_csv(TABLE))))
     assert rows == [
-        ["mapping", "paper", "ours, %", "run ids"],
-        ["a|b", "82.41", "63.5666", "run1 run2"],
-        ["fused_max", "", "", "run2 run3"],
+        ["mapping", "paper", "ours, %", "run ids", "notes"],
+        ["a|b", "82.41", "63.5666", "run1 run2", "paper: recalled"],
+        ["fused_max", "", "", "run2 run3", ""],
     ]
     assert [float(rows[1][n]) for n in (1, 2)] == [cell.value for cell in TABLE.rows[0][1:]]
 
