@@ -14,6 +14,7 @@ import pytest
 from scripts.cells import Cell, Table
 from scripts.paper import read_paper
 from scripts.report.__main__ import main
+from scripts.report.claims import claims
 from scripts.report.grids import Grid, columns, rectangle
 from scripts.report.histories import anchor
 from scripts.report.lines import lines
@@ -118,6 +119,24 @@ def test_shared_notes_are_numbered_and_only_numbers_stand_at_the_right() -> None
     assert shown.heads == [("name", False), ("n", True), ("R\N{NON-BREAKING HYPHEN}1", False)]
     assert shown.groups == [("", 1), ("ours", 2)]
     assert [cell.href for row in shown.rows for cell in row if cell.href] == ["run-x", anchor(["y", "x"])]
+
+
+def test_claims_stand_one_by_one_with_the_verdict_beside_what_was_compared() -> None:
+    cells = Cell("a beats b"), Cell("a > b"), Cell("1.0", 1.0, ("x",))
+    rows = (
+        (*cells, Cell("undecided at n = 1 seed: too few; on other data", runs=("x",))),
+        (*cells, Cell("reproduced; on other data", runs=("x",))),
+        (Cell("it is fast"), Cell("–"), Cell("–"), Cell("not tested: no matter of scores")),
+    )
+    first, second = claims(
+        Table("claims-small", "", "", ("claim", "compared", "ours", "verdict"), rows)
+    ).tested
+    assert [head for head, _ in first.comparisons.heads] == ["compared", "verdict", "ours"]
+    verdicts = [row[1] for row in first.comparisons.rows]
+    assert [cell.text for cell in verdicts] == ["undecided at n = 1 seed", "reproduced"]
+    assert [cell.is_best for cell in verdicts] == [False, True]
+    assert [note for _, note in first.comparisons.remarks] == ["too few; on other data", "on other data"]
+    assert (first.reason, second.reason) == ("", "not tested: no matter of scores")
 
 
 def test_a_line_is_the_mean_of_its_seeds_and_its_band_holds_them(folder: Path) -> None:
