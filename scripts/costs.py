@@ -22,14 +22,17 @@ def machine(record: Record) -> Machine:
 
 
 def epoch_ratios(a: Runs, b: Runs) -> list[float]:
-    """Seconds of an epoch in every run of ``a`` to those in every run of ``b``, of those of one machine.
+    """How long an epoch takes in every run of ``a`` to one in every run of ``b``, of those of one machine.
+
+    From the mapping's share of a step, all else in it taking the same time. The clock would not do: runs
+    share their machine with whatever else it does, which may cost some of them half their speed.
 
     Where there are several machines, of that with most runs; none without one that both ran on.
     """
     shared = {machine(record) for record in a} & {machine(record) for record in b}
     by_machine = [
         [
-            first.seconds["per_epoch"] / second.seconds["per_epoch"]
+            (1 - second.seconds["mapping_share"]) / (1 - first.seconds["mapping_share"])
             for first, second in product(a, b)
             if machine(first) == machine(second) == on
         ]
