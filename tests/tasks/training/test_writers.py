@@ -133,7 +133,7 @@ WRONG = {
 @pytest.mark.measures("wrong writers")
 @pytest.mark.parametrize("store", WRONG.values(), ids=WRONG)
 def test_wrong_writer_is_caught(tmp_path: Path, store: Store) -> None:
-    each = 20
+    each = 8
     try:
         found = {record.id: record for record in sweep(store, tmp_path, each)}
     except Exception:
