@@ -108,7 +108,7 @@ def _figure(value: float) -> str:
 
 
 def _typeset(text: str) -> str:
-    """Quotation marks and apostrophes as in print.
+    r"""Quotation marks and apostrophes as in print.
 
     Example:
         >>> _typeset("the paper's \"table\"")
