@@ -6,18 +6,18 @@ has left behind would meet the other jobs too. The job is what `make train` woul
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from scripts.children import end_with_parent, last_line
 from tasks.training.signals import Preempted
 
 RESTARTS = 20
@@ -48,7 +48,7 @@ def run_train(overrides: Sequence[str], log: Path, folder: Path = Path()) -> str
     """
     for _ in range(RESTARTS):
         status = _run_once(overrides, log, folder)
-        why = _last_line(log)
+        why = last_line(log)
         if status == 0:
             return ""
         if _IN_USE in why:
@@ -63,7 +63,11 @@ def _run_once(overrides: Sequence[str], log: Path, folder: Path) -> int:
     launcher = os.getppid()
     with log.open("ab") as file:
         child = subprocess.Popen(
-            command, cwd=folder, stdout=file, stderr=subprocess.STDOUT, preexec_fn=_end_with_parent
+            command,
+            cwd=folder,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            preexec_fn=partial(end_with_parent, os.getpid()),
         )
     try:
         while child.poll() is None and os.getppid() == launcher:
@@ -83,15 +87,3 @@ def _wait(child: subprocess.Popen[bytes]) -> None:
         child.wait(timeout=1)
     except subprocess.TimeoutExpired:
         return
-
-
-def _end_with_parent() -> None:
-    """Let Linux stop this process when the one that started it is killed."""
-    if sys.platform == "linux":
-        PR_SET_PDEATHSIG = 1
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts import cli
+from scripts.children import end_with_parent
 from scripts.cli import UsageError
 from scripts.launching import LAUNCHERS
 from scripts.reproducing.hours import describe_hours
@@ -17,7 +18,6 @@ from scripts.reproducing.launchers import launch_jobs
 from scripts.reproducing.plan import Planned, longest_first, make_plan, render
 from scripts.reproducing.runner import run_jobs, tell
 from scripts.reproducing.sources import describe_data
-from scripts.reproducing.worker import end_with_parent
 from tasks.training.records import read_records
 
 FAILED = 1

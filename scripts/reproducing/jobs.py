@@ -9,13 +9,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from scripts.cli import UsageError, compose_config, missing_keys, plain
+from scripts.columns import MAPPINGS
 from scripts.train import make_command
 from tasks.training.provenance import config_hash
 
 TABLES = {"snli": "snli", "summarization": "gigaword", "translation": "translation"}
 """Tables of the paper and the task of each."""
 
-MAPPINGS = ("softmax", "sparsemax", "fusedmax", "oscarmax", "pnormmax")
 TIERS = ("mini", "small", "paper")
 
 

@@ -16,7 +16,7 @@ from tasks.training.provenance import config_hash
 from tasks.training.records import Record, read_records
 
 OVERHEAD = 15.0
-"""Seconds of a run besides its training, seen on two cores: corpus, first compilation, test sets, picture."""
+"""Seconds of a run besides its training, a guess: corpus, first compilation, test sets, picture."""
 
 
 @dataclass(frozen=True)

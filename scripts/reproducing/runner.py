@@ -16,6 +16,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from scripts.children import last_line
 from scripts.reports import report_of
 from scripts.reproducing.jobs import Job
 from scripts.reproducing.plan import find_record
@@ -123,14 +124,9 @@ def _end(worker: _Worker, count: str) -> list[Failure]:
     if record is not None:
         print(f"{count} {job.name}  {format_duration(worker.seconds)}  {headline(record)}", flush=True)
         return []
-    reason = _last_line(log_of(job)) if exit_code and exit_code > 0 else f"ended with {exit_code}, no record"
+    reason = last_line(log_of(job)) if exit_code and exit_code > 0 else f"ended with {exit_code}, no record"
     print(f"{count} {job.name}  {format_duration(worker.seconds)}  FAILED: {reason}", flush=True)
     return [Failure(job, reason, log_of(job))]
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
 
 
 def headline(record: Record) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import os
 import signal
@@ -15,11 +14,11 @@ from pathlib import Path
 import torch
 
 from scripts import cli
+from scripts.children import end_with_parent
 from scripts.train import start
 from tasks.training.rundir import RunInUseError
 from tasks.training.signals import STOPPING
 
-_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 _PATIENCE = 2.0  # seconds before another try to enter a run that is in use
 
 
@@ -47,15 +46,6 @@ def train_in_child(overrides: Sequence[str], log: Path, threads: int, parent: in
     _write_to(log)
     torch.set_num_threads(threads)
     cli.main(partial(_start_when_free, overrides))
-
-
-def end_with_parent(parent: int) -> None:
-    """Have this process get SIGTERM when its parent has ended, however that came; on Linux alone."""
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it ended before it could be watched
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _write_to(log: Path) -> None:

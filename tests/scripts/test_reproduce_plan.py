@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from scripts.cli import UsageError, plain, read_config
+from scripts.columns import MAPPINGS
 from scripts.reproduce import reproduce
 from scripts.reproducing.hours import describe_hours
-from scripts.reproducing.jobs import MAPPINGS, TABLES, Job, list_jobs, parse_seeds, parse_tables
+from scripts.reproducing.jobs import TABLES, Job, list_jobs, parse_seeds, parse_tables
 from scripts.reproducing.launchers import by_arguments, choice_of
 from scripts.reproducing.plan import OVERHEAD, longest_first, make_plan, render, wall_seconds
 from tasks.training.provenance import config_hash
