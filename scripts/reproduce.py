@@ -11,13 +11,13 @@ from pathlib import Path
 from scripts import cli
 from scripts.children import end_with_parent
 from scripts.cli import UsageError
-from scripts.launching import LAUNCHERS
 from scripts.reproducing.hours import describe_hours
 from scripts.reproducing.jobs import TABLES, TIERS, list_jobs, parse_seeds, parse_tables
 from scripts.reproducing.launchers import launch_jobs
 from scripts.reproducing.plan import Planned, longest_first, make_plan, render
 from scripts.reproducing.runner import run_jobs, tell
 from scripts.reproducing.sources import describe_data
+from scripts.sweeping.launching import LAUNCHERS
 from tasks.training.records import read_records
 
 FAILED = 1

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from scripts import cli
 from scripts.cli import Parser, UsageError, read_config
-from scripts.grids import Choice, Grid, read_grid
-from scripts.launching import LAUNCHERS, launch
-from scripts.ranking import rank, ranking
 from scripts.runs import Setup, set_up
+from scripts.sweeping.grids import Choice, Grid, read_grid
+from scripts.sweeping.launching import LAUNCHERS, launch
+from scripts.sweeping.ranking import rank, ranking
 from scripts.train import make_command
 from tasks.training.records import read_records
 from tasks.training.signals import Preempted

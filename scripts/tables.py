@@ -13,10 +13,10 @@ from pathlib import Path
 
 from scripts import cli
 from scripts.columns import MAPPING, SEEDS, UNKNOWN, Column, mapping_label
+from scripts.comparing.paper import read_paper
+from scripts.comparing.paper_tables import paper_tables
 from scripts.formats import FORMATS
 from scripts.markdown import markdown
-from scripts.paper import read_paper
-from scripts.paper_tables import paper_tables
 from scripts.reports import Kind, Report, report_of
 from tasks.training.atomic import write_atomically
 from tasks.training.records import Record, read_records

@@ -17,7 +17,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from scripts import cli
-from scripts.paper import PAPER, read_paper
+from scripts.comparing.paper import PAPER, read_paper
 from scripts.pictures import draw_grid
 from scripts.runs import Setup, find_run, read_run_config, set_up
 from scripts.schema import register

@@ -14,9 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 from scripts import cli
 from scripts.cli import Parser, UsageError, read_config
 from scripts.runs import Setup, set_up
-from scripts.search_space import Dimension, read_space
-from scripts.studies import SharedStudy
 from scripts.sweep import keep_apart
+from scripts.sweeping.search_space import Dimension, read_space
+from scripts.sweeping.studies import SharedStudy
 from scripts.train import make_command, train_as
 from tasks.training.observers import EpochEvent, StartEvent, StepEvent
 from tasks.training.processes import Processes

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts import cli
-from scripts.paper import PAPER, read_paper
+from scripts.comparing.paper import PAPER, read_paper
 from scripts.report.page import page
 from scripts.tables import RESULTS
 from tasks.training.atomic import write_atomically

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from scripts.cells import Cell, Table
 from scripts.columns import MAPPINGS
-from scripts.paper import Paper
+from scripts.comparing.paper import Paper
 from scripts.report.missing import Cells, Count, runs_of
 from tasks.training.records import Record
 

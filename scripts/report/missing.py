@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from scripts.cells import Cell, Table
-from scripts.paper import Paper, PaperTable
-from scripts.selection import TIERS, Row, row_of
+from scripts.comparing.paper import Paper, PaperTable
+from scripts.comparing.selection import TIERS, Row, row_of
 from tasks.training.records import Record
 
 Cells = Mapping[str, Row]

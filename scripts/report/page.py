@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 from scripts.cells import Table
 from scripts.columns import MAPPINGS
-from scripts.paper import Paper
-from scripts.paper_tables import paper_tables
+from scripts.comparing.paper import Paper
+from scripts.comparing.paper_tables import paper_tables
 from scripts.pictures import GROUP_COLOURS
 from scripts.report.claims import claims
 from scripts.report.glance import STANDINGS, TIERS, VERDICTS, glance, summary

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.grids import Choice, Grid
-from scripts.launching import launch
 from scripts.reproducing.jobs import Job
 from scripts.reproducing.runner import Failure
+from scripts.sweeping.grids import Choice, Grid
+from scripts.sweeping.launching import launch
 
 Arguments = tuple[str, ...]
 
@@ -18,7 +18,7 @@ def launch_jobs(jobs: Sequence[Job], launcher: str, at_once: int, of_hydra: Sequ
 
     Args:
         jobs: none of which is done.
-        launcher: a key of ``scripts.launching.LAUNCHERS``.
+        launcher: a key of ``scripts.sweeping.launching.LAUNCHERS``.
         at_once: how many may run at the same time, where the launcher can tell.
         of_hydra: overrides of the launcher's own settings.
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from scripts.cells import Cell, Table
-from scripts.claims import claims_table
-from scripts.paper import Claim, Paper, read_paper
-from scripts.significance import ItemScores
-from scripts.verdicts import on_scores, on_time
+from scripts.comparing.claims import claims_table
+from scripts.comparing.paper import Claim, Paper, read_paper
+from scripts.comparing.significance import ItemScores
+from scripts.comparing.verdicts import on_scores, on_time
 from tasks.bootstrap import Comparison
 from tasks.training.details import Details, Example, write_details
 from tasks.training.records import Record

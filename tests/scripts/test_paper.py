@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from regattn import fusedmax, oscarmax, pnormmax, softmax, sparsemax
-from scripts.paper import PAPER, PaperError, read_paper
+from scripts.comparing.paper import PAPER, PaperError, read_paper
 
 MAPPINGS = [mapping.__name__ for mapping in (softmax, sparsemax, fusedmax, oscarmax, pnormmax)]
 PAPER_NUMBERS = read_paper()

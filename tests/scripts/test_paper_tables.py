@@ -8,12 +8,19 @@ import pytest
 from scripts.cells import Table
 from scripts.cli import compose_config, plain, read_config
 from scripts.columns import MAPPINGS
-from scripts.costs import cost_table
-from scripts.interpretability import interpretability_table
-from scripts.measured import measured_in
-from scripts.paper import read_paper
-from scripts.paper_tables import paper_tables, score_table
-from scripts.selection import TIERS, by_recipe, records_of_cell, row_of, setting_hash, setting_of_cell
+from scripts.comparing.costs import cost_table
+from scripts.comparing.interpretability import interpretability_table
+from scripts.comparing.measured import measured_in
+from scripts.comparing.paper import read_paper
+from scripts.comparing.paper_tables import paper_tables, score_table
+from scripts.comparing.selection import (
+    TIERS,
+    by_recipe,
+    records_of_cell,
+    row_of,
+    setting_hash,
+    setting_of_cell,
+)
 from tasks.training.records import Record, RecordError
 from tests.example_record import RECORD
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from scripts.cells import Cell, Table
-from scripts.paper import read_paper
+from scripts.comparing.paper import read_paper
 from scripts.report.__main__ import main
 from scripts.report.claims import claims
 from scripts.report.grids import Grid, columns, rectangle

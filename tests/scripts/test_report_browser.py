@@ -13,7 +13,7 @@ import torch
 
 import regattn
 from scripts.columns import MAPPINGS
-from scripts.paper import read_paper
+from scripts.comparing.paper import read_paper
 from scripts.report.page import page
 from tasks.training.records import read_records
 from tests.scripts.report_results import results

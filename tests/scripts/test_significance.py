@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from scripts.significance import ItemScores, holm, spread
+from scripts.comparing.significance import ItemScores, holm, spread
 from tasks.training.details import Details, Example, write_details
 from tasks.training.records import Record, RecordError
 from tests.example_record import RECORD

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from scripts.cli import CONFIGS, UsageError, read_config
-from scripts.grids import read_grid
-from scripts.jobs import run_train
-from scripts.launching import LAUNCHERS
-from scripts.ranking import rank, ranking
 from scripts.sweep import RESULTS, main, plan
+from scripts.sweeping.grids import read_grid
+from scripts.sweeping.jobs import run_train
+from scripts.sweeping.launching import LAUNCHERS
+from scripts.sweeping.ranking import rank, ranking
 from scripts.train import main as train
 from tasks.training.records import read_records
 from tests.example_record import RECORD

@@ -13,8 +13,8 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import FixedTrial, TrialState, create_trial
 
 from scripts.cli import CONFIGS, UsageError, read_config
-from scripts.search_space import Dimension, read_space
-from scripts.studies import SharedStudy
+from scripts.sweeping.search_space import Dimension, read_space
+from scripts.sweeping.studies import SharedStudy
 from scripts.tune import main, tune
 from tasks.training.records import read_records
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from statistics import mean
 
 from scripts.columns import EPOCH_SECONDS, UNKNOWN, metric
-from scripts.grids import Choice
 from scripts.markdown import markdown
+from scripts.sweeping.grids import Choice
 from tasks.training.records import Record
 
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from scripts.cells import Cell, Table
-from scripts.claims import claims_table
 from scripts.columns import MAPPINGS, UNKNOWN
-from scripts.costs import cost_table
-from scripts.interpretability import interpretability_table
-from scripts.measured import ids, measured_in, our_cell, quoted_cell
-from scripts.paper import LEGEND, Paper, PaperColumn, PaperTable
-from scripts.selection import TIERS, Row, Runs, row_of
-from scripts.significance import ItemScores
+from scripts.comparing.claims import claims_table
+from scripts.comparing.costs import cost_table
+from scripts.comparing.interpretability import interpretability_table
+from scripts.comparing.measured import ids, measured_in, our_cell, quoted_cell
+from scripts.comparing.paper import LEGEND, Paper, PaperColumn, PaperTable
+from scripts.comparing.selection import TIERS, Row, Runs, row_of
+from scripts.comparing.significance import ItemScores
 
 
 def paper_tables(records: Runs, details: Path, paper: Paper) -> list[Table]:

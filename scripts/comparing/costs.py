@@ -7,9 +7,9 @@ from itertools import product
 
 from scripts.cells import Cell, Table
 from scripts.columns import MAPPINGS, UNKNOWN
-from scripts.measured import corpus_label, ids, spread_cell
-from scripts.selection import Row, Runs
-from scripts.significance import spread
+from scripts.comparing.measured import corpus_label, ids, spread_cell
+from scripts.comparing.selection import Row, Runs
+from scripts.comparing.significance import spread
 from tasks.training.records import Record
 
 Machine = tuple[str, int]

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from scripts.cells import Cell
 from scripts.columns import UNKNOWN
-from scripts.paper import MARKS, PaperColumn, PaperTable, Quoted
-from scripts.selection import Runs
-from scripts.significance import Spread, spread
+from scripts.comparing.paper import MARKS, PaperColumn, PaperTable, Quoted
+from scripts.comparing.selection import Runs
+from scripts.comparing.significance import Spread, spread
 from tasks.training.records import Record
 
 _ONE_TEST = {"gigaword": "test"}

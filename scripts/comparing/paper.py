@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import yaml
 
 T = TypeVar("T")
-PAPER = Path(__file__).resolve().parents[1] / "results" / "paper.yaml"
+PAPER = Path(__file__).resolve().parents[2] / "results" / "paper.yaml"
 MARKS = {"stated": "", "confirmed": "", "recalled": "ʳ", "unknown": "?"}
 """The standings, and what a figure of each is marked with."""
 LEGEND = (

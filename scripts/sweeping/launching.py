@@ -16,9 +16,9 @@ from hydra.types import HydraContext, RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from scripts.cli import CONFIGS, UsageError
-from scripts.grids import Choice, Grid
-from scripts.jobs import run_job
 from scripts.schema import register
+from scripts.sweeping.grids import Choice, Grid
+from scripts.sweeping.jobs import run_job
 
 LAUNCHERS = {
     "basic": None,

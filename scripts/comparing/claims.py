@@ -9,12 +9,12 @@ from statistics import mean
 
 from scripts.cells import Cell, Table
 from scripts.columns import UNKNOWN
-from scripts.costs import epoch_ratios
-from scripts.measured import Measured, corpus_label, ids, measured_in, our_cell, quoted_cell, score
-from scripts.paper import BEST, LEGEND, MARKS, Claim, Paper
-from scripts.selection import Row, Runs
-from scripts.significance import LEVEL, ItemScores, holm
-from scripts.verdicts import on_scores, on_time
+from scripts.comparing.costs import epoch_ratios
+from scripts.comparing.measured import Measured, corpus_label, ids, measured_in, our_cell, quoted_cell, score
+from scripts.comparing.paper import BEST, LEGEND, MARKS, Claim, Paper
+from scripts.comparing.selection import Row, Runs
+from scripts.comparing.significance import LEVEL, ItemScores, holm
+from scripts.comparing.verdicts import on_scores, on_time
 from tasks.bootstrap import Comparison, Rows, compare, differences_over_seeds, margin_p_value
 
 _HEADS = (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from scripts.paper import Claim
-from scripts.significance import LEVEL
+from scripts.comparing.paper import Claim
+from scripts.comparing.significance import LEVEL
 from tasks.bootstrap import Comparison
 
 REPRODUCED = "reproduced"
