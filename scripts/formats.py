@@ -33,9 +33,13 @@ def to_markdown(table: Table) -> str:
         | x\\|y | **1** |
         <BLANKLINE>
     """
+    return "\n\n".join([f"# {table.title}", table.intro, to_grid(table), *table.notes]) + "\n"
+
+
+def to_grid(table: Table) -> str:
+    """The table alone in Markdown."""
     rows = [[_bold(cell, _plain, "**{}**") for cell in row] for row in table.rows]
-    grid = markdown([_plain(head) for head in table.heads], rows)
-    return "\n\n".join([f"# {table.title}", table.intro, grid, *table.notes]) + "\n"
+    return markdown([_plain(head) for head in table.heads], rows)
 
 
 def to_tex(table: Table) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 from scripts import cli
 from scripts.children import end_with_parent
 from scripts.cli import UsageError
+from scripts.comparing.selection import TIERS
 from scripts.reproducing.hours import describe_hours
-from scripts.reproducing.jobs import TABLES, TIERS, list_jobs, parse_seeds, parse_tables
+from scripts.reproducing.jobs import TABLES, list_jobs, parse_seeds, parse_tables
 from scripts.reproducing.launchers import launch_jobs
 from scripts.reproducing.plan import Planned, longest_first, make_plan, render
 from scripts.reproducing.runner import run_jobs, tell

@@ -8,15 +8,19 @@ ours beside its figures, in Markdown, LaTeX and CSV.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scripts import cli
+from scripts.cells import Table
 from scripts.columns import MAPPING, SEEDS, UNKNOWN, Column, mapping_label
 from scripts.comparing.paper import read_paper
 from scripts.comparing.paper_tables import paper_tables
-from scripts.formats import FORMATS
+from scripts.comparing.selection import TIERS
+from scripts.comparing.verdicts import tally
+from scripts.formats import FORMATS, to_grid
 from scripts.markdown import markdown
+from scripts.readme import fill_readme
 from scripts.reports import Kind, Report, report_of
 from tasks.training.atomic import write_atomically
 from tasks.training.records import Record, read_records
@@ -24,6 +28,8 @@ from tasks.training.records import Record, read_records
 Corpus = tuple[str, str, str, str]
 Runs = Sequence[Record]
 RESULTS = Path("results")
+PLACE = "results"
+"""The name of the part of the README that `make tables` writes."""
 _ROOM = 10  # columns of a table that GitHub shows without scrolling
 
 
@@ -99,15 +105,15 @@ def _setting_parts(report: Report, records: Runs) -> list[str]:
     return parts
 
 
-def files(records: Runs, details: Path) -> dict[str, str]:
+def files(records: Runs, of_paper: Sequence[Table]) -> dict[str, str]:
     """The content of every file of tables, by its name; tasks without records have none.
 
     Args:
         records: of all runs.
-        details: the folder of their details.
+        of_paper: the paper's tables with ours beside them.
 
     Raises:
-        RecordError: records cannot be shown, or details are missing or damaged.
+        RecordError: records cannot be shown.
     """
     reports = {record.task: report_of(record) for record in records}
     detailed = {
@@ -116,19 +122,34 @@ def files(records: Runs, details: Path) -> dict[str, str]:
     }
     return {
         **detailed,
-        **{
-            f"{table.name}.{kind}": write(table)
-            for table in paper_tables(records, details, read_paper())
-            for kind, write in FORMATS.items()
-        },
+        **{f"{table.name}.{kind}": write(table) for table in of_paper for kind, write in FORMATS.items()},
     }
 
 
+def readme_part(of_paper: Sequence[Table]) -> str:
+    """What the README shows of them: the scores at the largest tier with runs, and what became of claims."""
+    named = {table.name: table for table in of_paper}
+    parts = []
+    for name in read_paper().tables:
+        if tiers := [tier for tier in TIERS if f"{name}-{tier}" in named]:
+            table = named[f"{name}-{tiers[-1]}"]
+            parts += [f"**{table.title}.** {table.intro}", to_grid(table)]
+    return "\n\n".join([*parts, *(_tally(named, tier) for tier in TIERS[1:] if f"claims-{tier}" in named)])
+
+
+def _tally(named: Mapping[str, Table], tier: str) -> str:
+    table = f"[claim by claim](results/tables/claims-{tier}.md)"
+    return f"The paper's claims at tier {tier}, {table}: {tally(named[f'claims-{tier}'])}."
+
+
 def main() -> None:
-    """Write all tables to results/tables, and print those in Markdown."""
+    """Write all tables to results/tables and the README, and print those in Markdown."""
     folder = RESULTS / "tables"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files(read_records(RESULTS / "runs"), RESULTS / "details").items():
+    records = read_records(RESULTS / "runs")
+    of_paper = paper_tables(records, RESULTS / "details", read_paper())
+    fill_readme({PLACE: readme_part(of_paper)})
+    for name, text in files(records, of_paper).items():
         write_atomically(folder / name, [text.encode()])
         if name.endswith(".md"):
             print(text)

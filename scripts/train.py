@@ -17,7 +17,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from scripts import cli
-from scripts.comparing.paper import PAPER, read_paper
+from scripts.comparing.paper import read_paper
 from scripts.pictures import draw_grid
 from scripts.runs import Setup, find_run, read_run_config, set_up
 from scripts.schema import register
@@ -187,7 +187,7 @@ def _report(setup: Setup, record: Record, record_file: Path, picture: Path) -> N
 
 def _caveat(record: Record) -> str:
     """Says whose result this is not."""
-    corpora = {table.task: table.corpus for table in read_paper(cli.CONFIGS.parent / PAPER).tables.values()}
+    corpora = {table.task: table.corpus for table in read_paper().tables.values()}
     return (
         f"not the paper's: trained on {record.corpus['name']}, tier {record.tier}; "
         f"the paper's data: {corpora[record.task]}"

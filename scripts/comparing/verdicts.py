@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from scripts.cells import Table
 from scripts.comparing.paper import Claim
 from scripts.comparing.significance import LEVEL
 from tasks.bootstrap import Comparison
 
 REPRODUCED = "reproduced"
 NOT_REPRODUCED = "not reproduced"
+UNDECIDED = "undecided"
 
 
 def on_scores(claim: Claim, found: Comparison | None, p: float | None, seeds: int) -> str:
@@ -27,12 +29,12 @@ def on_scores(claim: Claim, found: Comparison | None, p: float | None, seeds: in
         'undecided at n = 5 seeds'
     """
     if found is None or p is None:
-        return f"undecided at {_seeds(seeds)}: these runs kept no scores of single items"
+        return f"{UNDECIDED} at {_seeds(seeds)}: these runs kept no scores of single items"
     outcome = _outcome(claim, found) if p <= LEVEL else ""
     if seeds > 1:
-        return outcome or f"undecided at {_seeds(seeds)}"
+        return outcome or f"{UNDECIDED} at {_seeds(seeds)}"
     alone = f"would say {outcome}" if outcome else "do not decide it either"
-    return f"undecided at {_seeds(seeds)}: seeds were not varied; the test items alone {alone}"
+    return f"{UNDECIDED} at {_seeds(seeds)}: seeds were not varied; the test items alone {alone}"
 
 
 def on_time(claim: Claim, ratios: list[float], seeds: int) -> str:
@@ -54,7 +56,24 @@ def on_time(claim: Claim, ratios: list[float], seeds: int) -> str:
             return REPRODUCED
         if not any(inside) and (min(ratios) > 1 or max(ratios) < 1):
             return NOT_REPRODUCED
-    return f"undecided at {_seeds(seeds)}"
+    return f"{UNDECIDED} at {_seeds(seeds)}"
+
+
+def tally(claims: Table) -> str:
+    """How many comparisons of a table of claims have each verdict, in words.
+
+    Example:
+        >>> from scripts.cells import Cell
+        >>> rows = tuple((Cell(text),) for text in ("reproduced", "undecided at n = 2 seeds", "no runs"))
+        >>> tally(Table("claims-small", "Claims", "", ("verdict",), rows))
+        '2 comparisons: 1 reproduced, none not reproduced, 1 undecided'
+    """
+    texts = [row[-1].text for row in claims.rows]
+    verdicts = (REPRODUCED, NOT_REPRODUCED, UNDECIDED)
+    counts = {verdict: sum(text.startswith(verdict) for text in texts) for verdict in verdicts}
+    listed = ", ".join(f"{count or 'none'} {verdict}" for verdict, count in counts.items())
+    total = sum(counts.values())
+    return f"{total} comparison{'' if total == 1 else 's'}: {listed}"
 
 
 def _outcome(claim: Claim, found: Comparison) -> str:

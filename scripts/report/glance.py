@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from scripts.cells import Cell, Table
 from scripts.columns import MAPPINGS
 from scripts.comparing.paper import Paper
+from scripts.comparing.verdicts import NOT_REPRODUCED, REPRODUCED, UNDECIDED, tally
 from scripts.report.missing import Cells, Count, runs_of
 from tasks.training.records import Record
 
@@ -22,9 +23,9 @@ STANDINGS = {
     "?": "not known; never filled in",
 }
 VERDICTS = {
-    "reproduced": "the difference lies as the paper claims, and more surely than chance explains",
-    "not reproduced": "it lies the other way, as surely",
-    "undecided": "all else: at this number of seeds and test items the data does not say",
+    REPRODUCED: "the difference lies as the paper claims, and more surely than chance explains",
+    NOT_REPRODUCED: "it lies the other way, as surely",
+    UNDECIDED: "all else: at this number of seeds and test items the data does not say",
 }
 
 
@@ -76,20 +77,11 @@ def _so_many(count: int, what: str) -> str:
 def _claims(tables: Sequence[Table]) -> list[str]:
     """How many comparisons have each verdict, at every tier but the one of made-up data."""
     return [
-        _verdicts(table, tier)
+        f"At tier {tier} its claims were tested in {tally(table)}."
         for tier in ("paper", "small")
         for table in tables
         if table.name == f"claims-{tier}"
     ]
-
-
-def _verdicts(table: Table, tier: str) -> str:
-    texts = [row[-1].text for row in table.rows]
-    counts = {verdict: sum(text.startswith(verdict) for text in texts) for verdict in VERDICTS}
-    listed = ", ".join(f"{count or 'none'} {verdict}" for verdict, count in counts.items())
-    return (
-        f"At tier {tier} its claims were tested in {_so_many(sum(counts.values()), 'comparison')}: {listed}."
-    )
 
 
 def _data(records: Sequence[Record]) -> list[str]:

@@ -16,8 +16,6 @@ from tasks.training.provenance import config_hash
 TABLES = {"snli": "snli", "summarization": "gigaword", "translation": "translation"}
 """Tables of the paper and the task of each."""
 
-TIERS = ("mini", "small", "paper")
-
 
 @dataclass(frozen=True)
 class Job:

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from scripts.comparing.paper import read_paper
+from scripts.comparing.paper_tables import paper_tables
+from scripts.readme import filled
 from scripts.reports import REPORTS
-from scripts.tables import files, main, part_tables, tables
+from scripts.tables import PLACE, files, main, part_tables, readme_part, tables
 from tasks.training.records import Record, RecordError, read_records, write_record
 from tests.example_record import RECORD
 
@@ -114,14 +117,19 @@ def test_the_whole_of_a_page() -> None:
     ]
 
 
-def test_every_task_has_its_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a README that has a place for tables, and no results."""
+    (tmp_path / "README.md").write_text(f"<!-- {PLACE} --><!-- end of {PLACE} -->")
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_task_has_its_file(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number, record in enumerate([RECORD, translation("test"), gigaword({"dev": "f1", "test": "f1"})]):
-        write_record(tmp_path / "results/runs", replace(record, id=f"run{number}"))
+        write_record(project / "results/runs", replace(record, id=f"run{number}"))
     main()
-    folder = tmp_path / "results/tables"
+    folder = project / "results/tables"
     texts = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
     assert sorted(texts) == ["accuracy.md", "gigaword.md", "translation.md"]
     printed = capsys.readouterr().out
@@ -129,10 +137,9 @@ def test_every_task_has_its_file(
     assert [text.count("\n## ") for text in texts.values()] == [1, 1, 1]
 
 
-def test_no_records_no_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_no_records_no_tables(project: Path) -> None:
     main()
-    assert not list(tmp_path.glob("results/tables/*"))
+    assert not list(project.glob("results/tables/*"))
 
 
 def test_translations_keep_the_order_of_their_test_sets() -> None:
@@ -200,11 +207,10 @@ def test_headlines_stand_under_the_measure_of_their_test_set() -> None:
     assert heads(recall)[0][2:] == [f"duc2004_test ROUGE-{n}" for n in "12L"]
 
 
-def test_records_that_cannot_be_shown_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_that_cannot_be_shown_are_named(project: Path) -> None:
     with pytest.raises(RecordError, match="a must say how ROUGE of test was measured, f1 or recall, got ''"):
         shown(replace(gigaword({"dev": "f1", "test": "f1"}), signatures={"dev": {"rouge": "f1|"}}))
-    monkeypatch.chdir(tmp_path)
-    write_record(tmp_path / "results/runs", replace(RECORD, task="parsing"))
+    write_record(project / "results/runs", replace(RECORD, task="parsing"))
     with pytest.raises(RecordError, match="must be of the task snli, translation, gigaword, got 'parsing'"):
         main()
 
@@ -221,7 +227,10 @@ def test_the_committed_tables_are_those_of_the_committed_records() -> None:
     names = committed("results/runs")
     records = [r for r in read_records(ROOT / "results" / "runs") if f"{r.id}.json" in names]
     assert names and {f"{r.id}.json" for r in records if r.details} <= committed("results/details")
-    derived = files(records, ROOT / "results" / "details")
+    of_paper = paper_tables(records, ROOT / "results" / "details", read_paper())
+    derived = files(records, of_paper)
     assert set(derived) == committed("results/tables")
     for name, text in derived.items():
         assert (ROOT / "results" / "tables" / name).read_text(encoding="utf-8") == text, name
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert filled(readme, {PLACE: readme_part(of_paper)}) == readme
