@@ -14,7 +14,7 @@ from pathlib import Path
 from scripts import cli
 from scripts.cells import Table
 from scripts.columns import MAPPING, SEEDS, UNKNOWN, Column, mapping_label
-from scripts.comparing.paper import read_paper
+from scripts.comparing.paper import LEGEND, read_paper
 from scripts.comparing.paper_tables import paper_tables
 from scripts.comparing.selection import TIERS
 from scripts.comparing.verdicts import tally
@@ -134,6 +134,7 @@ def readme_part(of_paper: Sequence[Table]) -> str:
         if tiers := [tier for tier in TIERS if f"{name}-{tier}" in named]:
             table = named[f"{name}-{tiers[-1]}"]
             parts += [f"**{table.title}.** {table.intro}", to_grid(table)]
+    parts += [LEGEND] if parts else []
     return "\n\n".join([*parts, *(_tally(named, tier) for tier in TIERS[1:] if f"claims-{tier}" in named)])
 
 
