@@ -21,6 +21,7 @@ _COLUMNS = {
 _NUMBERS = {label: number for number, label in enumerate(LABELS)} | {str(i): i for i in range(len(LABELS))}
 _NO_LABEL = ("-", "", "-1")  # no majority among the annotators, as the official files and the hub have it
 _FILE_NAMES = ("snli_1.0_{}.jsonl", "{}.parquet", "{}.jsonl", "{}.csv", "{}.tsv")
+_MAX_CHARS = 10_000  # longer sentences are taken for damage
 _HUB_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 
 
@@ -55,8 +56,8 @@ def load_folder(
 ) -> Corpus:
     """Read a corpus from the files of a folder.
 
-    Pairs without a majority label or without words are dropped, and training pairs that also stand in dev
-    or test; all are counted.
+    Pairs without a majority label or without words are dropped, pairs with a sentence of more than 10,000
+    characters, and training pairs that also stand in dev or test; all are counted.
 
     Args:
         root: the folder.
@@ -75,6 +76,7 @@ def load_folder(
         ValueError: a name leaves ``root``; ``keep`` names a file that is not read; an unknown label; a split
             without pairs; ``limit < 1``; anything that the reader rejects.
     """
+    corpus.check_limit(limit)
     named = dict(zip(SPLITS, (train_files, dev_files, test_files), strict=True))
     files = {split: list(names) or [_usual_file(Path(root), split)] for split, names in named.items()}
     keep = keep or {}
@@ -93,15 +95,22 @@ def load_hub(
     lowercase: bool = True,
     disjoint_premises: bool = False,
     limit: int | None = None,
+    revision: str | None = None,
     cache: Path | None = None,
 ) -> Corpus:
     """Read a corpus from the Hugging Face hub; arguments as for :func:`load_folder`.
+
+    ``revision`` is the commit of the data set to read; the newest by default.
 
     Raises:
         ConnectionError: the hub cannot be reached.
         ValueError: no such data set; an unknown label; a split without pairs; ``limit < 1``.
     """
-    rows = {split: read_hub(name, there, _COLUMNS, cache=cache) for split, there in _HUB_SPLITS.items()}
+    corpus.check_limit(limit)
+    rows = {
+        split: read_hub(name, there, _COLUMNS, revision=revision, cache=cache)
+        for split, there in _HUB_SPLITS.items()
+    }
     return _corpus(name, rows, lowercase, disjoint_premises, limit)
 
 
@@ -109,7 +118,7 @@ def pairs_from_rows(rows: Iterable[Row], lowercase: bool = True) -> tuple[list[P
     """Turn rows with ``premise``, ``hypothesis`` and ``label`` into pairs.
 
     Returns:
-        The pairs, and how many rows were dropped under ``no_label`` and ``empty``.
+        The pairs, and how many rows were dropped under ``no_label``, ``too_long`` and ``empty``.
 
     Raises:
         ValueError: an unknown label, or a sentence that is not text.
@@ -118,14 +127,17 @@ def pairs_from_rows(rows: Iterable[Row], lowercase: bool = True) -> tuple[list[P
     dropped: Counter[str] = Counter()
     known: dict[str, tuple[str, ...]] = {}  # a premise comes three times
     for row in rows:
-        label = _label(row)
-        premise, hypothesis = (_words(row, side, lowercase, known) for side in ("premise", "hypothesis"))
+        label, texts = _label(row), (row.text("premise"), row.text("hypothesis"))
         if label is None:
             dropped["no_label"] += 1
-        elif not (premise and hypothesis):
-            dropped["empty"] += 1
+        elif max(map(len, texts)) > _MAX_CHARS:
+            dropped["too_long"] += 1
         else:
-            pairs.append(Pair(premise, hypothesis, label))
+            premise, hypothesis = (_words(text, lowercase, known) for text in texts)
+            if premise and hypothesis:
+                pairs.append(Pair(premise, hypothesis, label))
+            else:
+                dropped["empty"] += 1
     return pairs, dict(dropped)
 
 
@@ -137,8 +149,6 @@ def checksum(splits: Mapping[str, Sequence[Pair]]) -> str:
 def _corpus(
     name: str, rows: Mapping[str, list[Row]], lowercase: bool, disjoint_premises: bool, limit: int | None
 ) -> Corpus:
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit must be at least 1 or None, got {limit}")
     splits, dropped = {}, {}
     for split in SPLITS:
         splits[split], dropped[split] = pairs_from_rows(rows[split], lowercase)
@@ -186,8 +196,7 @@ def _label(row: Row) -> int | None:
     return _NUMBERS[str(got)]
 
 
-def _words(row: Row, side: str, lowercase: bool, known: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
-    text = row.text(side)
+def _words(text: str, lowercase: bool, known: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
     if text not in known:
         # One object per word: half a million pairs fit into a quarter of the memory.
         known[text] = tuple(map(sys.intern, tokenize(text, lowercase=lowercase)))

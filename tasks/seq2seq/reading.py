@@ -7,6 +7,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from tasks.seq2seq.data import Corpus, Example, checksum
+from tasks.text.corpus import check_limit
 from tasks.text.reader import Keep, Row, read_lines, read_rows
 
 MAX_CHARS = 10_000
@@ -94,8 +95,7 @@ def collect(
     Raises:
         ValueError: ``max_chars < 1``.
     """
-    if max_chars < 1:
-        raise ValueError(f"max_chars must be at least 1, got {max_chars}")
+    check_bounds(max_chars)
     kept: list[Example] = []
     dropped: Counter[str] = Counter()
     for example in examples:
@@ -133,8 +133,7 @@ def assemble(
     Raises:
         ValueError: a split without examples; ``limit < 1``.
     """
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit must be at least 1 or None, got {limit}")
+    check_limit(limit)
     order = ["train", "dev", *(split for split in splits if split not in ("train", "dev"))]
     splits = {split: splits[split] for split in order}
     dropped = {split: dropped[split] for split in order}
@@ -151,6 +150,13 @@ def assemble(
             raise ValueError(f"the {split} split of {name} wants an example, got none; dropped: {reasons}")
         splits[split] = examples[:limit]
     return Corpus(name, checksum(splits), splits, dropped, languages, tokenized)
+
+
+def check_bounds(max_chars: int, limit: int | None = None) -> None:
+    """Raise ValueError where a bound on what to keep is below 1: before any file is looked for."""
+    if max_chars < 1:
+        raise ValueError(f"max_chars must be at least 1, got {max_chars}")
+    check_limit(limit)
 
 
 def check_test_names(names: Iterable[str]) -> None:

@@ -8,6 +8,7 @@ from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.reading import (
     MAX_CHARS,
     assemble,
+    check_bounds,
     check_test_names,
     collect,
     example_from_row,
@@ -73,6 +74,7 @@ def load_folder(
             different lengths, or a blank line beside one that is not; a split without pairs; ``limit`` or
             ``max_chars`` below 1; anything that the reader rejects.
     """
+    check_bounds(max_chars, limit)
     root, columns, keep = Path(root), columns or {}, keep or {}
     files = {"train": list(train) or [_usual_file(root, "train")], "dev": list(dev)}
     files["dev"] = files["dev"] or [_usual_file(root, "dev")]
@@ -92,6 +94,7 @@ def load_hub(
     prepare: bool = False,
     max_chars: int = MAX_CHARS,
     limit: int | None = None,
+    revision: str | None = None,
     cache: Path | None = None,
 ) -> Corpus:
     """Read a corpus from the Hugging Face hub: its splits ``train``, ``validation`` and ``test``.
@@ -99,14 +102,18 @@ def load_hub(
     Args:
         name, config: the data set and which of its configurations, where it has several.
         rush_filter, prepare, max_chars, limit, cache: as for :func:`load_folder`.
+        revision: the commit of the data set to read; the newest by default.
 
     Raises:
         ConnectionError: the hub cannot be reached.
         ValueError: no such data set; a split without pairs; ``limit`` or ``max_chars`` below 1.
     """
+    check_bounds(max_chars, limit)
     wanted = {"source": SOURCES, "target": TARGETS}
     read = {
-        split: map(example_from_row, read_hub(name, there, wanted, config=config, cache=cache))
+        split: map(
+            example_from_row, read_hub(name, there, wanted, config=config, revision=revision, cache=cache)
+        )
         for split, there in _HUB_SPLITS.items()
     }
     return _corpus(name, read, rush_filter, prepare, max_chars, limit)

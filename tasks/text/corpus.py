@@ -39,6 +39,12 @@ class Corpus(Generic[Item]):
         return tuple(split for split in self.splits if split not in ("train", "dev"))
 
 
+def check_limit(limit: int | None) -> None:
+    """Raise ValueError unless ``limit``, most items of a split, is at least 1 or None."""
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1 or None, got {limit}")
+
+
 def checksum(splits: Mapping[str, Sequence[Item]], content: Callable[[Item], Sequence[Any]]) -> str:
     """SHA-256 over the ``content`` (plain JSON values) of every item, split after split as they stand."""
     digest = hashlib.sha256()

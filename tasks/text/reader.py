@@ -29,6 +29,10 @@ _DIALECTS: dict[str, dict[str, Any]] = {
 }
 
 
+LONGEST_LINE = 2**28
+"""Bytes: a longer line is taken for damage, or for a small archive that unpacks to anything."""
+
+
 class Row(NamedTuple):
     """One row of a corpus: the wanted columns, and where it stands for messages."""
 
@@ -116,6 +120,7 @@ def read_hub(
     columns: Mapping[str, Sequence[str]],
     *,
     config: str | None = None,
+    revision: str | None = None,
     cache: Path | None = None,
 ) -> list[Row]:
     """Read one split of a data set on the Hugging Face hub, or of the library's cache if HF_HUB_OFFLINE=1.
@@ -125,6 +130,7 @@ def read_hub(
         split: such as ``"train"``.
         columns: as for :func:`read_rows`.
         config: which of the data set's configurations, such as ``"de-en"``, where it has several.
+        revision: the commit of the data set to read; ``None`` takes its newest.
         cache: folder for the library's cache; ``None`` takes the library's own.
 
     Raises:
@@ -134,7 +140,9 @@ def read_hub(
     try:
         _ask_hub(name)
         with _quiet_library() as datasets:
-            table = datasets.load_dataset(name, config, split=split, cache_dir=cache and str(cache))
+            table = datasets.load_dataset(
+                name, config, split=split, revision=revision, cache_dir=cache and str(cache)
+            )
     except ConnectionError as error:
         raise ConnectionError(
             f"the data set {name!r} wants the hub, got no connection ({_first_line(error)}): pass a folder "
@@ -201,6 +209,22 @@ def open_bytes(file: Path) -> Iterator[IO[bytes]]:
         raise ValueError(
             f"{file} wants a whole gzip file, got a damaged one: {_first_line(error)}"
         ) from error
+
+
+def raw_lines(stream: IO[bytes], file: Path) -> Iterator[bytes]:
+    """Lines as bytes, cut at line feeds only.
+
+    Raises:
+        ValueError: a line of more than ``LONGEST_LINE`` bytes.
+    """
+    start = 0
+    while line := stream.readline(LONGEST_LINE + 1):
+        if len(line) > LONGEST_LINE:
+            raise ValueError(
+                f"{file} wants lines of at most {LONGEST_LINE:,} bytes, got a longer one at offset {start}"
+            )
+        yield line
+        start += len(line)
 
 
 def check_file(file: Path) -> None:
@@ -318,7 +342,7 @@ def _checked_lines(file: Path) -> Iterator[tuple[bool, bytes]]:
     """Lines without their ends, each with whether it is the first."""
     start = 0
     with open_bytes(file) as stream:
-        for line in stream:  # bytes are cut at line feeds only, text also where nobody expects it
+        for line in raw_lines(stream, file):  # text would be cut also where nobody expects it
             check_utf8(line, start, file)
             text = line.removesuffix(b"\n").removesuffix(b"\r")
             if odd := re.search(rb"[\r\0]", text):

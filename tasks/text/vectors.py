@@ -14,7 +14,7 @@ from typing import IO, Any, cast
 import numpy as np
 import torch
 
-from tasks.text.reader import check_file, check_utf8, open_bytes
+from tasks.text.reader import check_file, check_utf8, open_bytes, raw_lines
 from tasks.text.vocabulary import PAD, SPECIAL, Vocabulary
 
 
@@ -96,7 +96,7 @@ def _scan(stream: IO[bytes], path: Path, words: set[str]) -> tuple[int, dict[str
     wanted = {word.encode(): word for word in words}
     found: dict[str, np.ndarray] = {}
     dim = start = 0
-    for number, line in enumerate(stream, 1):
+    for number, line in enumerate(raw_lines(stream, path), 1):
         if not line.isascii():
             check_utf8(line, start, path)
         start += len(line)
@@ -161,17 +161,21 @@ def _open(path: Path, member: str | None) -> Iterator[IO[bytes]]:
         return
     check_file(path)
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(_member(archive, path, member)) as stream:
+        with zipfile.ZipFile(path) as archive, _open_member(archive, path, member) as stream:
             yield io.BufferedReader(cast(Any, stream), 1 << 20)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(f"{path} wants a whole zip archive, got a damaged one: {error}") from error
 
 
-def _member(archive: zipfile.ZipFile, path: Path, member: str | None) -> str:
+def _open_member(archive: zipfile.ZipFile, path: Path, member: str | None) -> IO[bytes]:
+    """Read it where it lies: nothing is unpacked to the disk, whatever a member is called."""
     texts = [name for name in archive.namelist() if name.endswith(".txt") and member in (None, name)]
     if len(texts) != 1:
         got = ", ".join(archive.namelist()) or "nothing"
         raise ValueError(
             f"{path} wants one .txt file to read, named as member if there are several, got {got}"
         )
-    return texts[0]
+    try:
+        return archive.open(texts[0])
+    except (NotImplementedError, RuntimeError) as error:  # a password, or a packing that Python cannot undo
+        raise ValueError(f"{path} wants an archive that opens without more, got: {error}") from error

@@ -10,6 +10,7 @@ from tasks.seq2seq.data import Corpus, Example, Link, Links
 from tasks.seq2seq.reading import (
     MAX_CHARS,
     assemble,
+    check_bounds,
     check_test_names,
     collect,
     example_from_row,
@@ -91,6 +92,7 @@ def load_folder(
             files of different lengths, or a blank line beside one that is not; a link to no word; a split
             without pairs; ``limit`` or ``max_chars`` below 1; anything that the reader rejects.
     """
+    check_bounds(max_chars, limit)
     languages = _languages(pair)
     held_out, alignments = held_out or {}, alignments or {}
     files = _files(Path(root), languages, train, dev, tests, held_out)
@@ -114,6 +116,7 @@ def load_hub(
     columns: Mapping[str, str] | None = None,
     max_chars: int = MAX_CHARS,
     limit: int | None = None,
+    revision: str | None = None,
     cache: Path | None = None,
 ) -> Corpus:
     """Read a corpus from the Hugging Face hub: its splits ``train``, ``validation`` and ``test``.
@@ -122,11 +125,13 @@ def load_hub(
         name, config: the data set and which of its configurations, such as ``"wmt14"`` and ``"de-en"``. It
             has a column for each language, or a column ``translation`` with an entry for each.
         pair, columns, max_chars, limit, cache: as for :func:`load_folder`.
+        revision: the commit of the data set to read; the newest by default.
 
     Raises:
         ConnectionError: the hub cannot be reached.
         ValueError: no such data set; a split without pairs; ``limit`` or ``max_chars`` below 1.
     """
+    check_bounds(max_chars, limit)
     languages = _languages(pair)
     named = ((columns or {}).get(language, language) for language in languages)
     wanted = {
@@ -134,7 +139,9 @@ def load_hub(
         for side, column in zip(("source", "target"), named, strict=True)
     }
     read = {
-        split: map(example_from_row, read_hub(name, there, wanted, config=config, cache=cache))
+        split: map(
+            example_from_row, read_hub(name, there, wanted, config=config, revision=revision, cache=cache)
+        )
         for split, there in _HUB_SPLITS.items()
     }
     return _corpus(f"{name}-{pair}", read, {}, languages, False, max_chars, limit)

@@ -289,3 +289,12 @@ def test_a_data_set_of_the_hub(tmp_path: Path, config: str | None) -> None:
         assert [row.values for row in found] == [{"source": f"{split} ja"}]
     with pytest.raises(ValueError, match=r"wants an existing data set and split, got .*, 'validation'"):
         read_hub(name, "validation", columns, config=config, cache=tmp_path / "cache")
+
+
+def test_a_small_archive_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.text.reader.LONGEST_LINE", 100)
+    for suffix in (".txt.gz", ".jsonl.gz", ".tsv"):
+        path = write(tmp_path / f"a{suffix}", "short\n" + "0" * 100_000)
+        message = r"wants lines of at most 100 bytes, got a longer one at offset 6"
+        with pytest.raises(ValueError, match=message):
+            list(read_lines(path)) if suffix == ".txt.gz" else read_rows([path], COLUMNS)

@@ -101,7 +101,11 @@ def test_the_hash_ignores_a_later_key_at_its_earlier_value_only() -> None:
     def of(precision: str) -> str:
         return config_hash({**CONFIG, "trainer": {**CONFIG["trainer"], "precision": precision}})
 
+    def of_data(revision: str | None) -> str:
+        return config_hash({**CONFIG, "data": {**CONFIG["data"], "revision": revision}})
+
     assert of("float32") == config_hash(CONFIG) != of("bfloat16")
+    assert of_data(None) == config_hash(CONFIG) != of_data("1a2b3c")
 
 
 @pytest.mark.parametrize(("config", "error"), [({"a": float("nan")}, ValueError), ({"a": {1, 2}}, TypeError)])
