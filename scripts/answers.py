@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,10 @@ def save_attention(path: Path, answers: Iterable[Answer], asked: Sequence[Asked]
     """
     if path.suffix != ".json":
         return _draw(path, answers, asked)
+    lines = _json(answers, asked)
+    first = next(lines)  # input that is refused at once leaves no directory behind
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, _json(answers, asked))
+    write_atomically(path, chain([first], lines))
     return f"attention {path}"
 
 

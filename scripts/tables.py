@@ -145,12 +145,13 @@ def _tally(named: Mapping[str, Table], tier: str) -> str:
 
 def main() -> None:
     """Write all tables to results/tables and the README, and print those in Markdown."""
-    folder = RESULTS / "tables"
-    folder.mkdir(parents=True, exist_ok=True)
     records = read_records(RESULTS / "runs")
     of_paper = paper_tables(records, RESULTS / "details", read_paper())
+    written = files(records, of_paper)
     fill_readme({PLACE: readme_part(of_paper)})
-    for name, text in files(records, of_paper).items():
+    folder = RESULTS / "tables"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in written.items():
         write_atomically(folder / name, [text.encode()])
         if name.endswith(".md"):
             print(text)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tasks.training.atomic import write_atomically
 from tasks.training.provenance import commit, config_hash, run_id, versions
@@ -168,7 +168,7 @@ def read_records(directory: Path) -> list[Record]:
 
 def _read_record(path: Path) -> Record:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except (OSError, ValueError) as error:
         raise RecordError(f"cannot read the record {path}: {error}") from error
     known = {entry.name for entry in fields(Record)}
@@ -180,7 +180,14 @@ def _read_record(path: Path) -> Record:
             f"{path} must hold the fields of a record, got {_listed(found - known)} too many "
             f"and {_listed(wanted - found)} too few"
         )
+    if values["id"] != path.stem:
+        # A copy under another name would count as one run more.
+        raise RecordError(f"{path} must hold the record of {path.stem}, got that of {values['id']}")
     return Record(**values)
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"numbers must be finite, got {name}")
 
 
 def _check_same_outcome(path: Path, found: Record, wanted: Record) -> None:
