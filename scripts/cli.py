@@ -13,10 +13,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.errors import (
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
+from scripts.checks import check_config
 from scripts.schema import register
 from tasks.training.checkpoint import CheckpointError
 from tasks.training.processes import ProcessError
@@ -75,8 +81,14 @@ def main(work: Callable[[], None]) -> None:
 def _refuse(error: BaseException) -> None:
     if os.environ.get("HYDRA_FULL_ERROR"):
         raise error
-    _say(f"error: {' '.join(str(error).split())}")
+    _say(f"error: {' '.join(_sentence(error).split())}")
     sys.exit(WRONG_INPUT)
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename} cannot be used: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 def _say(sentence: str) -> None:
@@ -88,7 +100,7 @@ def read_config(overrides: Sequence[str], name: str = "train") -> DictConfig:
     """Compose configs/``name``.yaml with ``overrides`` and check that it is complete, and every key and type.
 
     Raises:
-        UsageError: an unknown key or choice, a value of the wrong type, or one that is not given.
+        ValueError: an unknown key or choice, a value of the wrong type, or one that is not given.
     """
     config = compose_config(overrides, name)
     finish_config(config, name)
@@ -99,12 +111,16 @@ def finish_config(config: DictConfig, name: str = "train") -> None:
     """Check a config that Hydra composed by itself, which lets more pass, and resolve it in place.
 
     Raises:
-        UsageError: an unknown key, or a value that is not given.
+        ValueError: an unknown key, one that names what no config can name, or a value that is not given.
     """
     _check_keys(config, name)
     if missing := missing_keys(config):
         raise UsageError(f'{missing[0]} must be given, as in ARGS="{missing[0]}=…", got nothing')
-    OmegaConf.resolve(config)
+    try:
+        OmegaConf.resolve(config)
+    except OmegaConfBaseException as error:
+        raise UsageError(_explain(error, name)) from None
+    check_config(config)
 
 
 def compose_config(overrides: Sequence[str], name: str = "train") -> DictConfig:
@@ -113,6 +129,7 @@ def compose_config(overrides: Sequence[str], name: str = "train") -> DictConfig:
     Raises:
         UsageError: an unknown key or choice, or a value of the wrong type.
     """
+    _check_choices(overrides)
     register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         try:
@@ -123,6 +140,14 @@ def compose_config(overrides: Sequence[str], name: str = "train") -> DictConfig:
         except (HydraException, OmegaConfBaseException) as error:
             raise UsageError(_explain(error, name)) from None
     return config
+
+
+def _check_choices(overrides: Sequence[str]) -> None:
+    """Refuse the choice of a file outside its group, which Hydra would read."""
+    for override in overrides:
+        group, _, choice = override.partition("=")
+        if (CONFIGS / group).is_dir() and os.pardir in choice.split("/"):
+            raise UsageError(f"{group} must name a file inside configs/{group}, got {choice!r}")
 
 
 def missing_keys(config: DictConfig) -> list[str]:
@@ -168,6 +193,8 @@ def _unknown_choice(message: str) -> str:
 
 def _explain(error: BaseException, name: str) -> str:
     """One sentence out of Hydra's several lines."""
+    if isinstance(error, OverrideParseException):
+        return f"what is overridden wants the form key=value, got {error.override!r}"
     cause = error.__cause__ or error
     key = getattr(cause, "full_key", None)
     first = str(getattr(cause, "msg", None) or cause).split("\n")[0]

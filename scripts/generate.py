@@ -26,6 +26,7 @@ from scripts import cli
 from scripts.answers import FILES, PICTURED, Answer, Asked, save_attention
 from scripts.cli import UsageError
 from scripts.runs import find_run_for, load_translator, read_run_config
+from tasks.seq2seq.reading import MAX_CHARS
 from tasks.seq2seq.search import SearchSettings
 from tasks.training.settings import DEVICES, TrainerSettings
 
@@ -162,16 +163,20 @@ def _lines(stream: BinaryIO) -> Iterator[str]:
     r"""Lines ended by "\n" only, without it, and without a byte-order mark.
 
     Raises:
-        UsageError: a line is not UTF-8.
+        UsageError: a line is not UTF-8, or longer than any sentence.
     """
     for number, line in enumerate(stream, 1):
         if number == 1:
             line = line.removeprefix(codecs.BOM_UTF8)
         try:
-            yield line.removesuffix(b"\n").decode()
+            text = line.removesuffix(b"\n").decode()
         except UnicodeDecodeError as error:
             got = f"byte 0x{line[error.start]:02x} at offset {error.start}"
             raise UsageError(f"line {number} of the input wants UTF-8, got {got}") from None
+        if len(text) > MAX_CHARS:
+            wanted = f"line {number} of the input wants at most {MAX_CHARS:,} characters"
+            raise UsageError(f"{wanted}, got {len(text):,}")
+        yield text
 
 
 def _written(answer: Answer, is_list: bool) -> str:

@@ -10,14 +10,14 @@ from hydra.utils import instantiate
 from scripts import cli
 from scripts.cli import UsageError
 from scripts.pictures import draw_grid
-from scripts.runs import find_run_for, read_json, read_run_config
+from scripts.runs import find_run_for, read_run_config, read_stored
 from tasks.entailment.data import LABELS, Pair
 from tasks.entailment.model import EntailmentModel
 from tasks.entailment.reading import Reading, read
 from tasks.entailment.task import batch_of
 from tasks.text.tokens import tokenize
 from tasks.text.vocabulary import Vocabulary
-from tasks.training.state import best_weights
+from tasks.training.state import best_weights, load_weights
 
 
 def predict(arguments: Sequence[str]) -> None:
@@ -28,11 +28,11 @@ def predict(arguments: Sequence[str]) -> None:
         )
     run = find_run_for("predict", arguments[0])
     config = read_run_config(run)
-    vocabulary = Vocabulary.from_json(read_json(run.vocabulary))
+    vocabulary = read_stored(run.vocabulary, Vocabulary.from_json)
     weights = best_weights(run.checkpoint, vocabulary.sha256)
     mapping = instantiate(config.attention)
     model = EntailmentModel(weights["vectors.weight"], mapping, hidden_size=config.task.hidden_size)
-    model.load_state_dict(weights)
+    load_weights(model, weights, run.checkpoint)
 
     premise, hypothesis = (
         tuple(tokenize(text, lowercase=config.data.get("lowercase", True))) for text in arguments[1:]

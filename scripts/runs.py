@@ -6,14 +6,17 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import torch
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from regattn import Mapping
+from scripts.checks import check_config
 from scripts.cli import UsageError, plain
 from tasks.grid import AttentionGrid
 from tasks.seq2seq.task import build_model
@@ -23,9 +26,11 @@ from tasks.training.details import Details, Example
 from tasks.training.optim import OptimSettings
 from tasks.training.provenance import config_hash, run_id
 from tasks.training.rundir import RunDirectory
-from tasks.training.settings import TrainerSettings
-from tasks.training.state import best_weights
+from tasks.training.settings import TrainerSettings, check_integer
+from tasks.training.state import best_weights, load_weights
 from tasks.training.task import RecordedTask
+
+T = TypeVar("T")
 
 ASKED_BY = {"snli": "predict", "translation": "translate", "gigaword": "summarize"}
 """The make target that asks a trained model of each task."""
@@ -81,6 +86,7 @@ def set_up(config: DictConfig, *, like: Setup | None = None) -> Setup:
     Raises:
         ValueError: a value out of its range, or data that cannot be used.
     """
+    check_integer("seed", config.seed, 0)
     trainer = TrainerSettings(**config.trainer)
     # Runs from before there was a choice name no class.
     optim = instantiate({"_target_": "tasks.training.optim.Adam", **config.optim}, _convert_="all")
@@ -96,10 +102,15 @@ def set_up(config: DictConfig, *, like: Setup | None = None) -> Setup:
 def task_builder(config: DictConfig) -> Callable[..., RecordedTask[Any]]:
     """What builds the task named in a config, its options given; groups of options become their class.
 
+    Those classes check what they hold; options without one are checked by ``check_options`` beside the
+    builder, where there is one.
+
     Raises:
         ValueError: an option out of its range.
     """
-    return partial(get_method(config._target_), **_task_options(config))
+    build, options = get_method(config._target_), _task_options(config)
+    getattr(import_module(build.__module__), "check_options", lambda **options: None)(**options)
+    return partial(build, **options)
 
 
 def _task_options(config: DictConfig) -> dict[str, Any]:
@@ -117,8 +128,10 @@ def find_run(run: str, output_dir: str = "runs") -> RunDirectory:
     Raises:
         UsageError: there is no such run, or several.
     """
-    found = [Path(run)] if (Path(run) / "config.json").exists() else sorted(Path(output_dir).glob(f"{run}*"))
-    found = [path for path in found if (path / "config.json").exists()]
+    # Compared as names: neither a pattern nor a way out of the folder means anything here.
+    begun = sorted(path for path in Path(output_dir).glob("*") if path.name.startswith(run))
+    given = [Path(run)] if (Path(run) / "config.json").exists() else begun
+    found = [path for path in given if (path / "config.json").exists()]
     if not run or len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise UsageError(f"RUN must name one run in {output_dir}/, got {run!r}, which fits {names}")
@@ -132,7 +145,7 @@ def find_run_for(command: str, run: str) -> RunDirectory:
         UsageError: there is no such run, or several, or its task is another.
     """
     found = find_run(run)
-    task = read_run_config(found).get("task_name")
+    task = _stored_config(found).get("task_name")
     if ASKED_BY.get(task) != command:
         wanted = next(name for name, other in ASKED_BY.items() if other == command)
         other = f": make {ASKED_BY[task]} asks it" if task in ASKED_BY else ""
@@ -144,11 +157,34 @@ def read_run_config(run: RunDirectory) -> DictConfig:
     """The config that the run was made from.
 
     Raises:
-        ValueError: it is damaged.
+        ValueError: it is damaged, or names or holds what no config of this project does.
     """
-    config = OmegaConf.create(read_json(run.config))
-    assert isinstance(config, DictConfig)
+    config = _stored_config(run)
+    try:
+        check_config(config)
+    except ValueError as error:
+        raise ValueError(f"{run.config} is not the config of a run: {error}") from None
     return config
+
+
+def _stored_config(run: RunDirectory) -> DictConfig:
+    config = read_stored(run.config, OmegaConf.create)
+    if not isinstance(config, DictConfig):
+        raise ValueError(f"{run.config} wants a dictionary, got another JSON value")
+    return config
+
+
+def read_stored(path: Path, build: Callable[[Any], T]) -> T:
+    """What ``build`` makes of a JSON file of a run.
+
+    Raises:
+        ValueError: the file is damaged, or ``build`` wants another content.
+    """
+    content = read_json(path)
+    try:
+        return build(content)
+    except (AttributeError, KeyError, TypeError, OmegaConfBaseException) as error:
+        raise ValueError(f"{path} wants what a run keeps there, got something else: {error!r}") from error
 
 
 def read_json(path: Path) -> Any:
@@ -168,15 +204,15 @@ def load_translator(run: RunDirectory, device: torch.device) -> Translator:
 
     Raises:
         ValueError: its config or vocabulary is damaged.
-        ResumeError: its checkpoint is another vocabulary's.
+        ResumeError: its checkpoint is another vocabulary's, or a model's of another shape.
         CheckpointError: its checkpoint cannot be used, or no epoch was finished yet.
     """
     config = read_run_config(run)
     options = _task_options(config.task)
-    tokenizers = Tokenizers.from_json(read_json(run.vocabulary))
+    tokenizers = read_stored(run.vocabulary, Tokenizers.from_json)
     weights = best_weights(run.checkpoint, tokenizers.sha256)
     model = build_model(tokenizers, instantiate(config.attention), options["model"])
-    model.load_state_dict(weights)
+    load_weights(model, weights, run.checkpoint)
     return Translator(
         model.to(device), tokenizers, options["search"], replace_unknown=options["replace_unknown"]
     )
@@ -185,4 +221,4 @@ def load_translator(run: RunDirectory, device: torch.device) -> Translator:
 def load_best(setup: Setup, run: RunDirectory) -> None:
     """Give the model the weights that did best on dev."""
     weights = best_weights(run.checkpoint, setup.task.vocabulary_sha256)
-    setup.task.model.load_state_dict(weights)
+    load_weights(setup.task.model, weights, run.checkpoint)

@@ -74,48 +74,71 @@ def _default(value: Any) -> Any:
     return field(default_factory=partial(list, value)) if isinstance(value, tuple) else value
 
 
+def _dotted(target: Callable[..., Any]) -> str:
+    """The name by which a config names it: that of the package, where its module is private."""
+    return f"{target.__module__.partition('._')[0]}.{target.__qualname__}"
+
+
+_CHOICES: dict[str, dict[str, Callable[..., Any]]] = {
+    "attention": {
+        "softmax": regattn.Softmax,
+        "sparsemax": regattn.Sparsemax,
+        "fusedmax": regattn.Fusedmax,
+        "oscarmax": regattn.Oscarmax,
+        "oscarmax_published": regattn.OscarmaxPublished,
+        "pnormmax": regattn.PNormmax,
+    },
+    "task": {
+        "snli": tasks.entailment.task.build,
+        "translation": tasks.translation.task.build,
+        "gigaword": tasks.summarization.task.build,
+    },
+    "data": {
+        "snli_mini": tasks.entailment.mini.generate,
+        "snli_hub": tasks.entailment.data.load_hub,
+        "snli_folder": tasks.entailment.data.load_folder,
+        "translation_mini": tasks.translation.mini.generate,
+        "translation_hub": tasks.translation.data.load_hub,
+        "translation_folder": tasks.translation.data.load_folder,
+        "gigaword_mini": tasks.summarization.mini.generate,
+        "gigaword_hub": tasks.summarization.data.load_hub,
+        "gigaword_folder": tasks.summarization.data.load_folder,
+    },
+    "optim": {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD},
+    "logger": {
+        "none": loggers.NoLogger,
+        "wandb": loggers.WandbLogger,
+        "tensorboard": loggers.TensorBoardLogger,
+    },
+}
+"""All that a config can make, by group and by the name of its schema."""
+
+_GIVEN: dict[str, tuple[str, ...]] = {
+    "attention": ("dim",),
+    "task": ("corpus", "mapping", "seed", "device"),
+    "logger": ("run_id", "directory", "config"),
+}
+"""Arguments that the code gives, not the config."""
+
+TARGETS = {group: {_dotted(make): make for make in named.values()} for group, named in _CHOICES.items()}
+"""For each group what its ``_target_`` may name."""
+
+
+@cache
+def schema_in(group: str, target: str) -> type:
+    """The schema of a section of a config."""
+    return schema_of(TARGETS[group][target], without=_GIVEN.get(group, ()))
+
+
+TRAINER = schema_of(TrainerSettings, named=False)
+
+
 @cache
 def register() -> None:
     """Put every schema in Hydra's store, under the name of the config that uses it."""
     store = ConfigStore.instance().store
     store(group="schema", name="train", node=Train)
-    mappings = (
-        regattn.Softmax,
-        regattn.Sparsemax,
-        regattn.Fusedmax,
-        regattn.Oscarmax,
-        regattn.OscarmaxPublished,
-        regattn.PNormmax,
-    )
-    for mapping in mappings:
-        node = schema_of(mapping, without=("dim",))
-        store(group="schema/attention", name=mapping.function.__name__, node=node)
-    given = ("corpus", "mapping", "seed", "device")
-    for name, build in (
-        ("snli", tasks.entailment.task.build),
-        ("translation", tasks.translation.task.build),
-        ("gigaword", tasks.summarization.task.build),
-    ):
-        store(group="schema/task", name=name, node=schema_of(build, without=given))
-    for name, load in (
-        ("snli_mini", tasks.entailment.mini.generate),
-        ("snli_hub", tasks.entailment.data.load_hub),
-        ("snli_folder", tasks.entailment.data.load_folder),
-        ("translation_mini", tasks.translation.mini.generate),
-        ("translation_hub", tasks.translation.data.load_hub),
-        ("translation_folder", tasks.translation.data.load_folder),
-        ("gigaword_mini", tasks.summarization.mini.generate),
-        ("gigaword_hub", tasks.summarization.data.load_hub),
-        ("gigaword_folder", tasks.summarization.data.load_folder),
-    ):
-        store(group="schema/data", name=name, node=schema_of(load))
-    for optimizer in (optim.Adam, optim.AdamW, optim.SGD):
-        store(group="schema/optim", name=optimizer.__name__.lower(), node=schema_of(optimizer))
-    store(group="schema/trainer", name="default", node=schema_of(TrainerSettings, named=False))
-    for name, logger in (
-        ("none", loggers.NoLogger),
-        ("wandb", loggers.WandbLogger),
-        ("tensorboard", loggers.TensorBoardLogger),
-    ):
-        node = schema_of(logger, without=("run_id", "directory", "config"))
-        store(group="schema/logger", name=name, node=node)
+    store(group="schema/trainer", name="default", node=TRAINER)
+    for group, named in _CHOICES.items():
+        for name, make in named.items():
+            store(group=f"schema/{group}", name=name, node=schema_in(group, _dotted(make)))

@@ -17,6 +17,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from scripts import cli
+from scripts.cli import UsageError
 from scripts.comparing.paper import read_paper
 from scripts.pictures import draw_grid
 from scripts.runs import Setup, find_run, read_run_config, set_up
@@ -36,7 +37,11 @@ _HISTORY = ("epoch", "step", "loss", "seconds", "dev")  # of an epoch's entry, w
 
 def train(config: DictConfig) -> None:
     """One run from config to record. A finished run is shown, not repeated."""
-    setup = set_up(config)
+    train_set_up(set_up(config))
+
+
+def train_set_up(setup: Setup) -> None:
+    """One run of what a config stands for."""
     with join(setup.device) as processes:
         train_as(setup, processes)
 
@@ -47,6 +52,7 @@ def train_as(setup: Setup, processes: Processes, watchers: Sequence[Observer] = 
     record_file = setup.record_file
     if processes.first(partial(_is_finished, setup, record_file)):
         return
+    processes.first(partial(_check_writable, config))
     observers: list[Observer] = []
 
     def begin() -> None:
@@ -76,6 +82,15 @@ def train_as(setup: Setup, processes: Processes, watchers: Sequence[Observer] = 
         processes.first(begin)
         result = _fit(setup, run, observers, processes)
         processes.first(finish)
+
+
+def _check_writable(config: DictConfig) -> None:
+    """Refuse now what the file system would refuse after the training."""
+    for name in ("output_dir", "results_dir"):
+        folder = Path(config[name]).absolute()
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+            raise UsageError(f"{name} must be a folder that can be written, got {config[name]}")
 
 
 def _is_finished(setup: Setup, record_file: Path) -> bool:
@@ -201,6 +216,25 @@ def start(overrides: Sequence[str]) -> None:
     train(config)
 
 
+def resume(run_name: str) -> None:
+    """Continue a run in its own directory, wherever that lies now.
+
+    Raises:
+        UsageError: its config or its corpus are no longer those that it was made with.
+    """
+    run = find_run(run_name)
+    config = read_run_config(run)
+    path = run.path if run.path.name else run.path.resolve()
+    config.output_dir = str(path.parent)
+    setup = set_up(config)
+    if setup.id != path.name:
+        # Else another run would begin, beside this one and unasked.
+        raise UsageError(
+            f"{run.path} must have the config and corpus that it began with, got those of {setup.id}"
+        )
+    train_set_up(setup)
+
+
 def main(arguments: Sequence[str]) -> None:
     """Start what the overrides say, or continue a run: ``resume <run>``.
 
@@ -208,7 +242,7 @@ def main(arguments: Sequence[str]) -> None:
     Under torchrun several processes share the batches; the exit status is then torchrun's, 1 for any but 0.
     """
     if arguments[:1] == ["resume"]:
-        cli.main(lambda: train(read_run_config(find_run(" ".join(arguments[1:])))))
+        cli.main(lambda: resume(" ".join(arguments[1:])))
     elif not any(argument.startswith("-") for argument in arguments):
         cli.main(lambda: start(arguments))
     else:

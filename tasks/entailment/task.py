@@ -136,6 +136,30 @@ class EntailmentTask:
         return read(self.model, pair, batch_of([pair], self.vocabulary, self.device)).grid
 
 
+def check_options(
+    *,
+    hidden_size: int = 100,
+    dropout: float = 0.1,
+    batch_size: int = 16,
+    vector_size: int = 50,
+    **others: object,
+) -> None:
+    """Refuse options of :func:`build` before the corpus is read.
+
+    Raises:
+        ValueError: a number out of its range.
+    """
+    for name, value in (
+        ("hidden_size", hidden_size),
+        ("batch_size", batch_size),
+        ("vector_size", vector_size),
+    ):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+
+
 def build(
     corpus: Corpus,
     mapping: nn.Module,
@@ -161,8 +185,7 @@ def build(
     Raises:
         ValueError: a number out of its range, or a file without vectors.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    check_options(hidden_size=hidden_size, dropout=dropout, batch_size=batch_size, vector_size=vector_size)
     vocabulary = vocabulary_of(corpus)
     known = load_vectors(vectors, vocabulary) if vectors else random_vectors(vocabulary, vector_size)
     torch.manual_seed(seed)

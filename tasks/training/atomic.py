@@ -29,8 +29,10 @@ def write_atomically(path: Path, chunks: Iterable[bytes], *, previous: Path | No
             file.writelines(chunks)
             file.flush()
             os.fsync(file.fileno())
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename = str(path)  # what a person knows; a full disk names nothing by itself
         raise
     if previous is not None and path.exists():
         os.replace(path, previous)

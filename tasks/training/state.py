@@ -134,7 +134,7 @@ class Live:
         if not checkpoint.exists(path):
             return None
         found = checkpoint.load_latest(path)
-        _check_identity(path, found.state["identity"], self.identity)
+        _check_identity(path, found.state.get("identity", {}), self.identity)
         # Runs from before there could be several processes hold no random state of others.
         made_by = 1 + len(unpack(found.state.get("random_of_others", []), found.tensors))
         if made_by != processes:
@@ -152,15 +152,35 @@ def best_weights(path: Path, vocabulary_sha256: str) -> dict[str, Tensor]:
         CheckpointError: the checkpoint cannot be used, or no epoch was finished yet.
     """
     tensors, state, _ = checkpoint.load_latest(path)
-    found = state["identity"]["vocabulary"]
+    try:
+        found, finished = state["identity"]["vocabulary"], state["run"]["best_epoch"]
+        weights: dict[str, Tensor] = unpack(state["best"], tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} must hold the state of a run, got something else: {error!r}"
+        ) from error
     _check_identity(path, {"vocabulary": found}, {"vocabulary": vocabulary_sha256})
-    if not state["run"]["best_epoch"]:
+    if not finished:
         raise CheckpointError(f"{path} must come from a run with a finished epoch, got none")
-    weights: dict[str, Tensor] = unpack(state["best"], tensors)
     return weights
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Give a model the weights of the checkpoint at ``path``.
+
+    Raises:
+        ResumeError: they are those of a model of another shape.
+    """
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).strip().split("\n")[-1].strip()
+        raise ResumeError(
+            f"{path} must have the weights that this run's config asks for: {reason}"
+        ) from error
 
 
 def _check_identity(path: Path, found: dict[str, str], wanted: dict[str, str]) -> None:
     for name, value in wanted.items():
-        if found[name] != value:
-            raise ResumeError(f"{path} must have this run's {name}, {value}, got {found[name]}")
+        if found.get(name) != value:
+            raise ResumeError(f"{path} must have this run's {name}, {value}, got {found.get(name)}")
