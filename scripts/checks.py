@@ -6,6 +6,7 @@ called for it.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -52,10 +53,10 @@ def _check_keys(group: str, section: DictConfig, schema: type) -> None:
 
 def _check_containers(group: str, section: DictConfig, target: Any) -> None:
     """Check the lists and dictionaries, whose types omegaconf cannot read off a signature."""
-    hints = get_type_hints(target.__init__ if isinstance(target, type) else target)
+    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
     values = OmegaConf.to_container(section)
     assert isinstance(values, dict)
-    for name, value in values.items():
+    for name, value in ((str(key), value) for key, value in values.items()):
         if any("_target_" in inner for inner in _dictionaries(value)):
             raise ValueError(f"{group}.{name} must be plain values, got a _target_ in them")
         if name in hints and value != MISSING and not _fits(value, hints[name]):
