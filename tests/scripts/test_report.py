@@ -13,7 +13,6 @@ import pytest
 
 from scripts.cells import Cell, Table
 from scripts.comparing.paper import read_paper
-from scripts.report.__main__ import main
 from scripts.report.claims import claims
 from scripts.report.grids import Grid, columns, rectangle
 from scripts.report.histories import anchor
@@ -25,9 +24,9 @@ from scripts.reports import REPORTS
 from scripts.tables import by_mapping
 from tasks.training.details import Example
 from tasks.training.records import read_records
+from tests.scripts.committed import ROOT, committed_records
 from tests.scripts.report_results import WORDS, attention, results, run
 
-ROOT = Path(__file__).resolve().parents[2]
 PAPER = ROOT / "results" / "paper.yaml"
 BENCH = ROOT / "results" / "bench" / "cpu.json"
 
@@ -184,10 +183,8 @@ def test_the_mapping_alone_has_its_table_and_dots(text: str) -> None:
     assert "copy of the same bytes" not in part
 
 
-def test_the_committed_results_make_a_page_of_less_than_two_mebibytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(ROOT)
-    main(["--output", str(tmp_path / "index.html")])
-    assert 10_000 < (tmp_path / "index.html").stat().st_size < 2 * 2**20
-    assert WORDS[1] not in (tmp_path / "index.html").read_text(encoding="utf-8")
+def test_the_committed_page_is_that_of_the_committed_records() -> None:
+    made = page(committed_records(), ROOT / "results" / "details", read_paper(PAPER), BENCH)
+    assert (ROOT / "results" / "report" / "index.html").read_text(encoding="utf-8") == made
+    assert 10_000 < len(made.encode()) < 2 * 2**20
+    assert WORDS[1] not in made

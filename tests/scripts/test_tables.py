@@ -1,6 +1,5 @@
 """A table holds runs of one corpus and one tier, and says how many seeds stand behind a figure."""
 
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +10,9 @@ from scripts.comparing.paper_tables import paper_tables
 from scripts.readme import filled
 from scripts.reports import REPORTS
 from scripts.tables import PLACE, files, main, part_tables, readme_part, tables
-from tasks.training.records import Record, RecordError, read_records, write_record
+from tasks.training.records import Record, RecordError, write_record
 from tests.example_record import RECORD
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.scripts.committed import ROOT, committed, committed_records
 
 SEQ2SEQ = {
     "task": {
@@ -215,18 +213,8 @@ def test_records_that_cannot_be_shown_are_named(project: Path) -> None:
         main()
 
 
-def committed(folder: str) -> set[str]:
-    """Names of the files that git knows of."""
-    listed = subprocess.run(["git", "ls-files", folder], cwd=ROOT, capture_output=True, text=True)
-    if listed.returncode:
-        pytest.skip("which files are committed is known in a git checkout alone")
-    return {Path(name).name for name in listed.stdout.split()}
-
-
 def test_the_committed_tables_are_those_of_the_committed_records() -> None:
-    names = committed("results/runs")
-    records = [r for r in read_records(ROOT / "results" / "runs") if f"{r.id}.json" in names]
-    assert names and {f"{r.id}.json" for r in records if r.details} <= committed("results/details")
+    records = committed_records()
     of_paper = paper_tables(records, ROOT / "results" / "details", read_paper())
     derived = files(records, of_paper)
     assert set(derived) == committed("results/tables")
