@@ -96,6 +96,7 @@ def run_told_twice(path: Path, number: int) -> None:
     def fsync(descriptor: int) -> None:
         if Requests.last.signal:
             os.kill(os.getpid(), number)
+            (path / "told twice").touch()
         own(descriptor)
 
     signals.StopRequest = Requests  # type: ignore[misc]
@@ -127,7 +128,7 @@ def test_stopped_at_any_moment_a_run_says_so_and_ends_the_same(
         path = tmp_path / str(trial)
         code = stopped(path, number, seconds, chance)
         at = load_latest(path / "checkpoint.ckpt").state["run"]["step"]
-        is_saved = code == os.EX_TEMPFAIL and at == logged(path)
+        is_saved = code == os.EX_TEMPFAIL and at == logged(path) and (path / "told twice").exists()
         result, task = train(path)
         row.all(is_saved and outcome(path, result, task) == whole, exit_code=code)
         assert result.notes == (f"resumed at step {at}",)
