@@ -36,7 +36,7 @@ class Row(NamedTuple):
 
 NAMES = ("softmax", "sparsemax", "fusedmax", "oscarmax", "pnormmax")
 _LOADS = "a checkpoint loads, the next save works"
-_RESUMED = "saved, exit 75, the same end when continued"
+_RESUMED = "one step at most, saved, exit 75, the same end when continued"
 _CERTIFIED = "≤ 64 eps · max(1, spread(x)/γ, λd)"
 
 
