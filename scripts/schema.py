@@ -7,6 +7,7 @@ arguments with their annotated types, so that a wrong key or type is refused whi
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, is_dataclass, make_dataclass
 from functools import cache, partial
@@ -65,7 +66,12 @@ def schema_of(target: Callable[..., Any], *, without: tuple[str, ...] = (), name
                 hint = schema_of(hint, named=False)
                 default = field(default_factory=hint)
             fields.append((name, hint if hint in _PLAIN or is_dataclass(hint) else Any, default))
-    return make_dataclass(target.__name__, fields)
+    made = make_dataclass(_dotted(target).replace(".", "_"), fields)
+    # Importable: Hydra's launchers pickle the store with each job, and what is pickled by value comes back as
+    # a class whose fields no longer know which defaults are missing.
+    made.__module__ = __name__
+    setattr(sys.modules[__name__], made.__name__, made)
+    return made
 
 
 def _default(value: Any) -> Any:
@@ -124,13 +130,17 @@ TARGETS = {group: {_dotted(make): make for make in named.values()} for group, na
 """For each group what its ``_target_`` may name."""
 
 
-@cache
+_SCHEMAS = {
+    (group, target): schema_of(make, without=_GIVEN.get(group, ()))
+    for group, named in TARGETS.items()
+    for target, make in named.items()
+}
+TRAINER = schema_of(TrainerSettings, named=False)
+
+
 def schema_in(group: str, target: str) -> type:
     """The schema of a section of a config."""
-    return schema_of(TARGETS[group][target], without=_GIVEN.get(group, ()))
-
-
-TRAINER = schema_of(TrainerSettings, named=False)
+    return _SCHEMAS[group, target]
 
 
 @cache

@@ -196,7 +196,7 @@ def test_make_leaves_an_experiment_its_choices(given: list[str], wanted: list[st
 def test_the_command_of_a_job_is_the_job(jobs: dict[str, list[Job]]) -> None:
     hub = list_jobs(["translation"], "paper", [3], ["data=translation/hub", "data.name=wmt14"])[0]
     for job in (jobs["small"][7], hub):
-        make = [*shlex.split(job.command), "-n", "-o", ".venv/installed"]
+        make = [*shlex.split(job.command), "-n", "--no-print-directory", "-o", ".venv/installed"]
         said = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
         words = [word for word in shlex.split(said)[3:] if word != "logger=none"]
         assert config_hash(plain(read_config(words))) == job.hash
