@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 
+import absl.logging
 import pytest
 import torch
 
@@ -12,6 +14,9 @@ from tests import soak
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
+# ROUGE's tokenizer brings absl, whose handler closes the stream that was stderr when it was imported: that of
+# pytest, as soon as Hydra sets up logging inside a test that captures for itself. The real one is left open.
+absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
