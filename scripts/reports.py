@@ -64,10 +64,6 @@ class Report:
     parts: Callable[[Record], Sequence[Part]]
 
 
-def _test_splits(record: Record) -> list[str]:
-    return [split for split in record.metrics if split != "dev"]
-
-
 def _entailment_setting(record: Record) -> str:
     config = record.config
     task, optim = config["task"], config["optim"]
@@ -146,7 +142,7 @@ def _training() -> list[Column]:
 
 def _attention(record: Record) -> Part:
     """What the attention over the first test set looks like."""
-    split = _test_splits(record)[0]
+    split = record.test_splits[0]
     columns = [
         percent("zero weights", split, "zero_share"),
         *(
@@ -158,7 +154,7 @@ def _attention(record: Record) -> Part:
 
 
 def _translation_parts(record: Record) -> list[Part]:
-    tests = _test_splits(record)
+    tests = record.test_splits
     alignment = [
         [
             percent(f"{split} AER", split, "aer"),
@@ -186,7 +182,7 @@ def _summarization_parts(record: Record) -> list[Part]:
         greedy = ", greedy" if split == "dev" else ""
         columns = [metric(f"{split} {label}{greedy}", split, name, 2) for name, label in _ROUGE.items()]
         by_measure.setdefault(measure, []).append(columns)
-    perplexity = [metric(f"{split} perplexity", split, "perplexity", 2) for split in _test_splits(record)]
+    perplexity = [metric(f"{split} perplexity", split, "perplexity", 2) for split in record.test_splits]
     return [
         *(Part(f"Headlines, {measure}", kinds) for measure, kinds in by_measure.items()),
         Part("Likelihood and training", [perplexity, _training()]),

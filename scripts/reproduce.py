@@ -18,7 +18,7 @@ from scripts.reproducing.launchers import launch_jobs
 from scripts.reproducing.plan import Planned, longest_first, make_plan, render
 from scripts.reproducing.runner import run_jobs, tell
 from scripts.reproducing.sources import describe_data
-from scripts.sweeping.launching import LAUNCHERS
+from scripts.sweeping.launching import LAUNCHERS, split_overrides
 from tasks.training.records import read_records
 
 FAILED = 1
@@ -28,8 +28,7 @@ def reproduce(arguments: Sequence[str]) -> int:
     """Print the plan, run what is missing, and return the exit status: 1 where a run failed."""
     options = _options(arguments)
     tables, seeds = parse_tables(options.table), parse_seeds(options.seeds)
-    of_hydra = [text for text in options.overrides if text.startswith(("hydra.", "hydra/"))]
-    overrides = [text for text in options.overrides if text not in of_hydra]
+    overrides, of_hydra = split_overrides(options.overrides)
     plan = make_plan(list_jobs(tables, options.tier, seeds, overrides))
     at_once = options.jobs or max(1, _cores() // options.threads)
     print(render(plan, at_once), flush=True)

@@ -15,7 +15,7 @@ from scripts import cli
 from scripts.cli import Parser, UsageError, read_config
 from scripts.runs import Setup, set_up
 from scripts.sweeping.grids import Choice, Grid, read_grid
-from scripts.sweeping.launching import LAUNCHERS, launch
+from scripts.sweeping.launching import LAUNCHERS, launch, split_overrides
 from scripts.sweeping.ranking import rank, ranking
 from scripts.train import make_command
 from tasks.training.records import read_records
@@ -73,8 +73,8 @@ def sweep(name: str, launcher: str, at_once: int, overrides: Sequence[str]) -> b
     Raises:
         KeyboardInterrupt: somebody asked for a stop; what was printed says where it stands.
     """
-    of_hydra = [text for text in overrides if text.startswith(("hydra.", "hydra/"))]
-    asked = read_grid(name, [text for text in overrides if text not in of_hydra])
+    of_runs, of_hydra = split_overrides(overrides)
+    asked = read_grid(name, of_runs)
     grid = _apart(asked)
     jobs = plan(grid)
     pending = [job.choice for job in jobs if not job.is_finished]

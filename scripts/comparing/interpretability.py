@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from scripts.cells import Cell, Table
 from scripts.columns import UNKNOWN
-from scripts.comparing.measured import corpus_label, ids, spread_cell
+from scripts.comparing.measured import corpus_label, seeds_cell, spread_cell
 from scripts.comparing.selection import Row, Runs, by_recipe
 from scripts.comparing.significance import spread
 from tasks.training.records import Record
@@ -69,13 +69,10 @@ def interpretability_table(tier: str, rows: Mapping[str, Row], records: Runs) ->
 
 def _lines(row: Row) -> Iterator[tuple[Cell, ...]]:
     first = next(iter(row.values()))[0]
-    tests = [split for split in first.metrics if split != "dev"]
-    agreeing = _splits_that_agree(first)
-    for split in agreeing or tests[:1]:
+    for split in _splits_that_agree(first) or first.test_splits[:1]:
         for mapping, runs in row.items():
             place = Cell(f"{corpus_label(first)}, {split}")
-            seeds = Cell(", ".join(str(record.seed) for record in runs), float(len(runs)), ids(runs))
-            yield (place, Cell(mapping), seeds, *(_cell(runs, split, one) for one in PROPERTIES))
+            yield (place, Cell(mapping), seeds_cell(runs), *(_cell(runs, split, one) for one in PROPERTIES))
 
 
 def _cell(runs: Runs, split: str, one: Property) -> Cell:
@@ -89,9 +86,7 @@ def _cell(runs: Runs, split: str, one: Property) -> Cell:
 def _splits_that_agree(record: Record) -> list[str]:
     """Test sets of which is known what attention should find."""
     return [
-        split
-        for split, metrics in record.metrics.items()
-        if split != "dev" and any(name in metrics for name in _AGREEMENT)
+        split for split in record.test_splits if any(name in record.metrics[split] for name in _AGREEMENT)
     ]
 
 

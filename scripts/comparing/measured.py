@@ -28,7 +28,7 @@ class Measured:
 
 def measured_in(paper_table: PaperTable, record: Record) -> list[Measured]:
     """What runs like this one have of a table's scores, in the table's order."""
-    tests = [split for split in record.metrics if split != "dev"]
+    tests = record.test_splits
     found = []
     for column in paper_table.columns:
         wanted = tests if column.split is None else [column.split, _ONE_TEST.get(column.split, "")]
@@ -75,6 +75,11 @@ def spread_cell(found: Spread, runs: Runs, digits: int = 2) -> Cell:
         f"95 % interval over {found.count} seeds: {found.interval(digits)}" if found.count > 1 else "one seed"
     )
     return Cell(found.text(digits), found.mean, ids(runs), note)
+
+
+def seeds_cell(runs: Runs) -> Cell:
+    """The seeds of runs; unknown of none."""
+    return Cell(", ".join(str(record.seed) for record in runs) or UNKNOWN, float(len(runs)), ids(runs))
 
 
 def corpus_label(record: Record) -> str:

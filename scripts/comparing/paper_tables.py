@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from scripts.cells import Cell, Table
-from scripts.columns import MAPPINGS, UNKNOWN
+from scripts.columns import MAPPINGS
 from scripts.comparing.claims import claims_table
 from scripts.comparing.costs import cost_table
 from scripts.comparing.interpretability import interpretability_table
-from scripts.comparing.measured import ids, measured_in, our_cell, quoted_cell
+from scripts.comparing.measured import measured_in, our_cell, quoted_cell, seeds_cell
 from scripts.comparing.paper import LEGEND, Paper, PaperColumn, PaperTable
 from scripts.comparing.selection import TIERS, Row, Runs, row_of
 from scripts.comparing.significance import ItemScores
@@ -53,7 +53,7 @@ def score_table(name: str, paper_table: PaperTable, tier: str, row: Row) -> Tabl
     heads = [f"paper: {column.label}" for column in paper_table.columns]
     columns += [[our_cell(row.get(mapping, ()), one) for mapping in MAPPINGS] for one in measured]
     heads += [f"ours: {one.label}" for one in measured]
-    seeds = [_seeds_cell(row.get(mapping, ())) for mapping in MAPPINGS]
+    seeds = [seeds_cell(row.get(mapping, ())) for mapping in MAPPINGS]
     labels = [Cell(mapping) for mapping in MAPPINGS]
     return Table(
         name=f"{name}-{tier}",
@@ -81,10 +81,6 @@ def whose_data(paper_table: PaperTable, tier: str, row: Row) -> str:
 
 def _paper_column(paper_table: PaperTable, column: PaperColumn) -> list[Cell]:
     return [quoted_cell(paper_table.rows[mapping][column.key]) for mapping in MAPPINGS]
-
-
-def _seeds_cell(runs: Runs) -> Cell:
-    return Cell(", ".join(str(record.seed) for record in runs) or UNKNOWN, float(len(runs)), ids(runs))
 
 
 def _with_best(column: Sequence[Cell]) -> list[Cell]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scripts.cells import Cell, Table
-from scripts.columns import MAPPINGS
+from scripts.columns import MAPPINGS, UNKNOWN
 from scripts.comparing.paper import Paper
 from scripts.comparing.verdicts import NOT_REPRODUCED, REPRODUCED, UNDECIDED, tally
 from scripts.report.missing import Cells, Count, runs_of
@@ -44,7 +44,7 @@ def _best(cells: Cells, mapping: str) -> Cell:
     for tier in TIERS:
         if runs := cells[tier].get(mapping):
             return Cell(f"{tier} × {len(runs)}", None, tuple(run.id for run in runs))
-    return Cell("–")
+    return Cell(UNKNOWN)
 
 
 def summary(records: Sequence[Record], tables: Sequence[Table], count: Count) -> list[str]:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from scripts.bench.words import Section, history, mean_ratio, ordered, short
 from scripts.cells import Cell, Table
+from scripts.columns import UNKNOWN
 from scripts.report.svg import colour_class, picture, tag
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _ROW = 348.0, 158.0, 34.0, 20.0, 21.0
@@ -89,7 +90,7 @@ def _row(
         Cell(short(forward), forward),
         Cell(short(both), both),
         Cell(f"{short(low)} – {short(high)}", high),
-        Cell("–" if step is None else f"{step:.2f}", step),
+        Cell(UNKNOWN if step is None else f"{step:.2f}", step),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from scripts.cells import Cell, Table
+from scripts.columns import UNKNOWN
 from scripts.comparing.paper import Paper, PaperTable
 from scripts.comparing.selection import TIERS, Row, row_of
 from tasks.training.records import Record
@@ -93,7 +94,7 @@ def _row(table: PaperTable, mapping: str, cells: Cells) -> tuple[Cell, ...]:
 
 def _made(runs: Sequence[Record]) -> Cell:
     if not runs:
-        return Cell("–")
+        return Cell(UNKNOWN)
     return Cell(f"{len(runs)} on {runs[0].corpus['name']}", None, tuple(run.id for run in runs))
 
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from scripts.cells import Cell, Table
+from scripts.columns import UNKNOWN
+from scripts.comparing.paper import MARKS
 from scripts.report.histories import anchor
 
 _TOLD = ("the paper's, ", "not known")
-_NO_FIGURE = ("–", "?")
+_NO_FIGURE = (UNKNOWN, MARKS["unknown"])
 _SENTENCE = 40  # characters from which a cell is broken into lines
 
 

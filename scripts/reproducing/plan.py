@@ -56,7 +56,7 @@ def make_plan(jobs: Sequence[Job]) -> list[Planned]:
     return plan
 
 
-def find_record(job: Job) -> Record | None:
+def record_of(job: Job) -> Record | None:
     """The record of a job that has been run."""
     return make_plan([job])[0].record
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from scripts.children import last_line
 from scripts.reports import report_of
 from scripts.reproducing.jobs import Job
-from scripts.reproducing.plan import find_record
+from scripts.reproducing.plan import record_of
 from scripts.reproducing.worker import preload, train_in_child
 from tasks.training.progress import format_duration
 from tasks.training.records import Record
@@ -120,7 +120,7 @@ def _begin(job: Job, threads: int) -> _Worker:
 
 def _end(worker: _Worker, count: str) -> list[Failure]:
     job, exit_code = worker.job, worker.process.exitcode
-    record = find_record(job) if exit_code == 0 else None
+    record = record_of(job) if exit_code == 0 else None
     if record is not None:
         print(f"{count} {job.name}  {format_duration(worker.seconds)}  {headline(record)}", flush=True)
         return []
@@ -131,7 +131,7 @@ def _end(worker: _Worker, count: str) -> list[Failure]:
 
 def headline(record: Record) -> str:
     """The figure that a record is looked at for, of its first test set."""
-    split = next(name for name in record.metrics if name != "dev")
+    split = record.test_splits[0]
     shown = report_of(record).headline
     label = shown.label.removesuffix(", greedy")  # as on dev
     return f"{split} {label} {record.metrics[split][shown.metric] * shown.scale:.2f}"

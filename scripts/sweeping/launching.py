@@ -32,6 +32,17 @@ _HERE = ("joblib", "submitit_local")  # several jobs share this machine's cores
 _ROOT = CONFIGS.parent
 
 
+def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Overrides of runs, and those of Hydra's own settings.
+
+    Example:
+        >>> split_overrides(["seed=1", "hydra.launcher.timeout_min=60"])
+        (['seed=1'], ['hydra.launcher.timeout_min=60'])
+    """
+    of_hydra = [text for text in overrides if text.startswith(("hydra.", "hydra/"))]
+    return [text for text in overrides if text not in of_hydra], of_hydra
+
+
 def launch(
     grid: Grid, choices: Sequence[Choice], launcher: str, at_once: int, folder: Path, of_hydra: Sequence[str]
 ) -> list[str]:

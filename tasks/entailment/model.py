@@ -21,6 +21,14 @@ class Sentences(NamedTuple):
     lengths: Tensor
 
 
+def check_sizes(hidden_size: int, dropout: float) -> None:
+    """Raise ValueError where one of these is out of its range, as :class:`EntailmentModel` says."""
+    if hidden_size < 1:
+        raise ValueError(f"hidden_size must be at least 1, got {hidden_size}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+
+
 class Examined(NamedTuple):
     """A batch as the model decides on it: ``logits`` (batch, 3), the rest (batch, premise length).
 
@@ -64,10 +72,7 @@ class EntailmentModel(nn.Module):
         train_vectors: bool = False,
     ) -> None:
         super().__init__()
-        if hidden_size < 1:
-            raise ValueError(f"hidden_size must be at least 1, got {hidden_size}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+        check_sizes(hidden_size, dropout)
         self.vectors = nn.Embedding.from_pretrained(vectors, freeze=not train_vectors, padding_idx=PAD)
         self.project = nn.Linear(vectors.shape[1], hidden_size)
         self.read_premise = nn.GRU(hidden_size, hidden_size, batch_first=True)

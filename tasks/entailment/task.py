@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from tasks.entailment.data import LABELS, Corpus, Pair
 from tasks.entailment.metrics import Tally
-from tasks.entailment.model import EntailmentModel, Sentences
+from tasks.entailment.model import EntailmentModel, Sentences, check_sizes
 from tasks.entailment.reading import read
 from tasks.grid import AttentionGrid
 from tasks.text.batching import epoch_batches, in_order_batches, pad
@@ -149,15 +149,10 @@ def check_options(
     Raises:
         ValueError: a number out of its range.
     """
-    for name, value in (
-        ("hidden_size", hidden_size),
-        ("batch_size", batch_size),
-        ("vector_size", vector_size),
-    ):
+    check_sizes(hidden_size, dropout)
+    for name, value in (("batch_size", batch_size), ("vector_size", vector_size)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be in [0, 1), got {dropout}")
 
 
 def build(

@@ -82,6 +82,11 @@ class Record:
     details: str = ""
     history: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def test_splits(self) -> list[str]:
+        """Names of the test sets that it has metrics of."""
+        return [split for split in self.metrics if split != "dev"]
+
 
 _OUTCOME = ("task", "mapping", "mapping_params", "tier", "corpus", "seed", "metrics", "epochs", "best_epoch")
 
