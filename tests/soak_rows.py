@@ -66,6 +66,12 @@ ROWS = [
         "low precision", "float32, bfloat16, float16 at scales 1e-6 … 1e6", "≤ 8 eps, no NaN row", 10_000_000
     ),
     _mappings(
+        "edge",
+        "a score within 1e-16 … 1e-6 of where it enters the support (not softmax)",
+        _CERTIFIED,
+        100_000,
+    ),
+    _mappings(
         "many survivors",
         "oscarmax of 17 to 600 scores, all kinds, scales and λ",
         "certified and as the reference",

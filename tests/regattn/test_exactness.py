@@ -67,6 +67,32 @@ def in_parts(x: np.ndarray) -> list[np.ndarray]:
     return np.array_split(x, -(-x.size // 2**18))
 
 
+EDGES = [
+    *((mapping, strengths) for mapping in POINTWISE for strengths in STRENGTHS[mapping]),
+    *(("pnormmax", {"gamma": 1.0, "p": p}) for p in (1.05, 1.3, 1.5, 1.6, 1.75, 1.9, 1.99, 1.999)),
+]
+
+
+@pytest.mark.parametrize(("mapping", "strengths"), EDGES)
+def test_certified_where_a_score_enters_the_support(mapping, strengths, measure):
+    """Random rows meet this edge about once in ten million, and Newton's method is slow there."""
+    rng, lengths = np.random.default_rng(0), (2, 7, 16, 64)
+    row = measure("edge", parts=len(EDGES))
+    for d in lengths:
+        x = rng.standard_normal((-(-row.n // len(lengths)), d)) * rng.choice([0.3, 1.0, 3.0])
+        least, top = x.argmin(1)[:, None], x.max(1, keepdims=True)
+        inside, outside = top.copy(), top - 100
+        for _ in range(50):
+            middle = (inside + outside) / 2
+            np.put_along_axis(x, least, middle, 1)
+            enters = np.take_along_axis(solve(mapping, x, **strengths), least, 1) > 0
+            inside, outside = np.where(enters, middle, inside), np.where(enters, outside, middle)
+        beside = rng.choice([-1, 1], inside.shape) * 10.0 ** rng.uniform(-16, -6, inside.shape)
+        np.put_along_axis(x, least, inside + beside, 1)
+        found = oracles.violation(mapping, x, solve(mapping, x, **strengths), **strengths)
+        row.within(found, bound(x, **strengths), d=d)
+
+
 @pytest.mark.parametrize("strengths", STRENGTHS["pnormmax"])
 def test_pnormmax_weights_are_right_in_extended_precision(strengths):
     rng = np.random.default_rng(0)
