@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tasks.text import corpus
 from tasks.text.corpus import SPLITS
-from tasks.text.reader import Row, inside, nothing_found, read_hub, read_rows
+from tasks.text.files import inside, nothing_found
+from tasks.text.reader import Row, read_hub, read_rows
 from tasks.text.tokens import tokenize
 
 LABELS = ("entailment", "neutral", "contradiction")

@@ -15,8 +15,9 @@ from tasks.seq2seq.reading import (
     read_parallel,
     read_table,
 )
+from tasks.text.files import existing, inside, nothing_found, packed
 from tasks.text.normalize import Normalizer
-from tasks.text.reader import Keep, existing, inside, is_table, nothing_found, packed, read_hub
+from tasks.text.reader import Keep, is_table, read_hub
 
 SOURCES = ("source", "article", "document", "sentence")
 TARGETS = ("target", "headline", "summary", "compression", "references")

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import lzma
 import math
 import zipfile
 import zlib
@@ -14,8 +15,19 @@ from typing import IO, Any, cast
 import numpy as np
 import torch
 
-from tasks.text.reader import check_file, check_utf8, open_bytes, raw_lines
+from tasks.text.files import check_file, check_utf8, open_bytes, raw_lines, unchanged
 from tasks.text.vocabulary import PAD, SPECIAL, Vocabulary
+
+# What the four ways to pack a member, and damaged names and places of members, come as.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    OSError,
+    EOFError,
+    NotImplementedError,
+    UnicodeDecodeError,
+)
 
 
 @dataclass(frozen=True)
@@ -60,15 +72,17 @@ def load_vectors(
         FileNotFoundError, IsADirectoryError: there is no file of that name.
         ValueError: an empty or damaged file; bytes that are not UTF-8; a line with another number of columns
             than the first; among the vectors used, one that is not finite; no vector for any word; a zip
-            archive without exactly one file to read.
+            archive without exactly one file to read; a file that changes meanwhile.
     """
     path = Path(path)
-    with _open(path, member) as stream:
-        dim, found = _scan(stream, path, set(vocabulary.words[len(SPECIAL) :]))
+    check_file(path)
+    with unchanged(path):
+        with _open(path, member) as stream:
+            dim, found = _scan(stream, path, set(vocabulary.words[len(SPECIAL) :]))
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if not found:
         raise ValueError(f"{path} wants a vector for at least one of {len(vocabulary)} words, got none")
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     scale = float(np.std(np.stack(list(found.values()))))
     rows = [found[word] if word in found else _draw(word, dim, scale, seed) for word in vocabulary.words]
     return Vectors(_weights(rows), len(found), sha256)
@@ -159,11 +173,10 @@ def _open(path: Path, member: str | None) -> Iterator[IO[bytes]]:
         with open_bytes(path) as stream:
             yield stream
         return
-    check_file(path)
     try:
         with zipfile.ZipFile(path) as archive, _open_member(archive, path, member) as stream:
             yield io.BufferedReader(cast(Any, stream), 1 << 20)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except _DAMAGE as error:
         raise ValueError(f"{path} wants a whole zip archive, got a damaged one: {error}") from error
 
 

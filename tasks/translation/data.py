@@ -18,17 +18,8 @@ from tasks.seq2seq.reading import (
     read_table,
     single_spaces,
 )
-from tasks.text.reader import (
-    Keep,
-    Row,
-    existing,
-    inside,
-    is_table,
-    nothing_found,
-    packed,
-    read_hub,
-    read_rows,
-)
+from tasks.text.files import existing, inside, nothing_found, packed
+from tasks.text.reader import Keep, Row, is_table, read_hub, read_rows
 
 _USUAL = {"train": ("train",), "dev": ("dev", "val", "valid", "validation"), "test": ("test",)}
 _TABLES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+import random
 import zipfile
 from pathlib import Path
 
@@ -158,3 +159,22 @@ def test_missing_files_and_directories_are_named(tmp_path: Path) -> None:
         load_vectors(tmp_path, WORDS)
     with pytest.raises(ValueError, match=r"dim must be at least 1 .* got 0"):
         random_vectors(WORDS, 0)
+
+
+@pytest.mark.measures("bad data")
+@pytest.mark.parametrize("packing", ["ZIP_STORED", "ZIP_DEFLATED", "ZIP_BZIP2", "ZIP_LZMA"])
+def test_an_archive_damaged_anywhere_is_named_or_harmless(tmp_path: Path, packing: str) -> None:
+    path, chance = tmp_path / "v.zip", random.Random(1)
+    with zipfile.ZipFile(path, "w", getattr(zipfile, packing)) as archive:
+        archive.writestr("v.txt", GLOVE * 9)
+    whole, refused = path.read_bytes(), 0
+    for _ in range(100):
+        damaged = bytearray(whole)
+        damaged[chance.randrange(len(whole))] = chance.randrange(256)
+        path.write_bytes(damaged[: None if chance.random() < 0.9 else chance.randrange(1, len(whole))])
+        try:
+            load_vectors(path, WORDS)
+        except ValueError as error:
+            assert "v.zip" in str(error) and "got" in str(error)
+            refused += 1
+    assert refused > 50

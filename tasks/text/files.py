@@ -1,0 +1,149 @@
+"""Files of data: which one is meant, that it is one, and its bytes and lines as they are."""
+
+import gzip
+import io
+import os
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+LONGEST_LINE = 2**28
+"""Bytes: a longer line is taken for damage, or for a small archive that unpacks to anything."""
+
+
+def inside(root: Path, name: str) -> Path:
+    """Join the two; names are compared as written, so that links inside the folder may point elsewhere.
+
+    Raises:
+        ValueError: the name leaves ``root``.
+    """
+    path = os.path.normpath(name)
+    if os.path.isabs(path) or path.split(os.sep)[0] == os.pardir:
+        raise ValueError(f"a file name must stay inside {root}, got {name!r}")
+    return root / path
+
+
+def nothing_found(root: Path, names: Iterable[str]) -> OSError:
+    """The error to raise where none of these is a file in ``root``."""
+    names = list(names)
+    if found := next((root / name for name in names if os.path.lexists(root / name)), None):
+        return _no_file(found)
+    got = ", ".join(sorted(os.listdir(root))[:8]) if root.is_dir() else "no such folder"
+    return FileNotFoundError(f"{root} wants a file {' or '.join(names)}, got {got or 'an empty folder'}")
+
+
+def packed(file: Path) -> Path | None:
+    """Return ``file``, or ``file.gz``, or None where there is neither."""
+    return next((found for found in _packings(file) if found.is_file()), None)
+
+
+def existing(file: Path) -> Path:
+    """Return ``file``, or ``file.gz``.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: there is neither.
+    """
+    found = packed(file)
+    if found is None:
+        raise nothing_found(file.parent, [packing.name for packing in _packings(file)])
+    return found
+
+
+def _packings(file: Path) -> list[Path]:
+    return [file, file.with_name(f"{file.name}.gz")]
+
+
+def check_file(file: Path) -> None:
+    """Raise unless there is a file, and it is not empty; a pipe, which may never end, is none."""
+    if not file.is_file():
+        raise _no_file(file)
+    if file.stat().st_size == 0:
+        raise ValueError(f"{file} wants to hold data, got an empty file")
+
+
+def _no_file(path: Path) -> OSError:
+    if path.is_dir():
+        return IsADirectoryError(f"{path} wants to be a file, got a directory")
+    got = (
+        "a pipe or device" if path.exists() else "a link to nothing" if path.is_symlink() else "nothing there"
+    )
+    return FileNotFoundError(f"{path} wants to be a file, got {got}")
+
+
+@contextmanager
+def unchanged(file: Path) -> Iterator[None]:
+    """Raise ValueError at the end where somebody has written to the file meanwhile."""
+    before = _state(file)
+    yield
+    if _state(file) != before:
+        raise ValueError(f"{file} wants to stay as it is while it is read, got a change")
+
+
+def _state(file: Path) -> tuple[int, ...]:
+    state = file.stat()
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
+@contextmanager
+def open_bytes(file: Path) -> Iterator[IO[bytes]]:
+    """Open a plain or gzip-compressed file for reading.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: there is no file of that name.
+        ValueError: the file is empty, or, while it is read, a truncated or damaged gzip file, or it changes.
+    """
+    check_file(file)
+    try:
+        with unchanged(file), gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+            yield io.BufferedReader(stream, 1 << 20)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{file} wants a whole gzip file, got a damaged one: {first_line(error)}") from error
+
+
+def raw_lines(stream: IO[bytes], file: Path) -> Iterator[bytes]:
+    """Lines as bytes, cut at line feeds only.
+
+    Raises:
+        ValueError: a line of more than ``LONGEST_LINE`` bytes.
+    """
+    start = 0
+    while line := stream.readline(LONGEST_LINE + 1):
+        if len(line) > LONGEST_LINE:
+            raise ValueError(
+                f"{file} wants lines of at most {LONGEST_LINE:,} bytes, got a longer one at offset {start}"
+            )
+        yield line
+        start += len(line)
+
+
+def text_lines(file: Path) -> Iterator[str]:
+    """Lines of text without their ends, as :func:`tasks.text.reader.read_lines` returns them."""
+    start = 0
+    with open_bytes(file) as stream:
+        for line in raw_lines(stream, file):  # text would be cut also where nobody expects it
+            check_utf8(line, start, file)
+            text = line.removesuffix(b"\n").removesuffix(b"\r")
+            if odd := re.search(rb"[\r\0]", text):
+                at = start + odd.start()
+                raise ValueError(f"{file} wants no 0x{odd[0].hex()} inside a line, got one at offset {at}")
+            yield text.decode("utf-8" if start else "utf-8-sig")
+            start += len(line)
+    if start == 0:
+        raise ValueError(f"{file} wants to hold data, got an empty file")
+
+
+def check_utf8(line: bytes, start: int, file: Path) -> None:
+    """Raise ValueError unless the line, which begins at byte ``start`` of the text, is UTF-8."""
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        at = start + error.start
+        raise ValueError(f"{file} wants UTF-8, got byte 0x{line[error.start]:02x} at offset {at}") from None
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its kind where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
