@@ -118,11 +118,8 @@ def _fit(setup: Setup, run: RunDirectory, observers: Sequence[Observer], process
 def _announce(setup: Setup) -> None:
     corpus, task = setup.task.corpus, setup.task
     sizes = ", ".join(f"{n:,} {split}" for split, n in corpus.sizes.items())
-    dropped = ", ".join(
-        f"{n} {reason} in {split}" for split, why in corpus.dropped.items() for reason, n in why.items()
-    )
-    print(f"corpus {corpus.name} ({corpus.sha256[:12]}): {sizes} pairs; dropped: {dropped or 'none'}")
-    for note in task.data_notes:
+    print(f"corpus {corpus.name} ({corpus.sha256[:12]}): {sizes} pairs")
+    for note in (*(corpus.notes or ["nothing dropped"]), *task.data_notes):
         print(note)
     print(f"run {setup.id}")
 

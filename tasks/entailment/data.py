@@ -2,12 +2,15 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 from tasks.text import corpus
-from tasks.text.corpus import SPLITS
+from tasks.text.corpus import REPLACED, SPLITS, Part, check_different, count_files, items_of
 from tasks.text.files import inside, nothing_found
 from tasks.text.reader import Row, read_hub, read_rows
 from tasks.text.tokens import tokenize
@@ -80,6 +83,7 @@ def load_folder(
     corpus.check_limit(limit)
     named = dict(zip(SPLITS, (train_files, dev_files, test_files), strict=True))
     files = {split: list(names) or [_usual_file(Path(root), split)] for split, names in named.items()}
+    check_different(files)
     keep = keep or {}
     if unread := keep.keys() - {file for names in files.values() for file in names}:
         raise ValueError(f"keep wants names of files that are read, got {', '.join(sorted(unread))}")
@@ -115,7 +119,7 @@ def load_hub(
     return _corpus(name, rows, lowercase, disjoint_premises, limit)
 
 
-def pairs_from_rows(rows: Iterable[Row], lowercase: bool = True) -> tuple[list[Pair], dict[str, int]]:
+def pairs_from_rows(rows: Iterable[Row], lowercase: bool = True) -> tuple[list[Pair], Counter[str]]:
     """Turn rows with ``premise``, ``hypothesis`` and ``label`` into pairs.
 
     Returns:
@@ -139,7 +143,7 @@ def pairs_from_rows(rows: Iterable[Row], lowercase: bool = True) -> tuple[list[P
                 pairs.append(Pair(premise, hypothesis, label))
             else:
                 dropped["empty"] += 1
-    return pairs, dict(dropped)
+    return pairs, dropped
 
 
 def checksum(splits: Mapping[str, Sequence[Pair]]) -> str:
@@ -150,36 +154,35 @@ def checksum(splits: Mapping[str, Sequence[Pair]]) -> str:
 def _corpus(
     name: str, rows: Mapping[str, list[Row]], lowercase: bool, disjoint_premises: bool, limit: int | None
 ) -> Corpus:
-    splits, dropped = {}, {}
-    for split in SPLITS:
-        splits[split], dropped[split] = pairs_from_rows(rows[split], lowercase)
-    held_out = splits["dev"] + splits["test"]
-    splits["train"], leaked = _without_leaks(splits["train"], held_out, disjoint_premises)
-    dropped["train"] |= leaked
-    for split, pairs in splits.items():
-        if not pairs:
-            reasons = ", ".join(f"{reason} {count}" for reason, count in dropped[split].items()) or "nothing"
-            raise ValueError(f"the {split} split of {name} wants a pair, got none; dropped: {reasons}")
-        splits[split] = pairs[:limit]
-    return Corpus(name, checksum(splits), splits, dropped)
+    parts = {split: _parts(rows[split], lowercase) for split in SPLITS}
+    _drop_leaks(parts["train"], items_of([*parts["dev"], *parts["test"]]), disjoint_premises)
+    tested = {(pair.premise, pair.hypothesis) for pair in items_of(parts["test"])}
+    files = count_files(name, parts, partial(_odd, tested))
+    splits = {split: items_of(parts[split])[:limit] for split in SPLITS}
+    return Corpus(name, checksum(splits), splits, files)
 
 
-def _without_leaks(
-    train: list[Pair], held_out: list[Pair], disjoint_premises: bool
-) -> tuple[list[Pair], dict[str, int]]:
+def _parts(rows: Iterable[Row], lowercase: bool) -> list[Part[Pair]]:
+    files = groupby(rows, attrgetter("file"))
+    return [Part(file, *pairs_from_rows(found, lowercase)) for file, found in files]
+
+
+def _drop_leaks(train: list[Part[Pair]], held_out: list[Pair], disjoint_premises: bool) -> None:
     """Drop training pairs that stand in dev or test, whatever their label there."""
     pairs = {(pair.premise, pair.hypothesis) for pair in held_out}
     premises = {_folded(pair.premise) for pair in held_out} if disjoint_premises else set()
-    kept: list[Pair] = []
-    dropped: Counter[str] = Counter()
-    for pair in train:
-        if (pair.premise, pair.hypothesis) in pairs:
-            dropped["pair_held_out"] += 1
-        elif _folded(pair.premise) in premises:
-            dropped["premise_held_out"] += 1
-        else:
-            kept.append(pair)
-    return kept, dict(dropped)
+    for part in train:
+        part.keep("pair_held_out", lambda pair: (pair.premise, pair.hypothesis) not in pairs)
+        part.keep("premise_held_out", lambda pair: _folded(pair.premise) not in premises)
+
+
+def _odd(tested: set[tuple[tuple[str, ...], tuple[str, ...]]], split: str, pair: Pair) -> Iterator[str]:
+    if any(REPLACED in word for word in (*pair.premise, *pair.hypothesis)):
+        yield "replaced"
+    if pair.premise == pair.hypothesis:
+        yield "same_text"
+    if split == "dev" and (pair.premise, pair.hypothesis) in tested:
+        yield "also_tested"
 
 
 def _folded(words: tuple[str, ...]) -> str:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from tasks.entailment.data import LABELS, Corpus, Pair, checksum
 from tasks.text.corpus import SPLITS
-from tasks.text.draw import pick, shuffled
+from tasks.text.draw import check_sizes, pick, shuffled
 
 Words = tuple[str, ...]
 
@@ -72,21 +72,20 @@ def generate(*, train: int = 9000, dev: int = 900, test: int = 900, seed: int = 
         The corpus ``mini``; every pair has its evidence, the clause about the hypothesis's agent.
 
     Raises:
-        ValueError: a size that is not a positive multiple of 3.
+        ValueError: a size that is not a positive multiple of 3, or more pairs than the grammar has.
     """
     sizes = {"train": train, "dev": dev, "test": test}
+    check_sizes(sizes, len(LABELS))
     splits: dict[str, list[Pair]] = {}
     known: set[Words] = set()
     for split in reversed(SPLITS):
-        splits[split] = _split(Random(f"{seed} {split}"), split, sizes[split], known)
+        splits[split] = _split(Random(f"{seed} {split}"), sizes[split], known)
     splits = {split: splits[split] for split in SPLITS}
-    return Corpus("mini", checksum(splits), splits, {split: {} for split in SPLITS}, embedded=True)
+    return Corpus("mini", checksum(splits), splits, {}, embedded=True)
 
 
-def _split(rng: Random, name: str, size: int, known: set[Words]) -> list[Pair]:
+def _split(rng: Random, size: int, known: set[Words]) -> list[Pair]:
     """Write ``size`` pairs whose premises are not in ``known``, and add them there."""
-    if size < 1 or size % len(LABELS):
-        raise ValueError(f"{name} must be a positive multiple of {len(LABELS)}, got {size}")
     pairs: list[Pair] = []
     while len(pairs) < size:
         triple = _triple(rng)

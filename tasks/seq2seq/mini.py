@@ -5,6 +5,7 @@ from random import Random
 
 from tasks.seq2seq.data import Example
 from tasks.text.corpus import SPLITS
+from tasks.text.draw import check_sizes
 
 
 def write_splits(
@@ -13,18 +14,17 @@ def write_splits(
     """Write train, dev and test, the test set first: held-out sets do not depend on the size of train.
 
     Args:
-        sizes: number of examples of each split, at least 1.
+        sizes: number of examples of each split, for :func:`tasks.text.draw.check_sizes`.
         seed: any integer.
         write: from a generator of the split's own, and what is known from all splits, to a new example.
 
     Raises:
-        ValueError: a size below 1.
+        ValueError: a size below 1, or more than the grammars have.
     """
+    check_sizes(sizes)
     splits: dict[str, list[Example]] = {}
     known: set[str] = set()
     for split in reversed(SPLITS):
-        if sizes[split] < 1:
-            raise ValueError(f"{split} must be at least 1, got {sizes[split]}")
         rng = Random(f"{seed} {split}")
         splits[split] = [write(rng, known) for _ in range(sizes[split])]
     return {split: splits[split] for split in SPLITS}

@@ -7,8 +7,11 @@ from itertools import zip_longest
 from pathlib import Path
 
 from tasks.seq2seq.data import Corpus, Example, checksum
-from tasks.text.corpus import check_limit
+from tasks.text.corpus import REPLACED, Part, check_limit, count_files, items_of
 from tasks.text.reader import Keep, Row, read_lines, read_rows
+
+Files = Iterable[tuple[str, Iterable[Example]]]
+"""Names of files, each with what is read of it."""
 
 MAX_CHARS = 10_000
 """Longer texts are taken for damage."""
@@ -81,7 +84,7 @@ def collect(
     write_source: Callable[[str], str] = str,
     write_target: Callable[[str], str] = str,
     max_chars: int = MAX_CHARS,
-) -> tuple[list[Example], dict[str, int]]:
+) -> tuple[list[Example], Counter[str]]:
     """Keep the examples that have text, with single spaces between words.
 
     Args:
@@ -108,13 +111,20 @@ def collect(
             kept.append(Example(source, references, example.links))
         else:
             dropped["empty"] += 1
-    return kept, dict(dropped)
+    return kept, dropped
+
+
+def collect_files(
+    files: Files, write_source: Callable[[str], str], write_target: Callable[[str], str], max_chars: int
+) -> list[Part[Example]]:
+    """What :func:`collect` makes of each of the files of a split."""
+    written = {"write_source": write_source, "write_target": write_target}
+    return [Part(file, *collect(examples, **written, max_chars=max_chars)) for file, examples in files]
 
 
 def assemble(
     name: str,
-    splits: Mapping[str, list[Example]],
-    dropped: Mapping[str, dict[str, int]],
+    splits: Mapping[str, list[Part[Example]]],
     limit: int | None = None,
     languages: tuple[str, str] = ("en", "en"),
     tokenized: bool = False,
@@ -125,7 +135,6 @@ def assemble(
     Args:
         name: as records call it.
         splits: ``train``, ``dev`` and the test sets.
-        dropped: what was dropped of them before.
         limit: of every split keep only this many examples, the first ones.
         languages, tokenized: as the corpus has them.
         same: what pairs that count as one have in common; by default their texts.
@@ -134,22 +143,29 @@ def assemble(
         ValueError: a split without examples; ``limit < 1``.
     """
     check_limit(limit)
-    order = ["train", "dev", *(split for split in splits if split not in ("train", "dev"))]
-    splits = {split: splits[split] for split in order}
-    dropped = {split: dropped[split] for split in order}
-    others = (example for split in splits if split != "train" for example in splits[split])
+    tests = [split for split in splits if split not in ("train", "dev")]
+    splits = {split: splits[split] for split in ("train", "dev", *tests)}
     same = same or (lambda source, target: (source, target))
-    held_out = {same(example.source, text) for example in others for text in example.references}
-    train = [example for example in splits["train"] if same(example.source, example.target) not in held_out]
-    if leaks := len(splits["train"]) - len(train):
-        dropped["train"] = dropped["train"] | {"pair_held_out": leaks}
-    splits["train"] = train
-    for split, examples in splits.items():
-        if not examples:
-            reasons = ", ".join(f"{reason} {count}" for reason, count in dropped[split].items()) or "nothing"
-            raise ValueError(f"the {split} split of {name} wants an example, got none; dropped: {reasons}")
-        splits[split] = examples[:limit]
-    return Corpus(name, checksum(splits), splits, dropped, languages, tokenized)
+    tested = _pairs(items_of(part for split in tests for part in splits[split]), same)
+    held_out = tested | _pairs(items_of(splits["dev"]), same)
+    for part in splits["train"]:
+        part.keep("pair_held_out", lambda example: same(example.source, example.target) not in held_out)
+
+    def odd(split: str, example: Example) -> Iterator[str]:
+        if any(REPLACED in text for text in (example.source, *example.references)):
+            yield "replaced"
+        if example.source in example.references:
+            yield "same_text"
+        if split == "dev" and not tested.isdisjoint(_pairs([example], same)):
+            yield "also_tested"
+
+    files = count_files(name, splits, odd)
+    kept = {split: items_of(parts)[:limit] for split, parts in splits.items()}
+    return Corpus(name, checksum(kept), kept, files, languages, tokenized)
+
+
+def _pairs(examples: Iterable[Example], same: Callable[[str, str], Hashable]) -> set[Hashable]:
+    return {same(example.source, text) for example in examples for text in example.references}
 
 
 def check_bounds(max_chars: int, limit: int | None = None) -> None:
@@ -160,9 +176,11 @@ def check_bounds(max_chars: int, limit: int | None = None) -> None:
 
 
 def check_test_names(names: Iterable[str]) -> None:
-    """Raise ValueError where a test set has the name of another split."""
+    """Raise ValueError where a test set has the name of another split, or one that no file can have."""
     taken = {"train", "dev"}
     for name in names:
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise ValueError(f"a test set wants a name of letters, digits, _, . and -, got {name!r}")
         if name in taken:
             raise ValueError(f"a test set wants a name of its own, got {name}")
         taken.add(name)

@@ -1,20 +1,22 @@
 """News sentences with their headlines: corpora for sentence summarization, from files and from the hub."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.reading import (
     MAX_CHARS,
+    Files,
     assemble,
     check_bounds,
     check_test_names,
-    collect,
+    collect_files,
     example_from_row,
     read_parallel,
     read_table,
 )
+from tasks.text.corpus import Part, check_different
 from tasks.text.files import existing, inside, nothing_found, packed
 from tasks.text.normalize import Normalizer
 from tasks.text.reader import Keep, is_table, read_hub
@@ -82,6 +84,7 @@ def load_folder(
     tests = _usual_tests(root) if tests is None else tests
     check_test_names(tests)
     files |= {split: [file] for split, file in tests.items()}
+    check_different(files)
     _check_options(files, columns, keep)
     read = {split: _read(root, names, columns, keep.get(split, {}), cache) for split, names in files.items()}
     return _corpus(name, read, rush_filter, prepare, max_chars, limit)
@@ -111,12 +114,10 @@ def load_hub(
     """
     check_bounds(max_chars, limit)
     wanted = {"source": SOURCES, "target": TARGETS}
-    read = {
-        split: map(
-            example_from_row, read_hub(name, there, wanted, config=config, revision=revision, cache=cache)
-        )
-        for split, there in _HUB_SPLITS.items()
-    }
+    read = {}
+    for split, there in _HUB_SPLITS.items():
+        rows = read_hub(name, there, wanted, config=config, revision=revision, cache=cache)
+        read[split] = [(f"{name} {there}", map(example_from_row, rows))]
     return _corpus(name, read, rush_filter, prepare, max_chars, limit)
 
 
@@ -184,16 +185,16 @@ def _read(
     columns: Mapping[str, Mapping[str, str]],
     keep: Mapping[str, Keep],
     cache: Path | None,
-) -> Iterator[Example]:
+) -> Iterator[tuple[str, Iterator[Example]]]:
     for name in names:
         file = inside(root, name)
         if is_table(name):
             sides = columns.get(name, {})
             source = [sides["source"]] if "source" in sides else SOURCES
             target = [sides["target"]] if "target" in sides else TARGETS
-            yield from read_table(file, source, target, keep.get(name), cache=cache)
+            yield str(file), read_table(file, source, target, keep.get(name), cache=cache)
         else:
-            yield from _read_folder(file) if file.is_dir() else _read_texts(file)
+            yield str(file), _read_folder(file) if file.is_dir() else _read_texts(file)
 
 
 def _read_texts(article: Path) -> Iterator[Example]:
@@ -214,29 +215,32 @@ def _read_folder(folder: Path) -> Iterator[Example]:
 
 def _corpus(
     name: str,
-    read: Mapping[str, Iterable[Example]],
+    read: Mapping[str, Files],
     rush_filter: bool,
     prepare: bool,
     max_chars: int,
     limit: int | None,
 ) -> Corpus:
-    splits: dict[str, list[Example]] = {}
-    dropped: dict[str, dict[str, int]] = {}
-    for split, examples in read.items():
+    splits: dict[str, list[Part[Example]]] = {}
+    for split, files in read.items():
         # A test set keeps its digits: the rules of DUC put them back into what was written.
         is_prepared = prepare and split in ("train", "dev")
-        splits[split], dropped[split] = collect(
-            examples,
-            write_source=gigaword_form if is_prepared else str,
-            write_target=_title if is_prepared else str,
-            max_chars=max_chars,
-        )
+        write_source, write_target = (gigaword_form, _title) if is_prepared else (str, str)
+        splits[split] = collect_files(files, write_source, write_target, max_chars)
+        for part in splits[split]:
+            _check_sides(part)
     if rush_filter:
-        train = [example for example in splits["train"] if passes_filter(example.source, example.target)]
-        if rejected := len(splits["train"]) - len(train):
-            dropped["train"] = dropped["train"] | {"filter": rejected}
-        splits["train"] = train
-    return assemble(name, splits, dropped, limit, same=_prepared if prepare else None)
+        for part in splits["train"]:
+            part.keep("filter", lambda example: passes_filter(example.source, example.target))
+    return assemble(name, splits, limit, same=_prepared if prepare else None)
+
+
+def _check_sides(part: Part[Example]) -> None:
+    """Refuse headlines with sentences in the place of sentences with headlines."""
+    longer = sum(len(e.target.split()) > len(e.source.split()) for e in part.items)
+    if 2 * longer > len(part.items):
+        got = f"{longer:,} longer ones of {len(part.items):,}: are the two exchanged?"
+        raise ValueError(f"{part.file} wants headlines that are shorter than their sentences, got {got}")
 
 
 def _prepared(source: str, title: str) -> tuple[str, str]:

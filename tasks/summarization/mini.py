@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from tasks.seq2seq.data import Corpus, Example, Links, checksum
 from tasks.seq2seq.mini import write_splits
-from tasks.text.corpus import SPLITS
 from tasks.text.draw import pick
 
 SHORTEST, LONGEST = 15, 30
@@ -107,7 +106,7 @@ def generate(*, train: int = 6000, dev: int = 400, test: int = 400, seed: int = 
         of, possible ones from all words of its phrase. Punctuation stands between spaces.
 
     Raises:
-        ValueError: a size below 1.
+        ValueError: a size below 1, or more sentences than the grammar has.
 
     Example:
         >>> generate(train=1, dev=1, test=1).splits["dev"][0].target
@@ -115,7 +114,7 @@ def generate(*, train: int = 6000, dev: int = 400, test: int = 400, seed: int = 
     """
     sizes = {"train": train, "dev": dev, "test": test}
     splits = write_splits(sizes, seed, _new_example)
-    return Corpus("mini", checksum(splits), splits, {split: {} for split in SPLITS}, embedded=True)
+    return Corpus("mini", checksum(splits), splits, {}, embedded=True)
 
 
 def _new_example(rng: Random, known: set[str]) -> Example:

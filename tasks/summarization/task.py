@@ -39,9 +39,9 @@ class Rouge:
             rule = DUC
             outputs = [duc_output(o, e.source) for o, e in zip(outputs, examples, strict=True)]
         items = rouge_items(outputs, [example.references for example in examples], rule)
-        signature = (
-            f"{rule.signature}|refs:{len(examples[0].references)}|rouge-score:{version('rouge-score')}"
-        )
+        numbers = sorted({len(example.references) for example in examples})
+        refs = "-".join(map(str, dict.fromkeys((numbers[0], numbers[-1]))))
+        signature = f"{rule.signature}|refs:{refs}|rouge-score:{version('rouge-score')}"
         rounded = {name: [round(score, 4) for score in scores] for name, scores in items.items()}
         return Scores(means(items), {"rouge": signature}, rounded)
 

@@ -1,14 +1,56 @@
-"""A corpus: named splits of items, with a checksum of what they say."""
+"""A corpus: named splits of items, with a checksum of what they say and what became of every file."""
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeVar
 
 Item = TypeVar("Item")
 
 SPLITS = ("train", "dev", "test")
+REPLACED = "\ufffd"
+"""What a program writes for characters that it could not read."""
+
+
+class FileCounts(NamedTuple):
+    """How many items a split has read of a file, why some were dropped, and what is odd about others."""
+
+    read: int
+    dropped: Counter[str]
+    odd: Counter[str]
+
+    def plus(self, other: "FileCounts") -> "FileCounts":
+        return FileCounts(self.read + other.read, self.dropped + other.dropped, self.odd + other.odd)
+
+    def __str__(self) -> str:
+        parts = [f"{self.read:,} read"]
+        for word, reasons in (("dropped", self.dropped), ("kept, but odd", self.odd)):
+            if reasons:
+                parts.append(f"{word}: " + ", ".join(f"{n:,} {reason}" for reason, n in reasons.items()))
+        return "; ".join(parts)
+
+
+@dataclass
+class Part(Generic[Item]):
+    """What a split has read of one file: the items that are kept, and why others are dropped."""
+
+    file: str
+    items: list[Item]
+    dropped: Counter[str]
+
+    def keep(self, reason: str, is_kept: Callable[[Item], bool]) -> None:
+        """Drop the other items, and count them."""
+        kept = [item for item in self.items if is_kept(item)]
+        self.dropped += Counter({reason: len(self.items) - len(kept)})  # a count of 0 is none
+        self.items = kept
+
+    def counts(self, odd: Callable[[Item], Iterable[str]]) -> FileCounts:
+        """What became of the file; ``odd`` says what is odd about an item."""
+        odds = Counter(reason for item in self.items for reason in odd(item))
+        return FileCounts(len(self.items) + self.dropped.total(), self.dropped, odds)
 
 
 @dataclass(frozen=True)
@@ -19,19 +61,37 @@ class Corpus(Generic[Item]):
         name: as records call it.
         sha256: checksum of what all items say, in order, whatever file or format they came from.
         splits: items under ``train`` and ``dev``, and under one or more names of test sets.
-        dropped: for each split, why items were left out and how many.
+        files: for each split what became of the items of every file that it was read from.
         embedded: whether every word of it is this project's own, so that results may quote it.
     """
 
     name: str
     sha256: str
     splits: dict[str, list[Item]]
-    dropped: dict[str, dict[str, int]]
+    files: dict[str, dict[str, FileCounts]]
     embedded: bool = field(default=False, kw_only=True)
 
     @property
     def sizes(self) -> dict[str, int]:
         return {split: len(items) for split, items in self.splits.items()}
+
+    @property
+    def dropped(self) -> dict[str, dict[str, int]]:
+        """For each split, why items were left out and how many."""
+        return {
+            split: dict(sum((counts.dropped for counts in self.files.get(split, {}).values()), Counter()))
+            for split in self.splits
+        }
+
+    @property
+    def notes(self) -> list[str]:
+        """A line for each file of which something was dropped, or is odd."""
+        return [
+            f"{file}, for {split}: {counts}"
+            for split, files in self.files.items()
+            for file, counts in files.items()
+            if counts.dropped or counts.odd
+        ]
 
     @property
     def test_splits(self) -> tuple[str, ...]:
@@ -43,6 +103,44 @@ def check_limit(limit: int | None) -> None:
     """Raise ValueError unless ``limit``, most items of a split, is at least 1 or None."""
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1 or None, got {limit}")
+
+
+def check_different(files: Mapping[str, Sequence[str]]) -> None:
+    """Raise ValueError where a split would be read from one file twice."""
+    for split, names in files.items():
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{split} wants different files, got {twice[0]} twice")
+
+
+def items_of(parts: Iterable[Part[Item]]) -> list[Item]:
+    """All that is kept, in order."""
+    return [item for part in parts for item in part.items]
+
+
+def count_files(
+    name: str, splits: Mapping[str, Sequence[Part[Item]]], odd: Callable[[str, Item], Iterable[str]]
+) -> dict[str, dict[str, FileCounts]]:
+    """What became of every file of every split.
+
+    Args:
+        name: of the corpus.
+        splits: all parts of each.
+        odd: from a split and an item to what is odd about it.
+
+    Raises:
+        ValueError: nothing is left of a split.
+    """
+    files: dict[str, dict[str, FileCounts]] = {}
+    for split, parts in splits.items():
+        found = files.setdefault(split, {})
+        for part in parts:
+            counts = part.counts(partial(odd, split))
+            found[part.file] = found[part.file].plus(counts) if part.file in found else counts
+        if not any(part.items for part in parts):
+            dropped: Counter[str] = sum((counts.dropped for counts in found.values()), Counter())
+            reasons = ", ".join(f"{reason} {count}" for reason, count in dropped.items()) or "nothing"
+            raise ValueError(f"the {split} split of {name} wants a pair, got none; dropped: {reasons}")
+    return files
 
 
 def checksum(splits: Mapping[str, Sequence[Item]], content: Callable[[Item], Sequence[Any]]) -> str:

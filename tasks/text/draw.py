@@ -3,11 +3,33 @@
 Of the random module's methods only random() is promised to give the same numbers in every version.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import TypeVar
 
 T = TypeVar("T")
+
+MOST = 1_000_000
+"""Items of an embedded corpus, all splits together: each grammar writes more that differ.
+
+How many a grammar writes is told by how seldom two draws agree, which is at least once in as many pairs of
+draws as there are different items; that of translation, the smallest, agrees once in 2.6 million.
+"""
+
+
+def check_sizes(sizes: Mapping[str, int], multiple: int = 1) -> None:
+    """Refuse, before anything is drawn, sizes of splits that no grammar has.
+
+    Raises:
+        ValueError: a size that is not a positive multiple of ``multiple``, or more than ``MOST`` together.
+    """
+    for split, size in sizes.items():
+        if size < 1 or size % multiple:
+            wanted = f"a positive multiple of {multiple}" if multiple > 1 else "at least 1"
+            raise ValueError(f"{split} must be {wanted}, got {size}")
+    if (total := sum(sizes.values())) > MOST:
+        names = ", ".join(sizes)
+        raise ValueError(f"{names} of an embedded corpus must be at most {MOST:,} together, got {total:,}")
 
 
 def pick(rng: Random, options: Sequence[T]) -> T:

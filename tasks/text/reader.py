@@ -170,5 +170,5 @@ def _select(table: Table, file: str, columns: Mapping[str, Sequence[str]], keep:
 def _find(names: Sequence[str], columns: Sequence[str], file: str) -> str:
     name = next((name for name in names if name in columns), None)
     if name is None:
-        raise ValueError(f"{file} wants a column {' or '.join(names)}, got {', '.join(columns)}")
+        raise ValueError(f"{file} wants a column {' or '.join(names)}, got {', '.join(columns) or 'none'}")
     return name

@@ -1,7 +1,7 @@
 """Sentences with their translations: corpora for translation, from files and from the hub."""
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,17 +9,20 @@ from typing import Any
 from tasks.seq2seq.data import Corpus, Example, Link, Links
 from tasks.seq2seq.reading import (
     MAX_CHARS,
+    Files,
     assemble,
     check_bounds,
     check_test_names,
-    collect,
+    collect_files,
     example_from_row,
     read_parallel,
     read_table,
     single_spaces,
 )
+from tasks.text.corpus import check_different, items_of
 from tasks.text.files import existing, inside, nothing_found, packed
 from tasks.text.reader import Keep, Row, is_table, read_hub, read_rows
+from tasks.translation.held_out import hold_out_of
 
 _USUAL = {"train": ("train",), "dev": ("dev", "val", "valid", "validation"), "test": ("test",)}
 _TABLES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
@@ -67,7 +70,7 @@ def load_folder(
         columns: for a language the name of its column, where it is another.
         keep: for a split, and there for a file name, the columns and values of the rows to read.
         held_out: for ``dev`` or a test set that has no file, how many pairs of the training files to take;
-            see :func:`hold_out`.
+            see :func:`~tasks.translation.held_out.hold_out`.
         alignments: for each further test set its ``file``, a table with the columns ``src``, ``tgt``,
             ``sure`` and ``possible`` (lists of pairs of word positions, from 0), and the ``pair`` of
             languages that its ``src`` and ``tgt`` are in.
@@ -88,14 +91,16 @@ def load_folder(
     held_out, alignments = held_out or {}, alignments or {}
     files = _files(Path(root), languages, train, dev, tests, held_out)
     check_test_names([*(tests or ()), *(split for split in held_out if split != "dev"), *alignments])
+    check_different(files)
     _check_keep(keep or {}, files)
     named = [(columns or {}).get(language, language) for language in languages]
-    read: dict[str, Iterable[Example]] = {
+    read: dict[str, Files] = {
         split: _read(Path(root), names, languages, named, (keep or {}).get(split, {}), cache)
         for split, names in files.items()
     }
     for split, gold in alignments.items():
-        read[split] = _read_alignments(Path(root), pair, gold, cache)
+        examples = _read_alignments(Path(root), pair, gold, cache)
+        read[split] = [(str(Path(root) / gold.get("file", "")), examples)]
     return _corpus(f"{name}-{pair}", read, held_out, languages, tokenized, max_chars, limit)
 
 
@@ -129,65 +134,16 @@ def load_hub(
         side: (column, f"translation.{column}")
         for side, column in zip(("source", "target"), named, strict=True)
     }
-    read = {
-        split: map(
-            example_from_row, read_hub(name, there, wanted, config=config, revision=revision, cache=cache)
-        )
-        for split, there in _HUB_SPLITS.items()
-    }
+    read: dict[str, Files] = {}
+    for split, there in _HUB_SPLITS.items():
+        rows = read_hub(name, there, wanted, config=config, revision=revision, cache=cache)
+        read[split] = [(f"{name} {there}", map(example_from_row, rows))]
     return _corpus(f"{name}-{pair}", read, {}, languages, False, max_chars, limit)
-
-
-def hold_out(examples: Sequence[Example], sizes: Mapping[str, int]) -> dict[str, list[Example]]:
-    """Take dev and test sets out of a corpus that has none, so that no sentence stands in two splits.
-
-    Pairs are taken in the order of a hash of their target sentence, so that neither the order of the corpus
-    nor chance has a say. What stays in ``train`` shares no source and no target sentence with them, whatever
-    its case and kinds of spaces; of two sets, the later one in ``sizes`` loses the sentences that they share.
-
-    Args:
-        examples: pairs of a source and one target.
-        sizes: for each set how many pairs to take.
-
-    Returns:
-        The sets, and first ``train``, the pairs that are left, all in the order of ``examples``.
-
-    Raises:
-        ValueError: a size below 1, or too few pairs.
-    """
-    order = sorted(range(len(examples)), key=lambda place: (_hash(examples[place].target), place))
-    splits: dict[str, list[Example]] = {"train": []}
-    known: tuple[set[str], set[str]] = (set(), set())  # source and target sentences of the sets before
-    for split, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"held_out wants at least 1 pair for {split}, got {size}")
-        order = [place for place in order if not _shares(examples[place], known)]
-        if len(order) <= size:
-            raise ValueError(f"held_out wants more than {size} pairs to take {split} from, got {len(order)}")
-        taken, order = order[:size], order[size:]
-        splits[split] = [examples[place] for place in sorted(taken)]
-        for example in splits[split]:
-            known[0].add(_folded(example.source))
-            known[1].add(_folded(example.target))
-    splits["train"] = [examples[place] for place in sorted(order) if not _shares(examples[place], known)]
-    return splits
-
-
-def _shares(example: Example, known: tuple[set[str], set[str]]) -> bool:
-    return _folded(example.source) in known[0] or _folded(example.target) in known[1]
-
-
-def _hash(text: str) -> bytes:
-    return hashlib.sha256(_folded(text).encode()).digest()
-
-
-def _folded(text: str) -> str:
-    return " ".join(text.lower().split())
 
 
 def _languages(pair: str) -> tuple[str, str]:
     source, _, target = pair.partition("-")
-    if not source or not target or "-" in target or source == target:
+    if source == target or not re.fullmatch(r"\w+-\w+", pair):
         raise ValueError(f"pair wants two languages such as de-en, got {pair!r}")
     return source, target
 
@@ -238,14 +194,14 @@ def _read(
     columns: Sequence[str],
     keep: Mapping[str, Keep],
     cache: Path | None,
-) -> Iterator[Example]:
+) -> Iterator[tuple[str, Iterator[Example]]]:
     for name in names:
         file = inside(root, name)
         if is_table(name):
-            yield from read_table(file, columns[:1], columns[1:], keep.get(name), cache=cache)
+            yield str(file), read_table(file, columns[:1], columns[1:], keep.get(name), cache=cache)
         else:
             source, target = (existing(_side(file, language)) for language in languages)
-            yield from read_parallel(source, [target])
+            yield str(source), read_parallel(source, [target])
 
 
 def _read_alignments(root: Path, pair: str, gold: Mapping[str, str], cache: Path | None) -> Iterator[Example]:
@@ -256,16 +212,17 @@ def _read_alignments(root: Path, pair: str, gold: Mapping[str, str], cache: Path
         raise ValueError(f"alignments wants the languages of {pair}, got {gold['pair']}")
     columns = {"source": ("src",), "target": ("tgt",), "sure": ("sure",), "possible": ("possible",)}
     for row in read_rows([inside(root, gold["file"])], columns, cache=cache):
-        sure, possible = (_links(row, kind) for kind in ("sure", "possible"))
-        example = replace(example_from_row(row), links=Links(sure, possible | sure))
+        example = example_from_row(row)
+        sure, possible = (_links(row, kind, example) for kind in ("sure", "possible"))
+        example = replace(example, links=Links(sure, possible | sure))
         yield example if gold["pair"] == pair else _turned(example)
 
 
-def _links(row: Row, kind: str) -> frozenset[Link]:
-    texts = (single_spaces(row.values[side] or "") for side in ("source", "target"))
-    source, target = (len(text.split(" ")) for text in texts)
+def _links(row: Row, kind: str, example: Example) -> frozenset[Link]:
+    source, target = (len(single_spaces(text).split(" ")) for text in (example.source, example.target))
     links: set[Link] = set()
-    for link in row.values[kind] or ():
+    found = row.values[kind] or []
+    for link in found if isinstance(found, list) else [found]:
         i, j = _link(row, kind, link)
         if not (0 <= i < source and 0 <= j < target):
             raise ValueError(f"{row.where} wants {kind} links within {source} and {target} words, got {link}")
@@ -274,7 +231,7 @@ def _links(row: Row, kind: str) -> frozenset[Link]:
 
 
 def _link(row: Row, kind: str, link: Any) -> Link:
-    if not (isinstance(link, list) and len(link) == 2 and all(isinstance(at, int) for at in link)):
+    if not (isinstance(link, list) and len(link) == 2 and all(type(at) is int for at in link)):
         raise ValueError(f"{row.where} wants {kind} links to be pairs of word positions, got {link!r}")
     return link[0], link[1]
 
@@ -287,7 +244,7 @@ def _turned(example: Example) -> Example:
 
 def _corpus(
     name: str,
-    read: Mapping[str, Iterable[Example]],
+    read: Mapping[str, Files],
     held_out: Mapping[str, int],
     languages: tuple[str, str],
     tokenized: bool,
@@ -295,19 +252,20 @@ def _corpus(
     limit: int | None,
 ) -> Corpus:
     write = _unescaped if tokenized else str
-    splits: dict[str, list[Example]] = {}
-    dropped: dict[str, dict[str, int]] = {}
-    for split, examples in read.items():
-        splits[split], dropped[split] = collect(
-            examples, write_source=write, write_target=write, max_chars=max_chars
-        )
+    splits = {split: collect_files(files, write, write, max_chars) for split, files in read.items()}
     if held_out:
-        taken = hold_out(splits["train"], held_out)
-        shared = len(splits["train"]) - sum(map(len, taken.values()))
-        dropped = {split: {} for split in taken} | dropped
-        dropped["train"] = dropped["train"] | ({"sentence_held_out": shared} if shared else {})
-        splits = taken | {split: splits[split] for split in splits if split not in taken}
-    return assemble(name, splits, dropped, limit, languages, tokenized)
+        splits = hold_out_of(splits["train"], held_out) | {s: p for s, p in splits.items() if s != "train"}
+    for split, parts in splits.items():
+        _check_references(split, items_of(parts))
+    return assemble(name, splits, limit, languages, tokenized)
+
+
+def _check_references(split: str, examples: Sequence[Example]) -> None:
+    """BLEU is of as many references everywhere; said now, and not after the training."""
+    numbers = sorted({len(example.references) for example in examples})
+    if len(numbers) > 1:
+        got = " and ".join(map(str, numbers))
+        raise ValueError(f"{split} wants the same number of references for every sentence, got {got}")
 
 
 def _unescaped(text: str) -> str:

@@ -16,7 +16,6 @@ from random import Random
 
 from tasks.seq2seq.data import Corpus, Example, Links, checksum
 from tasks.seq2seq.mini import write_splits
-from tasks.text.corpus import SPLITS
 from tasks.text.draw import pick
 from tasks.translation import mini_grammar as grammar
 from tasks.translation.mini_grammar import LANGUAGES, Clause, Meaning, NounPhrase, Words
@@ -42,7 +41,7 @@ def generate(
         first one's link is the sure one. Text is in lower case, a comma stands between spaces.
 
     Raises:
-        ValueError: another pair, or a size below 1.
+        ValueError: another pair, a size below 1, or more sentences than the grammar has.
 
     Example:
         >>> generate("de-en", train=1, dev=1, test=1).splits["dev"][0].target
@@ -51,8 +50,7 @@ def generate(
     source, target = _pair(pair)
     sizes = {"train": train, "dev": dev, "test": test}
     splits = write_splits(sizes, seed, lambda rng, known: _example(_new_meaning(rng, known), source, target))
-    dropped: dict[str, dict[str, int]] = {split: {} for split in SPLITS}
-    return Corpus(f"mini-{pair}", checksum(splits), splits, dropped, (source, target), embedded=True)
+    return Corpus(f"mini-{pair}", checksum(splits), splits, {}, (source, target), embedded=True)
 
 
 def align(source: Words, target: Words) -> Links:

@@ -2,6 +2,7 @@
 
 import gzip
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -19,6 +20,7 @@ from tasks.seq2seq.reading import (
     read_table,
     single_spaces,
 )
+from tasks.text.corpus import Part
 from tasks.text.reader import Row
 
 WORDS = ["ein", "h\u00fcgel", "\u2028", "x\x85y", "\x0c", "\u00a0", "\U0001f600", "caf\u00e9", "\ufeff"]
@@ -167,21 +169,40 @@ def test_tables_have_the_rows_of_their_filter(tmp_path: Path) -> None:
 def test_training_pairs_that_stand_elsewhere_are_dropped() -> None:
     one, two, three = (Example(text, (text.upper(),)) for text in "abc")
     several = Example("c", ("X", "C"))
-    splits = {"test": [several], "train": [one, two, three, Example("a", ("Y",))], "dev": [one]}
-    corpus = assemble("x", splits, {"train": {"empty": 1}, "dev": {}, "test": {"too_long": 2}})
+    again = Example("a", ("Y",))
+    splits = {
+        "test": [Part("t", [several], Counter(too_long=2))],
+        "train": [
+            Part("a", [one, two], Counter(empty=1)),
+            Part("b", [three], Counter()),
+            part(again, file="a"),
+        ],
+        "dev": [part(one, Example("c", ("C",)), Example("d\ufffd", ("d\ufffd",)), file="d")],
+    }
+    corpus = assemble("x", splits)
     assert list(corpus.splits) == ["train", "dev", "test"] and corpus.test_splits == ("test",)
-    assert corpus.splits["train"] == [two, Example("a", ("Y",))]
+    assert corpus.splits["train"] == [two, again]
     assert corpus.dropped == {
         "train": {"empty": 1, "pair_held_out": 2},
         "dev": {},
         "test": {"too_long": 2},
     }
+    assert corpus.notes == [
+        "a, for train: 4 read; dropped: 1 empty, 1 pair_held_out",
+        "b, for train: 1 read; dropped: 1 pair_held_out",
+        "d, for dev: 3 read; kept, but odd: 1 also_tested, 1 replaced, 1 same_text",
+        "t, for test: 3 read; dropped: 2 too_long",
+    ]
+
+
+def part(*examples: Example, file: str = "a") -> Part[Example]:
+    return Part(file, list(examples), Counter())
 
 
 def test_a_split_without_examples_is_an_error() -> None:
-    splits = {"train": [Example("a", ("b",))], "dev": [Example("c", ("d",))], "test": []}
-    dropped: dict[str, dict[str, int]] = {"train": {}, "dev": {}, "test": {"empty": 3}}
-    with pytest.raises(ValueError, match="the test split of x wants an example, got none; dropped: empty 3"):
-        assemble("x", splits, dropped)
+    splits = {"train": [part(Example("a", ("b",)))], "dev": [part(Example("c", ("d",)))]}
+    splits["test"] = [Part("t", [], Counter(empty=3))]
+    with pytest.raises(ValueError, match="the test split of x wants a pair, got none; dropped: empty 3"):
+        assemble("x", splits)
     with pytest.raises(ValueError, match="limit must be at least 1 or None, got 0"):
-        assemble("x", splits, dropped, 0)
+        assemble("x", splits, 0)

@@ -206,3 +206,31 @@ def test_real_test_sets_are_complete() -> None:
     assert corpus.sizes == {"train": 8000, "dev": 1000, "gigaword": 1951, "duc2004": 500}
     assert all(len(example.references) == 4 for example in corpus.splits["duc2004"])
     assert all(len(example.references) == 1 for example in corpus.splits["gigaword"])
+
+
+@pytest.mark.measures("bad data")
+def test_headlines_in_the_place_of_sentences_are_refused(tmp_path: Path) -> None:
+    table = "source\ttarget\n" + "oil falls\toil prices fell on monday , officials said .\n" * 3
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.tsv").write_text(table)
+    with pytest.raises(ValueError, match=r"train\.tsv wants headlines .* shorter .*, got 3 longer ones of 3"):
+        load_folder(tmp_path, train=["train.tsv"], dev=["dev.tsv"], tests={"test": "test.tsv"})
+
+
+@pytest.mark.measures("bad data")
+def test_anomalies_are_counted_for_every_file(tmp_path: Path) -> None:
+    rows = {
+        "a": ["a b\ta", "\t", "c d\ufffd\tc"],
+        "b": ["e f\te", "x" * 99 + "\tx"],
+        "dev": ["a b\ta", "g\tg"],
+    }
+    for name, lines in {**rows, "test": ["a b\ta"]}.items():
+        (tmp_path / f"{name}.tsv").write_text("\n".join(["source\ttarget", *lines]))
+    corpus = load_folder(
+        tmp_path, train=["a.tsv", "b.tsv"], dev=["dev.tsv"], tests={"test": "test.tsv"}, max_chars=50
+    )
+    assert [note.removeprefix(f"{tmp_path}/") for note in corpus.notes] == [
+        "a.tsv, for train: 3 read; dropped: 1 empty, 1 pair_held_out; kept, but odd: 1 replaced",
+        "b.tsv, for train: 2 read; dropped: 1 too_long",
+        "dev.tsv, for dev: 2 read; kept, but odd: 1 also_tested, 1 same_text",
+    ]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tasks.text.reader import read_hub, read_lines, read_rows
+from tasks.text.reader import read_hub, read_rows
 
 COLUMNS = {"premise": ("premise", "sentence1"), "label": ("gold_label", "label")}
 # Every character that some reader takes for the end of a line, and values that some reader takes for missing.
@@ -104,22 +104,6 @@ def test_a_parquet_file_that_is_damaged_inside_is_named(tmp_path: Path) -> None:
         path.write_bytes(data[:at] + bytes(24) + data[at + 24 :])
         with pytest.raises(ValueError, match=r"a\.parquet wants whole rows, got: "):
             read_rows([path], COLUMNS)
-
-
-@pytest.mark.measures("bad data")
-@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet", "a.csv.gz"])
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
-    os.mkfifo(tmp_path / name)
-    with pytest.raises(FileNotFoundError, match="wants to be a file, got a pipe or device"):
-        read_rows([tmp_path / name], COLUMNS)
-
-
-@pytest.mark.measures("bad data")
-def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.txt", "one\ntwo\n")
-    with pytest.raises(ValueError, match=r"a\.txt wants to stay as it is while it is read, got a change"):
-        for _ in read_lines(path):
-            write(path, "one\ntwo\nthree\n")
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv"])
@@ -270,46 +254,6 @@ def test_reading_a_local_file_asks_no_server(tmp_path: Path, monkeypatch: pytest
     assert not asked
 
 
-@pytest.mark.parametrize("name", ["train.de", "train.de.gz", "input.txt", "input.txt.gz"])
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_lines_end_at_line_feeds_only(tmp_path: Path, name: str, end: str) -> None:
-    lines = ["a\u2028b\u2029c", "", "x\x85y\x0cz\x1c", "\ufeffd", " \u00e9 \U0001f600 "]
-    for last in ("", end):
-        path = write(tmp_path / name, "\ufeff" + end.join(lines) + last)
-        assert list(read_lines(path)) == lines
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "wants to hold data, got an empty file"),
-        (b"ab\nc\xffd\n", "wants UTF-8, got byte 0xff at offset 4"),
-        (b"ab\nc\xc3", "wants UTF-8, got byte 0xc3 at offset 4"),
-        (b"ab\nc\rd\n", "wants no 0x0d inside a line, got one at offset 4"),
-        (b"ab\nc\r\r\n", "wants no 0x0d inside a line, got one at offset 4"),
-        (b"ab\n\0\n", "wants no 0x00 inside a line, got one at offset 3"),
-    ],
-)
-@pytest.mark.parametrize("name", ["train.de", "train.de.gz"])
-@pytest.mark.measures("bad data")
-def test_lines_that_are_no_text_are_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        list(read_lines(write(tmp_path / name, content)))
-
-
-def test_lines_of_a_damaged_archive_are_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "train.de.gz", "a line\n" * 1000)
-    whole = path.read_bytes()
-    for size in (5, len(whole) // 2, len(whole) - 1):
-        path.write_bytes(whole[:size])
-        with pytest.raises(ValueError, match="wants a whole gzip file, got a damaged one"):
-            list(read_lines(path))
-    with pytest.raises(FileNotFoundError, match="got nothing there"):
-        list(read_lines(tmp_path / "none.de"))
-    with pytest.raises(IsADirectoryError, match="got a directory"):
-        list(read_lines(tmp_path))
-
-
 def test_one_of_several_values_is_kept(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "premise,label,split\na,0,x\nb,1,y\nc,2,z\n")
     assert values(read_rows([path], COLUMNS, {"split": ["x", "z"]})) == [("a", "0"), ("c", "2")]
@@ -353,12 +297,3 @@ def test_a_data_set_of_the_hub(tmp_path: Path, config: str | None) -> None:
         assert [row.values for row in found] == [{"source": f"{split} ja"}]
     with pytest.raises(ValueError, match=r"wants an existing data set and split, got .*, 'validation'"):
         read_hub(name, "validation", columns, config=config, cache=tmp_path / "cache")
-
-
-def test_a_small_archive_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.text.files.LONGEST_LINE", 100)
-    for suffix in (".txt.gz", ".jsonl.gz", ".tsv"):
-        path = write(tmp_path / f"a{suffix}", "{   }\n" + "0" * 100_000)
-        message = r"wants lines of at most 100 bytes, got a longer one at offset 6"
-        with pytest.raises(ValueError, match=message):
-            list(read_lines(path)) if suffix == ".txt.gz" else read_rows([path], COLUMNS)

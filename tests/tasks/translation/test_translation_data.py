@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tasks.seq2seq.data import Corpus, Example
-from tasks.translation.data import hold_out, load_folder, load_hub
+from tasks.translation.data import load_folder, load_hub
+from tasks.translation.held_out import hold_out
 
 SHARED = Path(__file__).resolve().parents[3] / "../shared/data"
 PAIRS = {
@@ -275,3 +276,33 @@ def test_real_captions_are_complete() -> None:
     )
     assert list(corpus.sizes.values()) == [29000, 1014, 1000, 1000, 461]
     assert not any(corpus.dropped.values())
+
+
+@pytest.mark.measures("bad data")
+@pytest.mark.parametrize(
+    ("field", "got"), [("sure", 5), ("sure", [[True, 0]]), ("possible", "0-0"), ("src", 5), ("src", ["a"])]
+)
+def test_alignments_that_are_none_are_refused(tmp_path: Path, field: str, got: Any) -> None:
+    for split in ("train", "dev", "test"):
+        for language in ("de", "en"):
+            (tmp_path / f"{split}.{language}").write_text(f"{split} {language}\n")
+    row = {"src": "a b", "tgt": "c d", "sure": [[0, 0]], "possible": []}
+    (tmp_path / "gold.jsonl").write_text(json.dumps({**row, field: got}))
+    with pytest.raises(ValueError, match=r"gold\.jsonl, row 1 wants .*, got"):
+        load_folder(tmp_path, alignments={"gold": {"file": "gold.jsonl", "pair": "de-en"}})
+
+
+@pytest.mark.measures("bad data")
+@pytest.mark.parametrize("name", ["../../outside", "a/b", "", ".."])
+def test_a_test_set_whose_outputs_would_lie_outside_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=r"a test set wants a name of letters, .*, got"):
+        load_folder(tmp_path, train=["train"], dev="dev", tests={name: "test"})
+
+
+@pytest.mark.measures("bad data")
+def test_references_of_other_numbers_are_refused_before_the_training(tmp_path: Path) -> None:
+    for split in ("train", "dev", "test"):
+        lines = [{"de": f"{split} ja", "en": "yes"}, {"de": f"{split} nein", "en": ["no", "nay"]}]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(ValueError, match=r"train wants the same number of references .*, got 1 and 2"):
+        load_folder(tmp_path)
