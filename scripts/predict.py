@@ -19,6 +19,8 @@ from tasks.text.tokens import tokenize
 from tasks.text.vocabulary import Vocabulary
 from tasks.training.state import best_weights, load_weights
 
+_MOST_CHARACTERS = 1_000  # the picture has a place for every word
+
 
 def predict(arguments: Sequence[str]) -> None:
     """Print label, probabilities and attention, and save the picture beside the run's checkpoint."""
@@ -26,6 +28,8 @@ def predict(arguments: Sequence[str]) -> None:
         raise UsageError(
             f"RUN, PREMISE and HYPOTHESIS must be given, got {len([a for a in arguments if a])} of 3"
         )
+    for name, text in zip(("PREMISE", "HYPOTHESIS"), arguments[1:], strict=True):
+        _check_sentence(name, text)
     run = find_run_for("predict", arguments[0])
     config = read_run_config(run)
     vocabulary = read_stored(run.vocabulary, Vocabulary.from_json)
@@ -47,6 +51,13 @@ def predict(arguments: Sequence[str]) -> None:
     _print(reading)
     picture = draw_grid(run.path / "prediction.png", reading.grid, mapping.function.__name__)
     print(f"picture {picture}")
+
+
+def _check_sentence(name: str, text: str) -> None:
+    if len(text) > _MOST_CHARACTERS:
+        raise UsageError(f"{name} must have at most {_MOST_CHARACTERS:,} characters, got {len(text):,}")
+    if any("\ud800" <= character <= "\udfff" for character in text):  # what argv makes of other bytes
+        raise UsageError(f"{name} must be UTF-8, got {text!r}")
 
 
 def _print(reading: Reading) -> None:

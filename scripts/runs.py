@@ -22,6 +22,7 @@ from tasks.grid import AttentionGrid
 from tasks.seq2seq.task import build_model
 from tasks.seq2seq.text import Tokenizers
 from tasks.seq2seq.translator import Translator
+from tasks.text.files import check_file, first_line
 from tasks.training.details import Details, Example
 from tasks.training.optim import OptimSettings
 from tasks.training.provenance import config_hash, run_id
@@ -96,7 +97,18 @@ def set_up(config: DictConfig, *, like: Setup | None = None) -> Setup:
         return Setup(config, mapping, trainer, optim, device, like.task)
     build = task_builder(config.task)
     corpus = instantiate(config.data, _convert_="all")
-    return Setup(config, mapping, trainer, optim, device, build(corpus, mapping, config.seed, device))
+    task = _in_memory(partial(build, corpus, mapping, config.seed, device))
+    return Setup(config, mapping, trainer, optim, device, task)
+
+
+def _in_memory(build: Callable[[], T]) -> T:
+    """What ``build`` returns, unless it asks for more memory than there is."""
+    try:
+        return build()
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        raise ValueError(f"the model must fit into memory, got: {first_line(error)}") from error
 
 
 def task_builder(config: DictConfig) -> Callable[..., RecordedTask[Any]]:
@@ -191,8 +203,10 @@ def read_json(path: Path) -> Any:
     """What a JSON file of a run holds.
 
     Raises:
+        FileNotFoundError, IsADirectoryError: there is no file of that name.
         ValueError: it is damaged.
     """
+    check_file(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -219,15 +219,34 @@ ROWS = [
         "malicious checkpoint", "checkpoints that hold a program", "refused, nothing run", 4, whole=True
     ),
     _training(
-        "hostile archives", "archives with members outside the target", "nothing written", 5, whole=True
+        "hostile archives",
+        "archives with members outside the target, or links",
+        "nothing written",
+        8,
+        whole=True,
     ),
-    _inputs("bad data", "files of data", 29),
+    _inputs(
+        "bad data",
+        "data: missing, empty, no file; wrong columns, labels, lines, bytes, lengths; damaged packing; one "
+        "side for the other; a change meanwhile; what is dropped or odd, counted by file",
+        124,
+    ),
     _inputs(
         "bad checkpoint",
-        "checkpoints: of another config, vocabulary, torch or format, a directory, unreadable",
-        4,
+        "runs: a checkpoint cut, flipped, missing, of another config, vocabulary, torch or format, a "
+        "directory, a pipe, unreadable, malicious; its config, vocabulary and record likewise; in use",
+        78,
     ),
-    _inputs("bad config", "keys, types and values of the config", 19),
-    _inputs("bad environment", "no network, a GPU that is not there, a full disk", 4),
+    _inputs(
+        "bad config",
+        "keys, choices, types and values of the config; all its numbers as NaN, infinite, negative, 0, true "
+        "and empty; too large a model or corpus; paths and runs outside",
+        41,
+    ),
+    _inputs(
+        "bad environment",
+        "disk full; folders that cannot be written; no network; a GPU asked for and none there",
+        11,
+    ),
 ]
 BY_NAME = {row.name: row for row in ROWS}

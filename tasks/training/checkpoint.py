@@ -116,6 +116,8 @@ def set_aside(path: Path) -> None:
 
 
 def _read(path: Path) -> tuple[bytes, bytes]:
+    if path.is_fifo():  # to open it is to wait for somebody who writes
+        raise CheckpointError(f"cannot read {path}: it is no file")
     try:
         with open(path, "rb") as file:
             # Bounded, so that a file without a newline is not read as one line.

@@ -1,4 +1,4 @@
-"""Small corpora on disk and the ways to spoil them and a run, for the tests of bad inputs."""
+"""Corpora on disk, the ways to spoil them and a run, and how a command refuses: for tests of bad inputs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
+from scripts import cli
 from tasks.training import checkpoint
 
 Spoil = Callable[[Path], object]
+Capture = pytest.CaptureFixture[str]
 
 TEXT = "the small boy near the river sees number {}"
 SIDES = {
@@ -63,6 +66,17 @@ def write_corpus(folder: Path, task: str) -> None:
 # ------------------------------------------------------------------ a file of a corpus
 def remove(file: Path) -> None:
     file.unlink()
+
+
+def make_pipe(file: Path) -> None:
+    """Whoever opens it waits for somebody to write."""
+    remove(file)
+    os.mkfifo(file)
+
+
+def make_link_to_nothing(file: Path) -> None:
+    remove(file)
+    file.symlink_to("nothing")
 
 
 def make_directory(file: Path) -> None:
@@ -168,3 +182,16 @@ def listing(folder: Path) -> dict[str, str]:
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
         for path in sorted(folder.rglob("*"))
     }
+
+
+def refused(command: Callable[[], object], capsys: Capture) -> str:
+    """The one sentence of a command that is refused; nothing in the current folder may change."""
+    capsys.readouterr()
+    before = listing(Path.cwd())
+    with pytest.raises(SystemExit) as stop:
+        cli.main(command)  # type: ignore[arg-type]
+    said = capsys.readouterr().err
+    assert stop.value.code == cli.WRONG_INPUT
+    assert said.startswith("error: ") and said.count("\n") == 1, said
+    assert listing(Path.cwd()) == before
+    return said

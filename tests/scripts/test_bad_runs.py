@@ -1,0 +1,196 @@
+"""Every damaged, foreign or busy run and record, through the commands that a person calls."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scripts import tables
+from scripts.evaluate import evaluate
+from scripts.generate import generate
+from scripts.predict import predict
+from scripts.train import main as train
+from tasks.training.rundir import RunDirectory
+from tests.scripts import bad_inputs as bad
+from tests.scripts.bad_inputs import Capture, Spoil, refused, training
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished run of entailment and one of translation."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as here:
+        here.chdir(folder)
+        for task in ("snli", "translation"):
+            train(training(task))
+    return folder
+
+
+COMMANDS: dict[str, tuple[str, Callable[[str], object]]] = {
+    "evaluate": ("snli", evaluate),
+    "predict": ("snli", lambda run: predict([run, "a man sleeps", "nobody is awake"])),
+    "translate": ("translation", lambda run: generate(["translate", run])),
+    "resume": ("snli", lambda run: train(["resume", run])),
+}
+EVERY = tuple(COMMANDS)
+MADE = r"must have the config and corpus that it began with, got those of snli-"
+RUN_FAULTS: dict[str, tuple[Spoil, tuple[str, ...], str]] = {
+    "cut": (bad.checkpoints(bad.cut), EVERY, r"checkpoint\.ckpt is damaged or no checkpoint: its checksum"),
+    "flipped": (bad.checkpoints(bad.flip), EVERY, r"checkpoint\.ckpt is damaged or no checkpoint"),
+    "empty": (bad.checkpoints(bad.content(b"")), EVERY, r"checkpoint\.ckpt is damaged or no checkpoint"),
+    "gone": (bad.checkpoints(bad.remove), EVERY[:3], r"checkpoint\.ckpt is missing"),
+    "directory": (
+        bad.checkpoints(bad.make_directory),
+        EVERY,
+        r"cannot read .*checkpoint\.ckpt: Is a directory",
+    ),
+    "a pipe": (
+        bad.checkpoints(bad.make_pipe),
+        EVERY,
+        r"cannot read .*checkpoint\.ckpt: it is no file",
+    ),
+    "newer": (bad.checkpoints(bad.newer), EVERY, r"must have checkpoint format 1, got format 2"),
+    "malicious": (bad.checkpoints(bad.pickled), EVERY, r"checkpoint\.ckpt is damaged or no checkpoint"),
+    "foreign": (
+        bad.checkpoints(bad.foreign),
+        EVERY,
+        r"must hold the state of a run|must have this run's config",
+    ),
+    "cut config": (bad.stored("config.json", '{"task": '), EVERY, r"config\.json wants JSON, got a damaged"),
+    "a pipe for a config": (
+        lambda run: bad.make_pipe(run / "config.json"),
+        EVERY[:1],
+        r"config\.json wants to be a file, got a pipe or device",
+    ),
+    "no config": (bad.stored("config.json", "[]"), EVERY, r"config\.json wants a dictionary, got another"),
+    "empty config": (bad.stored("config.json", "{}"), EVERY, r"attention must be a section|wants a run of"),
+    "malicious config": (
+        bad.config("attention", value={"_target_": "os.mkdir", "path": "made"}),
+        EVERY,
+        r"config\.json is not the config of a run: attention\._target_ must be one of .*, got 'os\.mkdir'",
+    ),
+    "key in config": (
+        bad.config("trainer", "epoch", value=1),
+        EVERY,
+        r"is not the config of a run: .*epoch",
+    ),
+    "type in config": (
+        bad.config("trainer", "epochs", value="many"),
+        EVERY,
+        r"is not the config of a run: epochs of trainer: value 'many'",
+    ),
+    "other corpus": (
+        bad.config("data", "seed", value=9),
+        EVERY[:1],
+        r"must have this run's vocabulary, .*, got",
+    ),
+    "other corpus to resume": (bad.config("data", "seed", value=9), EVERY[3:], MADE),
+    "other config": (bad.config("optim", "lr", value=1.0), EVERY[3:], MADE),
+    "other shape": (
+        bad.config("task", "hidden_size", value=9),
+        EVERY[:2],
+        r"must have the weights that this run's config asks for: size mismatch",
+    ),
+    "other vocabulary": (
+        bad.other_vocabulary,
+        EVERY[1:3],
+        r"must have this run's vocabulary, .*, got|tokenizers must have source and target, got",
+    ),
+    "no vocabulary": (
+        bad.stored("vocabulary.json", "5"),
+        EVERY[1:3],
+        r"vocabulary\.json wants what a run keeps there, got something else",
+    ),
+}
+CASES = [(fault, command) for fault, (_, commands, _) in RUN_FAULTS.items() for command in commands]
+
+
+@pytest.mark.measures("bad checkpoint")
+@pytest.mark.parametrize(("fault", "command"), CASES)
+def test_a_run_that_is_damaged_is_refused(
+    trained: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, fault: str, command: str
+) -> None:
+    spoil, _, sentence = RUN_FAULTS[fault]
+    task, ask = COMMANDS[command]
+    run = a_copy(trained, folder, task)
+    spoil(run)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"ein hund\n")))
+    assert re.search(sentence, refused(lambda: ask(run.name), capsys))
+
+
+def a_copy(trained: Path, folder: Path, task: str) -> Path:
+    """The run of a task in the current folder, without its record."""
+    (run,) = (trained / "runs").glob(f"{task}-*")
+    return Path(shutil.copytree(run, folder / "runs" / run.name)).relative_to(folder)
+
+
+@pytest.mark.measures("bad checkpoint")
+def test_a_run_in_use_is_refused(trained: Path, folder: Path, capsys: Capture) -> None:
+    run = a_copy(trained, folder, "snli")
+    with RunDirectory(run):
+        said = refused(lambda: train(["resume", run.name]), capsys)
+    assert re.search(r"is in use by process \d+ on .*; wait for it or end it", said)
+
+
+def test_a_run_is_resumed_where_it_lies(trained: Path, folder: Path) -> None:
+    run = a_copy(trained, folder, "snli")
+    there = run.rename(folder / run.name)
+    train(["resume", str(there)])
+    assert not list((folder / "runs").iterdir())
+    assert (folder / "results/runs" / f"{run.name}.json").exists()
+
+
+@pytest.mark.measures("bad data")
+@pytest.mark.parametrize(
+    ("text", "wanted"), [("x" * 20_000, "10,000 characters, got 20,000"), ("\udcff", "UTF-8")]
+)
+def test_a_line_that_is_no_sentence_is_refused(
+    trained: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, text: str, wanted: str
+) -> None:
+    run = a_copy(trained, folder, "translation")
+    stream = io.BytesIO(f"hund\n{text}\n".encode(errors="surrogateescape"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stream))
+    said = refused(lambda: generate(["translate", run.name, "--attention", "new/a.json"]), capsys)
+    assert "line 2 of the input wants" in said and wanted in said
+
+
+@pytest.mark.measures("bad data")
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("x" * 20_000, "1,000 characters, got 20,000"), ("a\udcff", "UTF-8, got"), (" ", "one word")],
+)
+def test_what_is_no_sentence_is_not_predicted(
+    trained: Path, folder: Path, capsys: Capture, text: str, wanted: str
+) -> None:
+    run = a_copy(trained, folder, "snli")
+    said = refused(lambda: predict([run.name, "a man sleeps", text]), capsys)
+    assert "HYPOTHESIS must" in said and wanted in said
+
+
+# ------------------------------------------------------------------ records
+RECORD_FAULTS: dict[str, tuple[Spoil, str]] = {
+    "cut": (lambda file: file.write_bytes(file.read_bytes()[:-9]), r"cannot read the record"),
+    "key": (bad.replace(b'"seed"', b'"sede"'), r"must hold the fields of a record, got sede too many"),
+    "NaN": (bad.replace(b'"best_epoch": 1', b'"best_epoch": NaN'), r"numbers must be finite, got NaN"),
+    "a copy": (
+        lambda file: shutil.copy(file, file.with_name("z.json")),
+        r"must hold the record of z, got that of",
+    ),
+}
+
+
+@pytest.mark.measures("bad checkpoint")
+@pytest.mark.parametrize("fault", RECORD_FAULTS)
+def test_a_record_that_is_damaged_is_refused(
+    trained: Path, folder: Path, capsys: Capture, fault: str
+) -> None:
+    spoil, sentence = RECORD_FAULTS[fault]
+    shutil.copytree(trained / "results" / "runs", folder / "results" / "runs")
+    spoil(next((folder / "results" / "runs").iterdir()))
+    assert re.search(sentence, refused(tables.main, capsys))
