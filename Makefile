@@ -43,6 +43,8 @@ TORCH_INDEX ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCK := requirements/locked.txt
 TORCH := $(shell grep '^torch==' constraints.txt)
 # DATA is the name of a config in configs/data/$(TASK), else a folder.
 data = $(if $(wildcard configs/data/$(TASK)/$(DATA).yaml),data=$(TASK)/$(DATA),data=$(TASK)/folder 'data.root=$(DATA)') $(if $(PAIR),data.pair=$(PAIR))
@@ -66,12 +68,14 @@ help: ## list the targets
 
 install: $(VENV)/installed ## make the virtual environment
 
-# torch first and pinned: left to a resolver, another package could pull in another build of it.
-$(VENV)/installed: pyproject.toml constraints.txt
+# What is installed is what was tested, file for file: each against its SHA-256 in the lock, and what builds from
+# source before the rest. torch then finds all it needs but its CUDA packages; triton is there if its build has one.
+$(VENV)/installed: pyproject.toml constraints.txt $(LOCK)
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(PIP) --require-hashes --no-deps -r <(sed -n '/^setuptools==/,/[^\\]$$/p' $(LOCK))
+	@$(PIP) --require-hashes --no-deps --no-build-isolation -r $(LOCK)
+	@$(PIP) -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	@$(PIP) -c constraints.txt --no-build-isolation -e '.[triton]'
 	@touch $@
 
 train: $(VENV)/installed ## train, test, record: TASK=… ATTN=… DATA=… PAIR=… NPROC=… ARGS="…", or RESUME=<run>
