@@ -10,32 +10,31 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import torch
 
-_ROOT = Path(__file__).resolve().parents[2]
+_LOCK = Path(__file__).resolve().parents[2] / "requirements" / "peers.txt"
 _NEEDS = {
-    "prox_tv": "it is compiled against LAPACK: on Debian, apt-get install liblapacke-dev libopenblas-dev",
+    "prox-tv": "it is compiled against LAPACK: on Debian, apt-get install liblapacke-dev libopenblas-dev",
     "torchsort": "it is compiled against the torch that is installed, and needs a C++ compiler",
 }
 
 
 def requirements() -> list[str]:
-    """The extra `bench` of pyproject.toml."""
-    project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return list(project["optional-dependencies"]["bench"])
+    """The entries of requirements/peers.txt, pins with checksums; those that are compiled come last."""
+    text = _LOCK.read_text(encoding="utf-8")
+    entries = re.findall(r"^[A-Za-z0-9].*(?:\n +.*)*", text, re.MULTILINE)
+    return sorted(entries, key=lambda entry: _name(entry) in _NEEDS)
 
 
 def install(requirement: str) -> str | None:
     """Install one package, and return None or why it did not work."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    command += ["-c", str(_ROOT / "constraints.txt")]
-    if requirement.startswith("torchsort"):
-        command.append("--no-build-isolation")  # its build imports torch
+    # Builds import what is installed: torchsort torch, both of them setuptools.
+    command += ["--require-hashes", "--no-deps", "--no-build-isolation", "-r", "/dev/stdin"]
     done = subprocess.run(
-        [*command, requirement], capture_output=True, text=True, env=_environment(), check=False
+        command, input=requirement, capture_output=True, text=True, env=_environment(), check=False
     )
     return reason(done.stdout + done.stderr) if done.returncode else None
 
@@ -62,10 +61,14 @@ def _environment() -> dict[str, str]:
     return environment
 
 
+def _name(requirement: str) -> str:
+    return requirement.partition("==")[0]
+
+
 def main() -> None:
     """Try each, say how it went, and never fail."""
     for requirement in requirements():
-        name = re.split(r"[<>=!~ ]", requirement)[0]
+        name = _name(requirement)
         print(f"{name} … ", end="", flush=True)
         if (why := install(requirement)) is None:
             print("installed")

@@ -24,19 +24,18 @@ def test_one_that_fails_keeps_out_no_other(
 ) -> None:
     asked = []
 
-    def pip(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        asked.append(command)
-        failed = command[-1].startswith("prox_tv")
+    def pip(command: list[str], input: str, **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(input)
+        assert "--require-hashes" in command and "--no-deps" in command
+        failed = input.startswith("prox-tv")
         return subprocess.CompletedProcess(command, int(failed), "", "a.c:1: fatal error: lapacke.h: missing")
 
     monkeypatch.setattr(subprocess, "run", pip)
     install_peers.main()
-    assert [command[-1] for command in asked] == install_peers.requirements()
-    assert ["--no-build-isolation" in command for command in asked] == [
-        command[-1].startswith("torchsort") for command in asked
-    ]
+    assert asked == install_peers.requirements() and all("--hash=sha256:" in entry for entry in asked)
+    assert [entry.partition("==")[0] for entry in asked[-2:]] == ["prox-tv", "torchsort"]
     lines = capsys.readouterr().out.strip().split("\n")
     assert [line for line in lines if not line.endswith("… installed")] == [
-        "prox_tv … did not install: fatal error: lapacke.h: missing "
+        "prox-tv … did not install: fatal error: lapacke.h: missing "
         "(it is compiled against LAPACK: on Debian, apt-get install liblapacke-dev libopenblas-dev)"
     ]
