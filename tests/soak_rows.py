@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from tests.unsafe import CODE
+
 
 class Row(NamedTuple):
     """One figure to reach.
@@ -212,7 +214,7 @@ ROWS = [
         "unsafe loading",
         "files of code, scanned for loading that runs what it reads",
         "none",
-        100,
+        len(CODE),
         whole=True,
     ),
     _training(

@@ -1,4 +1,4 @@
-"""The locked requirements: what constraints.txt pins and make installs, no less, no more, each with checksums."""
+"""The locked requirements: what constraints.txt pins and make installs, no less, no more, with checksums."""
 
 import re
 import subprocess
@@ -57,9 +57,7 @@ def needed(asked: Iterable[str], python: str) -> set[str]:
             continue
         extras = {(name, extra) for extra in ("", *one.extras)} - found
         found |= extras
-        ahead += [
-            (Requirement(each), extra) for _, extra in extras for each in metadata.requires(name) or ()
-        ]
+        ahead += [(Requirement(each), extra) for _, extra in extras for each in metadata.requires(name) or ()]
     return {name for name, _ in found}
 
 

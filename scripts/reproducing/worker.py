@@ -24,8 +24,8 @@ _PATIENCE = 2.0  # seconds before another try to enter a run that is in use
 
 def preload() -> None:
     """Import what a run would import as it goes, so that forks of this process need not."""
-    for module in ("torch._dynamo", "matplotlib.backends.backend_agg"):  # of an optimizer, of a picture
-        importlib.import_module(module)
+    importlib.import_module("torch._dynamo")  # an optimizer imports it
+    importlib.import_module("matplotlib.backends.backend_agg")  # a picture does
 
 
 def train_in_child(overrides: Sequence[str], log: Path, threads: int, parent: int) -> None:
