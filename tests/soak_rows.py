@@ -222,9 +222,9 @@ ROWS = [
     ),
     _training(
         "hostile archives",
-        "archives with members outside the target, or links",
-        "nothing written",
-        8,
+        "archives with members outside the target, links, devices, bombs, false sizes; tars",
+        "refused or read where they lie, nothing written",
+        20,
         whole=True,
     ),
     _inputs(

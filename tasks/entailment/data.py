@@ -101,22 +101,25 @@ def load_hub(
     disjoint_premises: bool = False,
     limit: int | None = None,
     revision: str | None = None,
+    sha256: str | None = None,
     cache: Path | None = None,
 ) -> Corpus:
     """Read a corpus from the Hugging Face hub; arguments as for :func:`load_folder`.
 
-    ``revision`` is the commit of the data set to read; the newest by default.
+    ``revision`` is the commit of the data set to read, the newest by default; ``sha256`` the checksum that
+    the corpus has to have, any by default.
 
     Raises:
         ConnectionError: the hub cannot be reached.
-        ValueError: no such data set; an unknown label; a split without pairs; ``limit < 1``.
+        ValueError: no such data set; another checksum; an unknown label; a split without pairs;
+            ``limit < 1``.
     """
     corpus.check_limit(limit)
     rows = {
         split: read_hub(name, there, _COLUMNS, revision=revision, cache=cache)
         for split, there in _HUB_SPLITS.items()
     }
-    return _corpus(name, rows, lowercase, disjoint_premises, limit)
+    return corpus.pinned(_corpus(name, rows, lowercase, disjoint_premises, limit), sha256)
 
 
 def pairs_from_rows(rows: Iterable[Row], lowercase: bool = True) -> tuple[list[Pair], Counter[str]]:

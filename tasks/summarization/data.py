@@ -16,7 +16,7 @@ from tasks.seq2seq.reading import (
     read_parallel,
     read_table,
 )
-from tasks.text.corpus import Part, check_different
+from tasks.text.corpus import Part, check_different, pinned
 from tasks.text.files import existing, inside, nothing_found, packed
 from tasks.text.normalize import Normalizer
 from tasks.text.reader import Keep, is_table, read_hub
@@ -99,6 +99,7 @@ def load_hub(
     max_chars: int = MAX_CHARS,
     limit: int | None = None,
     revision: str | None = None,
+    sha256: str | None = None,
     cache: Path | None = None,
 ) -> Corpus:
     """Read a corpus from the Hugging Face hub: its splits ``train``, ``validation`` and ``test``.
@@ -107,10 +108,12 @@ def load_hub(
         name, config: the data set and which of its configurations, where it has several.
         rush_filter, prepare, max_chars, limit, cache: as for :func:`load_folder`.
         revision: the commit of the data set to read; the newest by default.
+        sha256: checksum that the corpus has to have; any by default.
 
     Raises:
         ConnectionError: the hub cannot be reached.
-        ValueError: no such data set; a split without pairs; ``limit`` or ``max_chars`` below 1.
+        ValueError: no such data set; another checksum; a split without pairs; ``limit`` or ``max_chars``
+            below 1.
     """
     check_bounds(max_chars, limit)
     wanted = {"source": SOURCES, "target": TARGETS}
@@ -118,7 +121,7 @@ def load_hub(
     for split, there in _HUB_SPLITS.items():
         rows = read_hub(name, there, wanted, config=config, revision=revision, cache=cache)
         read[split] = [(f"{name} {there}", map(example_from_row, rows))]
-    return _corpus(name, read, rush_filter, prepare, max_chars, limit)
+    return pinned(_corpus(name, read, rush_filter, prepare, max_chars, limit), sha256)
 
 
 def gigaword_form(text: str, *, title: bool = False) -> str:

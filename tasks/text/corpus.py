@@ -143,6 +143,17 @@ def count_files(
     return files
 
 
+def pinned(corpus: Corpus[Item], sha256: str | None) -> Corpus[Item]:
+    """Return the corpus if its checksum is this one; ``None`` takes any.
+
+    Raises:
+        ValueError: it has another.
+    """
+    if sha256 not in (None, corpus.sha256):
+        raise ValueError(f"data.sha256 wants {corpus.name} to have {sha256}, got {corpus.sha256}")
+    return corpus
+
+
 def checksum(splits: Mapping[str, Sequence[Item]], content: Callable[[Item], Sequence[Any]]) -> str:
     """SHA-256 over the ``content`` (plain JSON values) of every item, split after split as they stand."""
     digest = hashlib.sha256()

@@ -116,6 +116,10 @@ def _scan(stream: IO[bytes], path: Path, words: set[str]) -> tuple[int, dict[str
         start += len(line)
         line = line.rstrip(b" \r\n")
         if number == 1:
+            if b"\0" in line:
+                raise ValueError(
+                    f"{path} wants text, or one .txt file in a .gz or .zip, got bytes of 0, as in a tar"
+                )
             columns = line.split(b" ")
             if len(columns) == 2 and all(map(bytes.isdigit, columns)):
                 continue

@@ -16,6 +16,7 @@ from typing import Any
 NOT_HASHED = (
     "command",
     "data.root",
+    "data.sha256",
     "logger",
     "optim._target_",
     "output_dir",

@@ -19,7 +19,7 @@ from tasks.seq2seq.reading import (
     read_table,
     single_spaces,
 )
-from tasks.text.corpus import check_different, items_of
+from tasks.text.corpus import check_different, items_of, pinned
 from tasks.text.files import existing, inside, nothing_found, packed
 from tasks.text.reader import Keep, Row, is_table, read_hub, read_rows
 from tasks.translation.held_out import hold_out_of
@@ -113,6 +113,7 @@ def load_hub(
     max_chars: int = MAX_CHARS,
     limit: int | None = None,
     revision: str | None = None,
+    sha256: str | None = None,
     cache: Path | None = None,
 ) -> Corpus:
     """Read a corpus from the Hugging Face hub: its splits ``train``, ``validation`` and ``test``.
@@ -122,10 +123,12 @@ def load_hub(
             has a column for each language, or a column ``translation`` with an entry for each.
         pair, columns, max_chars, limit, cache: as for :func:`load_folder`.
         revision: the commit of the data set to read; the newest by default.
+        sha256: checksum that the corpus has to have; any by default.
 
     Raises:
         ConnectionError: the hub cannot be reached.
-        ValueError: no such data set; a split without pairs; ``limit`` or ``max_chars`` below 1.
+        ValueError: no such data set; another checksum; a split without pairs; ``limit`` or ``max_chars``
+            below 1.
     """
     check_bounds(max_chars, limit)
     languages = _languages(pair)
@@ -138,7 +141,7 @@ def load_hub(
     for split, there in _HUB_SPLITS.items():
         rows = read_hub(name, there, wanted, config=config, revision=revision, cache=cache)
         read[split] = [(f"{name} {there}", map(example_from_row, rows))]
-    return _corpus(f"{name}-{pair}", read, {}, languages, False, max_chars, limit)
+    return pinned(_corpus(f"{name}-{pair}", read, {}, languages, False, max_chars, limit), sha256)
 
 
 def _languages(pair: str) -> tuple[str, str]:

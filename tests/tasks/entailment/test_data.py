@@ -184,6 +184,10 @@ def test_the_hub_has_the_same_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     }
     monkeypatch.setattr("tasks.entailment.data.read_hub", lambda name, split, columns, **options: rows[split])
     assert load_hub().sha256 == load_folder(write(tmp_path, PAIRS)).sha256
+    found = load_hub().sha256
+    assert load_hub(sha256=found).sha256 == found
+    with pytest.raises(ValueError, match=f"sha256 wants stanfordnlp/snli to have {'0' * 64}, got {found}"):
+        load_hub(sha256="0" * 64)
 
 
 @pytest.fixture(scope="module")

@@ -192,6 +192,8 @@ def test_the_hub_has_the_same_pairs(tmp_path: Path) -> None:
         there = {"dev": "validation"}.get(split, split)
         parquet.write_table(arrow.Table.from_pylist(rows), hub / f"{there}-00000-of-00001.parquet")
     corpus = load_hub(str(hub), cache=tmp_path / "cache")
+    with pytest.raises(ValueError, match=f"to have {'0' * 64}, got {corpus.sha256}"):
+        load_hub(str(hub), sha256="0" * 64, cache=tmp_path / "cache")
     assert corpus.sha256 == load_folder(write_archive(tmp_path / "archive")).sha256
 
 

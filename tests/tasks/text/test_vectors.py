@@ -133,25 +133,6 @@ def test_a_zip_of_several_files_wants_a_name(tmp_path: Path) -> None:
             load_vectors(path, WORDS, member=member)
 
 
-HOSTILE = ["../v.txt", "/v.txt", "a/../../v.txt", "..\\v.txt", "link/v.txt"]
-
-
-@pytest.mark.measures("hostile archives")
-@pytest.mark.parametrize("name", HOSTILE)
-def test_nothing_of_an_archive_is_written(tmp_path: Path, name: str) -> None:
-    """Members are read where they lie, whatever they are called."""
-    folder = tmp_path / "a" / "b"
-    folder.mkdir(parents=True)
-    with zipfile.ZipFile(folder / "v.zip", "w") as archive:
-        link = zipfile.ZipInfo("link")
-        link.external_attr = 0o120777 << 16
-        archive.writestr(link, "../..")
-        archive.writestr(name, GLOVE)
-    assert load_vectors(folder / "v.zip", WORDS, member=name).dim == 3
-    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
-    assert left == {"a", "a/b", "a/b/v.zip"} and not Path("/v.txt").exists()
-
-
 def test_missing_files_and_directories_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.txt wants to be a file, got nothing"):
         load_vectors(tmp_path / "none.txt", WORDS)
