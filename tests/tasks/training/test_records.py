@@ -24,7 +24,7 @@ from tasks.training.records import (
 
 CONFIG = {
     "command": "make train",
-    "data": {"name": "mini", "root": "/data"},
+    "data": {"name": "mini", "root": "/data", "sha256": None},
     "logger": {"name": "none"},
     "optim": {"_target_": "tasks.Adam", "lr": 0.1},
     "output_dir": "a",
