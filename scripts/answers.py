@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from scripts.pictures import ENDINGS, Panel, draw_panels
+from scripts.picture_files import ENDINGS
+from scripts.pictures import Panel, draw_panels
 from tasks.grid import AttentionGrid
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.translator import Output, Translator

@@ -28,7 +28,7 @@ from tasks.training.checkpoint import CheckpointError
 from tasks.training.processes import ProcessError
 from tasks.training.records import RecordError
 from tasks.training.rundir import RunInUseError
-from tasks.training.signals import Preempted
+from tasks.training.signals import Preempted, raise_stop_signals
 from tasks.training.state import ResumeError
 from tasks.training.update import NonFiniteError
 
@@ -61,15 +61,16 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(work: Callable[[], None]) -> None:
-    """Run ``work`` and exit: 0, 2 with a sentence for what a user can mend, or 75 when preempted.
+    """Run ``work`` and exit: 0, 2 with a sentence for what a user can mend, or 75 when a signal stopped it.
 
     With HYDRA_FULL_ERROR=1 a bad input shows its traceback as well.
     """
     try:
-        work()
-    except Preempted as stop:
+        with raise_stop_signals():
+            work()
+    except (Preempted, KeyboardInterrupt) as stop:
         _say(f"stopped: {stop}; the same command continues it")
-        sys.exit(stop.exit_code)
+        sys.exit(Preempted.exit_code)
     except InstantiationException as error:
         if not isinstance(error.__cause__, _EXPECTED):
             raise
@@ -81,11 +82,12 @@ def main(work: Callable[[], None]) -> None:
 def _refuse(error: BaseException) -> None:
     if os.environ.get("HYDRA_FULL_ERROR"):
         raise error
-    _say(f"error: {' '.join(_sentence(error).split())}")
+    _say(f"error: {' '.join(sentence(error).split())}")
     sys.exit(WRONG_INPUT)
 
 
-def _sentence(error: BaseException) -> str:
+def sentence(error: BaseException) -> str:
+    """What an error says, with the file that the file system refused."""
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename} cannot be used: {error.strerror}"
     return str(error) or type(error).__name__

@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 
 from scripts import cli
 from scripts.bench.paper import COLOURS, STYLE
+from scripts.picture_files import save_figure
 from scripts.reports import Headline, report_of
 from scripts.tables import RESULTS, Corpus, by_mapping, by_setting
 from tasks.training.records import Record, read_records
@@ -67,8 +68,7 @@ def draw_curves(path: Path, panels: Panels, headline: Headline) -> Path:
         for axes, (title, records) in zip(places, panels, strict=True):
             _draw(axes, records, headline)
             axes.set_title(_wrapped(title), loc="left", fontsize=9, parse_math=False)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150, bbox_inches="tight", metadata={"Software": None})
+        save_figure(figure, path, bbox_inches="tight")
     return path
 
 

@@ -1,6 +1,7 @@
 """Evaluate a trained run again, on its dev and test sets: `make evaluate RUN=snli-fusedmax-mini-s1-…`.
 
-Its record has to say the same; one of an earlier version is given what it could not know yet.
+Its record has to say the same; one of an earlier version is given what it could not know yet, and details
+that are missing or damaged are written again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from scripts import cli
 from scripts.runs import find_run, load_best, read_run_config, set_up
 from tasks.training.details import write_details
 from tasks.training.records import check_metrics, complete_record, find_record
+from tasks.training.results import has_details
 
 
 def evaluate(run_name: str) -> None:
@@ -36,7 +38,7 @@ def evaluate(run_name: str) -> None:
     results = Path(setup.config.results_dir)
     if record := find_record(results / "runs", run.path.name):
         check_metrics(record, metrics)
-        if not record.details:
+        if not has_details(results, record):
             sha256 = write_details(results / "details", setup.details(setup.task.example()))
             complete_record(results / "runs", replace(record, metrics=metrics, details=sha256))
 

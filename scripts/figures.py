@@ -21,7 +21,8 @@ from scripts import cli
 from scripts.bench.paper import COLOURS, STYLE
 from scripts.columns import mapping_rank
 from scripts.curves import file_names
-from scripts.pictures import METADATA, Panel, draw_panels
+from scripts.picture_files import save_figure
+from scripts.pictures import Panel, draw_panels
 from scripts.tables import RESULTS, by_mapping, by_setting
 from tasks.training.details import read_details
 from tasks.training.records import Record, read_records
@@ -57,8 +58,7 @@ def draw_mappings(path: Path) -> None:
         _frame(left, "max$_Ω$(t, 0)")
         _frame(right, "Π$_Ω$(t, 0), first coordinate")
         left.legend(frameon=False, loc="upper left")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150, metadata=METADATA[path.suffix])
+        save_figure(figure, path)
 
 
 def _label(mapping: regattn.Mapping) -> str:

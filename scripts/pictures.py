@@ -18,16 +18,8 @@ from matplotlib.font_manager import findfont, get_font
 from matplotlib.patches import Rectangle
 from matplotlib.style import context
 
+from scripts.picture_files import ENDINGS, save_figure
 from tasks.grid import AttentionGrid
-
-# Left to itself, each format would carry its date or the drawing library's version.
-METADATA: dict[str, dict[str, Any]] = {
-    ".png": {"Software": None},
-    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-    ".svg": {"Date": None, "Creator": None},
-}
-ENDINGS = tuple(METADATA)
-"""Those of the files that a picture can be saved in."""
 
 _FONT = "DejaVu Sans"
 _STYLE = {"font.family": _FONT, "font.size": 9, "svg.hashsalt": "attention", "pdf.fonttype": 42}
@@ -122,15 +114,14 @@ def draw_panels(path: Path | str, lines: Sequence[Sequence[Panel]]) -> None:
         ValueError: another ending, or no panels.
     """
     path = Path(path)
-    if path.suffix not in METADATA:
-        raise ValueError(f"path must end in {', '.join(METADATA)}, got {path.name!r}")
+    if path.suffix not in ENDINGS:
+        raise ValueError(f"path must end in {', '.join(ENDINGS)}, got {path.name!r}")
     if not any(lines):
         raise ValueError("a picture wants at least one panel, got none")
     with context(["default", _STYLE]):
         figure = _figure([list(line) for line in lines if line])
-        path.parent.mkdir(parents=True, exist_ok=True)
         # Words may be of any length: the page grows round them, the cells keep their size.
-        figure.savefig(path, dpi=150, bbox_inches="tight", pad_inches=0.1, metadata=METADATA[path.suffix])
+        save_figure(figure, path, bbox_inches="tight", pad_inches=0.1)
 
 
 def _figure(given: list[list[Panel]]) -> Figure:

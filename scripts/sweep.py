@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from scripts.sweeping.launching import LAUNCHERS, launch, split_overrides
 from scripts.sweeping.ranking import rank, ranking
 from scripts.train import make_command
 from tasks.training.records import read_records
-from tasks.training.signals import Preempted
 
 RESULTS = "results/sweeps"
 """Where the records of sweeps lie, unless told otherwise: apart from those that tables are made of."""
@@ -133,12 +131,7 @@ def _main(arguments: Sequence[str]) -> None:
         grid = _apart(read_grid(given.sweep, given.overrides))
         print("\n".join(shlex.join([*grid.fixed, *choice]) for choice in grid.choices))
         return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        finished = sweep(given.sweep, given.launcher, given.jobs, given.overrides)
-    except KeyboardInterrupt:
-        raise Preempted("the sweep was asked to") from None
-    if not finished:
+    if not sweep(given.sweep, given.launcher, given.jobs, given.overrides):
         sys.exit(1)
 
 

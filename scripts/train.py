@@ -6,33 +6,26 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import hydra
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from scripts import cli
 from scripts.cli import UsageError
-from scripts.comparing.paper import read_paper
-from scripts.pictures import draw_grid
+from scripts.leaving import leave
+from scripts.loggers import NoLogger
 from scripts.runs import Setup, find_run, read_run_config, set_up
 from scripts.schema import register
-from tasks.training.atomic import write_atomically
-from tasks.training.cost import mapping_share, peak_memory_mb
-from tasks.training.details import write_details
 from tasks.training.fit import FitResult, count_steps, fit
-from tasks.training.observers import Observer
+from tasks.training.observers import Observer, StartEvent
 from tasks.training.processes import Processes, join
 from tasks.training.progress import Progress
-from tasks.training.records import Record, commit, versions, write_json_atomically, write_record
+from tasks.training.records import commit, write_json_atomically
 from tasks.training.rundir import RunDirectory
-
-_HISTORY = ("epoch", "step", "loss", "seconds", "dev")  # of an epoch's entry, what the record keeps
 
 
 def train(config: DictConfig) -> None:
@@ -54,34 +47,34 @@ def train_as(setup: Setup, processes: Processes, watchers: Sequence[Observer] = 
         return
     processes.first(partial(_check_writable, config))
     observers: list[Observer] = []
+    # Now: what is checked out when the training is over is not what it ran.
+    code = processes.first(commit)
 
     def begin() -> None:
         _announce(setup)
-        write_json_atomically(run.config, cli.plain(config))
-        write_json_atomically(run.vocabulary, setup.task.vocabulary.to_json())
+        observers.append(_Start(setup, run))
         observers.append(instantiate(config.logger, _partial_=True)(setup.id, run.path, cli.plain(config)))
         if config.progress:
             observers.append(Progress(shown=setup.task.shown))
         observers.extend(watchers)
 
-    def finish() -> None:
-        record = _record(setup, result)
-        title = f"{setup.mapping.function.__name__}, {setup.task.corpus.name}"
-        grid = setup.task.example()
-        picture = draw_grid(run.path / "attention.png", grid, title)
-        # Those of dev are of the last epoch, the record's figures of the best.
-        for split in setup.task.corpus.test_splits:
-            lines = (f"{line}\n".encode() for line in setup.task.outputs[split])
-            write_atomically(run.outputs(split), lines)
-        sha256 = write_details(Path(config.results_dir) / "details", setup.details(grid))
-        record = replace(record, details=sha256)
-        write_record(record_file.parent, record)
-        _report(setup, record, record_file, picture)
-
     with processes.enter_on_first(setup.directory) as run:
         processes.first(begin)
-        result = _fit(setup, run, observers, processes)
-        processes.first(finish)
+        result = _fit(setup, run, observers, processes, code)
+        processes.first(partial(leave, setup, run, result))
+
+
+class _Start(NoLogger):
+    """Keeps what a run is made of, once a checkpoint there is known to be its own; says how it begins."""
+
+    def __init__(self, setup: Setup, run: RunDirectory) -> None:
+        self.setup, self.run = setup, run
+
+    def on_start(self, event: StartEvent) -> None:
+        write_json_atomically(self.run.config, cli.plain(self.setup.config))
+        write_json_atomically(self.run.vocabulary, self.setup.task.vocabulary.to_json())
+        if not self.setup.config.progress:  # which says it otherwise
+            print("\n".join(event.notes), end="\n" * bool(event.notes), flush=True)
 
 
 def _check_writable(config: DictConfig) -> None:
@@ -100,7 +93,9 @@ def _is_finished(setup: Setup, record_file: Path) -> bool:
     return record_file.exists()
 
 
-def _fit(setup: Setup, run: RunDirectory, observers: Sequence[Observer], processes: Processes) -> FitResult:
+def _fit(
+    setup: Setup, run: RunDirectory, observers: Sequence[Observer], processes: Processes, code: str
+) -> FitResult:
     steps = count_steps(setup.task, setup.trainer)
     optimizer, scheduler = setup.optim.build(setup.task.model.parameters(), steps)
     return fit(
@@ -109,6 +104,7 @@ def _fit(setup: Setup, run: RunDirectory, observers: Sequence[Observer], process
         setup.trainer,
         run,
         config_hash=setup.hash,
+        commit=code,
         scheduler=scheduler,
         observers=observers,
         processes=processes,
@@ -122,42 +118,6 @@ def _announce(setup: Setup) -> None:
     for note in (*(corpus.notes or ["nothing dropped"]), *task.data_notes):
         print(note)
     print(f"run {setup.id}")
-
-
-def _record(setup: Setup, result: FitResult) -> Record:
-    corpus = setup.task.corpus
-    with setup.trainer.autocast(setup.device):
-        share = mapping_share(setup.task, setup.mapping)
-    tests = {split: setup.task.evaluate(split) for split in corpus.test_splits}
-    seconds = {"total": result.seconds, "per_epoch": result.seconds_per_epoch, "mapping_share": share}
-    return Record(
-        id=setup.id,
-        task=setup.config.task_name,
-        mapping=setup.mapping.function.__name__,
-        mapping_params={name: float(value) for name, value in setup.mapping.strengths.items()},
-        tier=setup.config.tier,
-        corpus={
-            "name": corpus.name,
-            "sha256": corpus.sha256,
-            "sizes": corpus.sizes,
-            **{f"{name}_sha256": value for name, value in setup.task.inputs.items() if name != "corpus"},
-        },
-        seed=setup.config.seed,
-        metrics={"dev": result.dev, **tests},
-        seconds={name: round(value, 4) for name, value in seconds.items()},
-        epochs=result.epochs,
-        best_epoch=result.best_epoch,
-        tokens_per_second=round(result.tokens_per_second, 1),
-        peak_memory_mb=round(peak_memory_mb(setup.device), 1),
-        threads=torch.get_num_threads(),
-        device=str(setup.device),
-        versions=versions(),
-        commit=commit(),
-        config=cli.plain(setup.config),
-        command=setup.config.command,
-        signatures=setup.task.signatures,
-        history=[{name: epoch[name] for name in _HISTORY} for epoch in result.history],
-    )
 
 
 def make_command(overrides: Sequence[str]) -> str:
@@ -182,28 +142,6 @@ def make_command(overrides: Sequence[str]) -> str:
     named += [f"NPROC={processes}"] if processes != "1" else []
     arguments = [f"ARGS={shlex.quote(' '.join(rest))}"] if rest else []
     return " ".join(["make", "train", *named, *arguments])
-
-
-def _report(setup: Setup, record: Record, record_file: Path, picture: Path) -> None:
-    size = f"{record.corpus['sizes']['train']:,} training pairs"
-    print(f"\n{record.mapping} on {record.corpus['name']} ({record.tier}, {size})")
-    print(setup.task.summarize(record.metrics))
-    print(
-        f"epochs {record.epochs}, best {record.best_epoch}; {record.seconds['per_epoch']:.1f} s each, "
-        f"{record.seconds['mapping_share']:.1%} of a step in the mapping; {record.peak_memory_mb:,.0f} MiB"
-    )
-    if record.tier != "paper":
-        print(_caveat(record))
-    print(f"record {record_file}\npicture {picture}")
-
-
-def _caveat(record: Record) -> str:
-    """Says whose result this is not."""
-    corpora = {table.task: table.corpus for table in read_paper().tables.values()}
-    return (
-        f"not the paper's: trained on {record.corpus['name']}, tier {record.tier}; "
-        f"the paper's data: {corpora[record.task]}"
-    )
 
 
 def start(overrides: Sequence[str]) -> None:

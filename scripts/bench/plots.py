@@ -13,6 +13,7 @@ from scripts.bench.dots import draw_shapes, draw_training
 from scripts.bench.lines import draw_length, draw_strength
 from scripts.bench.paper import STYLE
 from scripts.bench.words import Section
+from scripts.picture_files import save_figure
 
 _PICTURES: dict[str, Callable[[Section], Figure]] = {
     "shapes": draw_shapes,
@@ -30,7 +31,6 @@ def draw(content: Mapping[str, Any], path: Path) -> dict[str, str]:
         if section and section["cells"]:
             target = path.with_name(f"{path.stem}-{name}.png")
             with context(["default", STYLE]):
-                figure = picture(section)
-                figure.savefig(target, dpi=150, bbox_inches="tight", metadata={"Software": None})
+                save_figure(picture(section), target, bbox_inches="tight")
             drawn[name] = target.name
     return drawn

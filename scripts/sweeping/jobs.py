@@ -18,9 +18,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from scripts.children import end_with_parent, last_line
-from tasks.training.signals import Preempted
+from tasks.training.signals import STOPPING, Preempted
 
 RESTARTS = 20
+_STOPPED = (Preempted.exit_code, *(-number for number in STOPPING))  # once it could say so, or before
 _IN_USE = "is in use by"  # as RunDirectory says it: another job, perhaps one that is just saving, has the run
 _PAUSE = 5.0
 
@@ -41,21 +42,31 @@ def run_job(config: DictConfig) -> str:
 def run_train(overrides: Sequence[str], log: Path, folder: Path = Path()) -> str:
     """Run scripts.train in ``folder`` until it is finished or has failed; what it prints goes to ``log``.
 
-    Preempted (exit status 75) it is begun again, and continues from its checkpoint.
+    Stopped by a signal (exit status 75) it is begun again, and continues from its checkpoint. Where another
+    process is in the run, as of the same sweep begun twice, it waits for that to end.
 
     Returns:
         Why the run is not finished, in one sentence, or nothing.
     """
-    for _ in range(RESTARTS):
+    restarts = 0
+    while True:
+        begun = log.stat().st_size if log.exists() else 0
         status = _run_once(overrides, log, folder)
-        why = last_line(log)
         if status == 0:
             return ""
-        if _IN_USE in why:
+        if _is_in_use(log, begun):
             time.sleep(_PAUSE)
-        elif status != Preempted.exit_code:
-            break
-    return f"exit status {status}: {why}"
+            continue
+        restarts += 1
+        if status not in _STOPPED or restarts == RESTARTS:
+            return f"exit status {status}: {last_line(log)}"
+
+
+def _is_in_use(log: Path, begun: int) -> bool:
+    """Whether the run was refused, by what its log says since; the one that has it may write there too."""
+    with log.open("rb") as file:
+        file.seek(begun)
+        return any(line.startswith(b"error: ") and _IN_USE.encode() in line for line in file)
 
 
 def _run_once(overrides: Sequence[str], log: Path, folder: Path) -> int:

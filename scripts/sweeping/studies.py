@@ -18,10 +18,10 @@ import optuna
 from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from scripts.cli import UsageError
+from scripts.sweeping.journals import Journal, locked
 
 _AGAIN, _WORKER = (
     "again",
@@ -47,7 +47,7 @@ class SharedStudy:
         self._locks.mkdir(parents=True, exist_ok=True)
         with self._alone():
             self.study = optuna.create_study(
-                storage=JournalStorage(JournalFileBackend(str(path))),
+                storage=JournalStorage(Journal(path, self._locks / "journal")),
                 study_name=path.stem,
                 direction="maximize",
                 pruner=MedianPruner(n_startup_trials=5),
@@ -62,7 +62,7 @@ class SharedStudy:
     def worker(self) -> Iterator[str]:
         """Be known as alive, under a name, until the block or the process ends."""
         name = uuid.uuid4().hex
-        with _locked(self._locks / name):
+        with locked(self._locks / name):
             yield name
         (self._locks / name).unlink()
 
@@ -114,12 +114,4 @@ class SharedStudy:
         return False
 
     def _alone(self) -> Any:
-        return _locked(self._locks / "study")
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the file's lock; the end of the process, however it comes, releases it."""
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        return locked(self._locks / "study")

@@ -1,19 +1,24 @@
 """Whole files or none: how every file of a run reaches the disk."""
 
+import fcntl
 import glob
 import os
+import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomically(path: Path, chunks: Iterable[bytes], *, previous: Path | None = None) -> None:
     """Write ``chunks`` to ``path`` so that an interruption at any point leaves the old file or the new one.
 
     The bytes go to a temporary name in the same directory, reach the disk, and only then take the name
-    ``path``. Temporary files that a killed write of ``path`` left behind are removed first.
+    ``path``. Temporary files that a killed write of ``path`` left behind are removed first. Of several
+    processes that write it at a time the last one's file stays.
 
     Args:
-        path: the file to write; its directory exists. One process writes it at a time.
+        path: the file to write; its directory exists.
         chunks: its content.
         previous: name under which the file that is replaced is kept. An interruption may then leave only
             ``previous``, never neither.
@@ -21,23 +26,41 @@ def write_atomically(path: Path, chunks: Iterable[bytes], *, previous: Path | No
     Raises:
         OSError: the disk is full, the directory cannot be written, and so on.
     """
-    for stale in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
-        stale.unlink(missing_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    _remove_abandoned(path)
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with _open_locked(temporary) as file:
             file.writelines(chunks)
             file.flush()
             os.fsync(file.fileno())
+            if previous is not None and path.exists():
+                os.replace(path, previous)
+            os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             error.filename = str(path)  # what a person knows; a full disk names nothing by itself
         raise
-    if previous is not None and path.exists():
-        os.replace(path, previous)
-    os.replace(temporary, path)
     _fsync_directory(path.parent)
+
+
+def _open_locked(temporary: Path) -> BinaryIO:
+    """Open a file whose lock says that somebody is writing it."""
+    while True:
+        file = open(temporary, "wb")  # noqa: SIM115 (the caller closes it)
+        with suppress(OSError):  # where files cannot be locked, none is taken for abandoned either
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # taken for abandoned before it was locked
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the temporary files of ``path`` whose writer has ended, on whichever machine that was."""
+    for temporary in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
+        with suppress(OSError), temporary.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            temporary.unlink(missing_ok=True)
 
 
 def _fsync_directory(directory: Path) -> None:

@@ -105,7 +105,10 @@ def load_latest(path: Path) -> Checkpoint:
         try:
             older = load(previous)
         except CheckpointError as error:
-            raise CheckpointError(f"{damage}, and neither can the one before it be used: {error}") from error
+            raise CheckpointError(
+                f"{damage}, and neither can the one before it be used: {error}; "
+                f"move {path.parent} away to begin anew"
+            ) from error
         return older._replace(note=f"{damage}; {previous.name} was used in its place")
 
 

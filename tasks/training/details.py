@@ -84,12 +84,18 @@ def read_details(directory: Path, run_id: str, sha256: str) -> Details:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise RecordError(f"cannot read the details of a run, {path}: {error}") from error
+        raise RecordError(f"cannot read the details of a run, {path}: {error}; {_again(run_id)}") from error
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
-        raise RecordError(f"{path} wants the SHA-256 {sha256[:16]}… of its record, got {found[:16]}…")
+        raise RecordError(
+            f"{path} wants the SHA-256 {sha256[:16]}… of its record, got {found[:16]}…; {_again(run_id)}"
+        )
     values: dict[str, Any] = json.loads(data)
     return Details(id=values["id"], items=values["items"], example=Example(**values["example"]))
+
+
+def _again(run_id: str) -> str:
+    return f"make evaluate RUN={run_id} writes them again"
 
 
 def _text(values: dict[str, Any]) -> str:

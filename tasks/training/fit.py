@@ -28,7 +28,7 @@ class FitResult:
     ``dev`` holds the dev metrics of ``best_epoch``, whose weights the model has; ``seconds`` counts
     everything over all starts of the run, ``seconds_per_epoch`` and ``tokens_per_second`` the training steps
     alone; ``history`` has one entry per epoch, as in the metrics log; ``notes`` say whether and how the run
-    was resumed.
+    was resumed; ``commits`` name the code that took the steps.
     """
 
     epochs: int
@@ -39,6 +39,7 @@ class FitResult:
     tokens_per_second: float
     history: list[dict[str, Any]]
     notes: tuple[str, ...]
+    commits: tuple[str, ...]
 
 
 def fit(
@@ -48,6 +49,7 @@ def fit(
     run: RunDirectory,
     *,
     config_hash: str,
+    commit: str = "unknown",
     scheduler: Scheduler | None = None,
     observers: Sequence[Observer] = (),
     processes: Processes | None = None,
@@ -65,6 +67,7 @@ def fit(
         settings: how long to train and how to stop.
         run: the run's directory, entered by the caller in the first process.
         config_hash: a run is continued only under the same one.
+        commit: the code that takes the steps; a run may be continued by another.
         scheduler: told of every update and epoch.
         observers: told of every step and epoch.
         processes: those that train together; None for this one alone.
@@ -75,7 +78,8 @@ def fit(
     Raises:
         Preempted: a signal asked for a stop; the state is saved.
         NonFiniteError: a loss, gradient or metric is not finite; nothing was updated or saved after that.
-        ResumeError: the directory belongs to another config, vocabulary, torch or number of processes.
+        ResumeError: the directory belongs to another config, vocabulary, number of processes or versions.
+        RunInUseError: the directory was removed or replaced meanwhile.
         CheckpointError: a checkpoint can be neither used nor written.
         ProcessError: another process failed.
     """
@@ -90,6 +94,7 @@ def fit(
     live = Live(task.model, optimizer, scheduler, identity)
     notes = live.resume(run.checkpoint, processes)
     state = live.state
+    notes += state.add_commit(commit)
     started = time.perf_counter() - state.seconds
     total_steps = count_steps(task, settings)
     audience = Observers(observers)
@@ -100,6 +105,7 @@ def fit(
         random = processes.gather(get_random_state)
 
         def write() -> None:
+            run.check()
             state.log_bytes = log.sync()
             live.save(run.checkpoint, random)
 
@@ -155,6 +161,7 @@ def fit(
         finally:
             audience.on_end()
 
+    stop_if(asked())  # what came during the last evaluation or the audience's end
     task.model.load_state_dict(live.best)
     return _summarize(state, notes)
 
@@ -190,4 +197,5 @@ def _summarize(state: RunState, notes: tuple[str, ...]) -> FitResult:
         tokens_per_second=tokens / seconds,
         history=state.history,
         notes=notes,
+        commits=tuple(state.commits),
     )

@@ -30,7 +30,10 @@ class MetricsLog:
         size = self._file.seek(0, os.SEEK_END)
         if size < position:
             self._file.close()
-            raise ValueError(f"{path} must hold the checkpoint's {position} bytes at least, got {size}")
+            raise ValueError(
+                f"{path} must hold the checkpoint's {position} bytes at least, got {size}; "
+                f"bring it back, or move {path.parent} away to begin anew"
+            )
         self._file.truncate(position)
         self._file.seek(position)
 

@@ -51,7 +51,7 @@ class Record:
         threads: CPU threads of torch.
         device: the device that it ran on.
         versions: of Python and packages.
-        commit: the code.
+        commit: the code; of a run that was continued by other code all of it, in order.
         config: the whole config.
         command: what makes the run again.
         signatures: per split, how metrics were computed that the field computes in several ways.

@@ -10,7 +10,7 @@ from typing import Self
 
 
 class RunInUseError(RuntimeError):
-    """Another process holds the run directory; the message names it."""
+    """Another process holds the run directory, and the message names it; or may hold it by now."""
 
 
 class RunDirectory:
@@ -45,6 +45,23 @@ class RunDirectory:
         """Whether this object holds the lock."""
         return self._lock is not None
 
+    def check(self) -> None:
+        """Make sure that the directory is the one that was entered.
+
+        Raises:
+            RunInUseError: it was removed or replaced; by now it may be another process's.
+        """
+        assert self._lock is not None
+        try:
+            is_same = os.path.samestat(os.fstat(self._lock), os.stat(self.lock))
+        except FileNotFoundError:
+            is_same = False
+        if not is_same:
+            raise RunInUseError(
+                f"{self.path} was removed or replaced while a run was in it, which ends unsaved; "
+                f"the same command begins it anew"
+            )
+
     def __enter__(self) -> Self:
         """Create and lock the directory.
 
@@ -56,15 +73,16 @@ class RunDirectory:
         descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         except BlockingIOError:
             holder = _read_holder(descriptor)
             os.close(descriptor)
             raise RunInUseError(f"{self.path} is in use by {holder}; wait for it or end it") from None
-        except OSError:
+        except OSError as error:
             os.close(descriptor)
+            error.filename = str(self.lock)  # a full disk, or one without locks, names nothing by itself
             raise
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         self._lock = descriptor
         return self
 

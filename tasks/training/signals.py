@@ -1,12 +1,13 @@
-"""Being asked to stop: a signal sets a flag, and the training loop stops between two steps."""
+"""Being asked to stop: a signal sets a flag while a model trains, and ends everything else at once."""
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+# SIGUSR2 is submitit's; SLURM sends it to the training as well as to the process that started it.
+STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 
 
 class Preempted(Exception):
@@ -18,6 +19,10 @@ class Preempted(Exception):
     exit_code = 75
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal asked for a stop where there is nothing to save; the message is its name."""
+
+
 class StopRequest:
     """The name of the last signal that asked for a stop, or None."""
 
@@ -26,21 +31,41 @@ class StopRequest:
 
 @contextmanager
 def catch_stop_signals() -> Iterator[StopRequest]:
-    """Turn SIGTERM, SIGUSR1 and SIGINT into a flag while the block runs, however often they come.
+    """Turn SIGTERM, SIGUSR1, SIGUSR2 and SIGINT into a flag while the block runs, however often they come.
 
     Outside the main thread, where Python allows no handlers, the flag never rises.
     """
     request = StopRequest()
 
-    def remember(number: int, frame: FrameType | None) -> None:
-        request.signal = signal.Signals(number).name
+    def remember(name: str) -> None:
+        request.signal = name
+
+    with _handled_by(remember):
+        yield request
+
+
+@contextmanager
+def raise_stop_signals() -> Iterator[None]:
+    """Turn the same signals into :class:`Interrupted`, raised wherever the block is."""
+
+    def stop(name: str) -> None:
+        raise Interrupted(name)
+
+    with _handled_by(stop):
+        yield
+
+
+@contextmanager
+def _handled_by(handle: Callable[[str], None]) -> Iterator[None]:
+    def handler(number: int, frame: FrameType | None) -> None:
+        handle(signal.Signals(number).name)
 
     if threading.current_thread() is not threading.main_thread():
-        yield request
+        yield
         return
-    handlers = {number: signal.signal(number, remember) for number in STOPPING}
+    before = {number: signal.signal(number, handler) for number in STOPPING}
     try:
-        yield request
+        yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)

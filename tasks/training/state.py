@@ -17,6 +17,8 @@ from tasks.training.randomness import set_random_state
 from tasks.training.settings import TrainerSettings
 from tasks.training.task import Scheduler
 
+_ANEW = "go on with what it was made with, or begin anew under another output_dir"
+
 
 class ResumeError(RuntimeError):
     """A checkpoint that belongs to another run than the one that was started."""
@@ -27,7 +29,8 @@ class RunState:
     """The counters of a run, all of them plain JSON.
 
     ``history`` holds one entry per finished epoch, ``tallies`` the sums over the epoch under way, ``batch``
-    how many of its batches are done, ``log_bytes`` the length of the metrics log.
+    how many of its batches are done, ``log_bytes`` the length of the metrics log, ``commits`` the code that
+    took the steps, in its order.
     """
 
     step: int = 0
@@ -38,6 +41,7 @@ class RunState:
     log_bytes: int = 0
     tallies: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+    commits: list[str] = field(default_factory=list)
 
     @property
     def epoch(self) -> int:
@@ -52,6 +56,14 @@ class RunState:
         is_out_of_steps = settings.max_steps is not None and self.step >= settings.max_steps
         is_out_of_patience = settings.patience is not None and stale_epochs >= settings.patience
         return self.epoch > settings.epochs or is_out_of_steps or is_out_of_patience
+
+    def add_commit(self, commit: str) -> tuple[str, ...]:
+        """Count the code that goes on with the run; a sentence says so where it is another."""
+        before = self.commits[-1:]
+        if before == [commit]:
+            return ()
+        self.commits.append(commit)
+        return tuple(f"made so far by commit {last}, from here on by {commit}" for last in before)
 
     def add_step(self, loss: float, tallies: dict[str, float], seconds: float) -> None:
         """Count one update."""
@@ -76,7 +88,7 @@ class RunState:
 class Live:
     """The moving parts of a run, which one checkpoint holds together.
 
-    ``identity`` is what has to be the same for a run to be resumed.
+    ``identity`` is what has to be the same for a run to be resumed, beside the versions of packages.
     """
 
     model: nn.Module
@@ -111,14 +123,26 @@ class Live:
         """Continue from the checkpoint at ``path``, where there is one, and return the sentences that say so.
 
         Raises:
-            ResumeError: it is the checkpoint of another config, vocabulary, torch or number of processes.
+            ResumeError: it is the checkpoint of another config, vocabulary or number of processes, or other
+                versions or another code made it.
             CheckpointError: neither it nor the one before it can be used.
             ProcessError: either of these, where it is the first process that reads it.
         """
         found = processes.first(lambda: self._read(path, processes.size))
         if found is None:
             return ()
-        tensors, state, note = found
+        try:
+            self._restore(found, processes.rank)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            reason = str(error).strip().split("\n")[-1].strip()
+            raise ResumeError(
+                f"{path} must hold what this version of the code keeps: {reason}; {_ANEW}"
+            ) from error
+        resumed = f"resumed at step {self.state.step}"
+        return (resumed,) if found.note is None else (found.note, resumed)
+
+    def _restore(self, found: Checkpoint, rank: int) -> None:
+        tensors, state, _ = found
         self.state = RunState(**state["run"])
         self.model.load_state_dict(unpack(state["model"], tensors))
         self.best = unpack(state["best"], tensors)
@@ -126,19 +150,20 @@ class Live:
         if self.scheduler is not None:
             self.scheduler.load_state_dict(unpack(state["scheduler"], tensors))
         others = unpack(state.get("random_of_others", []), tensors)
-        set_random_state([unpack(state["random"], tensors), *others][processes.rank])
-        resumed = f"resumed at step {self.state.step}"
-        return (resumed,) if note is None else (note, resumed)
+        set_random_state([unpack(state["random"], tensors), *others][rank])
 
     def _read(self, path: Path, processes: int) -> Checkpoint | None:
         if not checkpoint.exists(path):
             return None
         found = checkpoint.load_latest(path)
-        _check_identity(path, found.state.get("identity", {}), self.identity)
+        _check_identity(path, found.state.get("identity", {}), self.identity, f"; {_ANEW}")
+        _check_identity(path, found.state.get("versions", {}), versions(), f"; {_ANEW}")
         # Runs from before there could be several processes hold no random state of others.
         made_by = 1 + len(unpack(found.state.get("random_of_others", []), found.tensors))
         if made_by != processes:
-            raise ResumeError(f"{path} must be continued by its {made_by} processes, got {processes}")
+            raise ResumeError(
+                f"{path} must be continued by its {made_by} processes, got {processes}; {_ANEW}"
+            )
         if found.note is not None:
             checkpoint.set_aside(path)
         return found
@@ -180,7 +205,7 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> No
         ) from error
 
 
-def _check_identity(path: Path, found: dict[str, str], wanted: dict[str, str]) -> None:
+def _check_identity(path: Path, found: dict[str, str], wanted: dict[str, str], hint: str = "") -> None:
     for name, value in wanted.items():
         if found.get(name) != value:
-            raise ResumeError(f"{path} must have this run's {name}, {value}, got {found.get(name)}")
+            raise ResumeError(f"{path} must have this run's {name}, {value}, got {found.get(name)}{hint}")

@@ -103,10 +103,20 @@ def evaluate_dev(task: Task[Batch], where: str) -> dict[str, float]:
         NonFiniteError: one of them is not finite.
         ValueError: the metric that chooses the checkpoint is not among them.
     """
-    dev = task.evaluate("dev")
+    dev = evaluate(task, "dev", where)
     if task.metric not in dev:
         raise ValueError(f"evaluate must return the metric {task.metric!r}, got {', '.join(dev) or 'none'}")
-    for name, value in dev.items():
-        if not math.isfinite(value):
-            raise NonFiniteError(f"{name} must be finite, got {value} on dev after {where}")
     return dev
+
+
+def evaluate(task: Task[Batch], split: str, where: str) -> dict[str, float]:
+    """Return the metrics of ``task`` on ``split``, after ``where`` in the training.
+
+    Raises:
+        NonFiniteError: one of them is not finite.
+    """
+    metrics = task.evaluate(split)
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise NonFiniteError(f"{name} must be finite, got {value} on {split} after {where}")
+    return metrics

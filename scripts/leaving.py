@@ -1,0 +1,110 @@
+"""What a finished training leaves: a picture, outputs, details, the record; and what it says at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from scripts import cli
+from scripts.cli import UsageError
+from scripts.comparing.paper import read_paper
+from scripts.pictures import draw_grid
+from scripts.runs import Setup
+from tasks.training.atomic import write_atomically
+from tasks.training.cost import mapping_share, peak_memory_mb
+from tasks.training.fit import FitResult
+from tasks.training.records import Record, versions
+from tasks.training.results import write_results
+from tasks.training.rundir import RunDirectory
+from tasks.training.update import evaluate
+
+_HISTORY = ("epoch", "step", "loss", "seconds", "dev")  # of an epoch's entry, what the record keeps
+
+
+def leave(setup: Setup, run: RunDirectory, result: FitResult) -> None:
+    """Test what was trained, write everything down, the record last, and report.
+
+    Raises:
+        UsageError: a file cannot be written; the same command tries again, without training.
+        NonFiniteError: a metric is not finite.
+        RecordError: there is a record of this run with another outcome.
+    """
+    try:
+        _leave(setup, run, result)
+    except OSError as error:
+        raise UsageError(
+            f"{cli.sentence(error)}; the training is finished and kept in {run.path}, "
+            f"the same command writes its record without training again"
+        ) from error
+
+
+def _leave(setup: Setup, run: RunDirectory, result: FitResult) -> None:
+    record = _record(setup, result)
+    title = f"{setup.mapping.function.__name__}, {setup.task.corpus.name}"
+    grid = setup.task.example()
+    picture = draw_grid(run.path / "attention.png", grid, title)
+    # Those of dev are of the last epoch, the record's figures of the best.
+    for split in setup.task.corpus.test_splits:
+        lines = (f"{line}\n".encode() for line in setup.task.outputs[split])
+        write_atomically(run.outputs(split), lines)
+    record = write_results(Path(setup.config.results_dir), record, setup.details(grid))
+    _report(setup, record, picture)
+
+
+def _record(setup: Setup, result: FitResult) -> Record:
+    corpus = setup.task.corpus
+    with setup.trainer.autocast(setup.device):
+        share = mapping_share(setup.task, setup.mapping)
+    tests = {split: evaluate(setup.task, split, "the training") for split in corpus.test_splits}
+    seconds = {"total": result.seconds, "per_epoch": result.seconds_per_epoch, "mapping_share": share}
+    return Record(
+        id=setup.id,
+        task=setup.config.task_name,
+        mapping=setup.mapping.function.__name__,
+        mapping_params={name: float(value) for name, value in setup.mapping.strengths.items()},
+        tier=setup.config.tier,
+        corpus={
+            "name": corpus.name,
+            "sha256": corpus.sha256,
+            "sizes": corpus.sizes,
+            **{f"{name}_sha256": value for name, value in setup.task.inputs.items() if name != "corpus"},
+        },
+        seed=setup.config.seed,
+        metrics={"dev": result.dev, **tests},
+        seconds={name: round(value, 4) for name, value in seconds.items()},
+        epochs=result.epochs,
+        best_epoch=result.best_epoch,
+        tokens_per_second=round(result.tokens_per_second, 1),
+        peak_memory_mb=round(peak_memory_mb(setup.device), 1),
+        threads=torch.get_num_threads(),
+        device=str(setup.device),
+        versions=versions(),
+        commit=", ".join(result.commits),
+        config=cli.plain(setup.config),
+        command=setup.config.command,
+        signatures=setup.task.signatures,
+        history=[{name: epoch[name] for name in _HISTORY} for epoch in result.history],
+    )
+
+
+def _report(setup: Setup, record: Record, picture: Path) -> None:
+    size = f"{record.corpus['sizes']['train']:,} training pairs"
+    print(f"\n{record.mapping} on {record.corpus['name']} ({record.tier}, {size})")
+    print(setup.task.summarize(record.metrics))
+    print(
+        f"epochs {record.epochs}, best {record.best_epoch}; {record.seconds['per_epoch']:.1f} s each, "
+        f"{record.seconds['mapping_share']:.1%} of a step in the mapping; {record.peak_memory_mb:,.0f} MiB"
+    )
+    if record.tier != "paper":
+        print(_caveat(record))
+    print(f"record {setup.record_file}\npicture {picture}")
+
+
+def _caveat(record: Record) -> str:
+    """Says whose result this is not."""
+    corpora = {table.task: table.corpus for table in read_paper().tables.values()}
+    return (
+        f"not the paper's: trained on {record.corpus['name']}, tier {record.tier}; "
+        f"the paper's data: {corpora[record.task]}"
+    )
