@@ -134,7 +134,7 @@ class Live:
         try:
             self._restore(found, processes.rank)
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            reason = str(error).strip().split("\n")[-1].strip()
+            reason = str(error).split("\n")[-1].strip().rstrip(".")
             raise ResumeError(
                 f"{path} must hold what this version of the code keeps: {reason}; {_ANEW}"
             ) from error

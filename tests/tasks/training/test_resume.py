@@ -2,11 +2,12 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ import pytest
 import torch
 from tiny_run import TinyTask, Watcher, outcome, train
 
+from tasks.training import state
 from tasks.training.checkpoint import CheckpointError
 from tasks.training.processes import Processes
-from tasks.training.signals import Preempted
+from tasks.training.provenance import versions
+from tasks.training.rundir import RunDirectory, RunInUseError
+from tasks.training.signals import STOPPING, Preempted
 from tasks.training.state import Live, ResumeError, best_weights
 
 ROOT = Path(__file__).parents[3]
@@ -52,7 +56,7 @@ def test_signal_then_resume_equals_uninterrupted(tmp_path: Path, whole: dict[str
     assert outcome(tmp_path, result, task) == whole
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize("number", STOPPING)
 def test_every_stopping_signal_works_again_and_again(
     tmp_path: Path, whole: dict[str, Any], number: int
 ) -> None:
@@ -73,6 +77,43 @@ def test_a_signal_during_the_evaluation_waits_for_its_end(
         patch.setattr(TinyTask, "evaluate", evaluate)
         train(tmp_path)
     assert outcome(tmp_path, *train(tmp_path)) == whole
+
+
+def test_a_signal_while_the_audience_leaves_is_heard(tmp_path: Path, whole: dict[str, Any]) -> None:
+    watcher = Watcher()
+    watcher.on_end = lambda: os.kill(os.getpid(), signal.SIGTERM)  # type: ignore[method-assign]
+    with pytest.raises(Preempted, match="at step 24"):
+        train(tmp_path, observer=watcher)
+    assert outcome(tmp_path, *train(tmp_path)) == whole
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_run_whose_directory_is_gone_ends_and_harms_no_other(
+    tmp_path: Path, whole: dict[str, Any], is_replaced: bool
+) -> None:
+    path = tmp_path / "run"
+
+    def remove(step: int) -> None:
+        if step == 3:
+            shutil.rmtree(path)
+            if is_replaced:
+                with RunDirectory(path):
+                    pass
+
+    with pytest.raises(RunInUseError, match="run was removed or replaced while a run was in it"):
+        train(path, observer=Watcher(remove))
+    assert not path.exists() or [file.name for file in path.iterdir()] == ["run.lock"]
+    assert outcome(path, *train(path)) == whole
+
+
+def test_a_run_names_all_code_that_made_it(tmp_path: Path) -> None:
+    interrupt(tmp_path, 3, commit="a")
+    interrupt(tmp_path, 5, commit="a")
+    assert interrupt(tmp_path, 7, commit="b")
+    result, _ = train(tmp_path, commit="b")
+    assert result.commits == ("a", "b") and result.notes == ("resumed at step 7",)
+    again, _ = train(tmp_path, commit="c")
+    assert again.notes == ("resumed at step 24", "made so far by commit b, from here on by c")
 
 
 def test_seconds_add_up(tmp_path: Path) -> None:
@@ -138,6 +179,42 @@ CRIPPLES: dict[str, Callable[[Any], object]] = {
     "the tallies": lambda live: live.state.tallies.update(loss=0.0),
     "the log's position": lambda live: setattr(live.state, "log_bytes", 0),
 }
+PROMISING = [0.9, 0.5, 0.5, 0.5, 0.5]  # accuracies on dev, of which the first is the best
+
+
+class Promising(TinyTask):
+    """A task whose first epoch is its best one."""
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        return {**super().evaluate(split), "accuracy": PROMISING[self.epoch - 1]}
+
+    def train_batches(self, epoch: int) -> Sequence[tuple[int, ...]]:
+        self.epoch = epoch
+        return super().train_batches(epoch)
+
+
+@pytest.mark.parametrize("part", ["nothing", "best", "best_epoch", "weights"])
+def test_a_resumed_run_remembers_its_best_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """Stopped in the epoch after the best; every part of the memory is needed for that."""
+    whole = outcome(tmp_path / "a", *train(tmp_path / "a", task=Promising(), epochs=5, patience=2))
+    interrupt(tmp_path / "b", 11, task=Promising(), epochs=5, patience=2)
+    resume = Live.resume
+
+    def cripple(live: Live, path: Path, processes: Processes) -> tuple[str, ...]:
+        notes = resume(live, path, processes)
+        forgotten = {"best": None, "best_epoch": 0}
+        if part == "weights":
+            live.keep_best()
+        elif part in forgotten:
+            setattr(live.state, part, forgotten[part])
+        return notes
+
+    monkeypatch.setattr(Live, "resume", cripple)
+    result, task = train(tmp_path / "b", task=Promising(), epochs=5, patience=2)
+    assert (outcome(tmp_path / "b", result, task) == whole) == (part == "nothing")
+    assert part != "nothing" or (result.epochs, result.best_epoch) == (3, 1)
 
 
 @pytest.mark.parametrize("part", CRIPPLES)
@@ -157,6 +234,14 @@ def test_resume_without_a_part_is_noticed(
     assert outcome(tmp_path, *train(tmp_path)) != whole
 
 
+class Wider(TinyTask):
+    """What the same config has become in a later version of the code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model.embedding = torch.nn.Embedding(12, 9)
+
+
 @pytest.mark.measures("bad checkpoint")
 def test_resume_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt(tmp_path, 2)
@@ -167,9 +252,16 @@ def test_resume_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     task.vocabulary_sha256 = "letters"
     with pytest.raises(ResumeError, match="vocabulary, letters, got words"):
         train(tmp_path, task=task)
-    monkeypatch.setattr(torch, "__version__", "9.9")
-    with pytest.raises(ResumeError, match=r"torch, 9\.9, got 2"):
+    with monkeypatch.context() as patch, pytest.raises(ResumeError, match=r"torch, 9\.9, got 2"):
+        patch.setattr(torch, "__version__", "9.9")
         train(tmp_path)
+    for package in ("python", "numpy", "numba", "safetensors"):
+        said = f"{package}, 0.1, got .*; go on with"
+        with monkeypatch.context() as patch, pytest.raises(ResumeError, match=said):
+            patch.setattr(state, "versions", lambda name=package: {**versions(), name: "0.1"})
+            train(tmp_path)
+    with pytest.raises(ResumeError, match="what this version of the code keeps: .*embedding.*; go on"):
+        train(tmp_path, task=Wider())
     assert (tmp_path / "checkpoint.ckpt").read_bytes() == before
 
 

@@ -1,5 +1,6 @@
 """One process at a time in a run directory."""
 
+import errno
 import os
 import socket
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.training import rundir
 from tasks.training.rundir import RunDirectory, RunInUseError
 
 ROOT = Path(__file__).parents[3]
@@ -91,6 +93,23 @@ def test_a_file_in_its_place_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     with pytest.raises(FileExistsError), RunDirectory(tmp_path / "run"):
         pass
+
+
+@pytest.mark.parametrize("operation", ["flock", "pwrite"])
+def test_a_lock_that_cannot_be_taken_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    """By a file system without locks, or with no room for the holder's name."""
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match=r"No locks available.*run\.lock"):
+        patch.setattr(rundir.fcntl if operation == "flock" else rundir.os, operation, refuse)
+        with RunDirectory(tmp_path):
+            pass
+    with RunDirectory(tmp_path) as run:
+        run.check()
 
 
 def test_its_files_lie_in_it(tmp_path: Path) -> None:

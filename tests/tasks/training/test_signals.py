@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tasks.training.signals import STOPPING, Preempted, catch_stop_signals
+from tasks.training.signals import STOPPING, Interrupted, Preempted, catch_stop_signals, raise_stop_signals
 
 
 @pytest.mark.parametrize("number", STOPPING)
@@ -18,6 +18,23 @@ def test_a_signal_sets_the_flag_and_the_old_handler_returns(number: signal.Signa
         os.kill(os.getpid(), number)
         assert request.signal == number.name
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_where_nothing_is_to_be_saved_a_signal_is_raised(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted, match=number.name), raise_stop_signals():
+        with catch_stop_signals() as request:
+            os.kill(os.getpid(), number)
+        assert request.signal == number.name
+        os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
+
+
+def test_submitit_s_signal_is_among_them() -> None:
+    """On a cluster it reaches the training too, which is a child of the process that submitit started."""
+    local = pytest.importorskip("submitit.local.local")
+    assert local.LocalJobEnvironment._usr_sig() in STOPPING
 
 
 def test_the_old_handler_returns_after_an_error() -> None:

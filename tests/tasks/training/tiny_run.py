@@ -149,6 +149,7 @@ def train(
     task: TinyTask | None = None,
     observer: Watcher | None = None,
     config_hash: str = "config",
+    commit: str = "unknown",
     optimizer: torch.optim.Optimizer | None = None,
     scheduler: Scheduler | None = None,
     processes: Processes | None = None,
@@ -161,7 +162,7 @@ def train(
     processes = processes or Processes()
     with processes.enter_on_first(RunDirectory(path)) as run:
         result = fit(
-            task, optimizer, chosen, run, config_hash=config_hash,
+            task, optimizer, chosen, run, config_hash=config_hash, commit=commit,
             scheduler=scheduler or Decay(optimizer), observers=[observer] if observer else [],
             processes=processes,
         )  # fmt: skip

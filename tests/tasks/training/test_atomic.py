@@ -1,0 +1,74 @@
+"""Several processes may write one file: each write is whole, none is in another's way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from forked import Child, needs_fork
+
+from tasks.training import atomic
+from tasks.training.atomic import write_atomically
+
+pytestmark = needs_fork
+WRITERS = 4
+
+
+def write_often(path: Path, writer: int) -> None:
+    for number in range(25):
+        write_atomically(path, [f"{writer}-{number}\n".encode()] * 500)
+
+
+def test_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """As of tables that are made twice at the same time."""
+    path = tmp_path / "table.md"
+    children = [Child(partial(write_often, path, writer)) for writer in range(WRITERS)]
+    while not all(child.has_ended() for child in children):
+        lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
+        assert len(set(lines[:-1])) <= 1 and len(lines) in (1, 501)
+    assert [child.wait() for child in children] == [0] * WRITERS
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def stall(path: Path) -> None:
+    """Begin to write, and stop in the midst of it."""
+
+    def chunks() -> Iterator[bytes]:
+        yield b"half"
+        time.sleep(60)
+
+    write_atomically(path, chunks())
+
+
+def test_a_temporary_file_is_removed_once_its_writer_has_ended(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    child = Child(partial(stall, path))
+    while not list(tmp_path.iterdir()):
+        time.sleep(0.005)
+    write_atomically(path, [b"whole"])
+    assert len(list(tmp_path.glob("*.tmp"))) == 1, "taken from a writer that is alive"
+    child.send(signal.SIGKILL)
+    child.wait()
+    assert path.read_bytes() == b"whole"
+    write_atomically(path, [b"again"])
+    assert [file.name for file in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_a_file_taken_for_abandoned_before_it_is_locked_is_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, taken = tmp_path / "record.json", []
+
+    def take(descriptor: object, operation: int) -> None:
+        if not taken:
+            taken.extend(tmp_path.iterdir())
+            os.unlink(taken[0])
+
+    monkeypatch.setattr(atomic.fcntl, "flock", take)
+    write_atomically(path, [b"whole"])
+    assert taken and path.read_bytes() == b"whole" and list(tmp_path.iterdir()) == [path]
