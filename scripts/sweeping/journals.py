@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from optuna.storages.journal import BaseJournalFileLock, JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 
 class Journal(JournalFileBackend):
@@ -27,8 +27,9 @@ class Journal(JournalFileBackend):
             _cut_torn_line(path)
 
 
-class _FileLock(BaseJournalFileLock):
+class _FileLock(JournalFileOpenLock):
     def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
         self._path = path
         self._file: IO[str] | None = None
 

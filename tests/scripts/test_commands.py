@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,9 +12,13 @@ import pytest
 import torch
 
 from scripts import cli
+from scripts import train as training
 from scripts.evaluate import evaluate
 from scripts.predict import predict
 from scripts.train import main as train
+from tasks.entailment.task import EntailmentTask
+from tasks.training import fit, state
+from tasks.training.signals import STOPPING
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -84,6 +89,61 @@ def test_a_finished_run_is_not_repeated(folder: Path, capsys: pytest.CaptureFixt
     assert path.stat().st_mtime_ns == before
 
 
+def test_a_training_is_not_lost_where_its_record_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(training, "commit", lambda: "earlier")
+    obstacle = folder / "results/runs"
+    obstacle.parent.mkdir()
+    obstacle.write_text("a file where records want their folder")
+    said = refusal(lambda: train(TINY), capsys)
+    run = only(list((folder / "runs").iterdir()))
+    assert "results/runs cannot be used: File exists; the training is finished and kept in runs/" in said
+    assert obstacle.is_file()
+    obstacle.unlink()
+
+    def refuse(*arguments: object, **named: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(fit, "update", refuse)
+    files = [path for path in run.iterdir() if path.name != "run.lock"]
+    kept = [path.stat().st_mtime_ns for path in files]
+    with monkeypatch.context() as patch:
+        patch.setattr(state, "versions", lambda: {"torch": "0.1"})
+        assert "must have this run's torch, 0.1, got" in refusal(lambda: train(TINY), capsys)
+    assert [path.stat().st_mtime_ns for path in files] == kept
+    monkeypatch.setattr(training, "commit", lambda: "later")
+    train(TINY)
+    said = capsys.readouterr().out
+    assert "resumed at step 6\nmade so far by commit earlier, from here on by later\n" in said
+    assert record_in(folder)["commit"] == "earlier, later"
+
+
+@pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
+def test_a_signal_ends_any_command_with_one_sentence(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(lambda: os.kill(os.getpid(), number))
+    assert stop.value.code == 75
+    assert capsys.readouterr().err == f"stopped: {number.name}; the same command continues it\n"
+
+
+def test_a_test_metric_that_is_no_number_leaves_no_record(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = EntailmentTask.evaluate
+
+    def evaluate_badly(task: EntailmentTask, split: str) -> dict[str, float]:
+        found = own(task, split)
+        return {**found, "entropy": float("nan")} if split == "test" else found
+
+    monkeypatch.setattr(EntailmentTask, "evaluate", evaluate_badly)
+    said = refusal(lambda: train(TINY), capsys)
+    assert "entropy must be finite, got nan on test after the training" in said
+    assert not (folder / "results").exists()
+
+
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(folder: Path) -> None:
     metrics = []
     for n, seed in enumerate((1, 1, 2)):
@@ -117,6 +177,9 @@ def test_evaluate_completes_a_record_from_before_there_were_details(folder: Path
     evaluate(record["id"])
     assert json.loads(path.read_text()) == json.loads(whole)
     assert details.read_bytes() == items
+    details.write_bytes(items[:-9])
+    evaluate(record["id"])
+    assert details.read_bytes() == items and json.loads(path.read_text()) == json.loads(whole)
 
 
 def test_evaluate_refuses_a_record_that_says_something_else(
@@ -157,8 +220,6 @@ def test_predict_prints_label_probabilities_and_attention(
 def test_a_run_cut_short_is_continued_to_the_same_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train([*TINY, "results_dir=whole", "output_dir=whole_runs"])
     wanted = json.loads(only(list((folder / "whole/runs").glob("*.json"))).read_text())
-
-    from tasks.training import fit
 
     class Stop(Exception):
         pass

@@ -14,6 +14,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from scripts.pictures import Panel, draw_attention, draw_panels, merged_stretches
+from tasks.training import atomic
 
 WEIGHTS = np.array([[0.1, 0.1, 0.0, 0.3, 0.2, 0.1, 0.2], [0.25, 0, 0.25, 0, 0.25, 0, 0.25]])
 GROUPS = np.array([[1, 1, 0, 2, 3, 1, 3], [4, 0, 4, 0, 5, 0, 5]])
@@ -73,6 +74,22 @@ def test_the_same_file_each_time(tmp_path: Path, suffix: str) -> None:
     with matplotlib.rc_context({"axes.facecolor": "black", "savefig.dpi": 20, "font.size": 30}):
         draw_attention(files[1], WEIGHTS, WORDS, ["x", "y"], GROUPS, "groups")
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_picture_that_is_cut_off_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "deep" / "a.png"
+    draw_attention(path, WEIGHTS, WORDS, None, GROUPS)
+    before = path.read_bytes()
+
+    def fail(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(atomic.os, "fsync", fail)
+        draw_attention(path, WEIGHTS[:1], WORDS, None, GROUPS[:1])
+    assert list(path.parent.iterdir()) == [path] and path.read_bytes() == before
 
 
 def test_words_of_any_language_are_written_as_they_are(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from scripts.cli import CONFIGS, UsageError, read_config
 from scripts.sweep import RESULTS, main, plan
+from scripts.sweeping import jobs
 from scripts.sweeping.grids import read_grid
 from scripts.sweeping.jobs import run_train
 from scripts.sweeping.launching import LAUNCHERS
@@ -19,6 +20,7 @@ from scripts.sweeping.ranking import rank, ranking
 from scripts.train import main as train
 from tasks.training.records import read_records
 from tests.example_record import RECORD
+from tests.tasks.training.forked import Child, needs_fork
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -37,13 +39,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def status_of(arguments: list[str]) -> int | str | None:
-    before = signal.getsignal(signal.SIGTERM)
     try:
         main(arguments)
     except SystemExit as stop:
         return stop.code
-    finally:
-        signal.signal(signal.SIGTERM, before)
     return 0
 
 
@@ -134,6 +133,43 @@ def test_a_preempted_job_is_begun_again(folder: Path) -> None:
     killer.join()
     assert "stopped: SIGUSR1 stopped the run at step" in (folder / "log").read_text()
     assert len(read_records(folder / "results/runs")) == 1
+
+
+def test_a_run_in_use_is_waited_for_and_one_that_was_stopped_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever else is written to the log at the same time, as by the same sweep begun twice."""
+    in_use = "error: runs/a is in use by process 1 on here; wait for it or end it\nepoch 3/9 of the other\n"
+    ends = [(2, in_use)] * 30 + [(75, "stopped\n"), (-signal.SIGUSR1, ""), (2, "error: no\n"), (0, "")]
+    monkeypatch.setattr(jobs, "_PAUSE", 0.0)
+    log = tmp_path / "log"
+
+    def run_once(overrides: object, log: Path, folder: Path) -> int:
+        status, said = ends.pop(0)
+        with log.open("a") as file:
+            file.write(said)
+        return status
+
+    monkeypatch.setattr(jobs, "_run_once", run_once)
+    assert run_train([], log) == "exit status 2: error: no"
+    assert run_train([], log) == ""
+
+
+@needs_fork
+def test_a_sweep_that_is_stopped_stops_its_trainings_and_says_what_is_left(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sweeping = Child(lambda: main([*TINY, "trainer.epochs=300", "trainer.patience=300", "seed=1,2"]))
+    while not (logs := list(folder.glob("runs/*/metrics.jsonl"))) or not logs[0].stat().st_size:
+        assert not sweeping.has_ended()
+        time.sleep(0.02)
+    training = (logs[0].parent / "run.lock").read_text().split()[1]
+    sweeping.send(signal.SIGUSR1)
+    assert sweeping.wait() == 75
+    assert not Path("/proc", training).exists() and (logs[0].parent / "checkpoint.ckpt").exists()
+    err = capfd.readouterr().err
+    assert "stopped: SIGUSR1; the same command continues it" in err
+    assert err.count("is not finished: it was not begun, or ended without a word") == 2
 
 
 @pytest.mark.parametrize("wrong", ["", "+trainer.epoch=1"])

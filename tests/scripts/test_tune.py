@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -13,10 +14,12 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import FixedTrial, TrialState, create_trial
 
 from scripts.cli import CONFIGS, UsageError, read_config
+from scripts.sweeping.journals import Journal
 from scripts.sweeping.search_space import Dimension, read_space
 from scripts.sweeping.studies import SharedStudy
 from scripts.tune import main, tune
 from tasks.training.records import read_records
+from tests.tasks.training.forked import Child, needs_fork
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -60,6 +63,28 @@ def test_every_corner_of_a_space_is_a_config(name: str) -> None:
 def test_a_dimension_is_a_range_or_choices(wrong: dict) -> None:
     with pytest.raises(ValueError, match=r"a\.b must have low < high"):
         Dimension("a.b", **wrong)
+
+
+def test_what_a_full_disk_left_of_a_line_is_cut_off(folder: Path) -> None:
+    whole = go(folder / "a.journal", 3)
+    path = folder / "a.journal"
+    path.write_bytes(path.read_bytes() + b'{"op_code":4,"worker_id":"cut off in the mi')
+    assert go(path, 3) == whole
+    assert len(go(path, 4)) == 4
+
+
+def lock_and_die(path: Path) -> None:
+    Journal(path, path.with_suffix(".lock"))._lock.acquire()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@needs_fork
+def test_the_lock_of_a_journal_ends_with_its_process(folder: Path) -> None:
+    path = folder / "a.journal"
+    assert Child(partial(lock_and_die, path)).wait() == -signal.SIGKILL
+    began = time.monotonic()
+    Journal(path, path.with_suffix(".lock")).append_logs([{"op_code": 0}])
+    assert time.monotonic() - began < 10
 
 
 def value(overrides: list[str]) -> float:

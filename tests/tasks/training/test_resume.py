@@ -260,7 +260,7 @@ def test_resume_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         with monkeypatch.context() as patch, pytest.raises(ResumeError, match=said):
             patch.setattr(state, "versions", lambda name=package: {**versions(), name: "0.1"})
             train(tmp_path)
-    with pytest.raises(ResumeError, match="what this version of the code keeps: .*embedding.*; go on"):
+    with pytest.raises(ResumeError, match=r"version of the code keeps: .*embedding.*; go on"):
         train(tmp_path, task=Wider())
     assert (tmp_path / "checkpoint.ckpt").read_bytes() == before
 
