@@ -31,15 +31,16 @@ def leave(setup: Setup, run: RunDirectory, result: FitResult) -> None:
         RecordError: there is a record of this run with another outcome.
     """
     try:
-        _leave(setup, run, result)
+        record, picture = _write(setup, run, result)
     except OSError as error:
         raise UsageError(
             f"{cli.sentence(error)}; the training is finished and kept in {run.path}, "
             f"the same command writes its record without training again"
         ) from error
+    _report(setup, record, picture)
 
 
-def _leave(setup: Setup, run: RunDirectory, result: FitResult) -> None:
+def _write(setup: Setup, run: RunDirectory, result: FitResult) -> tuple[Record, Path]:
     record = _record(setup, result)
     title = f"{setup.mapping.function.__name__}, {setup.task.corpus.name}"
     grid = setup.task.example()
@@ -48,8 +49,7 @@ def _leave(setup: Setup, run: RunDirectory, result: FitResult) -> None:
     for split in setup.task.corpus.test_splits:
         lines = (f"{line}\n".encode() for line in setup.task.outputs[split])
         write_atomically(run.outputs(split), lines)
-    record = write_results(Path(setup.config.results_dir), record, setup.details(grid))
-    _report(setup, record, picture)
+    return write_results(Path(setup.config.results_dir), record, setup.details(grid)), picture
 
 
 def _record(setup: Setup, result: FitResult) -> Record:

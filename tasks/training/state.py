@@ -1,4 +1,10 @@
-"""Where a run stands, and how that goes into a checkpoint and comes out again."""
+"""Where a run stands, and how that goes into a checkpoint and comes out again.
+
+A run goes on only under what it was made with. These alone may differ: the keys of the config in
+:data:`tasks.training.provenance.NOT_HASHED` (where files lie, the display, the device), the machine, the
+commit of the code, which is said and stands in the record, and the number of threads where
+``trainer.threads`` is null. On another device or with other threads the bits are no longer the same.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
