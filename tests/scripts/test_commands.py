@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,9 +85,10 @@ def test_a_finished_run_is_not_repeated(folder: Path, capsys: pytest.CaptureFixt
     train(TINY)
     path = only(list((folder / "results/runs").glob("*.json")))
     before = path.stat().st_mtime_ns
+    shutil.rmtree(folder / "runs")
     train(TINY)
     assert "is finished already" in capsys.readouterr().out
-    assert path.stat().st_mtime_ns == before
+    assert path.stat().st_mtime_ns == before and not (folder / "runs").exists()
 
 
 def test_a_training_is_not_lost_where_its_record_is_refused(
