@@ -1,24 +1,22 @@
-"""The training loop."""
+"""A training from what it is made of to its figures."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 
+from tasks.training.loop import Loop
 from tasks.training.metrics_log import MetricsLog, NoLog
-from tasks.training.observers import EpochEvent, Observer, Observers, StartEvent, StepEvent
-from tasks.training.optim import learning_rate
+from tasks.training.observers import Observer, Observers, StartEvent
 from tasks.training.processes import Processes
-from tasks.training.randomness import get_random_state, seed_all
+from tasks.training.randomness import seed_all
 from tasks.training.rundir import RunDirectory
 from tasks.training.settings import TrainerSettings
-from tasks.training.signals import Preempted, catch_stop_signals
+from tasks.training.signals import catch_stop_signals
 from tasks.training.state import Live, RunState
 from tasks.training.task import Batch, Scheduler, Task
-from tasks.training.update import evaluate_dev, update
 
 
 @dataclass(frozen=True)
@@ -96,72 +94,17 @@ def fit(
     state = live.state
     notes += state.add_commit(commit)
     started = time.perf_counter() - state.seconds
-    total_steps = count_steps(task, settings)
-    audience = Observers(observers)
-    device = next(task.model.parameters()).device
-
-    def save() -> None:
-        state.seconds = time.perf_counter() - started
-        random = processes.gather(get_random_state)
-
-        def write() -> None:
-            run.check()
-            state.log_bytes = log.sync()
-            live.save(run.checkpoint, random)
-
-        processes.first(write)
-
-    def asked() -> str | None:
-        """The signal that any process got: all stop for it."""
-        return next(filter(None, processes.gather(lambda: request.signal)), None)
-
-    def stop_if(signal: str | None) -> None:
-        if signal:
-            raise Preempted(f"{signal} stopped the run at step {state.step}, saved in {run.path}")
-
+    steps, audience = count_steps(task, settings), Observers(observers)
     open_log = MetricsLog if processes.is_first else NoLog
     with open_log(run.metrics, state.log_bytes) as log, catch_stop_signals() as request:
+        loop = Loop(task, live, settings, run, log, request, audience, processes, steps, started)
         try:
-            audience.on_start(StartEvent(state.step, total_steps, settings.epochs, notes))
-            while not state.is_finished(settings):
-                batches = task.train_batches(state.epoch)
-                end = _end_of_epoch(len(batches), state, settings)
-                task.model.train()
-                for batch in batches[state.batch : end]:
-                    begun = time.perf_counter()
-                    where = f"step {state.step + 1} (epoch {state.epoch})"
-                    loss, tallies = update(
-                        task, optimizer, batch,
-                        clip_norm=settings.clip_norm, where=where, precision=settings.autocast(device),
-                        processes=processes,
-                    )  # fmt: skip
-                    seconds = time.perf_counter() - begun
-                    state.add_step(loss, tallies, seconds)
-                    rate = learning_rate(optimizer)
-                    log.write("step", step=state.step, epoch=state.epoch, loss=loss, lr=rate, **tallies)
-                    if scheduler is not None:
-                        scheduler.step()
-                    audience.on_step(StepEvent(state.step, total_steps, state.epoch, loss, tallies, seconds))
-                    signal = asked()
-                    if signal or _is_due(state.step, settings.checkpoint_every):
-                        save()
-                    stop_if(signal)
-
-                where = f"step {state.step} (epoch {state.epoch})"
-                dev = processes.first(partial(evaluate_dev, task, where))
-                is_best = state.add_epoch(dev, task.metric)
-                if is_best:
-                    live.keep_best()
-                if scheduler is not None:
-                    scheduler.epoch(dev)
-                log.write("epoch", **state.history[-1])
-                save()
-                audience.on_epoch(EpochEvent(**state.history[-1], epochs=settings.epochs, is_best=is_best))
-                stop_if(asked())
+            audience.on_start(StartEvent(state.step, steps, settings.epochs, notes))
+            loop.take()
         finally:
             audience.on_end()
+    loop.stop_if(loop.asked())  # what came during the last evaluation or the audience's end
 
-    stop_if(asked())  # what came during the last evaluation or the audience's end
     task.model.load_state_dict(live.best)
     return _summarize(state, notes)
 
@@ -170,19 +113,6 @@ def count_steps(task: Task[Batch], settings: TrainerSettings) -> int:
     """Return the number of updates that a training may take, were every epoch as long as the first."""
     steps = settings.epochs * len(task.train_batches(1))
     return steps if settings.max_steps is None else min(steps, settings.max_steps)
-
-
-def _end_of_epoch(batches: int, state: RunState, settings: TrainerSettings) -> int:
-    """The batch before which this epoch ends."""
-    if batches == 0:
-        raise ValueError(f"an epoch must have at least one batch, got none in epoch {state.epoch}")
-    if settings.max_steps is None:
-        return batches
-    return min(batches, state.batch + settings.max_steps - state.step)
-
-
-def _is_due(step: int, every: int | None) -> bool:
-    return every is not None and step % every == 0
 
 
 def _summarize(state: RunState, notes: tuple[str, ...]) -> FitResult:

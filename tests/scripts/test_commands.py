@@ -18,7 +18,7 @@ from scripts.evaluate import evaluate
 from scripts.predict import predict
 from scripts.train import main as train
 from tasks.entailment.task import EntailmentTask
-from tasks.training import fit, state
+from tasks.training import loop, state
 from tasks.training.signals import STOPPING
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,7 +107,7 @@ def test_a_training_is_not_lost_where_its_record_is_refused(
     def refuse(*arguments: object, **named: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(fit, "update", refuse)
+    monkeypatch.setattr(loop, "update", refuse)
     files = [path for path in run.iterdir() if path.name != "run.lock"]
     kept = [path.stat().st_mtime_ns for path in files]
     with monkeypatch.context() as patch:
@@ -229,7 +229,7 @@ def test_a_run_cut_short_is_continued_to_the_same_end(folder: Path, monkeypatch:
     def cut(task: object, *args: object, **kwargs: object) -> dict[str, float]:
         raise Stop
 
-    monkeypatch.setattr(fit, "evaluate_dev", cut)
+    monkeypatch.setattr(loop, "evaluate_dev", cut)
     with pytest.raises(Stop):
         train([*TINY, "trainer.checkpoint_every=2"])
     monkeypatch.undo()
