@@ -26,7 +26,7 @@ class FitResult:
     ``dev`` holds the dev metrics of ``best_epoch``, whose weights the model has; ``seconds`` counts
     everything over all starts of the run, ``seconds_per_epoch`` and ``tokens_per_second`` the training steps
     alone; ``history`` has one entry per epoch, as in the metrics log; ``notes`` say whether and how the run
-    was resumed; ``commits`` name the code that took the steps.
+    was resumed; ``origins`` the commits, devices and numbers of threads that took the steps.
     """
 
     epochs: int
@@ -37,7 +37,7 @@ class FitResult:
     tokens_per_second: float
     history: list[dict[str, Any]]
     notes: tuple[str, ...]
-    commits: tuple[str, ...]
+    origins: dict[str, list[str]]
 
 
 def fit(
@@ -92,7 +92,9 @@ def fit(
     live = Live(task.model, optimizer, scheduler, identity)
     notes = live.resume(run.checkpoint, processes)
     state = live.state
-    notes += state.add_commit(commit)
+    device = next(task.model.parameters()).device.type
+    for name, value in (("commit", commit), ("device", device), ("threads", str(torch.get_num_threads()))):
+        notes += state.add_origin(name, value)
     started = time.perf_counter() - state.seconds
     steps, audience = count_steps(task, settings), Observers(observers)
     open_log = MetricsLog if processes.is_first else NoLog
@@ -127,5 +129,5 @@ def _summarize(state: RunState, notes: tuple[str, ...]) -> FitResult:
         tokens_per_second=tokens / seconds,
         history=state.history,
         notes=notes,
-        commits=tuple(state.commits),
+        origins=state.origins,
     )

@@ -49,7 +49,7 @@ class Record:
         tokens_per_second: in training.
         peak_memory_mb: largest memory in use, in MiB.
         threads: CPU threads of torch.
-        device: the device that it ran on.
+        device: the device that it ran on; of a run that was continued on another both.
         versions: of Python and packages.
         commit: the code; of a run that was continued by other code all of it, in order.
         config: the whole config.

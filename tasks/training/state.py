@@ -2,8 +2,8 @@
 
 A run goes on only under what it was made with. These alone may differ: the keys of the config in
 :data:`tasks.training.provenance.NOT_HASHED` (where files lie, the display, the device), the machine, the
-commit of the code, which is said and stands in the record, and the number of threads where
-``trainer.threads`` is null. On another device or with other threads the bits are no longer the same.
+commit of the code, and the number of threads where ``trainer.threads`` is null. Another commit, device or
+number of threads is said; the bits may no longer be the same.
 """
 
 from collections.abc import Sequence
@@ -35,8 +35,8 @@ class RunState:
     """The counters of a run, all of them plain JSON.
 
     ``history`` holds one entry per finished epoch, ``tallies`` the sums over the epoch under way, ``batch``
-    how many of its batches are done, ``log_bytes`` the length of the metrics log, ``commits`` the code that
-    took the steps, in its order.
+    how many of its batches are done, ``log_bytes`` the length of the metrics log, ``origins`` the code, the
+    device and the threads that took the steps, each in its order.
     """
 
     step: int = 0
@@ -47,7 +47,7 @@ class RunState:
     log_bytes: int = 0
     tallies: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
-    commits: list[str] = field(default_factory=list)
+    origins: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def epoch(self) -> int:
@@ -63,13 +63,14 @@ class RunState:
         is_out_of_patience = settings.patience is not None and stale_epochs >= settings.patience
         return self.epoch > settings.epochs or is_out_of_steps or is_out_of_patience
 
-    def add_commit(self, commit: str) -> tuple[str, ...]:
-        """Count the code that goes on with the run; a sentence says so where it is another."""
-        before = self.commits[-1:]
-        if before == [commit]:
+    def add_origin(self, name: str, value: str) -> tuple[str, ...]:
+        """Note under what the run goes on; a sentence says so where that is another than before."""
+        known = self.origins.setdefault(name, [])
+        before = known[-1:]
+        if before == [value]:
             return ()
-        self.commits.append(commit)
-        return tuple(f"made so far by commit {last}, from here on by {commit}" for last in before)
+        known.append(value)
+        return tuple(f"made so far with {name} {last}, from here on with {value}" for last in before)
 
     def add_step(self, loss: float, tallies: dict[str, float], seconds: float) -> None:
         """Count one update."""

@@ -117,7 +117,7 @@ def test_a_training_is_not_lost_where_its_record_is_refused(
     monkeypatch.setattr(training, "commit", lambda: "later")
     train(TINY)
     said = capsys.readouterr().out
-    assert "resumed at step 6\nmade so far by commit earlier, from here on by later\n" in said
+    assert "resumed at step 6\nmade so far with commit earlier, from here on with later\n" in said
     assert record_in(folder)["commit"] == "earlier, later"
 
 

@@ -106,14 +106,22 @@ def test_a_run_whose_directory_is_gone_ends_and_harms_no_other(
     assert outcome(path, *train(path)) == whole
 
 
+def test_a_run_goes_on_with_other_threads_but_says_so(tmp_path: Path) -> None:
+    interrupt(tmp_path, 3)
+    torch.set_num_threads(2)
+    result, _ = train(tmp_path)
+    assert result.notes == ("resumed at step 3", "made so far with threads 1, from here on with 2")
+    assert result.origins == {"commit": ["unknown"], "device": ["cpu"], "threads": ["1", "2"]}
+
+
 def test_a_run_names_all_code_that_made_it(tmp_path: Path) -> None:
     interrupt(tmp_path, 3, commit="a")
     interrupt(tmp_path, 5, commit="a")
     assert interrupt(tmp_path, 7, commit="b")
     result, _ = train(tmp_path, commit="b")
-    assert result.commits == ("a", "b") and result.notes == ("resumed at step 7",)
+    assert result.origins["commit"] == ["a", "b"] and result.notes == ("resumed at step 7",)
     again, _ = train(tmp_path, commit="c")
-    assert again.notes == ("resumed at step 24", "made so far by commit b, from here on by c")
+    assert again.notes == ("resumed at step 24", "made so far with commit b, from here on with c")
 
 
 def test_seconds_add_up(tmp_path: Path) -> None:
