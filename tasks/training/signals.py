@@ -1,5 +1,6 @@
 """Being asked to stop: a signal sets a flag while a model trains, and ends everything else at once."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -53,6 +54,17 @@ def raise_stop_signals() -> Iterator[None]:
 
     with _handled_by(stop):
         yield
+
+
+def exit_at_stop_signals() -> None:
+    """Have the same signals end this process as its command does, as long as nobody else handles them."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        os.write(2, f"stopped: {signal.Signals(number).name}; the same command continues it\n".encode())
+        os._exit(Preempted.exit_code)
+
+    for number in STOPPING:
+        signal.signal(number, stop)
 
 
 @contextmanager

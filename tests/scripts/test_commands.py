@@ -131,6 +131,25 @@ def test_a_signal_ends_any_command_with_one_sentence(
     assert capsys.readouterr().err == f"stopped: {number.name}; the same command continues it\n"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc which signals are handled")
+def test_a_signal_before_a_command_has_its_imports_ends_it_likewise(folder: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "scripts.train", *TINY]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        while not handles(process.pid, signal.SIGUSR2):
+            assert process.poll() is None
+        process.send_signal(signal.SIGUSR2)
+        said = process.communicate()[1]
+    assert (process.returncode, said) == (75, "stopped: SIGUSR2; the same command continues it\n")
+    assert not list(folder.iterdir())
+
+
+def handles(pid: int, number: signal.Signals) -> bool:
+    lines = Path(f"/proc/{pid}/status").read_text().split("\n")
+    (mask,) = (int(line.split()[1], 16) for line in lines if line.startswith("SigCgt"))
+    return bool(mask >> (number - 1) & 1)
+
+
 def test_a_test_metric_that_is_no_number_leaves_no_record(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
