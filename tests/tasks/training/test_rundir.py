@@ -78,10 +78,10 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     process.kill()
     process.wait()
     assert str(process.pid) in (tmp_path / "run.lock").read_text()
-    with RunDirectory(tmp_path):
-        pass
-    with RunDirectory(tmp_path):
-        pass
+    with RunDirectory(tmp_path) as run:
+        first = run.lock.stat().st_ino
+    with RunDirectory(tmp_path) as run:
+        assert run.lock.stat().st_ino == first, "who opened the file before would lock another one"
 
 
 def test_the_same_process_is_refused_too(tmp_path: Path) -> None:
