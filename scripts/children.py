@@ -8,6 +8,11 @@ import signal
 import sys
 from pathlib import Path
 
+from tasks.training.signals import STOPPING, Preempted
+
+STOPPED = (Preempted.exit_code, *(-number for number in STOPPING))
+"""Exit codes of a process that a signal stopped: once it could say so, or before."""
+
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 

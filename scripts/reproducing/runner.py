@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
 import time
 from collections import deque
@@ -16,7 +15,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from scripts.children import last_line
+from scripts.children import STOPPED, last_line
 from scripts.reports import report_of
 from scripts.reproducing.jobs import Job
 from scripts.reproducing.plan import record_of
@@ -29,7 +28,6 @@ from tasks.training.signals import Preempted, catch_stop_signals
 _Process: type[BaseProcess] = (
     get_context("fork").Process if sys.platform == "linux" else get_context("spawn").Process
 )
-_STOPPED = (Preempted.exit_code, -signal.SIGTERM)  # in the midst of a training, before or after
 _GLANCE = 0.5  # seconds between looks at whether somebody wants a stop
 _REMINDER = 5.0  # seconds between requests to end
 
@@ -83,7 +81,7 @@ def run_jobs(jobs: Sequence[Job], at_once: int, threads: int) -> list[Failure]:
             wait([worker.process.sentinel for worker in working], timeout=_GLANCE)
             for worker in [worker for worker in working if not worker.process.is_alive()]:
                 working.remove(worker)
-                if worker.process.exitcode in _STOPPED:
+                if worker.process.exitcode in STOPPED:
                     waiting.append(worker.job)
                     print(f"        {worker.job.name} was asked to stop and waits for its turn", flush=True)
                     continue

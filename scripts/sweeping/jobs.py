@@ -17,11 +17,10 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from scripts.children import end_with_parent, last_line
-from tasks.training.signals import STOPPING, Preempted
+from scripts.children import STOPPED, end_with_parent, last_line
+from tasks.training.signals import Preempted
 
 RESTARTS = 20
-_STOPPED = (Preempted.exit_code, *(-number for number in STOPPING))  # once it could say so, or before
 _IN_USE = "is in use by"  # as RunDirectory says it: another job, perhaps one that is just saving, has the run
 _PAUSE = 5.0
 
@@ -58,7 +57,7 @@ def run_train(overrides: Sequence[str], log: Path, folder: Path = Path()) -> str
             time.sleep(_PAUSE)
             continue
         restarts += 1
-        if status not in _STOPPED or restarts == RESTARTS:
+        if status not in STOPPED or restarts == RESTARTS:
             return f"exit status {status}: {last_line(log)}"
 
 
