@@ -138,6 +138,7 @@ def test_a_signal_before_a_command_has_its_imports_ends_it_likewise(folder: Path
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         while not handles(process.pid, signal.SIGUSR2):
             assert process.poll() is None
+        assert "torch" not in Path(f"/proc/{process.pid}/maps").read_text()
         process.send_signal(signal.SIGUSR2)
         said = process.communicate()[1]
     assert (process.returncode, said) == (75, "stopped: SIGUSR2; the same command continues it\n")

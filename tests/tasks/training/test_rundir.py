@@ -79,9 +79,9 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     process.wait()
     assert str(process.pid) in (tmp_path / "run.lock").read_text()
     with RunDirectory(tmp_path) as run:
-        first = run.lock.stat().st_ino
-    with RunDirectory(tmp_path) as run:
-        assert run.lock.stat().st_ino == first, "who opened the file before would lock another one"
+        opened = run.lock.open()
+    with RunDirectory(tmp_path), opened:
+        assert os.path.samestat(os.fstat(opened.fileno()), run.lock.stat()), "two files would have two locks"
 
 
 def test_the_same_process_is_refused_too(tmp_path: Path) -> None:
