@@ -224,7 +224,7 @@ ROWS = [
         "hostile archives",
         "archives with members outside the target, links, devices, bombs, false sizes; tars",
         "refused or read where they lie, nothing written",
-        20,
+        23,
         whole=True,
     ),
     _inputs(

@@ -143,7 +143,10 @@ def count_files(
     return files
 
 
-def pinned(corpus: Corpus[Item], sha256: str | None) -> Corpus[Item]:
+AnyCorpus = TypeVar("AnyCorpus", bound=Corpus[Any])
+
+
+def pinned(corpus: AnyCorpus, sha256: str | None) -> AnyCorpus:
     """Return the corpus if its checksum is this one; ``None`` takes any.
 
     Raises:
