@@ -153,6 +153,13 @@ ROWS = [
         34,
         whole=True,
     ),
+    _training(
+        "finished run",
+        "details and record of a finished run cut off at every file operation, by kill and by a full disk",
+        "a whole run or none, the next attempt writes it",
+        32,
+        whole=True,
+    ),
     _training("full disk", "save that a full disk cuts off at a random byte", _LOADS, 200),
     _training(
         "damaged checkpoint",

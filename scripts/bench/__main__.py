@@ -22,9 +22,9 @@ from scripts.bench.plan import Course, plan_for
 from scripts.bench.render import render
 from scripts.bench.words import fault
 from tasks.training.records import commit, versions, write_json_atomically
+from tasks.training.signals import Preempted
 
 RESULTS, TRIALS = Path("results/bench"), Path("runs/bench")
-_INTERRUPTED = 130  # as a shell reports Ctrl-C
 SECTIONS: dict[str, Callable[[Course], dict[str, Any]]] = {
     "shapes": sections.shapes,
     "length": sections.length,
@@ -56,7 +56,7 @@ def bench(arguments: Sequence[str]) -> Path:
             found = SECTIONS[name](course)
         except KeyboardInterrupt:
             print(f"\nstopped in {name}; {path} keeps what was measured before, see render", file=sys.stderr)
-            sys.exit(_INTERRUPTED)
+            sys.exit(Preempted.exit_code)
         seconds = time.perf_counter() - begun
         history = {**_history(arguments, course), "seconds": round(seconds, 1), "load": round(load, 2)}
         _store(path, name, {"history": history, **found})

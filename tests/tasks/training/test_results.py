@@ -38,6 +38,7 @@ def written_again(results: Path) -> bool:
     return is_there and files == {f"runs/{record.id}.json", f"details/{record.id}.json"} and is_whole(results)
 
 
+@pytest.mark.measures("finished run")
 @pytest.mark.parametrize("is_late", [False, True])
 @pytest.mark.parametrize("at", range(1, OPERATIONS + 1))
 def test_a_refused_write_leaves_no_half_of_a_run(
@@ -56,6 +57,7 @@ def write_and_die(results: Path, at: int, is_late: bool) -> None:
 
 
 @needs_fork
+@pytest.mark.measures("finished run")
 @pytest.mark.parametrize("is_late", [False, True])
 @pytest.mark.parametrize("at", range(1, OPERATIONS + 1))
 def test_a_killed_write_leaves_no_half_of_a_run(tmp_path: Path, at: int, is_late: bool) -> None:
