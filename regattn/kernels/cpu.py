@@ -6,11 +6,8 @@ is a number, or a tensor that is broadcastable to the scores with size 1 in the 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
-from functools import cache, lru_cache
-from itertools import pairwise
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +15,7 @@ import torch
 from torch import Tensor
 
 from regattn.kernels import rows
+from regattn.kernels.threads import share
 
 Strength = float | Tensor
 Solution = tuple[Tensor, Tensor]
@@ -27,32 +25,17 @@ _NO_MASK = np.zeros((1, 1), np.bool_)
 
 
 # ------------------------------------------------------------------ parallel over rows
-# numba's own thread pools are not safe under fork (OpenMP) or under several Python threads
-# (workqueue); compiled code without the GIL in plain threads is both.
-_ELEMENTS_PER_THREAD = 65_536  # below this a thread costs more than it saves
+_PER_THREAD = 65_536  # scores: below this a thread costs more than it saves
+_AVERAGED_PER_SOLVED = 8  # scores that are averaged in the time that one takes to be solved
 
 
-@cache
-def _pool(workers: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(workers, "regattn")
-
-
-os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads
-
-
-def _run(kernel: Callable[..., None], count: int, d: int, *arguments: Any) -> None:
-    """Call ``kernel(start, stop, *arguments)`` on blocks of ``count`` rows, one block per thread."""
-    threads = max(1, min(torch.get_num_threads(), count, count * d // _ELEMENTS_PER_THREAD))
-    if threads == 1:
-        kernel(0, count, *arguments)
-        return
-    pool = _pool(threads - 1)
-    blocks = list(pairwise(count * i // threads for i in range(threads + 1)))
-    others = [pool.submit(kernel, *block, *arguments) for block in blocks[1:]]
-    kernel(*blocks[0], *arguments)
-    wait(others)
-    for other in others:
-        other.result()
+def _run(kernel: Callable[..., None], count: int, work: int, *arguments: Any) -> None:
+    """Call ``kernel(start, stop, ledger, *arguments)`` on ``count`` rows, in several threads if the work is worth it."""
+    threads = min(torch.get_num_threads(), count, work // _PER_THREAD)
+    if threads > 1:
+        share(kernel, count, threads, *arguments)
+    else:
+        kernel(0, count, rows.NO_LEDGER, *arguments)
 
 
 # ------------------------------------------------------------------ tensors to arrays
@@ -76,9 +59,11 @@ def _like(values: Tensor, scores: Tensor) -> Tensor:
 def structure_like(scores: Tensor) -> Tensor:
     """Room for the structure of a solution: see :mod:`regattn.kernels.rows`."""
     *batch, d = scores.shape
-    smallest = torch.int16 if d <= 8192 else torch.int32  # holds 4·position + 3
-    # Sizes one by one: a tuple of them costs half a microsecond, which short rows feel.
-    return torch.empty(*batch, 2 + d, dtype=smallest, device=scores.device)
+    return torch.empty(*batch, 2 + d, dtype=getattr(torch, _entry(d)), device=scores.device)
+
+
+def _entry(d: int) -> str:
+    return "int16" if d <= 8192 else "int32"  # holds 4·position + 3
 
 
 @lru_cache
@@ -107,10 +92,12 @@ def _solve(
     kernel: Callable[..., None], scores: Tensor, mask: Tensor | None, parameters: tuple[Any, ...]
 ) -> Solution:
     x, arguments = _arguments(scores, mask)
-    values, structure = torch.empty_like(x), structure_like(x)
-    _run(kernel, *x.shape, *arguments, *parameters, values.numpy(), structure.numpy())
+    values, (count, d) = torch.empty_like(x), x.shape
+    found = np.empty((count, 2 + d), _entry(d))  # numpy's call takes half the time, which short rows feel
+    _run(kernel, count, count * d, *arguments, *parameters, values.numpy(), found)
+    structure = torch.from_numpy(found)
     if scores.ndim != 2:
-        structure = structure.view(*scores.shape[:-1], 2 + x.shape[1])
+        structure = structure.view(*scores.shape[:-1], 2 + d)
     return _like(values, scores), structure
 
 
@@ -142,25 +129,32 @@ def isotonic_regression(scores: Tensor, mask: Tensor | None, decreasing: bool) -
 def pnormmax(scores: Tensor, mask: Tensor | None, gamma: Strength, p: float) -> Tensor:
     x, arguments = _arguments(scores, mask)
     values = torch.empty_like(x)
-    _run(rows.pnormmax, *x.shape, *arguments, _strength(gamma, scores), float(p), values.numpy())
+    strength = _strength(gamma, scores)
+    _run(rows.pnormmax, x.shape[0], x.numel(), *arguments, strength, float(p), values.numpy())
     return _like(values, scores)
 
 
 # ------------------------------------------------------------------ derivatives
+def _array_of(gradient: Tensor) -> np.ndarray:
+    """The memory, but not the tensor: autograd copies a gradient that a thread still refers to."""
+    return gradient.detach().numpy()
+
+
 def group_average(direction: Tensor, structure: Tensor, scale: float, centre: bool) -> Tensor:
     g = working_rows(direction)
     output = torch.empty_like(g)
     found = structure if structure.ndim == 2 else structure.reshape(-1, structure.shape[-1])
     found = found.contiguous()
-    _run(rows.group_average, *g.shape, g.numpy(), found.numpy(), output.numpy(), float(scale), centre)
+    arrays, work = (g.numpy(), found.numpy(), _array_of(output)), g.numel() // _AVERAGED_PER_SOLVED
+    _run(rows.group_average, g.shape[0], work, *arrays, float(scale), centre)
     return _like(output, direction)
 
 
 def pnormmax_product(direction: Tensor, weights: Tensor, gamma: Strength, p: float) -> Tensor:
     g, y = working_rows(direction), working_rows(weights)
     output = torch.empty_like(g)
-    strength = _strength(gamma, weights)
-    _run(rows.pnormmax_product, *g.shape, g.numpy(), y.numpy(), output.numpy(), strength, float(p))
+    arrays, strength = (g.numpy(), y.numpy(), _array_of(output)), _strength(gamma, weights)
+    _run(rows.pnormmax_product, g.shape[0], g.numel(), *arrays, strength, float(p))
     return _like(output, direction)
 
 
@@ -168,5 +162,5 @@ def labels(structure: Tensor) -> Tensor:
     """0 outside the support, else ±k for the k-th group of a row; −1 throughout a poisoned one."""
     found = structure.reshape(-1, structure.shape[-1]).contiguous()
     output = torch.empty((len(found), found.shape[1] - 2), dtype=torch.int32)
-    _run(rows.labels, *output.shape, found.numpy(), output.numpy())
+    _run(rows.labels, len(output), output.numel(), found.numpy(), output.numpy())
     return output.view(*structure.shape[:-1], -1)

@@ -1,7 +1,7 @@
 """Compiled row solvers for the CPU: exact, float64 inside, in time that grows with the support.
 
-Every solver ``solver(start, stop, scores, mask, masked, …, values, structure)`` works on the
-rows from ``start`` to ``stop`` of C-contiguous arrays of shape (rows, d):
+Every solver ``solver(ledger, scores, mask, masked, …, values, structure)`` works on those rows of
+C-contiguous arrays of shape (rows, d) that it takes from the ledger:
 
 - ``scores``: float32 or float64;
 - ``mask``: bool of the same shape, read only if ``masked``; a position without it, or at −inf,
@@ -135,6 +135,70 @@ def _same_bits(_, number):
         return builder.bitcast(arguments[0], context.get_value_type(twin))
 
     return twin(number), build
+
+
+@intrinsic
+def _add(_, numbers, i, number):
+    """Add to ``numbers[i]`` so that no other thread sees it half done; return what it was before."""
+
+    def build(context, builder, signature, arguments):
+        array, offset, value = arguments
+        pointer = builder.gep(context.make_array(numbers)(context, builder, value=array).data, [offset])
+        return builder.atomic_rmw("add", pointer, value, "seq_cst")
+
+    return types.int64(numbers, types.intp, types.int64), build
+
+
+@intrinsic
+def _fetch(_, array, offset):
+    """Have the entry at ``offset`` brought near, without waiting for it."""
+
+    def build(context, builder, signature, arguments):
+        array_value, offset_value = arguments
+        data = context.make_array(array)(context, builder, value=array_value).data
+        pointer = builder.bitcast(builder.gep(data, [offset_value]), _BYTE.as_pointer())
+        signature = ir.FunctionType(ir.VoidType(), [pointer.type, _WORD, _WORD, _WORD])
+        fetch = cgutils.get_or_insert_function(builder.module, signature, "llvm.prefetch.p0")
+        builder.call(fetch, [pointer, _WORD(0), _WORD(3), _WORD(1)])  # to be read, kept, data
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp), build
+
+
+# ------------------------------------------------------------------ sharing rows among threads
+_NEXT, _DONE, _COUNT, _THREADS = range(4)
+_LEAST = 16  # blocks of the smallest size would be this many for each thread
+NO_LEDGER = np.empty(0, np.int64)
+
+
+def new_ledger(count, threads):
+    """Which of ``count`` rows is next, and how many are done."""
+    return np.array([0, 0, count, threads], np.int64)
+
+
+@_inlined
+def _take(ledger, start, stop):
+    """Report a block as done, and take the next: its first row, and the row behind its last.
+
+    Blocks become smaller, so that all threads end together, whoever began late or got the rows that
+    take long.
+    """
+    if ledger.size == 0:
+        return stop, stop
+    _add(ledger, _DONE, stop - start)
+    count, threads = ledger[_COUNT], ledger[_THREADS]
+    size = max((count - ledger[_NEXT]) // (2 * threads), count // (_LEAST * threads), 1)
+    start = min(_add(ledger, _NEXT, size), count)
+    return start, min(start + size, count)
+
+
+@_compiled
+def all_done(ledger, looks):
+    """Whether all rows are done, after looking at most so many times."""
+    for _ in range(looks):
+        if _add(ledger, _DONE, 0) == ledger[_COUNT]:
+            return True
+    return False
 
 
 # ------------------------------------------------------------------ reading a row
@@ -525,21 +589,25 @@ def _shift(scores, r, top, gamma, depth, place, rank, m, z):
 
 
 @_compiled
-def sparsemax(start, stop, scores, mask, masked, gamma, values, structure):
+def sparsemax(start, stop, ledger, scores, mask, masked, gamma, values, structure):
     """argmax over the simplex of ⟨x, y⟩ − γ/2·‖y‖²; τ ≥ max x/γ − 1."""
     d = scores.shape[1]
     z, key = np.empty(d + 1), np.empty(d + 1)
     place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     ones = np.ones(d + 1)
-    for r in range(start, stop):
-        strength = _strength(gamma, r)
-        state, top = _survey(scores, mask, masked, r, _sound(strength, _SMALLEST))
-        _blank(state, values, structure, r)
-        if state > 0:
-            floor = _floor(scores, top, strength)
-            m, _ = _survivors(scores, mask, masked, state == _GAPS, r, floor, place, rank)
-            m = _shift(scores, r, top, strength, 1.0, place, rank, m, z)
-            _singletons(z, m, place, values, structure, r, ones, key, item)
+    while True:
+        for r in range(start, stop):
+            strength = _strength(gamma, r)
+            state, top = _survey(scores, mask, masked, r, _sound(strength, _SMALLEST))
+            _blank(state, values, structure, r)
+            if state > 0:
+                floor = _floor(scores, top, strength)
+                m, _ = _survivors(scores, mask, masked, state == _GAPS, r, floor, place, rank)
+                m = _shift(scores, r, top, strength, 1.0, place, rank, m, z)
+                _singletons(z, m, place, values, structure, r, ones, key, item)
+        start, stop = _take(ledger, start, stop)
+        if start == stop:
+            return
 
 
 _MANY = 128  # survivors for which another look in vector instructions pays
@@ -579,7 +647,7 @@ def _thin(z, m, price, bound, lowest, place, rank):
 
 
 @_compiled
-def fusedmax(start, stop, scores, mask, masked, gamma, lam, values, structure):
+def fusedmax(start, stop, ledger, scores, mask, masked, gamma, lam, values, structure):
     """argmax over the simplex of ⟨x, y⟩ − γ(½‖y‖² + λ Σ|y_{i+1} − y_i|).
 
     Leaving a position out of a set changes its cut by at most 2λ. So τ is at least sparsemax's less
@@ -591,95 +659,99 @@ def fusedmax(start, stop, scores, mask, masked, gamma, lam, values, structure):
     place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     first, size, ones = np.empty(d + 1, np.int64), np.empty(d + 1), np.ones(d + 1)
     chain, length = np.empty((2, d + 1)), np.empty((2, d + 1))
-    for r in range(start, stop):
-        strength, price = _strength(gamma, r), _strength(lam, r)
-        sound = _sound(strength, _SMALLEST) and _sound(price, 0.0)
-        state, top = _survey(scores, mask, masked, r, sound)
-        _blank(state, values, structure, r)
-        if state <= 0:
-            continue
-        depth = 1.0 + 4.0 * price
-        floor = _floor(scores, top, strength * depth)
-        m, n = _survivors(scores, mask, masked, state == _GAPS, r, floor, place, rank)
-        m = _shift(scores, r, top, strength, depth, place, rank, m, z)
-        if price == 0.0:  # tied scores are not a fused group then
-            _singletons(z, m, place, values, structure, r, ones, key, item)
-            continue
-        bound = _threshold(z, ones, m, -1.0 - 1e-15, key, item) - 2.0 * price - 1e-14 * depth
-        lowest = bound - 2.0 * price
-        if m >= _MANY:
-            m = _thin(z, m, price, bound, lowest, place, rank)
-        segments = k = 0
-        while k < m:
-            if z[k] < lowest:
-                k += 1
+    while True:
+        for r in range(start, stop):
+            strength, price = _strength(gamma, r), _strength(lam, r)
+            sound = _sound(strength, _SMALLEST) and _sound(price, 0.0)
+            state, top = _survey(scores, mask, masked, r, sound)
+            _blank(state, values, structure, r)
+            if state <= 0:
                 continue
-            begin = k
-            k += 1
-            while (
-                k + 64 <= m
-                and rank[k + 63] == rank[k - 1] + 64
-                and _where_at_least(z, k, 64, lowest) == ~np.uint64(0)
-            ):
-                k += 64
-            while k < m and rank[k] == rank[k - 1] + 1 and z[k] >= lowest:
-                k += 1
-            stop = k
-            while begin < stop and z[begin] < bound and rank[begin] > 0:
-                begin += 1
-            while begin < stop and z[stop - 1] < bound and rank[stop - 1] < n - 1:
-                stop -= 1
-            if begin == stop:
+            depth = 1.0 + 4.0 * price
+            floor = _floor(scores, top, strength * depth)
+            m, n = _survivors(scores, mask, masked, state == _GAPS, r, floor, place, rank)
+            m = _shift(scores, r, top, strength, depth, place, rank, m, z)
+            if price == 0.0:  # tied scores are not a fused group then
+                _singletons(z, m, place, values, structure, r, ones, key, item)
                 continue
-            left, right = price if rank[begin] > 0 else 0.0, price if rank[stop - 1] < n - 1 else 0.0
-            old = segments
-            # Closed forms for most runs; as a function of its own this made the whole kernel a third slower.
-            if stop == begin + 1:
-                level[old], size[old], first[old] = z[begin] - left - right, 1, begin
-                segments += 1
-                continue
-            elif stop == begin + 2:
-                a, b = z[begin] - left, z[begin + 1] - right
-                if abs(a - b) <= 2.0 * price:
-                    level[old], size[old] = 0.5 * (a + b), 2
-                    segments += 1
-                else:
-                    pull = price if a > b else -price
-                    level[old], level[old + 1] = a - pull, b + pull
-                    size[old] = size[old + 1] = 1
-                    segments += 2
-            else:
-                segments = _taut_string(z, begin, stop, left, right, price, level, size, old, chain, length)
-            for s in range(old, segments):
-                first[s] = begin
-                begin += int(size[s])
-        if price > 1e6:  # which is in every level, and would hide the 1 that the weights add up to
-            summit = -np.inf
-            for s in range(segments):
-                summit = max(summit, level[s])
-            for s in range(segments):
-                level[s] -= summit
-            bound = -1.0 - 1e-15
-        tau = _threshold(level, size, segments, bound, key, item)
-        c = groups = 0
-        for s in range(segments):
-            weight = level[s] - tau
-            if weight > 0.0:
-                groups += 1
-                if size[s] == 1.0:
-                    at = place[first[s]]
-                    values[r, at] = weight
-                    structure[r, 2 + c] = 4 * at + 1
-                    c += 1
+            bound = _threshold(z, ones, m, -1.0 - 1e-15, key, item) - 2.0 * price - 1e-14 * depth
+            lowest = bound - 2.0 * price
+            if m >= _MANY:
+                m = _thin(z, m, price, bound, lowest, place, rank)
+            segments = k = 0
+            while k < m:
+                if z[k] < lowest:
+                    k += 1
                     continue
-                members = place[first[s] : first[s] + int(size[s])]
-                entries = structure[r, 2 + c : 2 + c + members.size]
-                for i in range(members.size):
-                    values[r, members[i]] = weight
-                    entries[i] = 4 * members[i]
-                entries[0] += 1
-                c += members.size
-        _count(structure, r, c, groups)
+                begin = k
+                k += 1
+                while (
+                    k + 64 <= m
+                    and rank[k + 63] == rank[k - 1] + 64
+                    and _where_at_least(z, k, 64, lowest) == ~np.uint64(0)
+                ):
+                    k += 64
+                while k < m and rank[k] == rank[k - 1] + 1 and z[k] >= lowest:
+                    k += 1
+                behind = k
+                while begin < behind and z[begin] < bound and rank[begin] > 0:
+                    begin += 1
+                while begin < behind and z[behind - 1] < bound and rank[behind - 1] < n - 1:
+                    behind -= 1
+                if begin == behind:
+                    continue
+                left, right = price if rank[begin] > 0 else 0.0, price if rank[behind - 1] < n - 1 else 0.0
+                old = segments
+                # Closed forms for most runs; as a function of its own this made the whole kernel a third slower.
+                if behind == begin + 1:
+                    level[old], size[old], first[old] = z[begin] - left - right, 1, begin
+                    segments += 1
+                    continue
+                elif behind == begin + 2:
+                    a, b = z[begin] - left, z[begin + 1] - right
+                    if abs(a - b) <= 2.0 * price:
+                        level[old], size[old] = 0.5 * (a + b), 2
+                        segments += 1
+                    else:
+                        pull = price if a > b else -price
+                        level[old], level[old + 1] = a - pull, b + pull
+                        size[old] = size[old + 1] = 1
+                        segments += 2
+                else:
+                    segments = _taut_string(z, begin, behind, left, right, price, level, size, old, chain, length)
+                for s in range(old, segments):
+                    first[s] = begin
+                    begin += int(size[s])
+            if price > 1e6:  # which is in every level, and would hide the 1 that the weights add up to
+                summit = -np.inf
+                for s in range(segments):
+                    summit = max(summit, level[s])
+                for s in range(segments):
+                    level[s] -= summit
+                bound = -1.0 - 1e-15
+            tau = _threshold(level, size, segments, bound, key, item)
+            c = groups = 0
+            for s in range(segments):
+                weight = level[s] - tau
+                if weight > 0.0:
+                    groups += 1
+                    if size[s] == 1.0:
+                        at = place[first[s]]
+                        values[r, at] = weight
+                        structure[r, 2 + c] = 4 * at + 1
+                        c += 1
+                        continue
+                    members = place[first[s] : first[s] + int(size[s])]
+                    entries = structure[r, 2 + c : 2 + c + members.size]
+                    for i in range(members.size):
+                        values[r, members[i]] = weight
+                        entries[i] = 4 * members[i]
+                    entries[0] += 1
+                    c += members.size
+            _count(structure, r, c, groups)
+        start, stop = _take(ledger, start, stop)
+        if start == stop:
+            return
 
 
 @_reordered_sum
@@ -830,7 +902,7 @@ def _sort_into_parts(z, m, n, lam, key, item, end, sums, bucket, begin, dealt, g
 
 
 @_compiled
-def oscarmax(start, stop, scores, mask, masked, gamma, lam, values, structure):
+def oscarmax(start, stop, ledger, scores, mask, masked, gamma, lam, values, structure):
     """argmax over the simplex of ⟨x, y⟩ − γ(½‖y‖² + λ Σ_{i<j} max(y_i, y_j)).
 
     With v the sorted scores less λ(n−1, …, 0), the support is the shortest prefix that attains
@@ -843,69 +915,73 @@ def oscarmax(start, stop, scores, mask, masked, gamma, lam, values, structure):
     total, size, sums, ones = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1), np.ones(d + 1)
     place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     end, begin, bucket = np.empty(d + 1, np.int64), np.empty(d + 4, np.int64), np.empty(d + 1, np.uint64)
-    for r in range(start, stop):
-        strength, price = _strength(gamma, r), _strength(lam, r)
-        sound = _sound(strength, _SMALLEST) and _sound(price, 0.0)
-        state, top = _survey(scores, mask, masked, r, sound)
-        _blank(state, values, structure, r)
-        if state <= 0:
-            continue
-        price = min(price, 1e200 / d)  # so that no sum of prices overflows
-        n = d
-        if state == _GAPS:
-            n = _count_present(scores, mask, masked, r, lowest)
-        # τ is at least what the maximum alone attains, and what all scores together attain
-        depth = 1.0 + price * (n - 1)
-        if price > 0.0:
-            mean = _mean(scores[r], mask[r if masked else 0], masked, lowest, top, strength, n)
-            depth = min(depth, 0.5 * price * (n - 1) + 1.0 / n - mean)
-        floor = _floor(scores, top, strength * depth * (1.0 + 1e-12))
-        m, _ = _survivors(scores, mask, masked, state == _GAPS, r, floor, place, rank)
-        m = _shift(scores, r, top, strength, depth * (1.0 + 1e-12), place, rank, m, z)
-        if price == 0.0:  # tied scores are not a fused group then
-            _singletons(z, m, place, values, structure, r, ones, key, item)
-            continue
-        m = _screen_again(z, m, n, price, place, -depth)
-        if m <= _FEW:
-            parts = m
-            for k in range(m):
-                sums[k], item[k], end[k] = z[k], k, k + 1
-            _insertion_sort(sums, item, 0, m)
-        else:
-            parts = _sort_into_parts(
-                z, m, n, price, key, item, end, sums, bucket, begin, dealt, gap, total, size
-            )
-        height, best, last, k = -1.0, -np.inf, 0, 0
-        for q in range(parts):
-            total[q], size[q] = sums[q] - _prices(price, n, k, end[q]), end[q] - k
-            k = end[q]
-            height += total[q]
-            if last == 0 or height * end[last - 1] > best * k:
-                best, last = height, q + 1
-        # From here relative to τ: it and the levels of groups are of size λn, their differences are not.
-        tau, k = best / end[last - 1], 0
-        for q in range(last):
-            total[q] = sums[q] - size[q] * (price * (n - 0.5 * (k + end[q] + 1)) + tau)
-            k = end[q]
-        blocks = _pool(total, size, last)
-        excess = (_sum(total, 0, blocks) - 1.0) / k  # by rounding; the size of a group would multiply it
-        i = groups = 0
-        weight = np.inf
-        for s in range(blocks):
-            j = i + int(size[s])
-            # min: rounding must not put a group above one with larger scores
-            weight = min(weight, total[s] / size[s] - excess) if blocks > 1 else 1.0 / k
-            if weight <= 0.0:
-                break
-            groups += 1
-            members, entries = item[i:j], structure[r, 2 + i : 2 + j]
-            for t in range(j - i):
-                at = place[members[t]]
-                values[r, at] = weight
-                entries[t] = 4 * at
-            entries[0] += 1
-            i = j
-        _count(structure, r, i, groups)
+    while True:
+        for r in range(start, stop):
+            strength, price = _strength(gamma, r), _strength(lam, r)
+            sound = _sound(strength, _SMALLEST) and _sound(price, 0.0)
+            state, top = _survey(scores, mask, masked, r, sound)
+            _blank(state, values, structure, r)
+            if state <= 0:
+                continue
+            price = min(price, 1e200 / d)  # so that no sum of prices overflows
+            n = d
+            if state == _GAPS:
+                n = _count_present(scores, mask, masked, r, lowest)
+            # τ is at least what the maximum alone attains, and what all scores together attain
+            depth = 1.0 + price * (n - 1)
+            if price > 0.0:
+                mean = _mean(scores[r], mask[r if masked else 0], masked, lowest, top, strength, n)
+                depth = min(depth, 0.5 * price * (n - 1) + 1.0 / n - mean)
+            floor = _floor(scores, top, strength * depth * (1.0 + 1e-12))
+            m, _ = _survivors(scores, mask, masked, state == _GAPS, r, floor, place, rank)
+            m = _shift(scores, r, top, strength, depth * (1.0 + 1e-12), place, rank, m, z)
+            if price == 0.0:  # tied scores are not a fused group then
+                _singletons(z, m, place, values, structure, r, ones, key, item)
+                continue
+            m = _screen_again(z, m, n, price, place, -depth)
+            if m <= _FEW:
+                parts = m
+                for k in range(m):
+                    sums[k], item[k], end[k] = z[k], k, k + 1
+                _insertion_sort(sums, item, 0, m)
+            else:
+                parts = _sort_into_parts(
+                    z, m, n, price, key, item, end, sums, bucket, begin, dealt, gap, total, size
+                )
+            height, best, last, k = -1.0, -np.inf, 0, 0
+            for q in range(parts):
+                total[q], size[q] = sums[q] - _prices(price, n, k, end[q]), end[q] - k
+                k = end[q]
+                height += total[q]
+                if last == 0 or height * end[last - 1] > best * k:
+                    best, last = height, q + 1
+            # From here relative to τ: it and the levels of groups are of size λn, their differences are not.
+            tau, k = best / end[last - 1], 0
+            for q in range(last):
+                total[q] = sums[q] - size[q] * (price * (n - 0.5 * (k + end[q] + 1)) + tau)
+                k = end[q]
+            blocks = _pool(total, size, last)
+            excess = (_sum(total, 0, blocks) - 1.0) / k  # by rounding; the size of a group would multiply it
+            i = groups = 0
+            weight = np.inf
+            for s in range(blocks):
+                j = i + int(size[s])
+                # min: rounding must not put a group above one with larger scores
+                weight = min(weight, total[s] / size[s] - excess) if blocks > 1 else 1.0 / k
+                if weight <= 0.0:
+                    break
+                groups += 1
+                members, entries = item[i:j], structure[r, 2 + i : 2 + j]
+                for t in range(j - i):
+                    at = place[members[t]]
+                    values[r, at] = weight
+                    entries[t] = 4 * at
+                entries[0] += 1
+                i = j
+            _count(structure, r, i, groups)
+        start, stop = _take(ledger, start, stop)
+        if start == stop:
+            return
 
 
 # ------------------------------------------------------------------ building blocks
@@ -937,78 +1013,90 @@ def _expand(place, level, size, blocks, offset, values, structure, r):
 
 
 @_compiled
-def prox_tv1d(start, stop, scores, mask, masked, lam, values, structure):
+def prox_tv1d(start, stop, ledger, scores, mask, masked, lam, values, structure):
     """argmin of ½‖y − x‖² + λ Σ|y_{i+1} − y_i|."""
     d = scores.shape[1]
     z, level, size = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
     place, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     chain, length = np.empty((2, d + 1)), np.empty((2, d + 1))
-    for r in range(start, stop):
-        m, top = _present(scores, mask, masked, r, values, structure, place, rank, z)
-        price, segments = _strength(lam, r), 0
-        if price == 0.0:
-            for i in range(m):
-                level[i], size[i] = z[i], 1
-            segments = m
-        elif m > 0:
-            segments = _taut_string(z, 0, m, 0.0, 0.0, price, level, size, 0, chain, length)
-        if m > 0:
-            _expand(place, level, size, segments, top, values, structure, r)
+    while True:
+        for r in range(start, stop):
+            m, top = _present(scores, mask, masked, r, values, structure, place, rank, z)
+            price, segments = _strength(lam, r), 0
+            if price == 0.0:
+                for i in range(m):
+                    level[i], size[i] = z[i], 1
+                segments = m
+            elif m > 0:
+                segments = _taut_string(z, 0, m, 0.0, 0.0, price, level, size, 0, chain, length)
+            if m > 0:
+                _expand(place, level, size, segments, top, values, structure, r)
+        start, stop = _take(ledger, start, stop)
+        if start == stop:
+            return
 
 
 @_compiled
-def isotonic_regression(start, stop, scores, mask, masked, decreasing, values, structure):
+def isotonic_regression(start, stop, ledger, scores, mask, masked, decreasing, values, structure):
     """argmin of ‖y − x‖² over y_1 ≤ y_2 ≤ … (≥ if ``decreasing``)."""
     d = scores.shape[1]
     z, size = np.empty(d + 1), np.empty(d + 1)
     place, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     sign = 1.0 if decreasing else -1.0
-    for r in range(start, stop):
-        m, top = _present(scores, mask, masked, r, values, structure, place, rank, z)
-        for i in range(m):
-            z[i], size[i] = sign * z[i], 1
-        blocks = _pool(z, size, m)
-        for b in range(blocks):
-            z[b] = sign * (z[b] / size[b])
-        if m > 0:
-            _expand(place, z, size, blocks, top, values, structure, r)
+    while True:
+        for r in range(start, stop):
+            m, top = _present(scores, mask, masked, r, values, structure, place, rank, z)
+            for i in range(m):
+                z[i], size[i] = sign * z[i], 1
+            blocks = _pool(z, size, m)
+            for b in range(blocks):
+                z[b] = sign * (z[b] / size[b])
+            if m > 0:
+                _expand(place, z, size, blocks, top, values, structure, r)
+        start, stop = _take(ledger, start, stop)
+        if start == stop:
+            return
 
 
 @_compiled
-def prox_oscar(start, stop, scores, mask, masked, lam, values, structure):
+def prox_oscar(start, stop, ledger, scores, mask, masked, lam, values, structure):
     """argmin of ½‖y − x‖² + λ Σ_{i<j} max(|y_i|, |y_j|)."""
     d = scores.shape[1]
     z, size = np.empty(d + 1), np.empty(d + 1)
     place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
-    for r in range(start, stop):
-        m, _ = _present(scores, mask, masked, r, values, structure, place, rank, z)
-        price = _strength(lam, r)
-        for i in range(m):
-            z[i], item[i] = abs(np.float64(scores[r, place[i]])), i
-        _sort_descending(z, item, 0, m)
-        for i in range(m):
-            z[i], size[i] = z[i] - price * (m - 1 - i), 1
-        blocks = _pool(z, size, m) if price > 0.0 else m
-        c = groups = i = 0
-        for b in range(blocks):
-            value, last = max(z[b] / size[b], 0.0), i + int(size[b])
-            counts = value > 0.0 or price == 0.0
-            groups += counts
-            for k in range(i, last):
-                at = place[item[k]]
-                negative = scores[r, at] < 0.0
-                values[r, at] = -value if negative else value
-                if counts:
-                    structure[r, 2 + c] = 4 * at + 2 * negative + (k == i)
-                    c += 1
-            i = last
-        if m > 0:
-            _count(structure, r, c, groups)
+    while True:
+        for r in range(start, stop):
+            m, _ = _present(scores, mask, masked, r, values, structure, place, rank, z)
+            price = _strength(lam, r)
+            for i in range(m):
+                z[i], item[i] = abs(np.float64(scores[r, place[i]])), i
+            _sort_descending(z, item, 0, m)
+            for i in range(m):
+                z[i], size[i] = z[i] - price * (m - 1 - i), 1
+            blocks = _pool(z, size, m) if price > 0.0 else m
+            c = groups = i = 0
+            for b in range(blocks):
+                value, last = max(z[b] / size[b], 0.0), i + int(size[b])
+                counts = value > 0.0 or price == 0.0
+                groups += counts
+                for k in range(i, last):
+                    at = place[item[k]]
+                    negative = scores[r, at] < 0.0
+                    values[r, at] = -value if negative else value
+                    if counts:
+                        structure[r, 2 + c] = 4 * at + 2 * negative + (k == i)
+                        c += 1
+                i = last
+            if m > 0:
+                _count(structure, r, c, groups)
+        start, stop = _take(ledger, start, stop)
+        if start == stop:
+            return
 
 
 # ------------------------------------------------------------------ one scalar root
 @_compiled
-def pnormmax(start, stop, scores, mask, masked, gamma, p, values):
+def pnormmax(start, stop, ledger, scores, mask, masked, gamma, p, values):
     """argmax over the simplex of ⟨x, y⟩ − γ/2·‖y‖_p², 1 < p < 2; NaN rows are known by their values.
 
     With t = max x/γ − τ ≤ 1, u = max(1 + z/t, 0) and R_s = Σ u^s the root is that of
@@ -1018,22 +1106,26 @@ def pnormmax(start, stop, scores, mask, masked, gamma, p, values):
     z, power = np.empty(d + 1), np.empty(d + 1)
     place, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     q = p / (p - 1.0)
-    for r in range(start, stop):
-        strength = _strength(gamma, r)
-        state, top = _survey(scores, mask, masked, r, _sound(strength, _SMALLEST))
-        _fill(values[r], np.nan if state == _BAD else 0.0)
-        if state <= 0:
-            continue
-        floor = _floor(scores, top, strength)
-        m, _ = _survivors(scores, mask, masked, state == _GAPS, r, floor, place, rank)
-        m = _shift(scores, r, top, strength, 1.0, place, rank, m, z)
-        scale = 1.0 / _pnorm_root(z, m, p, q)
-        for k in range(m):
-            u = max(1.0 + z[k] * scale, 0.0)
-            power[k] = u * u if p == 1.5 else u ** (q - 1.0)
-        share = 1.0 / _sum(power, 0, m)
-        for k in range(m):
-            values[r, place[k]] = power[k] * share
+    while True:
+        for r in range(start, stop):
+            strength = _strength(gamma, r)
+            state, top = _survey(scores, mask, masked, r, _sound(strength, _SMALLEST))
+            _fill(values[r], np.nan if state == _BAD else 0.0)
+            if state <= 0:
+                continue
+            floor = _floor(scores, top, strength)
+            m, _ = _survivors(scores, mask, masked, state == _GAPS, r, floor, place, rank)
+            m = _shift(scores, r, top, strength, 1.0, place, rank, m, z)
+            scale = 1.0 / _pnorm_root(z, m, p, q)
+            for k in range(m):
+                u = max(1.0 + z[k] * scale, 0.0)
+                power[k] = u * u if p == 1.5 else u ** (q - 1.0)
+            share = 1.0 / _sum(power, 0, m)
+            for k in range(m):
+                values[r, place[k]] = power[k] * share
+        start, stop = _take(ledger, start, stop)
+        if start == stop:
+            return
 
 
 @_reordered_sum
@@ -1107,7 +1199,7 @@ def _dot(a, b, n):
 
 
 @_compiled
-def pnormmax_product(start, stop, direction, weights, output, gamma, p):
+def pnormmax_product(start, stop, ledger, direction, weights, output, gamma, p):
     """Jacobian of pnormmax at the solution ``weights`` times ``direction``.
 
     On the support the Hessian of ½‖y‖_p² is diagonal plus rank one; by Sherman–Morrison its inverse
@@ -1119,34 +1211,38 @@ def pnormmax_product(start, stop, direction, weights, output, gamma, p):
     place, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     info, no_mask = np.finfo(weights.dtype), np.empty((1, 1), np.bool_)
     smallest = weights.dtype.type(np.float64(info.tiny) * np.float64(info.eps))
-    for r in range(start, stop):
-        bad = np.isnan(weights[r, 0])
-        _fill(output[r], np.nan if bad else 0.0)
-        m, _ = _survivors(weights, no_mask, False, False, r, smallest, place, rank)
-        if bad or m == 0:
-            continue
-        for k in range(m):
-            y[k], g[k] = weights[r, place[k]], direction[r, place[k]]
-        top = _largest(1.0, y, m)
-        for k in range(m):
-            y[k] /= top
-        if p == 1.5:
+    while True:
+        for r in range(start, stop):
+            bad = np.isnan(weights[r, 0])
+            _fill(output[r], np.nan if bad else 0.0)
+            m, _ = _survivors(weights, no_mask, False, False, r, smallest, place, rank)
+            if bad or m == 0:
+                continue
             for k in range(m):
-                s[k] = np.sqrt(y[k])
-        else:
+                y[k], g[k] = weights[r, place[k]], direction[r, place[k]]
+            top = _largest(1.0, y, m)
             for k in range(m):
-                s[k] = y[k] ** (2.0 - p)
-        norm = _sum_of_squares(y, s, m) ** (1.0 / p)  # of y / top
-        power = 1.0 / np.sqrt(norm) if p == 1.5 else norm ** (p - 2.0)
-        each, c = power / (p - 1.0), (2.0 - p) / ((p - 1.0) * norm * norm)
-        for k in range(m):
-            s[k] *= each
-        sum_s, sum_y = _sum(s, 0, m), _sum(y, 0, m)
-        sum_sg, sum_yg = _dot(s, g, m), _dot(y, g, m)
-        share = (sum_sg - c * sum_y * sum_yg) / (sum_s - c * sum_y * sum_y)
-        scale = 1.0 / _strength(gamma, r)
-        for k in range(m):
-            output[r, place[k]] = scale * (s[k] * (g[k] - share) - c * y[k] * (sum_yg - share * sum_y))
+                y[k] /= top
+            if p == 1.5:
+                for k in range(m):
+                    s[k] = np.sqrt(y[k])
+            else:
+                for k in range(m):
+                    s[k] = y[k] ** (2.0 - p)
+            norm = _sum_of_squares(y, s, m) ** (1.0 / p)  # of y / top
+            power = 1.0 / np.sqrt(norm) if p == 1.5 else norm ** (p - 2.0)
+            each, c = power / (p - 1.0), (2.0 - p) / ((p - 1.0) * norm * norm)
+            for k in range(m):
+                s[k] *= each
+            sum_s, sum_y = _sum(s, 0, m), _sum(y, 0, m)
+            sum_sg, sum_yg = _dot(s, g, m), _dot(y, g, m)
+            share = (sum_sg - c * sum_y * sum_yg) / (sum_s - c * sum_y * sum_y)
+            scale = 1.0 / _strength(gamma, r)
+            for k in range(m):
+                output[r, place[k]] = scale * (s[k] * (g[k] - share) - c * y[k] * (sum_yg - share * sum_y))
+        start, stop = _take(ledger, start, stop)
+        if start == stop:
+            return
 
 
 # ------------------------------------------------------------------ the derivative of a partition
@@ -1160,46 +1256,68 @@ def _sum_of_members(direction, structure, r, i, j):
     return total
 
 
+@_inlined
+def _look_ahead(direction, structure, r, stop):
+    """Have the members of rows to come brought near: they lie where no processor would look for them."""
+    far, near = r + 16, r + 4
+    if far < stop:
+        offset = far * structure.shape[1]
+        _fetch(structure, offset)
+        _fetch(structure, offset + 31)
+    if near < stop:
+        for k in range(structure[near, 0]):
+            _fetch(direction, near * direction.shape[1] + (structure[near, 2 + k] >> 2))
+
+
 @_compiled
-def group_average(start, stop, direction, structure, output, scale, centre):
+def group_average(start, stop, ledger, direction, structure, output, scale, centre):
     """scale · (direction, less its mean over all groups if ``centre``, averaged inside each group)."""
-    for r in range(start, stop):
-        members, groups = structure[r, 0], structure[r, 1]
-        _fill(output[r], np.nan if members == POISONED else 0.0)
-        if members <= 0 or (centre and groups == 1):
-            continue
-        mean = _sum_of_members(direction, structure, r, 0, members) / members if centre else 0.0
-        entries = structure[r, 2 : 2 + members]
-        if groups == members:
-            for k in range(members):
-                entry = entries[k]
-                g = np.float64(direction[r, entry >> 2])
-                output[r, entry >> 2] = scale * (g + mean if entry & 2 else g - mean)
-            continue
-        i = 0
-        while i < members:
-            entry, j = entries[i], i + 1
-            total = np.float64(direction[r, entry >> 2])
-            if entry & 2:
-                total = -total
-            while j < members and not entries[j] & 1:
-                j += 1
-            if j > i + 1:
-                total += _sum_of_members(direction, structure, r, i + 1, j)
-            average = scale * (total / (j - i) - mean)
-            for k in range(i, j):
-                entry = entries[k]
-                output[r, entry >> 2] = -average if entry & 2 else average
-            i = j
+    while True:
+        for r in range(start, stop):
+            _look_ahead(direction, structure, r, stop)
+            members, groups = structure[r, 0], structure[r, 1]
+            _fill(output[r], np.nan if members == POISONED else 0.0)
+            if members <= 0 or (centre and groups == 1):
+                continue
+            mean = _sum_of_members(direction, structure, r, 0, members) / members if centre else 0.0
+            entries = structure[r, 2 : 2 + members]
+            if groups == members:
+                for k in range(members):
+                    entry = entries[k]
+                    g = np.float64(direction[r, entry >> 2])
+                    output[r, entry >> 2] = scale * (g + mean if entry & 2 else g - mean)
+                continue
+            i = 0
+            while i < members:
+                entry, j = entries[i], i + 1
+                total = np.float64(direction[r, entry >> 2])
+                if entry & 2:
+                    total = -total
+                while j < members and not entries[j] & 1:
+                    j += 1
+                if j > i + 1:
+                    total += _sum_of_members(direction, structure, r, i + 1, j)
+                average = scale * (total / (j - i) - mean)
+                for k in range(i, j):
+                    entry = entries[k]
+                    output[r, entry >> 2] = -average if entry & 2 else average
+                i = j
+        start, stop = _take(ledger, start, stop)
+        if start == stop:
+            return
 
 
 @_compiled
-def labels(start, stop, structure, output):
+def labels(start, stop, ledger, structure, output):
     """0 outside the support, else ±k for the k-th group of a row; ``POISONED`` throughout a poisoned one."""
-    for r in range(start, stop):
-        _fill(output[r], POISONED if structure[r, 0] == POISONED else 0)
-        group = 0
-        for i in range(structure[r, 0]):
-            entry = structure[r, 2 + i]
-            group += entry & 1
-            output[r, entry >> 2] = -group if entry & 2 else group
+    while True:
+        for r in range(start, stop):
+            _fill(output[r], POISONED if structure[r, 0] == POISONED else 0)
+            group = 0
+            for i in range(structure[r, 0]):
+                entry = structure[r, 2 + i]
+                group += entry & 1
+                output[r, entry >> 2] = -group if entry & 2 else group
+        start, stop = _take(ledger, start, stop)
+        if start == stop:
+            return
