@@ -30,7 +30,7 @@ _AVERAGED_PER_SOLVED = 8  # scores that are averaged in the time that one takes 
 
 
 def _run(kernel: Callable[..., None], count: int, work: int, *arguments: Any) -> None:
-    """Call ``kernel(start, stop, ledger, *arguments)`` on ``count`` rows, in several threads if the work is worth it."""
+    """Call ``kernel(start, stop, ledger, *arguments)`` on ``count`` rows, in threads if that pays."""
     threads = min(torch.get_num_threads(), count, work // _PER_THREAD)
     if threads > 1:
         share(kernel, count, threads, *arguments)
@@ -59,11 +59,9 @@ def _like(values: Tensor, scores: Tensor) -> Tensor:
 def structure_like(scores: Tensor) -> Tensor:
     """Room for the structure of a solution: see :mod:`regattn.kernels.rows`."""
     *batch, d = scores.shape
-    return torch.empty(*batch, 2 + d, dtype=getattr(torch, _entry(d)), device=scores.device)
-
-
-def _entry(d: int) -> str:
-    return "int16" if d <= 8192 else "int32"  # holds 4·position + 3
+    smallest = torch.int16 if d <= 8192 else torch.int32  # holds 4·position + 3
+    # Sizes one by one: a tuple of them costs half a microsecond, which short rows feel.
+    return torch.empty(*batch, 2 + d, dtype=smallest, device=scores.device)
 
 
 @lru_cache
@@ -92,10 +90,8 @@ def _solve(
     kernel: Callable[..., None], scores: Tensor, mask: Tensor | None, parameters: tuple[Any, ...]
 ) -> Solution:
     x, arguments = _arguments(scores, mask)
-    values, (count, d) = torch.empty_like(x), x.shape
-    found = np.empty((count, 2 + d), _entry(d))  # numpy's call takes half the time, which short rows feel
-    _run(kernel, count, count * d, *arguments, *parameters, values.numpy(), found)
-    structure = torch.from_numpy(found)
+    values, structure, (count, d) = torch.empty_like(x), structure_like(x), x.shape
+    _run(kernel, count, count * d, *arguments, *parameters, values.numpy(), structure.numpy())
     if scores.ndim != 2:
         structure = structure.view(*scores.shape[:-1], 2 + d)
     return _like(values, scores), structure
@@ -135,17 +131,12 @@ def pnormmax(scores: Tensor, mask: Tensor | None, gamma: Strength, p: float) -> 
 
 
 # ------------------------------------------------------------------ derivatives
-def _array_of(gradient: Tensor) -> np.ndarray:
-    """The memory, but not the tensor: autograd copies a gradient that a thread still refers to."""
-    return gradient.detach().numpy()
-
-
 def group_average(direction: Tensor, structure: Tensor, scale: float, centre: bool) -> Tensor:
     g = working_rows(direction)
     output = torch.empty_like(g)
     found = structure if structure.ndim == 2 else structure.reshape(-1, structure.shape[-1])
     found = found.contiguous()
-    arrays, work = (g.numpy(), found.numpy(), _array_of(output)), g.numel() // _AVERAGED_PER_SOLVED
+    arrays, work = (g.numpy(), found.numpy(), output.numpy()), g.numel() // _AVERAGED_PER_SOLVED
     _run(rows.group_average, g.shape[0], work, *arrays, float(scale), centre)
     return _like(output, direction)
 
@@ -153,7 +144,7 @@ def group_average(direction: Tensor, structure: Tensor, scale: float, centre: bo
 def pnormmax_product(direction: Tensor, weights: Tensor, gamma: Strength, p: float) -> Tensor:
     g, y = working_rows(direction), working_rows(weights)
     output = torch.empty_like(g)
-    arrays, strength = (g.numpy(), y.numpy(), _array_of(output)), _strength(gamma, weights)
+    arrays, strength = (g.numpy(), y.numpy(), output.numpy()), _strength(gamma, weights)
     _run(rows.pnormmax_product, g.shape[0], g.numel(), *arrays, strength, float(p))
     return _like(output, direction)
 

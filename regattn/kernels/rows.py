@@ -1,7 +1,8 @@
 """Compiled row solvers for the CPU: exact, float64 inside, in time that grows with the support.
 
-Every solver ``solver(ledger, scores, mask, masked, …, values, structure)`` works on those rows of
-C-contiguous arrays of shape (rows, d) that it takes from the ledger:
+Every solver ``solver(start, stop, ledger, scores, mask, masked, …, values, structure)`` works on the
+rows from ``start`` to ``stop`` of C-contiguous arrays of shape (rows, d), and then on those that it takes
+from the ledger which it shares with other threads, if there is one:
 
 - ``scores``: float32 or float64;
 - ``mask``: bool of the same shape, read only if ``masked``; a position without it, or at −inf,
@@ -192,13 +193,16 @@ def _take(ledger, start, stop):
     return start, min(start + size, count)
 
 
+def all_taken(ledger):
+    return ledger[_NEXT] >= ledger[_COUNT]
+
+
 @_compiled
 def all_done(ledger, looks):
     """Whether all rows are done, after looking at most so many times."""
-    for _ in range(looks):
-        if _add(ledger, _DONE, 0) == ledger[_COUNT]:
-            return True
-    return False
+    while looks > 0 and _add(ledger, _DONE, 0) < ledger[_COUNT]:
+        looks -= 1
+    return looks > 0
 
 
 # ------------------------------------------------------------------ reading a row
@@ -359,12 +363,18 @@ def _sum(numbers, start, stop):
 
 @_reordered_sum
 def _above(level, size, n, tau):
-    """Σ size·level and Σ size of the levels above τ."""
+    """Σ size·level and Σ size of the levels above τ; without sizes these are 1."""
     total = count = 0.0
-    for i in range(n):
-        weight = size[i] if level[i] > tau else 0.0
-        total += weight * level[i]
-        count += weight
+    if size is None:  # half of the memory to read
+        for i in range(n):
+            above = level[i] > tau
+            total += level[i] if above else 0.0
+            count += 1.0 if above else 0.0
+    else:
+        for i in range(n):
+            weight = size[i] if level[i] > tau else 0.0
+            total += weight * level[i]
+            count += weight
     return total, count
 
 
@@ -394,8 +404,9 @@ def _threshold_by_sorting(level, size, n, key, item):
     _heap_sort(key, item, n)
     total, count = -1.0, 0.0
     while n > 0 and key[n - 1] * count > total:
-        total += size[item[n - 1]] * key[n - 1]
-        count += size[item[n - 1]]
+        weight = 1.0 if size is None else size[item[n - 1]]
+        total += weight * key[n - 1]
+        count += weight
         n -= 1
     return total / count
 
@@ -412,6 +423,17 @@ def _pool(total, size, n):
             m -= 1
         m += 1
     return m
+
+
+@_inlined
+def _stays(z, start, stop, mean, lam):
+    """Whether the cumulative sum stays within λ of a straight line, so that all is one segment."""
+    room = lam * (1.0 + 1e-15 * (stop - start))  # what touches the walls does, whatever rounding says
+    away, k = z[start] - mean, start + 1
+    while k < stop and abs(away) <= room:
+        away += z[k] - mean
+        k += 1
+    return k == stop
 
 
 _RIDE = 16  # single scores in a row after which a monotone stretch is looked for
@@ -433,11 +455,7 @@ def _taut_string(z, start, stop, left, right, lam, level, size, m, chain, length
     z[start] -= left
     z[stop - 1] -= right
     mean = _sum(z, start, stop) / n
-    away, k = z[start] - mean, 1
-    while k < n and abs(away) <= lam:
-        away += z[start + k] - mean
-        k += 1
-    if k == n:
+    if _stays(z, start, stop, mean, lam):
         level[m], size[m] = mean, n
         return m + 1
     bend, offset, single, looked, k = 0, 0.0, 0, 0, 0
@@ -548,9 +566,9 @@ def _segment(z, start, i, j, offset_i, offset_j, level, size, m):
 
 # ------------------------------------------------------------------ mappings
 @_inlined
-def _singletons(z, m, place, values, structure, r, ones, key, item):
+def _singletons(z, m, place, values, structure, r, key, item):
     """Project the survivors on the simplex, every position its own group."""
-    tau = _threshold(z, ones, m, -1.0 - 1e-15, key, item)
+    tau = _threshold(z, None, m, -1.0 - 1e-15, key, item)
     c = 0
     for k in range(m):
         weight = z[k] - tau
@@ -594,7 +612,6 @@ def sparsemax(start, stop, ledger, scores, mask, masked, gamma, values, structur
     d = scores.shape[1]
     z, key = np.empty(d + 1), np.empty(d + 1)
     place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
-    ones = np.ones(d + 1)
     while True:
         for r in range(start, stop):
             strength = _strength(gamma, r)
@@ -604,12 +621,13 @@ def sparsemax(start, stop, ledger, scores, mask, masked, gamma, values, structur
                 floor = _floor(scores, top, strength)
                 m, _ = _survivors(scores, mask, masked, state == _GAPS, r, floor, place, rank)
                 m = _shift(scores, r, top, strength, 1.0, place, rank, m, z)
-                _singletons(z, m, place, values, structure, r, ones, key, item)
+                _singletons(z, m, place, values, structure, r, key, item)
         start, stop = _take(ledger, start, stop)
         if start == stop:
             return
 
 
+_LONG = 16  # scores for which a call is nothing
 _MANY = 128  # survivors for which another look in vector instructions pays
 
 
@@ -625,16 +643,18 @@ def _thin(z, m, price, bound, lowest, place, rank):
     kept = 1
     for begin in range(1, m - 1, 64):
         count = min(64, m - 1 - begin)
-        before = _where_at_least(z, begin - 1, count, lowest)
-        behind = _where_at_least(z, begin + 1, count, lowest)
-        keep = _where_at_least(z, begin, count, lowest) & (
-            (before & behind)
-            | ((before | behind) & _where_at_least(z, begin, count, bound))
-            | _where_at_least(z, begin, count, alone)
-        )
+        here = _where_at_least(z, begin, count, lowest)
+        first, last = np.uint64(z[begin - 1] >= lowest), np.uint64(z[begin + count] >= lowest)
+        before = here << np.uint64(1) | first
+        behind = here >> np.uint64(1) | last << np.uint64(count - 1)
+        keep = here & before & behind
         if kept == begin and keep == ~np.uint64(0):
             kept += 64
             continue
+        keep |= here & (
+            ((before | behind) & _where_at_least(z, begin, count, bound))
+            | _where_at_least(z, begin, count, alone)
+        )
         while keep != np.uint64(0):
             k = begin + _first_flag(keep)
             value, p, q = z[k], place[k], rank[k]
@@ -644,6 +664,192 @@ def _thin(z, m, price, bound, lowest, place, rank):
     value, p, q = z[m - 1], place[m - 1], rank[m - 1]
     z[kept], place[kept], rank[kept] = value, p, q
     return kept + 1
+
+
+@_compiled
+def _bound_by_blocks(z, rank, m, price, bound, total, item, key, order):
+    """τ is at least what any blocks of neighbours attain together, whose cut is 2 each."""
+    blocks, size = 0, 16
+    for k in range(0, m - size + 1, size):
+        total[blocks], item[blocks] = _sum(z, k, k + size) - 2.0 * price, rank[k]
+        blocks += rank[k + size - 1] - rank[k] == size - 1
+    while blocks > 0:
+        bound = max(bound, _threshold(total, None, blocks, size * bound, key, order) / size)
+        b = kept = 0
+        while b + 4 <= blocks:
+            if item[b + 3] - item[b] == 3 * size:
+                total[kept] = total[b] + total[b + 1] + total[b + 2] + total[b + 3] + 6.0 * price
+                item[kept] = item[b]
+                kept += 1
+                b += 4
+            else:
+                b += 1
+        blocks, size = kept, 4 * size
+    return bound
+
+
+@_inlined
+def _gains(z, start, stop, floor, lam, gain):
+    """What each score, with the best of those behind it, adds to {P_TV(z) > floor}, its own cut not counted.
+
+    From the end each takes on what is behind it, between −λ and λ: beyond these it is better cut off.
+    """
+    part = (stop - start) // 4
+    a, b, c, e = start + part, start + 2 * part, start + 3 * part, stop
+    behind = 0.0
+    while e > start + 4 * part:
+        e -= 1
+        behind = gain[e] = min(max(behind, -lam), lam) + (z[e] - floor)
+    # Four parts at once, as if nothing were behind them, for each addition waits for the one before;
+    u = v = w = 0.0
+    for k in range(1, part + 1):
+        u = gain[a - k] = min(max(u, -lam), lam) + (z[a - k] - floor)
+        v = gain[b - k] = min(max(v, -lam), lam) + (z[b - k] - floor)
+        w = gain[c - k] = min(max(w, -lam), lam) + (z[c - k] - floor)
+        behind = gain[e - k] = min(max(behind, -lam), lam) + (z[e - k] - floor)
+    for end in (c, b, a):  # which holds again from where a bound was met.
+        k = end
+        while k > start:
+            behind = min(max(gain[k], -lam), lam) + (z[k - 1] - floor)
+            if behind == gain[k - 1]:
+                break
+            k -= 1
+            gain[k] = behind
+
+
+@_inlined
+def _next_at_least(numbers, k, stop, floor):
+    while k < stop:
+        flags = _where_at_least(numbers, k, min(64, stop - k), floor)
+        if flags != np.uint64(0):
+            return k + _first_flag(flags)
+        k += 64
+    return stop
+
+
+@_inlined
+def _next_below(numbers, k, stop, floor):
+    while k < stop:
+        flags = ~_where_at_least(numbers, k, min(64, stop - k), floor)
+        if flags != np.uint64(0):
+            return min(k + _first_flag(flags), stop)
+        k += 64
+    return stop
+
+
+@_inlined
+def _string(z, start, stop, left, right, lam, level, size, first, m, chain, length):
+    """Append the segments of P_TV and where each begins."""
+    end = _taut_string(z, start, stop, left, right, lam, level, size, m, chain, length)
+    for s in range(m, end):
+        first[s] = start
+        start += int(size[s])
+    return end
+
+
+@_inlined
+def _trend(z, start, stop):
+    """1 where the scores rise throughout, −1 where they fall, else 0."""
+    rise = fall = True
+    for begin in range(start, stop - 1, 64):
+        before, after = z[begin : min(begin + 64, stop - 1)], z[begin + 1 : min(begin + 65, stop)]
+        for k in range(after.size):
+            rise &= after[k] > before[k]
+            fall &= after[k] < before[k]
+        if not (rise or fall):
+            return 0
+    return 1 if rise else -1
+
+
+@_inlined
+def _ramp(z, start, stop, sign, left, right, lam, floor, level, size, first, m):
+    """The segments above ``floor`` where the scores rise (``sign`` 1) or fall: λ levels off either end.
+
+    Returns ``m`` and nothing done where the two ends meet.
+    """
+    low, high, p, away = lam - sign * left, lam + sign * right, start + 1, 0.0
+    while p < stop:
+        away += (p - start) * (sign * (z[p] - z[p - 1]))
+        if away > low:
+            break
+        p += 1
+    q, away = stop - 1, 0.0
+    while q >= p:
+        away += (stop - q) * (sign * (z[q] - z[q - 1]))
+        if away > high:
+            break
+        q -= 1
+    if q < p:
+        return m
+    # min, max: rounding must not put an end beyond what it levels off to
+    bottom = sign * min(sign * ((_sum(z, start, p) + sign * low) / (p - start)), sign * z[p])
+    summit = sign * max(sign * ((_sum(z, q, stop) - sign * high) / (stop - q)), sign * z[q - 1])
+    if p == q and sign * (summit - bottom) <= 0.0:
+        return m
+    level[m], size[m], first[m] = bottom, p - start, start
+    m += bottom > floor
+    for k in range(p, q):
+        level[m], size[m], first[m] = z[k], 1.0, k
+        m += z[k] > floor
+    level[m], size[m], first[m] = summit, stop - q, q
+    m += summit > floor
+    return m
+
+
+@_compiled
+def _parted_string(z, start, stop, left, right, lam, gain, level, size, first, m, chain, length):
+    """As above, but parted first where P_TV passes the mean: often the parts are one segment each."""
+    z[start] -= left
+    z[stop - 1] -= right
+    mean = _sum(z, start, stop) / (stop - start)
+    if _stays(z, start, stop, mean, lam):
+        level[m], size[m], first[m] = mean, stop - start, start
+        return m + 1
+    _gains(z, start, stop, mean, lam, gain)
+    begin, above = start, gain[start] > 0.0
+    while begin < stop:
+        end = (
+            _next_below(gain, begin + 1, stop, -lam) if above else _next_at_least(gain, begin + 1, stop, lam)
+        )
+        pull = lam if above else -lam
+        left, right = 0.0 if begin == start else pull, 0.0 if end == stop else pull
+        old, m = m, _string(z, begin, end, left, right, lam, level, size, first, m, chain, length)
+        for s in range(old, m):  # rounding must not put a part on the other side
+            level[s] = max(level[s], mean) if above else min(level[s], mean)
+        begin, above = end, not above
+    return m
+
+
+@_compiled
+def _long_run(z, start, stop, left, right, lam, floor, gain, level, size, first, m, chain, length):
+    """Append the segments of P_TV(z[start:stop]) above ``floor``, ``left`` and ``right`` taken off its ends.
+
+    What is not above it separates the rest, as what was screened out does. As part of fusedmax's own
+    code a taut string would take twice the time.
+    """
+    sign = _trend(z, start, stop)
+    if sign != 0:
+        segments = _ramp(z, start, stop, sign, left, right, lam, floor, level, size, first, m)
+        if segments > m:
+            return segments
+    z[start] -= left
+    z[stop - 1] -= right
+    mean = _sum(z, start, stop) / (stop - start)
+    if _stays(z, start, stop, mean, lam):
+        level[m], size[m], first[m] = mean, stop - start, start
+        return m + 1
+    _gains(z, start, stop, floor, lam, gain)
+    begin = start if gain[start] > 0.0 else _next_at_least(gain, start + 1, stop, lam)
+    while begin < stop:
+        end = _next_below(gain, begin + 1, stop, -lam)
+        left, right = 0.0 if begin == start else lam, 0.0 if end == stop else lam
+        following = _next_at_least(gain, end, stop, lam)
+        if end < begin + _MANY:
+            m = _string(z, begin, end, left, right, lam, level, size, first, m, chain, length)
+        else:
+            m = _parted_string(z, begin, end, left, right, lam, gain, level, size, first, m, chain, length)
+        begin = following
+    return m
 
 
 @_compiled
@@ -657,7 +863,7 @@ def fusedmax(start, stop, ledger, scores, mask, masked, gamma, lam, values, stru
     d = scores.shape[1]
     z, key, level = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
     place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
-    first, size, ones = np.empty(d + 1, np.int64), np.empty(d + 1), np.ones(d + 1)
+    first, size = np.empty(d + 1, np.int64), np.empty(d + 1)
     chain, length = np.empty((2, d + 1)), np.empty((2, d + 1))
     while True:
         for r in range(start, stop):
@@ -672,9 +878,13 @@ def fusedmax(start, stop, ledger, scores, mask, masked, gamma, lam, values, stru
             m, n = _survivors(scores, mask, masked, state == _GAPS, r, floor, place, rank)
             m = _shift(scores, r, top, strength, depth, place, rank, m, z)
             if price == 0.0:  # tied scores are not a fused group then
-                _singletons(z, m, place, values, structure, r, ones, key, item)
+                _singletons(z, m, place, values, structure, r, key, item)
                 continue
-            bound = _threshold(z, ones, m, -1.0 - 1e-15, key, item) - 2.0 * price - 1e-14 * depth
+            bound = _threshold(z, None, m, -1.0 - 1e-15, key, item) - 2.0 * price - 1e-14 * depth
+            if m >= _MANY:
+                bound = max(
+                    bound, _bound_by_blocks(z, rank, m, price, bound, level, first, key, item) - 2e-14 * depth
+                )
             lowest = bound - 2.0 * price
             if m >= _MANY:
                 m = _thin(z, m, price, bound, lowest, place, rank)
@@ -685,6 +895,12 @@ def fusedmax(start, stop, ledger, scores, mask, masked, gamma, lam, values, stru
                     continue
                 begin = k
                 k += 1
+                if k == m or rank[k] != rank[begin] + 1:
+                    value = z[begin] - (price if rank[begin] > 0 else 0.0)
+                    value -= price if rank[begin] < n - 1 else 0.0
+                    level[segments], size[segments], first[segments] = value, 1, begin
+                    segments += value > bound
+                    continue
                 while (
                     k + 64 <= m
                     and rank[k + 63] == rank[k - 1] + 64
@@ -702,7 +918,7 @@ def fusedmax(start, stop, ledger, scores, mask, masked, gamma, lam, values, stru
                     continue
                 left, right = price if rank[begin] > 0 else 0.0, price if rank[behind - 1] < n - 1 else 0.0
                 old = segments
-                # Closed forms for most runs; as a function of its own this made the whole kernel a third slower.
+                # Closed forms for most runs; as a function of its own this made all a third slower.
                 if behind == begin + 1:
                     level[old], size[old], first[old] = z[begin] - left - right, 1, begin
                     segments += 1
@@ -717,8 +933,29 @@ def fusedmax(start, stop, ledger, scores, mask, masked, gamma, lam, values, stru
                         level[old], level[old + 1] = a - pull, b + pull
                         size[old] = size[old + 1] = 1
                         segments += 2
+                elif behind < begin + _LONG:
+                    segments = _taut_string(
+                        z, begin, behind, left, right, price, level, size, old, chain, length
+                    )
                 else:
-                    segments = _taut_string(z, begin, behind, left, right, price, level, size, old, chain, length)
+                    above = bound - 1e-15 * depth * (behind - begin)  # as much as rounding may add up to
+                    segments = _long_run(
+                        z,
+                        begin,
+                        behind,
+                        left,
+                        right,
+                        price,
+                        above,
+                        key,
+                        level,
+                        size,
+                        first,
+                        old,
+                        chain,
+                        length,
+                    )
+                    continue
                 for s in range(old, segments):
                     first[s] = begin
                     begin += int(size[s])
@@ -912,7 +1149,7 @@ def oscarmax(start, stop, ledger, scores, mask, masked, gamma, lam, values, stru
     lowest = scores.dtype.type(np.finfo(scores.dtype).min)
     z, key, gap = np.empty(d + 1), np.empty(d + 1), np.empty(d + 4)
     dealt = np.empty(d + 4)
-    total, size, sums, ones = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1), np.ones(d + 1)
+    total, size, sums = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
     place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     end, begin, bucket = np.empty(d + 1, np.int64), np.empty(d + 4, np.int64), np.empty(d + 1, np.uint64)
     while True:
@@ -936,7 +1173,7 @@ def oscarmax(start, stop, ledger, scores, mask, masked, gamma, lam, values, stru
             m, _ = _survivors(scores, mask, masked, state == _GAPS, r, floor, place, rank)
             m = _shift(scores, r, top, strength, depth * (1.0 + 1e-12), place, rank, m, z)
             if price == 0.0:  # tied scores are not a fused group then
-                _singletons(z, m, place, values, structure, r, ones, key, item)
+                _singletons(z, m, place, values, structure, r, key, item)
                 continue
             m = _screen_again(z, m, n, price, place, -depth)
             if m <= _FEW:
@@ -1257,6 +1494,30 @@ def _sum_of_members(direction, structure, r, i, j):
 
 
 @_inlined
+def _are_neighbours(entries):
+    """Whether members of one group stand side by side, none with a sign, so that no list is needed."""
+    apart = entries[0] & 2
+    for k in range(1, entries.size):
+        apart |= entries[k] - (entries[0] & ~1) - 4 * k
+    return apart == 0
+
+
+@_inlined
+def _collect(direction, entries, r, near, numbers):
+    """Sum over a group, by way of ``numbers``: the same bits for neighbours and for members apart."""
+    if near:
+        at = entries[0] >> 2
+        row = direction[r, at : at + entries.size]
+        for k in range(row.size):
+            numbers[k] = row[k]
+    else:
+        for k in range(entries.size):
+            g = np.float64(direction[r, entries[k] >> 2])
+            numbers[k] = -g if entries[k] & 2 else g
+    return _sum(numbers, 0, entries.size)
+
+
+@_inlined
 def _look_ahead(direction, structure, r, stop):
     """Have the members of rows to come brought near: they lie where no processor would look for them."""
     far, near = r + 16, r + 4
@@ -1272,6 +1533,7 @@ def _look_ahead(direction, structure, r, stop):
 @_compiled
 def group_average(start, stop, ledger, direction, structure, output, scale, centre):
     """scale · (direction, less its mean over all groups if ``centre``, averaged inside each group)."""
+    numbers = np.empty(direction.shape[1])
     while True:
         for r in range(start, stop):
             _look_ahead(direction, structure, r, stop)
@@ -1295,9 +1557,18 @@ def group_average(start, stop, ledger, direction, structure, output, scale, cent
                     total = -total
                 while j < members and not entries[j] & 1:
                     j += 1
-                if j > i + 1:
-                    total += _sum_of_members(direction, structure, r, i + 1, j)
-                average = scale * (total / (j - i) - mean)
+                if j >= i + _LONG:
+                    near = _are_neighbours(entries[i:j])
+                    average = scale * (_collect(direction, entries[i:j], r, near, numbers) / (j - i) - mean)
+                    if near:
+                        at = entries[i] >> 2
+                        _fill(output[r, at : at + j - i], average)
+                        i = j
+                        continue
+                else:
+                    if j > i + 1:
+                        total += _sum_of_members(direction, structure, r, i + 1, j)
+                    average = scale * (total / (j - i) - mean)
                 for k in range(i, j):
                     entry = entries[k]
                     output[r, entry >> 2] = -average if entry & 2 else average

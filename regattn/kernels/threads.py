@@ -32,8 +32,10 @@ class _Job:
         self.error: BaseException | None = None
 
     def help(self) -> None:
+        arguments = self.arguments  # before the look at the ledger: none are left once all rows are done
         try:
-            self.kernel(0, 0, self.ledger, *self.arguments)
+            if not rows.all_taken(self.ledger):
+                self.kernel(0, 0, self.ledger, *arguments)
         except BaseException as error:
             self.error = error
 
@@ -43,6 +45,7 @@ class _Job:
             if self.error is not None:
                 raise self.error
             time.sleep(_NAP)
+        self.arguments = ()  # else a helper that has not come yet would keep them alive
 
 
 class _Helpers:
@@ -86,7 +89,7 @@ os.register_at_fork(after_in_child=_forget_helpers)  # a child has none of its p
 
 
 def share(kernel: Callable[..., None], count: int, threads: int, *arguments: Any) -> None:
-    """Call ``kernel(0, 0, ledger, *arguments)`` in up to so many threads, and return when ``count`` rows are done."""
+    """Call ``kernel(0, 0, ledger, *arguments)`` in up to so many threads; return when all rows are done."""
     job = _Job(kernel, rows.new_ledger(count, threads), arguments)
     _helpers.ask(job, threads - 1)
     kernel(0, 0, job.ledger, *arguments)

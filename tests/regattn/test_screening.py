@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -251,6 +253,48 @@ def test_certified_on_long_hard_rows(hard, lam):
                 name,
                 mapping,
             )
+
+
+def ramp_whose_ends_meet(rng: np.random.Generator, d: int, lam: float) -> np.ndarray:
+    """λ levels off either end, and what is left between them is a score, or none."""
+    return np.arange(d) * 8 * lam / d**2 * rng.uniform(0.95, 1.2) * rng.choice([-1, 1])
+
+
+LONG_RUNS: dict[str, Callable[[np.random.Generator, int, float], np.ndarray]] = {
+    "faint noise": lambda rng, d, lam: 10 ** rng.uniform(-3, 0) * rng.standard_normal(d),
+    "walk": lambda rng, d, lam: 10 ** rng.uniform(-3, 0) * rng.standard_normal(d).cumsum(),
+    "alternating": lambda rng, d, lam: np.arange(d) % 2 * rng.choice([0.2, 0.3, 0.4]),
+    "ramp": lambda rng, d, lam: np.linspace(0, 10 ** rng.uniform(-4, 0), d) * rng.choice([-1, 1]),
+    "ramp whose ends meet": ramp_whose_ends_meet,
+    "saw": lambda rng, d, lam: np.arange(d) % int(rng.integers(2, 80)) / 100,
+    "step": lambda rng, d, lam: (np.arange(d) > d / 3) * 0.05 + 0.001 * rng.standard_normal(d),
+}
+
+
+@pytest.mark.parametrize("kind", LONG_RUNS)
+def test_runs_that_screening_leaves_whole(kind):
+    """Level sets, ramps and parts: certified, and masked = removed bit for bit, there and back."""
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        d, lam = int(rng.integers(16, 700)), float(rng.choice([1e-3, 0.03, 0.1, 1.0]))
+        x = LONG_RUNS[kind](rng, d, lam)
+        assert (
+            oracles.violation_in_linear_time(x, solve("fusedmax", x, lam=lam), lam)
+            <= bound(x[None], lam=lam)[0]
+        )
+        mask = torch.zeros(d + 40, dtype=torch.bool)
+        mask[np.sort(rng.permutation(d + 40)[:d])] = True
+        wide = torch.full((d + 40,), torch.nan, dtype=torch.float64)
+        wide[mask] = torch.from_numpy(x)
+        direction = torch.randn(d + 40, dtype=torch.float64)
+        whole, alone = wide.requires_grad_(), torch.from_numpy(x).requires_grad_()
+        y, weights = regattn.fusedmax(whole, lam=lam, mask=mask), regattn.fusedmax(alone, lam=lam)
+        assert torch.equal(y[mask], weights)
+        (slope,), (expected,) = (
+            torch.autograd.grad(y, whole, direction),
+            torch.autograd.grad(weights, alone, direction[mask]),
+        )
+        assert torch.equal(slope[mask], expected)
 
 
 def test_linear_certificate_is_the_quadratic_one():
