@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,7 +21,6 @@ from scripts.bench import contestants, memory
 from scripts.bench.agreement import Agreement
 from scripts.bench.clock import CpuClock
 from scripts.bench.contestants import FLOOR, UNIT, assemble
-from scripts.bench.install_peers import requirements
 from scripts.bench.peers import PEERS, Calls, Peer, torch_calls
 from scripts.bench.plan import FULL, QUICK, Course
 from scripts.bench.race import Pace, draw, moved_bytes, race, summarize
@@ -306,8 +306,10 @@ def test_a_bad_option_gets_one_sentence(
     assert not list(folder.iterdir())
 
 
-def test_every_peer_is_in_the_extra() -> None:
-    assert {name.split(">")[0] for name in requirements()} >= {peer.package for peer in PEERS}
+def test_every_peer_is_locked() -> None:
+    locks = [path.read_text(encoding="utf-8") for path in (ROOT / "requirements").glob("*.txt")]
+    locked = {name for lock in locks for name in re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)}
+    assert locked >= {peer.package.replace("_", "-") for peer in PEERS}
 
 
 @pytest.mark.parametrize("name", [peer.name for peer in PEERS])
