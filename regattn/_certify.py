@@ -175,9 +175,10 @@ def _oscarmax(rows: _Rows, lam: Any = 0.01) -> Tensor:
 
 
 def _pnormmax(rows: _Rows, p: float = 1.5) -> Tensor:
-    """Read max z − τ off the largest weight; the exact weights of that τ are optimal up to the rest.
+    """For any t = max z − τ the exact weights of that t are optimal up to how far they are from giving it.
 
-    They have the shape (1 + z/t)_+^{1/(p−1)}, and are optimal if their own norm gives t again.
+    They have the shape (1 + z/t)_+^{1/(p−1)}. Read off the given weights, t collects the rounding of all of
+    them; a secant step finds the one that suits them better.
     """
     if p == 2:
         return _sparsemax(rows)
@@ -186,10 +187,17 @@ def _pnormmax(rows: _Rows, p: float = 1.5) -> Tensor:
         top = y.amax(-1, keepdim=True)
         return top * ((y / top) ** p).sum(-1, keepdim=True) ** ((2 - p) / p)
 
+    def violation(t: Tensor) -> tuple[Tensor, Tensor]:
+        shape = (1 + rows.z / t).clamp(min=0).masked_fill(~rows.allowed, 0.0) ** (1 / (p - 1))
+        exact = shape / shape.sum(-1, keepdim=True)
+        gap = largest_derivative(exact) - t
+        return torch.maximum((rows.y - exact).abs().amax(-1), gap.abs().squeeze(-1)), gap
+
     t = largest_derivative(rows.y)
-    shape = (1 + rows.z / t).clamp(min=0).masked_fill(~rows.allowed, 0.0) ** (1 / (p - 1))
-    exact = shape / shape.sum(-1, keepdim=True)
-    return torch.maximum((rows.y - exact).abs().amax(-1), (t - largest_derivative(exact)).abs().squeeze(-1))
+    first, gap = violation(t)
+    second, next_gap = violation(t + gap)
+    third, _ = violation(t + gap * gap / (gap - next_gap))
+    return torch.fmin(first, torch.fmin(second, third))  # there is no third where the gaps are equal
 
 
 _VIOLATIONS: dict[Any, Callable[..., Tensor]] = {
