@@ -35,10 +35,16 @@ from numba.extending import intrinsic
 POISONED = -1
 _BAD, _EMPTY, _GAPS, _FULL = -1, 0, 1, 2
 _SMALLEST = 5e-324
-_compiled = njit(cache=True, nogil=True, error_model="numpy")
+_options = {"nogil": True, "error_model": "numpy"}
+# What only compiled code calls needs no door to Python, which would take as long to compile as the rest.
+_inner = _options | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_compiled = njit(cache=True, **_options)
+_called = njit(**_inner)
 # Inlined: a call for each run of a row would cost more than most runs.
-_inlined = njit(nogil=True, error_model="numpy", forceinline=True)
-_reordered_sum = njit(nogil=True, error_model="numpy", forceinline=True, fastmath={"reassoc"})
+_inlined = njit(forceinline=True, **_inner)
+_reordered_sum = njit(forceinline=True, fastmath={"reassoc"}, **_inner)
+# A count that is passed on begins at np.int64(0): for a plain 0, whose type is its value, numba would
+# compile everything that it is passed to once more.
 
 
 # ------------------------------------------------------------------ vector instructions
@@ -326,7 +332,7 @@ def _sound(strength, lowest):
 
 
 # ------------------------------------------------------------------ pieces of a solution
-@_compiled
+@_called
 def _sift_down(key, item, root, n):
     """Restore the heap (largest on top) below ``root``."""
     k, i = key[root], item[root]
@@ -342,7 +348,7 @@ def _sift_down(key, item, root, n):
     key[root], item[root] = k, i
 
 
-@_compiled
+@_called
 def _heap_sort(key, item, n):
     """Ascending."""
     for root in range(n // 2 - 1, -1, -1):
@@ -397,7 +403,7 @@ def _threshold(level, size, n, tau, key, item):
     return _threshold_by_sorting(level, size, n, key, item)
 
 
-@_compiled
+@_called
 def _threshold_by_sorting(level, size, n, key, item):
     for i in range(n):
         key[i], item[i] = level[i], i
@@ -426,14 +432,20 @@ def _pool(total, size, n):
 
 
 @_inlined
-def _stays(z, start, stop, mean, lam):
-    """Whether the cumulative sum stays within λ of a straight line, so that all is one segment."""
+def _off_the_ends(z, start, stop, left, right, lam):
+    """Take ``left`` and ``right`` off the ends of a run; its mean then, and whether all is one segment.
+
+    That is so where the cumulative sum stays within λ of a straight line.
+    """
+    z[start] -= left
+    z[stop - 1] -= right
+    mean = _sum(z, start, stop) / (stop - start)
     room = lam * (1.0 + 1e-15 * (stop - start))  # what touches the walls does, whatever rounding says
     away, k = z[start] - mean, start + 1
     while k < stop and abs(away) <= room:
         away += z[k] - mean
         k += 1
-    return k == stop
+    return mean, k == stop
 
 
 _RIDE = 16  # single scores in a row after which a monotone stretch is looked for
@@ -452,13 +464,11 @@ def _taut_string(z, start, stop, left, right, lam, level, size, m, chain, length
     leaves a wall once: O(n).
     """
     n = stop - start
-    z[start] -= left
-    z[stop - 1] -= right
-    mean = _sum(z, start, stop) / n
-    if _stays(z, start, stop, mean, lam):
+    mean, whole = _off_the_ends(z, start, stop, left, right, lam)
+    if whole:
         level[m], size[m] = mean, n
         return m + 1
-    bend, offset, single, looked, k = 0, 0.0, 0, 0, 0
+    bend, offset, single, looked, k = np.int64(0), 0.0, 0, 0, 0
     head_0 = tail_0 = head_1 = tail_1 = 0
     rise_0 = length_0 = rise_1 = length_1 = 0.0
     while k < n:
@@ -631,7 +641,7 @@ _LONG = 16  # scores for which a call is nothing
 _MANY = 128  # survivors for which another look in vector instructions pays
 
 
-@_inlined
+@_called
 def _thin(z, m, price, bound, lowest, place, rank):
     """Drop survivors that have no part in a group above ``bound``, all but the first and the last.
 
@@ -666,10 +676,10 @@ def _thin(z, m, price, bound, lowest, place, rank):
     return kept + 1
 
 
-@_compiled
+@_called
 def _bound_by_blocks(z, rank, m, price, bound, total, item, key, order):
     """τ is at least what any blocks of neighbours attain together, whose cut is 2 each."""
-    blocks, size = 0, 16
+    blocks, size = np.int64(0), 16
     for k in range(0, m - size + 1, size):
         total[blocks], item[blocks] = _sum(z, k, k + size) - 2.0 * price, rank[k]
         blocks += rank[k + size - 1] - rank[k] == size - 1
@@ -688,7 +698,7 @@ def _bound_by_blocks(z, rank, m, price, bound, total, item, key, order):
     return bound
 
 
-@_inlined
+@_called
 def _gains(z, start, stop, floor, lam, gain):
     """What each score, with the best of those behind it, adds to {P_TV(z) > floor}, its own cut not counted.
 
@@ -717,7 +727,7 @@ def _gains(z, start, stop, floor, lam, gain):
             gain[k] = behind
 
 
-@_inlined
+@_called
 def _next_at_least(numbers, k, stop, floor):
     while k < stop:
         flags = _where_at_least(numbers, k, min(64, stop - k), floor)
@@ -727,7 +737,7 @@ def _next_at_least(numbers, k, stop, floor):
     return stop
 
 
-@_inlined
+@_called
 def _next_below(numbers, k, stop, floor):
     while k < stop:
         flags = ~_where_at_least(numbers, k, min(64, stop - k), floor)
@@ -737,7 +747,7 @@ def _next_below(numbers, k, stop, floor):
     return stop
 
 
-@_inlined
+@_called
 def _string(z, start, stop, left, right, lam, level, size, first, m, chain, length):
     """Append the segments of P_TV and where each begins."""
     end = _taut_string(z, start, stop, left, right, lam, level, size, m, chain, length)
@@ -747,7 +757,7 @@ def _string(z, start, stop, left, right, lam, level, size, first, m, chain, leng
     return end
 
 
-@_inlined
+@_called
 def _trend(z, start, stop):
     """1 where the scores rise throughout, −1 where they fall, else 0."""
     rise = fall = True
@@ -761,7 +771,7 @@ def _trend(z, start, stop):
     return 1 if rise else -1
 
 
-@_inlined
+@_called
 def _ramp(z, start, stop, sign, left, right, lam, floor, level, size, first, m):
     """The segments above ``floor`` where the scores rise (``sign`` 1) or fall: λ levels off either end.
 
@@ -796,13 +806,11 @@ def _ramp(z, start, stop, sign, left, right, lam, floor, level, size, first, m):
     return m
 
 
-@_compiled
+@_called
 def _parted_string(z, start, stop, left, right, lam, gain, level, size, first, m, chain, length):
     """As above, but parted first where P_TV passes the mean: often the parts are one segment each."""
-    z[start] -= left
-    z[stop - 1] -= right
-    mean = _sum(z, start, stop) / (stop - start)
-    if _stays(z, start, stop, mean, lam):
+    mean, whole = _off_the_ends(z, start, stop, left, right, lam)
+    if whole:
         level[m], size[m], first[m] = mean, stop - start, start
         return m + 1
     _gains(z, start, stop, mean, lam, gain)
@@ -820,7 +828,7 @@ def _parted_string(z, start, stop, left, right, lam, gain, level, size, first, m
     return m
 
 
-@_compiled
+@_called
 def _long_run(z, start, stop, left, right, lam, floor, gain, level, size, first, m, chain, length):
     """Append the segments of P_TV(z[start:stop]) above ``floor``, ``left`` and ``right`` taken off its ends.
 
@@ -832,10 +840,8 @@ def _long_run(z, start, stop, left, right, lam, floor, gain, level, size, first,
         segments = _ramp(z, start, stop, sign, left, right, lam, floor, level, size, first, m)
         if segments > m:
             return segments
-    z[start] -= left
-    z[stop - 1] -= right
-    mean = _sum(z, start, stop) / (stop - start)
-    if _stays(z, start, stop, mean, lam):
+    mean, whole = _off_the_ends(z, start, stop, left, right, lam)
+    if whole:
         level[m], size[m], first[m] = mean, stop - start, start
         return m + 1
     _gains(z, start, stop, floor, lam, gain)
@@ -888,7 +894,7 @@ def fusedmax(start, stop, ledger, scores, mask, masked, gamma, lam, values, stru
             lowest = bound - 2.0 * price
             if m >= _MANY:
                 m = _thin(z, m, price, bound, lowest, place, rank)
-            segments = k = 0
+            segments, k = np.int64(0), 0
             while k < m:
                 if z[k] < lowest:
                     k += 1
@@ -1017,7 +1023,7 @@ def _insertion_sort(key, item, start, stop):
         key[j], item[j] = k, at
 
 
-@_compiled
+@_called
 def _sort_descending(key, item, start, stop):
     """No more than O(n log n) for any row."""
     if stop - start <= 64:

@@ -10,11 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numba import njit
 
 import regattn
 from regattn.kernels import cpu, rows, threads
 
 ROWS, WIDTH = 1500, 400
+
+
+@njit
+def take(ledger, start, stop):
+    return rows._take(ledger, start, stop)
 
 
 class Kernel:
@@ -28,7 +34,7 @@ class Kernel:
             with self.lock:
                 self.seen[start:stop] += 1
             time.sleep(0)
-            start, stop = rows._take(ledger, start, stop)
+            start, stop = take(ledger, start, stop)
             if start == stop:
                 return
 
@@ -59,10 +65,10 @@ def test_every_row_is_done_once(count, fresh):
 
 def test_blocks_become_smaller():
     ledger, sizes = rows.new_ledger(ROWS, 2), []
-    start, stop = rows._take(ledger, 0, 0)
+    start, stop = take(ledger, 0, 0)
     while start < stop:
         sizes.append(stop - start)
-        start, stop = rows._take(ledger, start, stop)
+        start, stop = take(ledger, start, stop)
     assert sizes[0] == ROWS // 4 and sizes[-1] <= sizes[-2] == ROWS // 32
     assert sum(sizes) == ROWS and rows.all_done(ledger, 1)
 
@@ -97,12 +103,12 @@ def test_what_a_helper_meets_is_raised_in_the_caller(fresh):
 
     def kernel(start: int, stop: int, ledger: np.ndarray, caller: int) -> None:
         if get_ident() != caller:
-            rows._take(ledger, start, stop)  # and never reported
+            take(ledger, start, stop)  # and never reported
             taken.set()
             raise MemoryError("no room")
         assert taken.wait(30)
         while start < stop or not start:
-            start, stop = rows._take(ledger, start, stop)
+            start, stop = take(ledger, start, stop)
 
     with pytest.raises(MemoryError, match="no room"):
         threads.share(kernel, ROWS, 2, get_ident())
