@@ -1009,7 +1009,7 @@ def _mean(scores, mask, masked, lowest, top, gamma, n):
 
 
 _FEW = 16  # survivors that are sorted by insertion
-_PER_BUCKET = 16
+_PER_BUCKET = 24
 
 
 @_inlined
@@ -1095,12 +1095,12 @@ def _sort_into_parts(z, m, n, lam, key, item, end, sums, bucket, begin, dealt, g
     width /= buckets
     per_width = 1.0 / width
     for k in range(m):
-        bucket[k] = np.uint64(-z[k] * per_width)  # unsigned: an index that needs no check for its sign
+        bucket[k] = np.int32(-z[k] * per_width)  # there are vector instructions for 32 bits
     buckets += 2  # the lowest score lands in a bucket of its own, by rounding in the next
     for b in range(buckets):
         begin[b + 1], dealt[b] = 0, 0.0
     for k in range(m):
-        begin[bucket[k] + np.uint64(1)] += 1
+        begin[bucket[k] + np.uint32(1)] += 1
         dealt[bucket[k]] += z[k]
     begin[0] = 0
     height, tau, last = 0.0, -np.inf, 0
@@ -1157,7 +1157,7 @@ def oscarmax(start, stop, ledger, scores, mask, masked, gamma, lam, values, stru
     dealt = np.empty(d + 4)
     total, size, sums = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
     place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
-    end, begin, bucket = np.empty(d + 1, np.int64), np.empty(d + 4, np.int64), np.empty(d + 1, np.uint64)
+    end, begin, bucket = np.empty(d + 1, np.int64), np.empty(d + 4, np.int64), np.empty(d + 1, np.uint32)
     while True:
         for r in range(start, stop):
             strength, price = _strength(gamma, r), _strength(lam, r)
@@ -1176,6 +1176,9 @@ def oscarmax(start, stop, ledger, scores, mask, masked, gamma, lam, values, stru
                 mean = _mean(scores[r], mask[r if masked else 0], masked, lowest, top, strength, n)
                 depth = min(depth, 0.5 * price * (n - 1) + 1.0 / n - mean)
             floor = _floor(scores, top, strength * depth * (1.0 + 1e-12))
+            if state == _FULL and n >= _MANY and 8 * _count_present(scores, mask, masked, r, floor) > 7 * n:
+                # Leaving out so few would cost more than taking them along, for all are taken in vectors.
+                floor, depth = lowest, np.inf
             m, _ = _survivors(scores, mask, masked, state == _GAPS, r, floor, place, rank)
             m = _shift(scores, r, top, strength, depth * (1.0 + 1e-12), place, rank, m, z)
             if price == 0.0:  # tied scores are not a fused group then
@@ -1491,10 +1494,10 @@ def pnormmax_product(start, stop, ledger, direction, weights, output, gamma, p):
 # ------------------------------------------------------------------ the derivative of a partition
 @_reordered_sum
 def _sum_of_members(direction, structure, r, i, j):
-    entries, total = structure[r, 2 + i : 2 + j], 0.0
+    row, entries, total = direction[r], structure[r, 2 + i : 2 + j], 0.0
     for k in range(entries.size):
         entry = entries[k]
-        g = np.float64(direction[r, entry >> 2])
+        g = np.float64(row[np.uint64(entry >> 2)])
         total += -g if entry & 2 else g
     return total
 
@@ -1509,6 +1512,21 @@ def _are_neighbours(entries):
 
 
 @_inlined
+def _end_of_group(entries, j):
+    """Where the next group begins, at entry ``j`` or behind it."""
+    while j + 32 <= entries.size:
+        block, first = entries[j : j + 32], entries.dtype.type(0)
+        for k in range(32):
+            first |= block[k]
+        if first & 1:
+            break
+        j += 32
+    while j < entries.size and not entries[j] & 1:
+        j += 1
+    return j
+
+
+@_inlined
 def _collect(direction, entries, r, near, numbers):
     """Sum over a group, by way of ``numbers``: the same bits for neighbours and for members apart."""
     if near:
@@ -1518,7 +1536,7 @@ def _collect(direction, entries, r, near, numbers):
             numbers[k] = row[k]
     else:
         for k in range(entries.size):
-            g = np.float64(direction[r, entries[k] >> 2])
+            g = np.float64(direction[r, np.uint64(entries[k] >> 2)])
             numbers[k] = -g if entries[k] & 2 else g
     return _sum(numbers, 0, entries.size)
 
@@ -1531,7 +1549,7 @@ def _look_ahead(direction, structure, r, stop):
         offset = far * structure.shape[1]
         _fetch(structure, offset)
         _fetch(structure, offset + 31)
-    if near < stop:
+    if near < stop and 8 * structure[near, 0] < direction.shape[1]:  # else rows are read as a whole
         for k in range(structure[near, 0]):
             _fetch(direction, near * direction.shape[1] + (structure[near, 2 + k] >> 2))
 
@@ -1561,9 +1579,10 @@ def group_average(start, stop, ledger, direction, structure, output, scale, cent
                 total = np.float64(direction[r, entry >> 2])
                 if entry & 2:
                     total = -total
-                while j < members and not entries[j] & 1:
+                while j < members and j < i + _LONG and not entries[j] & 1:
                     j += 1
-                if j >= i + _LONG:
+                if j == i + _LONG:
+                    j = _end_of_group(entries, j)
                     near = _are_neighbours(entries[i:j])
                     average = scale * (_collect(direction, entries[i:j], r, near, numbers) / (j - i) - mean)
                     if near:
@@ -1577,7 +1596,7 @@ def group_average(start, stop, ledger, direction, structure, output, scale, cent
                     average = scale * (total / (j - i) - mean)
                 for k in range(i, j):
                     entry = entries[k]
-                    output[r, entry >> 2] = -average if entry & 2 else average
+                    output[r, np.uint64(entry >> 2)] = -average if entry & 2 else average
                 i = j
         start, stop = _take(ledger, start, stop)
         if start == stop:
