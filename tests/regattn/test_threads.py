@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Iterator
 from threading import Event, Lock, Thread, get_ident
 from typing import Any
@@ -112,9 +113,20 @@ def test_what_a_helper_meets_is_raised_in_the_caller(fresh):
 
     with pytest.raises(MemoryError, match="no room"):
         threads.share(kernel, ROWS, 2, get_ident())
-    again = Kernel()
-    threads.share(again, ROWS, 2)
-    assert (again.seen == 1).all(), "the helper is lost"
+    came = Event()
+    fresh.ask(threads._Job(lambda *_: came.set(), rows.new_ledger(1, 2), ()), 1)
+    assert came.wait(30), "the helper is lost"
+
+
+def test_nothing_is_kept_alive_for_a_helper_that_is_late(fresh):
+    release = Event()
+    fresh.ask(threads._Job(lambda *_: release.wait(30), rows.new_ledger(1, 2), ()), 1)
+    weights = np.zeros(ROWS)
+    kept = weakref.ref(weights)
+    threads.share(lambda start, stop, ledger, _: Kernel()(start, stop, ledger), ROWS, 2, weights)
+    del weights
+    assert kept() is None
+    release.set()
 
 
 def test_gradient_is_not_copied_while_a_helper_still_holds_its_memory(monkeypatch, two_threads):
