@@ -26,6 +26,8 @@ that is called: a helper edited elsewhere would leave stale machine code behind.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -35,7 +37,7 @@ from numba.extending import intrinsic
 POISONED = -1
 _BAD, _EMPTY, _GAPS, _FULL = -1, 0, 1, 2
 _SMALLEST = 5e-324
-_options = {"nogil": True, "error_model": "numpy"}
+_options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 # What only compiled code calls needs no door to Python, which would take as long to compile as the rest.
 _inner = _options | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 _compiled = njit(cache=True, **_options)
