@@ -24,9 +24,10 @@ class FitResult:
     """What a training came to.
 
     ``dev`` holds the dev metrics of ``best_epoch``, whose weights the model has; ``seconds`` counts
-    everything over all starts of the run, ``seconds_per_epoch`` and ``tokens_per_second`` the training steps
-    alone; ``history`` has one entry per epoch, as in the metrics log; ``notes`` say whether and how the run
-    was resumed; ``origins`` the commits, devices and numbers of threads that took the steps.
+    everything over all starts of the run, ``seconds_per_epoch`` and ``tokens_per_second`` all training steps
+    and nothing else, so also what the first step of a start compiles; ``history`` has one entry per epoch, as
+    in the metrics log; ``notes`` say whether and how the run was resumed; ``origins`` the commits, devices
+    and numbers of threads that took the steps.
     """
 
     epochs: int

@@ -14,6 +14,9 @@ from tasks.training.observers import EpochEvent, StartEvent, StepEvent
 class Progress:
     """Shows loss, accuracy, tokens per second and time left while a model trains.
 
+    The first step of a process also compiles what it calls, for up to half a minute: speed and time left are
+    those of the steps after it, and unknown until there is one.
+
     Args:
         stream: where to write; None for the standard error.
         every: seconds between plain lines.
@@ -31,9 +34,9 @@ class Progress:
         """Print the notes of the start, and open the bar on a terminal."""
         for note in event.notes:
             self._print(note)
-        self._first_step = event.step
         self._epochs = event.epochs
-        self._started = self._printed = time.monotonic()
+        self._first_step = event.step + 1
+        self._printed = time.monotonic()
         self._sums: dict[str, float] = {}
         if self.console.is_terminal:
             self._bar = RichProgress(
@@ -44,7 +47,11 @@ class Progress:
 
     def on_step(self, event: StepEvent) -> None:
         """Show how the epoch goes."""
-        step = {**event.tallies, "loss": event.loss * event.tallies["examples"], "seconds": event.seconds}
+        step = {**event.tallies, "loss": event.loss * event.tallies["examples"]}
+        if event.step == self._first_step:
+            self._timed_from = time.monotonic()
+        else:
+            step |= {"timed_tokens": event.tallies["tokens"], "seconds": event.seconds}
         self._sums = {name: self._sums.get(name, 0.0) + value for name, value in step.items()}
         if self._bar is not None:
             self._bar.update(self._task, completed=event.step, description=self._describe(event))
@@ -71,10 +78,17 @@ class Progress:
 
     def _describe(self, event: StepEvent) -> str:
         sums = self._sums
-        mean = (time.monotonic() - self._started) / (event.step - self._first_step)
         return (
             f"epoch {event.epoch}/{self._epochs} · loss {sums['loss'] / sums['examples']:.4f}"
-            f"{format_accuracy(sums)} · {sums['tokens'] / sums['seconds']:,.0f} tokens/s"
+            f"{format_accuracy(sums)} · {self._pace(event)}"
+        )
+
+    def _pace(self, event: StepEvent) -> str:
+        if event.step == self._first_step:
+            return "speed and time left not known yet"
+        mean = (time.monotonic() - self._timed_from) / (event.step - self._first_step)
+        return (
+            f"{self._sums['timed_tokens'] / self._sums['seconds']:,.0f} tokens/s"
             f" · {format_duration((event.total_steps - event.step) * mean)} left"
         )
 

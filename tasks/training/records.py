@@ -46,7 +46,7 @@ class Record:
         seconds: ``total``, ``per_epoch`` (training alone) and ``mapping_share`` of a training step.
         epochs: epochs trained.
         best_epoch: the one whose weights were evaluated.
-        tokens_per_second: in training.
+        tokens_per_second: in training steps, all of them: that is, with what the first one compiles.
         peak_memory_mb: largest memory in use, in MiB.
         threads: CPU threads of torch.
         device: the device that it ran on; of a run that was continued on another both.
