@@ -9,6 +9,7 @@ from typing import Any
 from scripts import cli
 from scripts.markdown import markdown
 from scripts.readme import fill_readme
+from tasks.text.files import read_whole
 
 RESULT = Path("results", "reliability.json")
 PLACE = "reliability"
@@ -82,7 +83,7 @@ def read(path: Path = RESULT) -> dict[str, Any]:
         UsageError: there is no such file, or it is no JSON.
     """
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(read_whole(path))
     except FileNotFoundError:
         raise cli.UsageError(f"{path} must be written first, by `make soak`, got no such file") from None
     except ValueError as error:

@@ -22,7 +22,7 @@ from tasks.grid import AttentionGrid
 from tasks.seq2seq.task import build_model
 from tasks.seq2seq.text import Tokenizers
 from tasks.seq2seq.translator import Translator
-from tasks.text.files import check_file, first_line
+from tasks.text.files import first_line, read_whole
 from tasks.training.details import Details, Example
 from tasks.training.optim import OptimSettings
 from tasks.training.provenance import config_hash, run_id
@@ -204,11 +204,12 @@ def read_json(path: Path) -> Any:
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no file of that name.
+        OSError: it is a pipe or device.
         ValueError: it is damaged.
     """
-    check_file(path)
+    content = read_whole(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(content.decode())
     except ValueError as error:
         raise ValueError(f"{path} wants JSON, got a damaged file: {error}") from None
 

@@ -21,6 +21,7 @@ from scripts.bench.peers import PEERS
 from scripts.bench.plan import Course, plan_for
 from scripts.bench.render import render
 from scripts.bench.words import fault
+from tasks.text.files import read_whole
 from tasks.training.records import commit, versions, write_json_atomically
 from tasks.training.signals import Preempted
 
@@ -133,7 +134,7 @@ def _peer_versions() -> dict[str, str]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"sections": {}}
+        content = json.loads(read_whole(path)) if path.exists() else {"sections": {}}
         content["sections"]
     except (KeyError, TypeError, ValueError) as error:
         raise cli.UsageError(f"{path} must be a benchmark's JSON, got {error!r}; move it away") from error

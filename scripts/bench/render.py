@@ -23,6 +23,7 @@ from scripts.bench.words import (
     short,
 )
 from scripts.markdown import markdown
+from tasks.text.files import read_whole
 from tasks.training.atomic import write_atomically
 
 # What this project wants: the geometric mean over shapes and scales, times torch.softmax, one thread.
@@ -34,7 +35,7 @@ _table = partial(markdown, numbers=True)
 
 def render(path: Path) -> str:
     """Write the tables and the plots of ``path`` beside it, and return the tables."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads(read_whole(path))
     drawn = plots.draw(content, path)
     text = tables(content, path.name, drawn)
     write_atomically(path.with_suffix(".md"), [text.encode()])

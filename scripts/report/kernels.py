@@ -14,6 +14,7 @@ from scripts.bench.words import Section, history, mean_ratio, ordered, short
 from scripts.cells import Cell, Table
 from scripts.columns import UNKNOWN
 from scripts.report.svg import colour_class, picture, tag
+from tasks.text.files import read_whole
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _ROW = 348.0, 158.0, 34.0, 20.0, 21.0
 
@@ -37,7 +38,7 @@ def kernels(path: Path) -> Kernels | None:
     """The cost by the benchmark at ``path``; None where there is none, or it has no section of shapes."""
     if not path.exists():
         return None
-    sections = json.loads(path.read_text(encoding="utf-8"))["sections"]
+    sections = json.loads(read_whole(path))["sections"]
     if not sections.get("shapes", {}).get("cells"):
         return None
     shapes, steps = sections["shapes"], _steps(sections.get("training"))

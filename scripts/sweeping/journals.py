@@ -11,6 +11,8 @@ from typing import IO
 
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
+from tasks.text.files import is_endless, no_file
+
 
 class Journal(JournalFileBackend):
     """A file of lines that several processes append to.
@@ -22,6 +24,8 @@ class Journal(JournalFileBackend):
     """
 
     def __init__(self, path: Path, lock: Path) -> None:
+        if is_endless(path):
+            raise no_file(path)
         super().__init__(str(path), _FileLock(lock))
         with locked(lock):
             _cut_torn_line(path)

@@ -1,4 +1,4 @@
-"""Files of data: which one is meant, that it is one, and its bytes and lines as they are."""
+"""Files: which one is meant, that it is one, and its bytes and lines as they are."""
 
 import gzip
 import io
@@ -30,7 +30,7 @@ def nothing_found(root: Path, names: Iterable[str]) -> OSError:
     """The error to raise where none of these is a file in ``root``."""
     names = list(names)
     if found := next((root / name for name in names if os.path.lexists(root / name)), None):
-        return _no_file(found)
+        return no_file(found)
     got = ", ".join(sorted(os.listdir(root))[:8]) if root.is_dir() else "no such folder"
     return FileNotFoundError(f"{root} wants a file {' or '.join(names)}, got {got or 'an empty folder'}")
 
@@ -56,21 +56,39 @@ def _packings(file: Path) -> list[Path]:
     return [file, file.with_name(f"{file.name}.gz")]
 
 
+def read_whole(file: Path) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: there is no file of that name.
+        OSError: it is a pipe or device, or the file system refuses.
+        ValueError: it is empty.
+    """
+    check_file(file)
+    return file.read_bytes()
+
+
 def check_file(file: Path) -> None:
     """Raise unless there is a file, and it is not empty; a pipe, which may never end, is none."""
     if not file.is_file():
-        raise _no_file(file)
+        raise no_file(file)
     if file.stat().st_size == 0:
         raise ValueError(f"{file} wants to hold data, got an empty file")
 
 
-def _no_file(path: Path) -> OSError:
+def no_file(path: Path) -> OSError:
+    """The error to raise where this is not a file."""
     if path.is_dir():
         return IsADirectoryError(f"{path} wants to be a file, got a directory")
-    got = (
-        "a pipe or device" if path.exists() else "a link to nothing" if path.is_symlink() else "nothing there"
-    )
+    if is_endless(path):
+        return OSError(f"{path} wants to be a file, got a pipe or device")
+    got = "a link to nothing" if path.is_symlink() else "nothing there"
     return FileNotFoundError(f"{path} wants to be a file, got {got}")
+
+
+def is_endless(path: Path) -> bool:
+    """Whether it is a pipe or device: to open it may be to wait for ever."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from tasks.text.files import is_endless, no_file
 from tasks.training.atomic import write_atomically
 
 FORMAT = 1
@@ -119,8 +120,8 @@ def set_aside(path: Path) -> None:
 
 
 def _read(path: Path) -> tuple[bytes, bytes]:
-    if path.is_fifo():  # to open it is to wait for somebody who writes
-        raise CheckpointError(f"cannot read {path}: it is no file")
+    if is_endless(path):
+        raise CheckpointError(str(no_file(path)))
     try:
         with open(path, "rb") as file:
             # Bounded, so that a file without a newline is not read as one line.

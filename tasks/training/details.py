@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from tasks.grid import AttentionGrid
+from tasks.text.files import read_whole
 from tasks.training.atomic import write_atomically
 from tasks.training.records import RecordError
 
@@ -82,8 +83,8 @@ def read_details(directory: Path, run_id: str, sha256: str) -> Details:
     """
     path = directory / f"{run_id}.json"
     try:
-        data = path.read_bytes()
-    except OSError as error:
+        data = read_whole(path)
+    except (OSError, ValueError) as error:
         raise RecordError(f"cannot read the details of a run, {path}: {error}; {_again(run_id)}") from error
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tasks.text.files import is_endless, no_file
+
 
 class MetricsLog:
     """A JSONL file that a resumed run continues as if it had never stopped.
@@ -20,10 +22,13 @@ class MetricsLog:
             after them was written by steps that the resumed run takes again.
 
     Raises:
+        OSError: there is something of that name that is no file.
         ValueError: the file is shorter than ``position``.
     """
 
     def __init__(self, path: Path, position: int = 0) -> None:
+        if is_endless(path):
+            raise no_file(path)
         # Unbuffered: nothing is left to be written, and to fail, when the file is closed.
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 (closed by __exit__)
         self._path = path

@@ -7,6 +7,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tasks.text.files import read_whole
 from tasks.training.atomic import write_atomically
 from tasks.training.provenance import commit, config_hash, run_id, versions
 
@@ -173,7 +174,7 @@ def read_records(directory: Path) -> list[Record]:
 
 def _read_record(path: Path) -> Record:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        values = json.loads(read_whole(path).decode(), parse_constant=_no_number)
     except (OSError, ValueError) as error:
         raise RecordError(f"cannot read the record {path}: {error}") from error
     known = {entry.name for entry in fields(Record)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import shutil
 import sys
@@ -12,9 +13,13 @@ from pathlib import Path
 import pytest
 
 from scripts import tables
+from scripts.bench.render import render
 from scripts.evaluate import evaluate
 from scripts.generate import generate
 from scripts.predict import predict
+from scripts.reliability import read as read_reliability
+from scripts.report.kernels import kernels
+from scripts.sweeping.journals import Journal
 from scripts.train import main as train
 from tasks.training.rundir import RunDirectory
 from tests.scripts import bad_inputs as bad
@@ -53,7 +58,12 @@ RUN_FAULTS: dict[str, tuple[Spoil, tuple[str, ...], str]] = {
     "a pipe": (
         bad.checkpoints(bad.make_pipe),
         EVERY,
-        r"cannot read .*checkpoint\.ckpt: it is no file",
+        r"checkpoint\.ckpt wants to be a file, got a pipe or device",
+    ),
+    "a pipe for a log": (
+        lambda run: bad.make_pipe(run / "metrics.jsonl"),
+        EVERY[3:],
+        r"metrics\.jsonl wants to be a file, got a pipe or device",
     ),
     "newer": (bad.checkpoints(bad.newer), EVERY, r"must have checkpoint format 1, got format 2"),
     "malicious": (bad.checkpoints(bad.pickled), EVERY, r"checkpoint\.ckpt is damaged or no checkpoint"),
@@ -177,6 +187,7 @@ def test_what_is_no_sentence_is_not_predicted(
 RECORD_FAULTS: dict[str, tuple[Spoil, str]] = {
     "cut": (lambda file: file.write_bytes(file.read_bytes()[:-9]), r"cannot read the record"),
     "key": (bad.replace(b'"seed"', b'"sede"'), r"must hold the fields of a record, got sede too many"),
+    "a pipe": (bad.make_pipe, r"cannot read the record .*: .*json wants to be a file, got a pipe or device"),
     "NaN": (bad.replace(b'"best_epoch": 1', b'"best_epoch": NaN'), r"numbers must be finite, got NaN"),
     "a copy": (
         lambda file: shutil.copy(file, file.with_name("z.json")),
@@ -194,3 +205,13 @@ def test_a_record_that_is_damaged_is_refused(
     shutil.copytree(trained / "results" / "runs", folder / "results" / "runs")
     spoil(next((folder / "results" / "runs").iterdir()))
     assert re.search(sentence, refused(tables.main, capsys))
+
+
+@pytest.mark.measures("bad data")
+@pytest.mark.parametrize(
+    "read", [kernels, render, read_reliability, lambda path: Journal(path, Path("lock"))]
+)
+def test_a_pipe_is_refused_and_not_waited_for(folder: Path, read: Callable[[Path], object]) -> None:
+    os.mkfifo("a.json")
+    with pytest.raises(OSError, match=r"a\.json wants to be a file, got a pipe or device"):
+        read(Path("a.json"))

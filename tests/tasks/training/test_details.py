@@ -1,5 +1,6 @@
 """Details are what figures are made of: they come back as they were, and only to their own record."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,9 @@ def test_a_score_that_is_no_number_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_details(tmp_path, bad)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(RecordError, match=r"a\.json wants to be a file, got a pipe or device; make evaluate"):
+        read_details(tmp_path, "a", "0" * 64)
