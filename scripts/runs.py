@@ -28,6 +28,7 @@ from tasks.training.optim import OptimSettings
 from tasks.training.provenance import config_hash, run_id
 from tasks.training.rundir import RunDirectory
 from tasks.training.settings import TrainerSettings, check_integer
+from tasks.training.size import bounded_size
 from tasks.training.state import best_weights, load_weights
 from tasks.training.task import RecordedTask
 
@@ -102,9 +103,10 @@ def set_up(config: DictConfig, *, like: Setup | None = None) -> Setup:
 
 
 def _in_memory(build: Callable[[], T]) -> T:
-    """What ``build`` returns, unless it asks for more memory than there is."""
+    """The model that ``build`` makes, or its task, unless it asks for too many weights or too much memory."""
     try:
-        return build()
+        with bounded_size():
+            return build()
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
@@ -226,7 +228,8 @@ def load_translator(run: RunDirectory, device: torch.device) -> Translator:
     options = _task_options(config.task)
     tokenizers = read_stored(run.vocabulary, Tokenizers.from_json)
     weights = best_weights(run.checkpoint, tokenizers.sha256)
-    model = build_model(tokenizers, instantiate(config.attention), options["model"])
+    mapping = instantiate(config.attention)
+    model = _in_memory(partial(build_model, tokenizers, mapping, options["model"]))
     load_weights(model, weights, run.checkpoint)
     return Translator(
         model.to(device), tokenizers, options["search"], replace_unknown=options["replace_unknown"]

@@ -19,6 +19,7 @@ from tasks.text.batching import epoch_batches, in_order_batches, pad
 from tasks.text.vectors import Vectors, load_vectors, random_vectors
 from tasks.text.vocabulary import Vocabulary
 from tasks.training.details import Rows
+from tasks.training.size import check_size
 
 _PREMISE = "two children in red jackets throw snow at each other while a man with a dog walks past ."
 PAIR = Pair(tuple(_PREMISE.split(" ")), ("nobody", "is", "outside", "."), LABELS.index("contradiction"))
@@ -178,10 +179,12 @@ def build(
         vector_size: size of drawn vectors.
 
     Raises:
-        ValueError: a number out of its range, or a file without vectors.
+        ValueError: a number out of its range, too many weights, or a file without vectors.
     """
     check_options(hidden_size=hidden_size, dropout=dropout, batch_size=batch_size, vector_size=vector_size)
     vocabulary = vocabulary_of(corpus)
+    if not vectors:
+        check_size(len(vocabulary) * vector_size)
     known = load_vectors(vectors, vocabulary) if vectors else random_vectors(vocabulary, vector_size)
     torch.manual_seed(seed)
     model = EntailmentModel(

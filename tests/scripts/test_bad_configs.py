@@ -69,6 +69,25 @@ def test_a_config_that_cannot_be_is_refused(folder: Path, capsys: Capture, fault
     assert re.search(sentence, refused(lambda: train(started), capsys))
 
 
+WEIGHTS = "a model must have at most 1,000,000,000 weights, got "
+
+
+@pytest.mark.measures("bad config")
+@pytest.mark.parametrize(
+    ("task", "overrides", "sentence"),
+    [
+        ("translation", ["task.model.layers=1000000"], "at most 10,000 tensors of weights, got more"),
+        ("translation", ["task.model.hidden_size=30000", "task.model.embedding_size=30000"], WEIGHTS),
+        ("snli", ["task.hidden_size=20000"], WEIGHTS),
+        ("snli", ["task.vector_size=1000000000"], WEIGHTS),
+    ],
+)
+def test_a_model_that_is_too_large_is_refused_before_it_is_built(
+    folder: Path, capsys: Capture, task: str, overrides: list[str], sentence: str
+) -> None:
+    assert sentence in refused(lambda: train([*training(task), *overrides]), capsys)
+
+
 @pytest.mark.measures("bad environment")
 @pytest.mark.parametrize("fault", ENVIRONMENT_FAULTS)
 def test_what_the_machine_has_not_is_said(folder: Path, capsys: Capture, fault: str) -> None:

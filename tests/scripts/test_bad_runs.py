@@ -107,6 +107,11 @@ RUN_FAULTS: dict[str, tuple[Spoil, tuple[str, ...], str]] = {
         EVERY[:2],
         r"must have the weights that this run's config asks for: size mismatch",
     ),
+    "too large": (
+        bad.config("task", "model", "layers", value=10**6),
+        EVERY[2:3],
+        r"a model must have at most 10,000 tensors of weights",
+    ),
     "other vocabulary": (
         bad.other_vocabulary,
         EVERY[1:3],
