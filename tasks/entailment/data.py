@@ -12,7 +12,7 @@ from pathlib import Path
 from tasks.text import corpus
 from tasks.text.corpus import REPLACED, SPLITS, Part, check_different, count_files, items_of
 from tasks.text.files import inside, nothing_found
-from tasks.text.reader import Row, read_hub, read_rows
+from tasks.text.reader import HUB_SPLITS, Row, read_hub, read_rows
 from tasks.text.tokens import tokenize
 
 LABELS = ("entailment", "neutral", "contradiction")
@@ -26,7 +26,6 @@ _NUMBERS = {label: number for number, label in enumerate(LABELS)} | {str(i): i f
 _NO_LABEL = ("-", "", "-1")  # no majority among the annotators, as the official files and the hub have it
 _FILE_NAMES = ("snli_1.0_{}.jsonl", "{}.parquet", "{}.jsonl", "{}.csv", "{}.tsv")
 _MAX_CHARS = 10_000  # longer sentences are taken for damage
-_HUB_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def load_hub(
     corpus.check_limit(limit)
     rows = {
         split: read_hub(name, there, _COLUMNS, revision=revision, cache=cache)
-        for split, there in _HUB_SPLITS.items()
+        for split, there in HUB_SPLITS.items()
     }
     return corpus.pinned(_corpus(name, rows, lowercase, disjoint_premises, limit), sha256)
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from tasks.seq2seq.data import Corpus, Example
@@ -12,14 +13,13 @@ from tasks.seq2seq.reading import (
     check_bounds,
     check_test_names,
     collect_files,
-    example_from_row,
     read_parallel,
-    read_table,
 )
-from tasks.text.corpus import Part, check_different, pinned
-from tasks.text.files import existing, inside, nothing_found, packed
+from tasks.seq2seq.splits import Columns, splits_of_folder, splits_of_hub
+from tasks.text.corpus import Part, pinned
+from tasks.text.files import existing, nothing_found, packed
 from tasks.text.normalize import Normalizer
-from tasks.text.reader import Keep, is_table, read_hub
+from tasks.text.reader import Keep, is_table
 
 SOURCES = ("source", "article", "document", "sentence")
 TARGETS = ("target", "headline", "summary", "compression", "references")
@@ -27,7 +27,6 @@ TARGETS = ("target", "headline", "summary", "compression", "references")
 _USUAL = {"train": "train.{}.txt", "dev": "valid.{}.filter.txt"}
 _FOLDERS = ("", "train")
 _TESTS = {"Giga": "test", "DUC2003": "duc2003", "DUC2004": "duc2004"}
-_HUB_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 _FORM = Normalizer(lowercase=True, digits=True, treebank=True)
 _WORD = re.compile(r"[\w#]")
 
@@ -78,15 +77,14 @@ def load_folder(
             ``max_chars`` below 1; anything that the reader rejects.
     """
     check_bounds(max_chars, limit)
-    root, columns, keep = Path(root), columns or {}, keep or {}
+    root, columns = Path(root), columns or {}
     files = {"train": list(train) or [_usual_file(root, "train")], "dev": list(dev)}
     files["dev"] = files["dev"] or [_usual_file(root, "dev")]
     tests = _usual_tests(root) if tests is None else tests
     check_test_names(tests)
     files |= {split: [file] for split, file in tests.items()}
-    check_different(files)
-    _check_options(files, columns, keep)
-    read = {split: _read(root, names, columns, keep.get(split, {}), cache) for split, names in files.items()}
+    _check_columns(files, columns)
+    read = splits_of_folder(root, files, partial(_columns, columns), _read_texts, keep=keep, cache=cache)
     return _corpus(name, read, rush_filter, prepare, max_chars, limit)
 
 
@@ -117,10 +115,7 @@ def load_hub(
     """
     check_bounds(max_chars, limit)
     wanted = {"source": SOURCES, "target": TARGETS}
-    read = {}
-    for split, there in _HUB_SPLITS.items():
-        rows = read_hub(name, there, wanted, config=config, revision=revision, cache=cache)
-        read[split] = [(f"{name} {there}", map(example_from_row, rows))]
+    read = splits_of_hub(name, wanted, config=config, revision=revision, cache=cache)
     return pinned(_corpus(name, read, rush_filter, prepare, max_chars, limit), sha256)
 
 
@@ -166,41 +161,26 @@ def _usual_tests(root: Path) -> dict[str, str]:
     return found
 
 
-def _check_options(
-    files: Mapping[str, list[str]],
-    columns: Mapping[str, Mapping[str, str]],
-    keep: Mapping[str, Mapping[str, Keep]],
-) -> None:
-    tables = {split: {name for name in names if is_table(name)} for split, names in files.items()}
-    if unread := columns.keys() - set().union(*tables.values()):
+def _check_columns(files: Mapping[str, list[str]], columns: Mapping[str, Mapping[str, str]]) -> None:
+    tables = {name for names in files.values() for name in names if is_table(name)}
+    if unread := columns.keys() - tables:
         raise ValueError(f"columns wants tables that are read, got {', '.join(sorted(unread))}")
     for file, sides in columns.items():
         if wrong := sides.keys() - {"source", "target"}:
             raise ValueError(f"columns of {file} wants source and target, got {', '.join(sorted(wrong))}")
-    for split, names in keep.items():
-        if unread := names.keys() - tables.get(split, set()):
-            raise ValueError(f"keep wants tables that {split} is read from, got {', '.join(sorted(unread))}")
 
 
-def _read(
-    root: Path,
-    names: Sequence[str],
-    columns: Mapping[str, Mapping[str, str]],
-    keep: Mapping[str, Keep],
-    cache: Path | None,
-) -> Iterator[tuple[str, Iterator[Example]]]:
-    for name in names:
-        file = inside(root, name)
-        if is_table(name):
-            sides = columns.get(name, {})
-            source = [sides["source"]] if "source" in sides else SOURCES
-            target = [sides["target"]] if "target" in sides else TARGETS
-            yield str(file), read_table(file, source, target, keep.get(name), cache=cache)
-        else:
-            yield str(file), _read_folder(file) if file.is_dir() else _read_texts(file)
+def _columns(columns: Mapping[str, Mapping[str, str]], table: str) -> Columns:
+    given = columns.get(table, {})
+    source, target = ([given[side]] if side in given else None for side in ("source", "target"))
+    return source or SOURCES, target or TARGETS
 
 
-def _read_texts(article: Path) -> Iterator[Example]:
+def _read_texts(file: Path) -> tuple[Path, Iterator[Example]]:
+    return file, _read_folder(file) if file.is_dir() else _read_articles(file)
+
+
+def _read_articles(article: Path) -> Iterator[Example]:
     """Read articles, and their headlines from the file of the like name."""
     title = article.with_name(article.name.replace("article", "title"))
     if title == article:

@@ -11,6 +11,9 @@ from tasks.text.tables import SUFFIXES, Table, library_table, quiet_library, rea
 Keep = Mapping[str, str | Sequence[str]]
 """Columns, each with the value, or values, of the rows to read."""
 
+HUB_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
+"""Splits of a corpus, and what data sets of the hub call them."""
+
 
 class Row(NamedTuple):
     """One row of a corpus: the wanted columns, and where it stands for messages."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,16 @@ from tasks.seq2seq.reading import (
     collect_files,
     example_from_row,
     read_parallel,
-    read_table,
     single_spaces,
 )
-from tasks.text.corpus import check_different, items_of, pinned
+from tasks.seq2seq.splits import splits_of_folder, splits_of_hub
+from tasks.text.corpus import items_of, pinned
 from tasks.text.files import existing, inside, nothing_found, packed
-from tasks.text.reader import Keep, Row, is_table, read_hub, read_rows
+from tasks.text.reader import Keep, Row, read_rows
 from tasks.translation.held_out import hold_out_of
 
 _USUAL = {"train": ("train",), "dev": ("dev", "val", "valid", "validation"), "test": ("test",)}
 _TABLES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
-_HUB_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 # What Moses's tokenizer writes for characters that mean something to Moses.
 _ENTITIES = {"&bar;": "|", "&#124;": "|", "&lt;": "<", "&gt;": ">", "&apos;": "'", "&quot;": '"'} | {
     "&#91;": "[",
@@ -87,20 +87,18 @@ def load_folder(
             without pairs; ``limit`` or ``max_chars`` below 1; anything that the reader rejects.
     """
     check_bounds(max_chars, limit)
-    languages = _languages(pair)
+    root, languages = Path(root), _languages(pair)
     held_out, alignments = held_out or {}, alignments or {}
-    files = _files(Path(root), languages, train, dev, tests, held_out)
+    files = _files(root, languages, train, dev, tests, held_out)
     check_test_names([*(tests or ()), *(split for split in held_out if split != "dev"), *alignments])
-    check_different(files)
-    _check_keep(keep or {}, files)
-    named = [(columns or {}).get(language, language) for language in languages]
-    read: dict[str, Files] = {
-        split: _read(Path(root), names, languages, named, (keep or {}).get(split, {}), cache)
-        for split, names in files.items()
-    }
+    source, target = _columns(languages, columns)
+    read = splits_of_folder(
+        root, files, lambda table: ([source], [target]), partial(_read_sides, languages),
+        keep=keep, cache=cache,
+    )  # fmt: skip
     for split, gold in alignments.items():
-        examples = _read_alignments(Path(root), pair, gold, cache)
-        read[split] = [(str(Path(root) / gold.get("file", "")), examples)]
+        examples = _read_alignments(root, pair, gold, cache)
+        read[split] = [(str(root / gold.get("file", "")), examples)]
     return _corpus(f"{name}-{pair}", read, held_out, languages, tokenized, max_chars, limit)
 
 
@@ -132,15 +130,9 @@ def load_hub(
     """
     check_bounds(max_chars, limit)
     languages = _languages(pair)
-    named = ((columns or {}).get(language, language) for language in languages)
-    wanted = {
-        side: (column, f"translation.{column}")
-        for side, column in zip(("source", "target"), named, strict=True)
-    }
-    read: dict[str, Files] = {}
-    for split, there in _HUB_SPLITS.items():
-        rows = read_hub(name, there, wanted, config=config, revision=revision, cache=cache)
-        read[split] = [(f"{name} {there}", map(example_from_row, rows))]
+    named = zip(("source", "target"), _columns(languages, columns), strict=True)
+    wanted = {side: (column, f"translation.{column}") for side, column in named}
+    read = splits_of_hub(name, wanted, config=config, revision=revision, cache=cache)
     return pinned(_corpus(f"{name}-{pair}", read, {}, languages, False, max_chars, limit), sha256)
 
 
@@ -148,6 +140,11 @@ def _languages(pair: str) -> tuple[str, str]:
     source, _, target = pair.partition("-")
     if source == target or not re.fullmatch(r"\w+-\w+", pair):
         raise ValueError(f"pair wants two languages such as de-en, got {pair!r}")
+    return source, target
+
+
+def _columns(languages: tuple[str, str], columns: Mapping[str, str] | None) -> tuple[str, str]:
+    source, target = ((columns or {}).get(language, language) for language in languages)
     return source, target
 
 
@@ -184,27 +181,9 @@ def _side(stem: Path, language: str) -> Path:
     return stem.with_name(f"{stem.name}.{language}")
 
 
-def _check_keep(keep: Mapping[str, Mapping[str, Keep]], files: Mapping[str, list[str]]) -> None:
-    for split, names in keep.items():
-        if unread := names.keys() - {file for file in files.get(split, ()) if is_table(file)}:
-            raise ValueError(f"keep wants tables that {split} is read from, got {', '.join(sorted(unread))}")
-
-
-def _read(
-    root: Path,
-    names: Sequence[str],
-    languages: tuple[str, str],
-    columns: Sequence[str],
-    keep: Mapping[str, Keep],
-    cache: Path | None,
-) -> Iterator[tuple[str, Iterator[Example]]]:
-    for name in names:
-        file = inside(root, name)
-        if is_table(name):
-            yield str(file), read_table(file, columns[:1], columns[1:], keep.get(name), cache=cache)
-        else:
-            source, target = (existing(_side(file, language)) for language in languages)
-            yield str(source), read_parallel(source, [target])
+def _read_sides(languages: tuple[str, str], stem: Path) -> tuple[Path, Iterator[Example]]:
+    source, target = (existing(_side(stem, language)) for language in languages)
+    return source, read_parallel(source, [target])
 
 
 def _read_alignments(root: Path, pair: str, gold: Mapping[str, str], cache: Path | None) -> Iterator[Example]:
