@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import (
     HydraException,
     InstantiationException,
@@ -131,7 +132,7 @@ def compose_config(overrides: Sequence[str], name: str = "train") -> DictConfig:
     Raises:
         UsageError: an unknown key or choice, or a value of the wrong type.
     """
-    _check_choices(overrides)
+    check_choices(overrides)
     register()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         try:
@@ -144,12 +145,31 @@ def compose_config(overrides: Sequence[str], name: str = "train") -> DictConfig:
     return config
 
 
-def _check_choices(overrides: Sequence[str]) -> None:
-    """Refuse the choice of a file outside its group, which Hydra would read."""
+def check_choices(overrides: Sequence[str]) -> None:
+    """Refuse the choice of a file that is none of its group.
+
+    Hydra would read one outside the group, and pass over one that is missing from an optional group.
+
+    Raises:
+        UsageError: so it is.
+    """
     for override in overrides:
-        group, _, choice = override.partition("=")
-        if (CONFIGS / group).is_dir() and os.pardir in choice.split("/"):
-            raise UsageError(f"{group} must name a file inside configs/{group}, got {choice!r}")
+        group = re.split("[@=]", override.lstrip("+"))[0]
+        if group and (CONFIGS / group).is_dir():
+            for choice in _choices(override):
+                if os.pardir in choice.split("/"):
+                    raise UsageError(f"{group} must name a file inside configs/{group}, got {choice!r}")
+                if not (CONFIGS / group / f"{choice}.yaml").is_file():
+                    raise UsageError(_no_choice(f"{group}/{choice}"))
+
+
+def _choices(override: str) -> list[str]:
+    """The files of a group that an override chooses, none where it is not one: that Hydra tells itself."""
+    try:
+        value = OverridesParser.create().parse_override(override).value()
+    except HydraException:
+        return []
+    return [choice for choice in (value if isinstance(value, list) else [value]) if isinstance(choice, str)]
 
 
 def missing_keys(config: DictConfig) -> list[str]:
@@ -185,10 +205,12 @@ def _check_keys(config: DictConfig, name: str, place: str = "") -> None:
 
 
 def _unknown_choice(message: str) -> str:
-    found = re.search(r"Could not find '([^']*)/([^'/]*)'", message)
-    if not found:
-        return message.split("\n")[0]
-    group, choice = found.groups()
+    found = re.search(r"Could not find '([^']*/[^'/]*)'", message)
+    return _no_choice(found.group(1)) if found else message.split("\n")[0]
+
+
+def _no_choice(path: str) -> str:
+    group, _, choice = path.rpartition("/")
     known = sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
     return f"{group} must be one of {', '.join(known)}, got {choice!r}{_hint(choice, known)}"
 

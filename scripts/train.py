@@ -188,6 +188,7 @@ def main(arguments: Sequence[str]) -> None:
 def _start_job(config: DictConfig) -> None:
     """One job of Hydra's, wherever Hydra has gone for it."""
     os.chdir(HydraConfig.get().runtime.cwd)
+    cli.check_choices(HydraConfig.get().overrides.task)
     cli.finish_config(config)
     config.command = make_command(HydraConfig.get().overrides.task)
     train(config)

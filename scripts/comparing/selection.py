@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -12,10 +11,10 @@ from omegaconf import OmegaConf
 
 from scripts import cli
 from scripts.columns import MAPPINGS, mapping_rank
-from tasks.training.provenance import config_hash
+from scripts.experiments import compose_cell
+from tasks.training.provenance import PACE, SEEDS, config_hash
 from tasks.training.records import Record, RecordError
 
-_ELSEWHERE = ("seed", "threads", "checkpoint_every")
 TIERS = ("mini", "small", "paper")
 Runs = Sequence[Record]
 Row = Mapping[str, Runs]
@@ -29,7 +28,7 @@ def setting_of_cell(tier: str, task: str, mapping: str) -> str:
     Raises:
         UsageError: there is no such experiment.
     """
-    config = cli.compose_config([f"experiment={tier}_{task}_{mapping}"])
+    config = compose_cell(tier, task, mapping)
     for key in cli.missing_keys(config):  # where files lie, which no hash depends on
         OmegaConf.update(config, key, "")
     return setting_hash(cli.plain(config))
@@ -43,11 +42,7 @@ def setting_hash(config: Mapping[str, Any]) -> str:
         >>> setting_hash({"seed": 1, "trainer": {"threads": 1}}) == setting_hash({"seed": 2, "trainer": {}})
         True
     """
-    bare: dict[str, Any] = copy.deepcopy(dict(config))
-    bare.pop("seed", None)
-    for name in _ELSEWHERE:
-        bare.get("trainer", {}).pop(name, None)
-    return config_hash(bare)
+    return config_hash(config, without=(*SEEDS, *PACE))
 
 
 def records_of_cell(records: Runs, setting: str) -> list[Record]:
@@ -68,8 +63,8 @@ def by_recipe(records: Runs) -> list[dict[str, list[Record]]]:
     """Rows of runs that differ in mapping and seed alone, sorted by corpus."""
     found: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for record in records:
-        bare = {name: value for name, value in record.config.items() if name != "attention"}
-        found[record.corpus["name"], record.corpus["sha256"], setting_hash(bare)].append(record)
+        recipe = config_hash(record.config, without=(*SEEDS, *PACE, "attention"))
+        found[record.corpus["name"], record.corpus["sha256"], recipe].append(record)
     return [_by_mapping(runs) for _, runs in sorted(found.items())]
 
 

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from scripts.cli import UsageError, compose_config, missing_keys, plain
 from scripts.columns import MAPPINGS
+from scripts.experiments import compose_cell, name_of_cell
 from scripts.train import make_command
 from tasks.training.provenance import config_hash
 
@@ -87,8 +88,8 @@ def list_jobs(tables: Sequence[str], tier: str, seeds: Sequence[int], arguments:
 def _jobs_of(
     table: str, tier: str, mapping: str, seeds: Sequence[int], arguments: tuple[str, ...]
 ) -> Iterator[Job]:
-    experiment = f"{tier}_{TABLES[table]}_{mapping}"
-    config = compose_config([f"experiment={experiment}", *arguments])
+    experiment = name_of_cell(tier, TABLES[table], mapping)
+    config = compose_cell(tier, TABLES[table], mapping, arguments)
     lacks = tuple(missing_keys(config))
     for seed in seeds:
         config.seed = seed

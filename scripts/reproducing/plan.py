@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import heapq
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from scripts.reproducing.jobs import Job
 from tasks.training.progress import format_duration
-from tasks.training.provenance import config_hash
+from tasks.training.provenance import SEEDS, config_hash
 from tasks.training.records import Record, read_records
 
 OVERHEAD = 15.0
@@ -61,17 +61,6 @@ def record_of(job: Job) -> Record | None:
     return make_plan([job])[0].record
 
 
-def _without(*keys: str) -> Callable[[dict[str, Any]], Hashable]:
-    def likeness(config: dict[str, Any]) -> Hashable:
-        rest = copy.deepcopy(config)
-        for key in keys:
-            section, _, last = key.rpartition(".")
-            (rest[section] if section else rest).pop(last, None)
-        return config_hash(rest)
-
-    return likeness
-
-
 def _kind(config: dict[str, Any]) -> Hashable:
     return config["task_name"], config["tier"]
 
@@ -80,10 +69,10 @@ def _kind_and_mapping(config: dict[str, Any]) -> Hashable:
     return _kind(config), config["attention"]["_target_"]
 
 
-# What makes runs take alike, most alike first.
-_LIKENESSES = (
-    _without("seed", "trainer.seed"),
-    _without("seed", "trainer.seed", "attention"),
+# What makes runs take alike, most alike first; unlike that of a cell, it is a question of pace, too.
+_LIKENESSES: tuple[Callable[[dict[str, Any]], Hashable], ...] = (
+    partial(config_hash, without=SEEDS),
+    partial(config_hash, without=(*SEEDS, "attention")),
     _kind_and_mapping,
     _kind,
 )

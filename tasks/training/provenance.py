@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from operator import eq
@@ -33,11 +33,17 @@ too, because its other keys tell it, and runs from before it could be chosen do 
 NOT_HASHED_AT: dict[str, object] = {"data.revision": None, "trainer.precision": "float32"}
 """Keys that earlier runs lack, and the value that they had: with it a run is the same and keeps its id."""
 
+SEEDS = ("seed", "trainer.seed")
+"""Keys that tell the runs of one setting apart."""
+
+PACE = ("trainer.threads", "trainer.checkpoint_every")
+"""Keys that say how fast a run goes: its times depend on them, its figures but for rounding do not."""
+
 _PACKAGES = ("torch", "numpy", "numba", "safetensors")
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def config_hash(config: dict[str, Any]) -> str:
+def config_hash(config: Mapping[str, Any], *, without: Sequence[str] = ()) -> str:
     """Return the SHA-256 of ``config`` as canonical JSON, without the keys in :data:`NOT_HASHED`,
     and without those in :data:`NOT_HASHED_AT` that have the value there.
 
@@ -45,6 +51,7 @@ def config_hash(config: dict[str, Any]) -> str:
 
     Args:
         config: plain JSON, nested as it was composed; the order of keys does not matter.
+        without: further keys and sections to leave out, dotted, where not a run is asked for but its like.
 
     Raises:
         TypeError: a value is not plain JSON.
@@ -54,8 +61,8 @@ def config_hash(config: dict[str, Any]) -> str:
         >>> config_hash({"seed": 1, "logger": "wandb"}) == config_hash({"seed": 1})
         True
     """
-    hashed = copy.deepcopy(config)
-    for dotted in NOT_HASHED:
+    hashed = copy.deepcopy(dict(config))
+    for dotted in (*NOT_HASHED, *without):
         _drop(hashed, dotted, lambda value: True)
     for dotted, earlier in NOT_HASHED_AT.items():
         _drop(hashed, dotted, partial(eq, earlier))

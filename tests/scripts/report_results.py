@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 import regattn
 from scripts import cli
 from scripts.columns import MAPPINGS
+from scripts.experiments import compose_cell
 from tasks.grid import AttentionGrid
 from tasks.training.details import Details, Example, write_details
 from tasks.training.records import Record, write_record
@@ -34,7 +35,7 @@ def attention(mapping: str) -> Example:
 @cache
 def config_of(mapping: str, tier: str) -> dict[str, Any]:
     """The config of the experiment that makes the cell's runs, so that these are its."""
-    config = cli.compose_config([f"experiment={tier}_snli_{mapping}"])
+    config = compose_cell(tier, "snli", mapping)
     for key in cli.missing_keys(config):
         OmegaConf.update(config, key, "")
     return cli.plain(config)

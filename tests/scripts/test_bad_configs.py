@@ -28,6 +28,11 @@ CONFIG_FAULTS = {
         ["attention=fusemax"],
         r"attention must be one of .*, got 'fusemax'; did you mean fusedmax\?",
     ),
+    "no experiment": (
+        ["experiment=small_snli_fusemax"],
+        r"experiment must be one of .*, got 'small_snli_fusemax'; did you mean small_snli_fusedmax\?",
+    ),
+    "one of two": (["debug=[tiny,tinier]"], r"debug must be one of tiny, got 'tinier'"),
     "mapping outside": (
         ["attention=../../fusedmax"],
         r"attention must name a file inside configs/attention, got '\.\./\.\./fusedmax'",

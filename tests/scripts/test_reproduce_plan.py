@@ -9,6 +9,7 @@ import pytest
 
 from scripts.cli import UsageError, plain, read_config
 from scripts.columns import MAPPINGS
+from scripts.comparing.selection import setting_hash, setting_of_cell
 from scripts.reproduce import reproduce
 from scripts.reproducing.hours import describe_hours
 from scripts.reproducing.jobs import TABLES, Job, list_jobs, parse_seeds, parse_tables
@@ -38,6 +39,7 @@ def test_every_cell_composes_and_is_what_its_name_says(jobs: dict[str, list[Job]
         assert (config["tier"], config["task_name"], job.lacks) == (tier, task, ())
         assert config["attention"]["_target_"].rpartition(".")[2].lower() == mapping == job.mapping
         assert (config["data"]["_target_"].endswith("mini.generate")) == (tier == "mini")
+        assert setting_hash(config) == setting_of_cell(tier, task, mapping)
     assert len({job.hash for job in jobs[tier]}) == len(jobs[tier])
 
 
