@@ -69,5 +69,5 @@ def test_an_experiment_with_more_of_its_own_shares_nothing(
 
 
 def test_a_cell_without_an_experiment_is_refused() -> None:
-    with pytest.raises(UsageError, match="experiment must be one of .*got .large_snli_softmax"):
+    with pytest.raises(UsageError, match=r"experiment must be one of .*, got .large_snli_softmax"):
         compose_cell("large", "snli", "softmax")
