@@ -1,0 +1,205 @@
+"""The hypotheses of a beam search, from step to step of the decoder."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from tasks.seq2seq.continuations import first_rows, most_probable
+from tasks.seq2seq.outputs import Hypothesis, SearchSettings
+from tasks.text.tokenizer import BOS, EOS, PAD, UNK
+
+_RISE = 1e-3  # how far above 0 rounding may lift a log-probability
+_LEAST_COVERAGE = (
+    1e-3  # sparse attention leaves positions at exactly 0, whose logarithm would level all scores
+)
+_SCORE, _LOG_PROBABILITY, _LENGTH, _BEAM, _FINISHED = range(5)  # columns of a kept hypothesis
+
+
+class Beams:
+    """The hypotheses of all sentences between two steps of the decoder.
+
+    ``rows`` are the sentences still searched; of every other tensor they are the first dimension, the
+    hypotheses, the most probable first, the second. Nothing is copied from step to step but what decides the
+    next: tokens, back-pointers and weights go into ``history`` and are read once, at the end.
+    """
+
+    def __init__(self, source: Tensor, lengths: list[int], settings: SearchSettings) -> None:
+        (n, longest), kept, device = source.shape, settings.n_best, source.device
+        self.settings, self.lengths, self.device = settings, lengths, device
+        self.limits = [settings.limit(length) for length in lengths]
+        self.rows = list(range(n))
+        self.step = 0
+        self.tokens = torch.full((n, 1), BOS, device=device)
+        self.parents = torch.zeros((n, 1), dtype=torch.long, device=device)
+        self.total = torch.zeros((n, 1), dtype=torch.float64, device=device)
+        self.pool = torch.full((n, kept, 5), -math.inf, dtype=torch.float64, device=device)
+        self.final = self.pool.clone()
+        self.bounds = torch.tensor(
+            [settings.divisor(limit + 1) for limit in self.limits], dtype=torch.float64, device=device
+        )
+        self.source_lengths = torch.tensor(lengths, device=device)
+        self.coverage: Tensor | None = None
+        if settings.coverage_penalty:
+            self.coverage = torch.zeros((n, 1, longest), dtype=torch.float64, device=device)
+        self.prefixes = torch.empty((n, 1, 0), dtype=torch.long, device=device)
+        self.forbidden = torch.empty(0, dtype=torch.bool, device=device)
+        self.history: list[tuple[list[int], Tensor, Tensor, Tensor]] = []
+
+    def advance(self, table: Tensor, weights: Tensor) -> Tensor | None:
+        """Choose the hypotheses that go on.
+
+        Returns:
+            Which rows of the batch are still searched, or None for all.
+        """
+        beam_size, alive = self.settings.beam_size, self.total.shape[1]
+        table = self._without_repeats(table)
+        width = min(beam_size + alive, alive * table.shape[-1])
+        total, parents, tokens = most_probable(table, self.total, self._forbid(table.shape[-1]), width)
+        ends = tokens == EOS
+        first = slice(min(beam_size, width))
+        ended = ends[:, first] & (total[:, first] > -math.inf)
+        self._keep(total[:, first], parents[:, first], ended, weights)
+
+        going = min(beam_size, width - alive)
+        order = ends.to(torch.uint8).argsort(dim=1, stable=True)[:, :going]
+        next_total, next_parents, next_tokens = (x.gather(1, order) for x in (total, parents, tokens))
+        self.history.append((self.rows, next_parents, next_tokens, weights))
+
+        closed = next_total[:, 0] / self.bounds <= self.pool[:, -1, _SCORE]
+        sound = total[:, 0] <= self.total[:, 0] + _RISE
+        closing = self._read(closed, sound)
+        if closing:
+            self._close(closing, parents[:, first], ended)
+        self.step += 1
+        self.total, self.parents, self.tokens = next_total, next_parents, next_tokens
+        self._follow(weights)
+        return self._leave(closing)
+
+    def hypotheses(self) -> list[list[Hypothesis]]:
+        """Return what was found, following the back-pointers of all sentences at once."""
+        ids, weights = self._trace()
+        found: list[list[Hypothesis]] = [[] for _ in self.lengths]
+        for row, kept in enumerate(self.final.tolist()):
+            for rank, (value, log_probability, length, _, finished) in enumerate(kept):
+                if value == -math.inf:
+                    break
+                tokens, steps = int(length), int(length + finished)
+                found[row].append(
+                    Hypothesis(
+                        tuple(ids[row, rank, :tokens].tolist()),
+                        log_probability,
+                        value,
+                        weights[row, rank, :steps, : self.lengths[row]].clone(),
+                        bool(finished),
+                    )
+                )
+        return found
+
+    def _without_repeats(self, table: Tensor) -> Tensor:
+        """Make every token impossible that would repeat a sequence of its hypothesis."""
+        n = self.settings.no_repeat_ngram
+        if not n or self.step < n:
+            return table
+        sequences = self.prefixes.unfold(-1, n, 1)  # (b, k, step - n + 1, n)
+        start = self.prefixes[..., self.step - n + 1 :]
+        repeated = (sequences[..., :-1] == start[..., None, :]).all(-1)
+        values = torch.where(repeated, -math.inf, math.inf).to(table.dtype)
+        return table.scatter_reduce(-1, sequences[..., -1], values, "amin")
+
+    def _forbid(self, size: int) -> Tensor:
+        """Return which of ``size`` tokens cannot come next; only what changes is written again."""
+        if self.step == 0:
+            self.forbidden = torch.zeros(size, dtype=torch.bool, device=self.device)
+            self.forbidden[[PAD, BOS, EOS]] = True
+            self.forbidden[UNK] = not self.settings.allow_unknown
+        if self.step == self.settings.min_length:
+            self.forbidden[EOS] = False
+        return self.forbidden
+
+    def _keep(self, total: Tensor, parents: Tensor, ended: Tensor, weights: Tensor) -> None:
+        """Let finished hypotheses into the ``n_best`` of their sentences."""
+        coverage = None if self.coverage is None else self.coverage + weights
+        scores = self._scores(total, parents, coverage, self.step + 1).masked_fill(~ended, -math.inf)
+        pool = torch.cat([self.pool, self._columns(scores, total, parents, finished=1)], 1)
+        self.pool = first_rows(
+            pool, pool[..., _SCORE].argsort(dim=1, descending=True, stable=True), self.settings.n_best
+        )
+
+    def _scores(self, total: Tensor, beams: Tensor, coverage: Tensor | None, length: int) -> Tensor:
+        scores = total / self.settings.divisor(length)
+        if coverage is None:
+            return scores
+        inside = torch.arange(coverage.shape[-1], device=self.device) < self.source_lengths[:, None, None]
+        logs = torch.where(inside, coverage.clamp(_LEAST_COVERAGE, 1).log(), 0).sum(-1)
+        return scores + self.settings.coverage_penalty * logs.gather(1, beams)
+
+    def _columns(self, scores: Tensor, total: Tensor, beams: Tensor, *, finished: int) -> Tensor:
+        length, flag = torch.full_like(total, self.step), torch.full_like(total, finished)
+        return torch.stack([scores, total, length, beams.double(), flag], -1)
+
+    def _read(self, closed: Tensor, sound: Tensor) -> list[int]:
+        """Return the rows whose search is over; the one place that waits for the device."""
+        over, fine = torch.stack([closed, sound]).tolist()
+        if False in fine:
+            where = f"step {self.step} of sentence {self.rows[fine.index(False)]}"
+            raise ValueError(f"log-probabilities must be at most 0, got more or NaN at {where}")
+        return [i for i, row in enumerate(self.rows) if over[i] or self.step >= self.limits[row]]
+
+    def _close(self, closing: list[int], parents: Tensor, ended: Tensor) -> None:
+        """Write down the best of the sentences that are over, after them hypotheses that did not end."""
+        beams = torch.arange(self.total.shape[1], device=self.device).expand_as(self.total)
+        taken = ((parents[..., None] == beams[:, None]) & ended[..., None]).any(1) | self.total.isneginf()
+        scores = self._scores(self.total, beams, self.coverage, self.step).masked_fill(taken, -math.inf)
+        others = self._columns(scores, self.total, beams, finished=0)
+        others = first_rows(others, scores.argsort(dim=1, descending=True, stable=True), self.settings.n_best)
+        best = torch.cat([self.pool, others], 1)
+        # Stable: those there are keep their order, before the empty places.
+        best = first_rows(
+            best, best[..., _SCORE].isneginf().byte().argsort(dim=1, stable=True), self.settings.n_best
+        )
+        rows = torch.tensor(closing, device=self.device)
+        sentences = torch.tensor([self.rows[i] for i in closing], device=self.device)
+        self.final[sentences] = best[rows]
+
+    def _follow(self, weights: Tensor) -> None:
+        """Hand down what hypotheses remember, where a setting asks for it."""
+        if self.settings.no_repeat_ngram:
+            before = self.prefixes.gather(1, self.parents[..., None].expand(-1, -1, self.prefixes.shape[-1]))
+            self.prefixes = torch.cat([before, self.tokens[..., None]], -1)
+        if self.coverage is not None:
+            beams = self.parents[..., None].expand(-1, -1, self.coverage.shape[-1])
+            self.coverage = (self.coverage + weights).gather(1, beams)
+
+    def _leave(self, closing: list[int]) -> Tensor | None:
+        """Drop the sentences that are over."""
+        if not closing:
+            return None
+        going = sorted(set(range(len(self.rows))).difference(closing))
+        self.rows = [self.rows[i] for i in going]
+        kept = torch.tensor(going, dtype=torch.long, device=self.device)
+        for name in ("total", "parents", "tokens", "pool", "bounds", "source_lengths", "prefixes"):
+            setattr(self, name, getattr(self, name)[kept])
+        if self.coverage is not None:
+            self.coverage = self.coverage[kept]
+        return kept
+
+    def _trace(self) -> tuple[Tensor, Tensor]:
+        """Return the tokens (b, n_best, steps) and weights (b, n_best, steps, S) of what was written down."""
+        n, kept, steps = len(self.lengths), self.settings.n_best, len(self.history)
+        ids = torch.zeros((n, kept, steps), dtype=torch.long, device=self.device)
+        weights = self.history[0][3].new_zeros((n, kept, steps, self.history[0][3].shape[-1]))
+        exists = ~self.final[..., _SCORE].isneginf()
+        length, beams = (
+            self.final[..., column].masked_fill(~exists, 0).long() for column in (_LENGTH, _BEAM)
+        )
+        for step, (rows, parents, tokens, attended) in reversed(list(enumerate(self.history))):
+            here = torch.zeros(n, dtype=torch.long)
+            here[rows] = torch.arange(len(rows))
+            row = here.to(self.device)[:, None]
+            # What had ended before this step reads something here that is cut off in the end.
+            slot = beams.clamp(max=parents.shape[1] - 1)
+            ids[..., step] = tokens[row, slot]
+            beams = torch.where(step < length, parents[row, slot], beams)
+            weights[:, :, step] = attended[row, beams.clamp(max=attended.shape[1] - 1)]
+        return ids.cpu(), weights.cpu()

@@ -1,0 +1,86 @@
+"""What a search is asked for, and the outputs that it finds."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from tasks.training.settings import check_integer, check_real
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """What to search for, and how widely.
+
+    Args:
+        beam_size: hypotheses continued at each step, at least 1; 1 is greedy search.
+        max_length: most tokens of an output, its end not counted, at least 1.
+        min_length: fewest tokens of an output, from 0 to ``max_length``.
+        n_best: outputs returned for each sentence, from 1 to ``beam_size``.
+        length_penalty: α of GNMT, at least 0; the log-probability of an output of n tokens, its end
+            counted, is divided by ((5 + n) / 6)^α.
+        coverage_penalty: β of GNMT, at least 0; β Σ_i log min(Σ_t a_ti, 1) is added, a_ti being the weight
+            of source position i at step t. Sums below 0.001 count as that, for sparse weights can be 0.
+        no_repeat_ngram: length of the token sequences that an output has at most once; 0 allows all.
+        max_length_ratio: also end an output at this times its source's length plus 10 tokens (but never
+            before ``min_length``), above 0, or None.
+        allow_unknown: whether outputs may contain ``UNK``.
+
+    Raises:
+        ValueError: a number out of its range.
+
+    Source: Wu et al. (2016), Google's neural machine translation system, section 7.
+    """
+
+    beam_size: int = 5
+    max_length: int = 100
+    min_length: int = 0
+    n_best: int = 1
+    length_penalty: float = 0.0
+    coverage_penalty: float = 0.0
+    no_repeat_ngram: int = 0
+    max_length_ratio: float | None = None
+    allow_unknown: bool = True
+
+    def __post_init__(self) -> None:
+        for name, least in (("beam_size", 1), ("max_length", 1), ("min_length", 0), ("n_best", 1)):
+            check_integer(name, getattr(self, name), least)
+        check_integer("no_repeat_ngram", self.no_repeat_ngram, 0)
+        for name in ("length_penalty", "coverage_penalty"):
+            check_real(name, getattr(self, name), 0, or_equal=True)
+        if self.max_length_ratio is not None:
+            check_real("max_length_ratio", self.max_length_ratio, 0)
+        if self.n_best > self.beam_size:
+            raise ValueError(f"n_best must be at most beam_size, {self.beam_size}, got {self.n_best}")
+        if self.min_length > self.max_length:
+            raise ValueError(
+                f"min_length must be at most max_length, {self.max_length}, got {self.min_length}"
+            )
+        if not isinstance(self.allow_unknown, bool):
+            raise ValueError(f"allow_unknown must be True or False, got {self.allow_unknown!r}")
+
+    def divisor(self, length: int) -> float:
+        """What the log-probability of so many tokens, the end counted, is divided by."""
+        return ((5 + length) / 6) ** self.length_penalty
+
+    def limit(self, source_length: int) -> int:
+        """The most tokens of an output for a source of so many."""
+        if self.max_length_ratio is None:
+            return self.max_length
+        longest = int(self.max_length_ratio * source_length) + 10
+        return max(self.min_length, min(self.max_length, longest))
+
+
+@dataclass(frozen=True, eq=False)
+class Hypothesis:
+    """An output of the search.
+
+    ``ids`` are its tokens without begin and end, ``log_probability`` is their sum, that of the end included
+    if it was reached (``finished``), and ``score`` is that after penalties. ``weights`` are those of the
+    attention, on the CPU, (tokens and the end if reached, source length).
+    """
+
+    ids: tuple[int, ...]
+    log_probability: float
+    score: float
+    weights: Tensor
+    finished: bool
