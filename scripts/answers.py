@@ -8,16 +8,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from scripts.picture_files import ENDINGS
-from scripts.pictures import Panel, draw_panels
 from tasks.grid import AttentionGrid
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.translator import Output, Translator
 from tasks.training.atomic import write_atomically
+
+if TYPE_CHECKING:
+    from scripts.pictures import Panel
 
 FILES = (".json", *ENDINGS)
 """Endings of the files that attention is saved in."""
@@ -116,6 +118,8 @@ def _attention(answer: Answer, run: Asked, output: Output) -> dict[str, Any]:
 
 def _draw(path: Path, answers: Iterable[Answer], asked: Sequence[Asked]) -> str:
     """Several runs stand side by side, a line for each sentence."""
+    from scripts.pictures import draw_panels  # and matplotlib, which text and JSON do without
+
     drawn: list[list[Panel]] = []
     wanted = 0
     for answer in answers:
@@ -134,6 +138,8 @@ def _draw(path: Path, answers: Iterable[Answer], asked: Sequence[Asked]) -> str:
 
 
 def _panels(answer: Answer, asked: Sequence[Asked]) -> list[Panel]:
+    from scripts.pictures import Panel
+
     mappings = [run.mapping for run in asked]
     panels = []
     for run, outputs in zip(asked, answer.outputs, strict=True):

@@ -9,7 +9,6 @@ import torch
 from scripts import cli
 from scripts.cli import UsageError
 from scripts.comparing.paper import read_paper
-from scripts.pictures import draw_grid
 from scripts.runs import Setup
 from tasks.training.atomic import write_atomically
 from tasks.training.cost import mapping_share, peak_memory_mb
@@ -41,6 +40,8 @@ def leave(setup: Setup, run: RunDirectory, result: FitResult) -> None:
 
 
 def _write(setup: Setup, run: RunDirectory, result: FitResult) -> tuple[Record, Path]:
+    from scripts.pictures import draw_grid  # and matplotlib, which nothing before the end of a run needs
+
     record = _record(setup, result)
     title = f"{setup.mapping.function.__name__}, {setup.task.corpus.name}"
     grid = setup.task.example()

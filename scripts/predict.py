@@ -9,7 +9,6 @@ from hydra.utils import instantiate
 
 from scripts import cli
 from scripts.cli import UsageError
-from scripts.pictures import draw_grid
 from scripts.runs import find_run_for, read_run_config, read_stored
 from tasks.entailment.data import LABELS, Pair
 from tasks.entailment.model import EntailmentModel
@@ -49,6 +48,8 @@ def predict(arguments: Sequence[str]) -> None:
     pair = Pair(premise, hypothesis, label=0)
     reading = read(model, pair, batch_of([pair], vocabulary, "cpu"))
     _print(reading)
+    from scripts.pictures import draw_grid  # and matplotlib, after all that can be refused
+
     picture = draw_grid(run.path / "prediction.png", reading.grid, mapping.function.__name__)
     print(f"picture {picture}")
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from rouge_score.tokenizers import DefaultTokenizer
 
 from tasks import bootstrap
 from tasks.bootstrap import Comparison
@@ -99,6 +98,9 @@ def rouge_items(
         >>> rouge_items(["a ship", "a dog"], [("ships",), ("the dog", "a cat")], DUC)["rouge1"]
         [100.0, 50.0]
     """
+    # Here: it brings nltk and scipy, seconds that only this task needs.
+    from rouge_score.tokenizers import DefaultTokenizer
+
     _check(outputs, references)
     tokenizer = DefaultTokenizer(use_stemmer=rule.stem)
 

@@ -1,12 +1,13 @@
 """What is measured of translations: BLEU and chrF, by sacrebleu."""
 
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
-from sacremoses import MosesDetokenizer
 
 from tasks import bootstrap
 from tasks.bootstrap import Comparison
@@ -117,12 +118,20 @@ def _detokenize(
 ) -> tuple[list[str], list[list[str]]]:
     if language is None:
         raise ValueError("texts in Moses tokens want the code of their language, got None")
-    detokenizer = MosesDetokenizer(language)
+    detokenizer = moses_detokenizer(language)
 
     def plain(text: str) -> str:
         return str(detokenizer.detokenize(text.split(" ")))
 
     return [plain(text) for text in outputs], [[plain(text) for text in item] for item in references]
+
+
+@cache
+def moses_detokenizer(language: str) -> Any:
+    """What puts the Moses tokens of a language together."""
+    from sacremoses import MosesDetokenizer  # half a second that few corpora need
+
+    return MosesDetokenizer(language)
 
 
 def _check(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> None:

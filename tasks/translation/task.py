@@ -14,7 +14,7 @@ from tasks.seq2seq.scores import Scores
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.task import BatchSettings, Seq2SeqTask
 from tasks.seq2seq.text import TextSettings
-from tasks.translation.metrics import bleu
+from tasks.translation.metrics import bleu, moses_detokenizer
 
 SENTENCES = {
     "cs": "Malý pes s červeným míčem běží přes mokrou louku a dvě děti se dívají.",
@@ -32,6 +32,8 @@ class Bleu:
 
     def __init__(self, language: str, tokenized: bool) -> None:
         self.language, self.tokenized = language, tokenized
+        if tokenized:
+            moses_detokenizer(language)  # now: a package that is missing is missed before the training
 
     def __call__(self, split: str, outputs: Sequence[str], examples: Sequence[Example]) -> Scores:
         references = [example.references for example in examples]
