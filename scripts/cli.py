@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import gc
 import os
 import re
 import sys
@@ -66,6 +67,7 @@ def main(work: Callable[[], None]) -> None:
 
     With HYDRA_FULL_ERROR=1 a bad input shows its traceback as well.
     """
+    end_imports()
     try:
         with raise_stop_signals():
             work()
@@ -78,6 +80,13 @@ def main(work: Callable[[], None]) -> None:
         _refuse(error.__cause__)
     except _EXPECTED as error:
         _refuse(error)
+
+
+def end_imports() -> None:
+    """Collect garbage from here on, where that has waited for a command's imports, and not among them."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def _refuse(error: BaseException) -> None:

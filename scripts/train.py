@@ -181,6 +181,7 @@ def main(arguments: Sequence[str]) -> None:
     elif not any(argument.startswith("-") for argument in arguments):
         cli.main(lambda: start(arguments))
     else:
+        cli.end_imports()
         register()
         hydra.main(str(cli.CONFIGS), "train", version_base="1.3")(_start_job)()
 

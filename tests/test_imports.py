@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,6 +101,16 @@ def test_foundations_know_nothing_above_them(name):
 @each("tasks")
 def test_tasks_know_neither_scripts_nor_hydra(path):
     assert [name for name in imports_of(path) if within(name, "scripts", "hydra", "omegaconf")] == []
+
+
+def test_commands_begin_without_what_only_some_of_them_need():
+    """Half of the seconds between a command and its first word would be theirs."""
+    needless = ("matplotlib", "fontTools", "nltk", "rouge_score", "sacremoses", "scipy.stats", "joblib")
+    commands = ", ".join(f"scripts.{name}" for name in ("train", "evaluate", "predict", "generate", "tables"))
+    code = f"import sys, {commands}, scripts.sweep, scripts.tune, scripts.reproduce; print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, check=True)
+    assert [name for name in done.stdout.decode().split() if within(name, *needless)] == []
 
 
 @each("regattn", "tasks", "scripts")

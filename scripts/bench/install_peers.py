@@ -5,6 +5,7 @@ One by one because some have to be compiled, and one that cannot be must not kee
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shutil
@@ -77,4 +78,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    gc.enable()
     main()

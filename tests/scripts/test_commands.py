@@ -1,5 +1,6 @@
 """train, evaluate, predict and resume, as a person calls them."""
 
+import gc
 import json
 import os
 import shutil
@@ -129,6 +130,22 @@ def test_a_signal_ends_any_command_with_one_sentence(
         cli.main(lambda: os.kill(os.getpid(), number))
     assert stop.value.code == 75
     assert capsys.readouterr().err == f"stopped: {number.name}; the same command continues it\n"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("scripts/**/*.py")), ids=lambda path: path.stem)
+def test_every_command_collects_garbage_once_it_has_its_imports(path: Path) -> None:
+    before, _, begin = path.read_text().partition('if __name__ == "__main__":')
+    assert not begin or "cli.main(" in before + begin or "gc.enable()" in begin
+
+
+def test_garbage_is_collected_from_then_on() -> None:
+    gc.disable()
+    try:
+        cli.main(lambda: None)
+        assert gc.isenabled()
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc which signals are handled")

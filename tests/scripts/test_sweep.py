@@ -1,5 +1,6 @@
 """A sweep trains what is missing of a grid, whatever becomes of single jobs, and ranks it by dev."""
 
+import gc
 import os
 import signal
 import sys
@@ -184,7 +185,10 @@ def test_hydra_s_own_multirun_trains_too(
             train(arguments)
         assert "trainer.epoch is no key: trainer has" in capsys.readouterr().err
     else:
+        gc.disable()  # as it is while a command has its imports
         train(arguments)
+        assert gc.isenabled()
+        gc.unfreeze()
     assert len(read_records(folder / "results/runs")) == (0 if wrong else 2)
 
 
