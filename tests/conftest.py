@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -19,6 +20,9 @@ torch.set_num_threads(1)
 absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 
+gc.disable()  # what is imported and collected stays: looking for garbage in it takes a third of that time
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     soak.add_option(parser)
 
@@ -34,6 +38,12 @@ class DoctestNames:
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(DoctestNames())
     config.pluginmanager.register(soak.Soak(config))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
