@@ -23,7 +23,7 @@ from scripts.train import main as train
 from tasks.training.rundir import RunDirectory
 
 TINY = ["data.train=96", "data.dev=30", "data.test=30", "trainer.epochs=1", "task.hidden_size=16"]
-LONGER = ["data.train=480", "data.dev=30", "data.test=30", "trainer.epochs=3", "task.hidden_size=16"]
+LONGER = ["data.train=240", "data.dev=30", "data.test=30", "trainer.epochs=3", "task.hidden_size=16"]
 LONGER += ["trainer.checkpoint_every=1"]
 TIMES = ("seconds", "tokens_per_second", "peak_memory_mb", "history", "commit", "details")
 PROCESSES = multiprocessing.get_context("fork")
