@@ -146,7 +146,7 @@ soak: $(VENV)/installed ## run the measured tests at N=1 (or a share) of their f
 	  $(BIN)/python -m scripts.reliability && exit $$code
 
 test: $(VENV)/installed ## run the tests
-	@$(BIN)/python -m pytest -q -n 2
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 check: $(VENV)/installed ## lint, formatting, types
 	@$(BIN)/ruff check .

@@ -18,9 +18,8 @@ torch.set_num_threads(1)
 # ROUGE's tokenizer brings absl, whose handler closes the stream that was stderr when it was imported: that of
 # pytest, as soon as Hydra sets up logging inside a test that captures for itself. The real one is left open.
 absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
-
-
-gc.disable()  # what is imported and collected stays: looking for garbage in it takes a third of that time
+# What is imported and collected stays: looking for garbage in it takes a third of that time.
+gc.disable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

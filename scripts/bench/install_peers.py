@@ -78,5 +78,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    gc.enable()
+    gc.enable()  # which waits while a command has its imports
     main()

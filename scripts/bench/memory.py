@@ -89,5 +89,5 @@ def _in_a_process(name: str, device: str, rows: int, d: int) -> int:
 
 
 if __name__ == "__main__":
-    gc.enable()
+    gc.enable()  # which waits while a command has its imports
     print(json.dumps(peak_bytes(sys.argv[1], torch.device(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))))
