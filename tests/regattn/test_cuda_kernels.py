@@ -1,8 +1,8 @@
 """The Triton kernels: on the GPU where there is one, else in Triton's interpreter, and compiled for one.
 
 The interpreter scans one element at a time in Python and in a sequence that no GPU takes. Here it scans
-whole arrays pairwise instead, which is hundreds of times faster and rounds as a tree does. Nor does it prepare
-Triton's language anew for each function that a kernel calls.
+whole arrays pairwise instead, which is hundreds of times faster and rounds as a tree does. Nor does it
+prepare Triton's language anew for each function that a kernel calls.
 """
 
 from __future__ import annotations
