@@ -9,6 +9,7 @@ import sys
 import absl.logging
 import pytest
 import torch
+from hypothesis import settings
 
 import regattn
 from tests import soak
@@ -18,6 +19,9 @@ torch.set_num_threads(1)
 # ROUGE's tokenizer brings absl, whose handler closes the stream that was stderr when it was imported: that of
 # pytest, as soon as Hydra sets up logging inside a test that captures for itself. The real one is left open.
 absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
+# How long an example takes depends on who else is at work.
+settings.register_profile("at leisure", deadline=None)
+settings.load_profile("at leisure")
 # What is imported and collected stays: looking for garbage in it takes a third of that time.
 gc.disable()
 

@@ -75,7 +75,7 @@ Damage = Callable[[list[bytes], int, Random], None]
 DAMAGES: tuple[Damage, ...] = (delete, repeat, blank, split, break_bytes, carriage_return)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     size=st.integers(2, 12),
     side=st.integers(0, 2),
@@ -99,7 +99,7 @@ def test_a_damaged_side_is_refused(
         assert f"line {at + 1} wants text" in str(error.value)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     blanks=st.lists(st.sampled_from(["", " ", "\t", "\r"]), max_size=6),
     longs=st.integers(0, 4),

@@ -181,7 +181,7 @@ some_settings = st.builds(
 )
 
 
-@run(max_examples=100, deadline=None)
+@run(max_examples=100)
 @given(
     sources=st.lists(st.lists(numbers, min_size=1, max_size=6), min_size=1, max_size=4),
     settings=some_settings,

@@ -34,7 +34,7 @@ def written(text: str, normalizer: Normalizer) -> str:
     return normalizer(text).replace("▁", "_")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(text=ODD, normalizer=NORMALIZERS, model_type=st.sampled_from(["bpe", "unigram"]))
 def test_texts_learnt_from_come_back(text: str, normalizer: Normalizer, model_type) -> None:
     tokenizer = SubwordTokenizer.train([text, "a dog"], model_type=model_type, normalizer=normalizer)

@@ -49,7 +49,7 @@ def test_punctuation_stands_apart() -> None:
 @pytest.mark.parametrize("lowercase", [True, False])
 @given(text=TEXT)
 @example(text="-l\u017fb-")
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 def test_cutting_twice_changes_nothing(lowercase: bool, text: str) -> None:
     words = tokenize(text, lowercase=lowercase)
     assert tokenize(" ".join(words), lowercase=lowercase) == words
@@ -59,7 +59,7 @@ def test_cutting_twice_changes_nothing(lowercase: bool, text: str) -> None:
 @example(
     text="'s\ufeff\u0301"
 )  # an accent that meets its letter once the byte-order mark between them is dropped
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_words_hold_no_space_and_no_letter_is_lost(text: str) -> None:
     words = tokenize(text, lowercase=False)
     assert all(word and not any(map(str.isspace, word)) for word in words)

@@ -7,7 +7,7 @@ import pickle
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.text.normalize import PLAIN, Normalizer
@@ -32,7 +32,6 @@ def test_known_words_come_back_as_they_were(text: str, normalizer: Normalizer) -
     assert tokenizer.decode(ids, tokenizer.tokens(text)) == normalizer(text)
 
 
-@settings(deadline=None)  # the first text of a language reads its rules
 @given(text=TEXTS, normalizer=NORMALIZERS, moses=LANGUAGES)
 def test_tokens_numbers_and_places_agree(text: str, normalizer: Normalizer, moses: str | None) -> None:
     tokenizer = WordTokenizer.train([text, "a b"], normalizer=normalizer, moses=moses)
@@ -46,7 +45,6 @@ def test_tokens_numbers_and_places_agree(text: str, normalizer: Normalizer, mose
     assert all(token and not any(map(str.isspace, token)) for token in tokens)
 
 
-@settings(deadline=None)
 @given(text=TEXTS, moses=LANGUAGES)
 def test_the_tokens_of_a_word_spell_it(text: str, moses: str | None) -> None:
     tokenizer = WordTokenizer(Vocabulary(BOUNDARIES), moses=moses)
