@@ -15,13 +15,14 @@ from numba import njit
 
 import regattn
 from regattn.kernels import cpu, rows, threads
+from regattn.kernels.rows import ledger as ledgers
 
 ROWS, WIDTH = 1500, 400
 
 
 @njit
 def take(ledger, start, stop):
-    return rows._take(ledger, start, stop)
+    return ledgers.take(ledger, start, stop)
 
 
 class Kernel:

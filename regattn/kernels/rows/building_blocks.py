@@ -1,0 +1,130 @@
+"""The proximal operators and the isotonic regression that the mappings are made of, as users have them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from regattn.kernels.rows.compiling import inlined, kernel
+from regattn.kernels.rows.ledger import take
+from regattn.kernels.rows.reading import (
+    BAD,
+    GAPS,
+    blank,
+    fill,
+    set_counts,
+    shift,
+    strength_of,
+    survey,
+    survivors,
+)
+from regattn.kernels.rows.sorting import pool, sort_descending
+from regattn.kernels.rows.taut_string import taut_string
+
+
+@inlined
+def _present(scores, mask, masked, r, values, structure, place, rank, z):
+    """Shift what takes part of a row by its maximum; return how many that are, and the maximum."""
+    state, top = survey(scores, mask, masked, r, True)
+    blank(state, values, structure, r)
+    if state <= 0:
+        fill(values[r], np.nan if state == BAD else -np.inf)
+        return 0, top
+    lowest = scores.dtype.type(np.finfo(scores.dtype).min)
+    m, _ = survivors(scores, mask, masked, state == GAPS, r, lowest, place, rank)
+    if m < scores.shape[1]:
+        fill(values[r], -np.inf)
+    return shift(scores, r, top, 1.0, np.inf, place, rank, m, z), top
+
+
+@inlined
+def _expand(place, level, size, blocks, offset, values, structure, r):
+    """Write one value for each block of consecutive members."""
+    c = 0
+    for b in range(blocks):
+        for k in range(int(size[b])):
+            values[r, place[c]] = level[b] + offset
+            structure[r, 2 + c] = 4 * place[c] + (k == 0)
+            c += 1
+    set_counts(structure, r, c, blocks)
+
+
+@kernel
+def prox_tv1d(start, stop, ledger, scores, mask, masked, lam, values, structure):
+    """argmin of ½‖y − x‖² + λ Σ|y_{i+1} − y_i|."""
+    d = scores.shape[1]
+    z, level, size = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
+    place, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    chain, length = np.empty((2, d + 1)), np.empty((2, d + 1))
+    while True:
+        for r in range(start, stop):
+            m, top = _present(scores, mask, masked, r, values, structure, place, rank, z)
+            price, segments = strength_of(lam, r), 0
+            if price == 0.0:
+                for i in range(m):
+                    level[i], size[i] = z[i], 1
+                segments = m
+            elif m > 0:
+                segments = taut_string(z, 0, m, 0.0, 0.0, price, level, size, 0, chain, length)
+            if m > 0:
+                _expand(place, level, size, segments, top, values, structure, r)
+        start, stop = take(ledger, start, stop)
+        if start == stop:
+            return
+
+
+@kernel
+def isotonic_regression(start, stop, ledger, scores, mask, masked, decreasing, values, structure):
+    """argmin of ‖y − x‖² over y_1 ≤ y_2 ≤ … (≥ if ``decreasing``)."""
+    d = scores.shape[1]
+    z, size = np.empty(d + 1), np.empty(d + 1)
+    place, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    sign = 1.0 if decreasing else -1.0
+    while True:
+        for r in range(start, stop):
+            m, top = _present(scores, mask, masked, r, values, structure, place, rank, z)
+            for i in range(m):
+                z[i], size[i] = sign * z[i], 1
+            blocks = pool(z, size, m)
+            for b in range(blocks):
+                z[b] = sign * (z[b] / size[b])
+            if m > 0:
+                _expand(place, z, size, blocks, top, values, structure, r)
+        start, stop = take(ledger, start, stop)
+        if start == stop:
+            return
+
+
+@kernel
+def prox_oscar(start, stop, ledger, scores, mask, masked, lam, values, structure):
+    """argmin of ½‖y − x‖² + λ Σ_{i<j} max(|y_i|, |y_j|)."""
+    d = scores.shape[1]
+    z, size = np.empty(d + 1), np.empty(d + 1)
+    place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    while True:
+        for r in range(start, stop):
+            m, _ = _present(scores, mask, masked, r, values, structure, place, rank, z)
+            price = strength_of(lam, r)
+            for i in range(m):
+                z[i], item[i] = abs(np.float64(scores[r, place[i]])), i
+            sort_descending(z, item, 0, m)
+            for i in range(m):
+                z[i], size[i] = z[i] - price * (m - 1 - i), 1
+            blocks = pool(z, size, m) if price > 0.0 else m
+            c = groups = i = 0
+            for b in range(blocks):
+                value, last = max(z[b] / size[b], 0.0), i + int(size[b])
+                counts = value > 0.0 or price == 0.0
+                groups += counts
+                for k in range(i, last):
+                    at = place[item[k]]
+                    negative = scores[r, at] < 0.0
+                    values[r, at] = -value if negative else value
+                    if counts:
+                        structure[r, 2 + c] = 4 * at + 2 * negative + (k == i)
+                        c += 1
+                i = last
+            if m > 0:
+                set_counts(structure, r, c, groups)
+        start, stop = take(ledger, start, stop)
+        if start == stop:
+            return

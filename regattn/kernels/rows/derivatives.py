@@ -1,0 +1,138 @@
+"""What follows from the structure of a solution: the derivative of a partition, and its labels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from regattn.kernels.rows.compiling import inlined, kernel, reordered_sum
+from regattn.kernels.rows.ledger import take
+from regattn.kernels.rows.reading import LONG, POISONED, fill
+from regattn.kernels.rows.simplex import add_up
+from regattn.kernels.rows.vectors import prefetch
+
+
+@reordered_sum
+def _sum_of_members(direction, structure, r, i, j):
+    row, entries, total = direction[r], structure[r, 2 + i : 2 + j], 0.0
+    for k in range(entries.size):
+        entry = entries[k]
+        g = np.float64(row[np.uint64(entry >> 2)])
+        total += -g if entry & 2 else g
+    return total
+
+
+@inlined
+def _are_neighbours(entries):
+    """Whether members of one group stand side by side, none with a sign, so that no list is needed."""
+    apart = entries[0] & 2
+    for k in range(1, entries.size):
+        apart |= entries[k] - (entries[0] & ~1) - 4 * k
+    return apart == 0
+
+
+@inlined
+def _end_of_group(entries, j):
+    """Where the next group begins, at entry ``j`` or behind it."""
+    while j + 32 <= entries.size:
+        block, first = entries[j : j + 32], entries.dtype.type(0)
+        for k in range(32):
+            first |= block[k]
+        if first & 1:
+            break
+        j += 32
+    while j < entries.size and not entries[j] & 1:
+        j += 1
+    return j
+
+
+@inlined
+def _collect(direction, entries, r, near, numbers):
+    """Sum over a group, by way of ``numbers``: the same bits for neighbours and for members apart."""
+    if near:
+        at = entries[0] >> 2
+        row = direction[r, at : at + entries.size]
+        for k in range(row.size):
+            numbers[k] = row[k]
+    else:
+        for k in range(entries.size):
+            g = np.float64(direction[r, np.uint64(entries[k] >> 2)])
+            numbers[k] = -g if entries[k] & 2 else g
+    return add_up(numbers, 0, entries.size)
+
+
+@inlined
+def _look_ahead(direction, structure, r, stop):
+    """Have the members of rows to come brought near: they lie where no processor would look for them."""
+    far, near = r + 16, r + 4
+    if far < stop:
+        offset = far * structure.shape[1]
+        prefetch(structure, offset)
+        prefetch(structure, offset + 31)
+    if near < stop and 8 * structure[near, 0] < direction.shape[1]:  # else rows are read as a whole
+        for k in range(structure[near, 0]):
+            prefetch(direction, near * direction.shape[1] + (structure[near, 2 + k] >> 2))
+
+
+@kernel
+def group_average(start, stop, ledger, direction, structure, output, scale, centre):
+    """scale · (direction, less its mean over all groups if ``centre``, averaged inside each group)."""
+    numbers = np.empty(direction.shape[1])
+    while True:
+        for r in range(start, stop):
+            _look_ahead(direction, structure, r, stop)
+            members, groups = structure[r, 0], structure[r, 1]
+            fill(output[r], np.nan if members == POISONED else 0.0)
+            if members <= 0 or (centre and groups == 1):
+                continue
+            mean = _sum_of_members(direction, structure, r, 0, members) / members if centre else 0.0
+            entries = structure[r, 2 : 2 + members]
+            if groups == members:
+                for k in range(members):
+                    entry = entries[k]
+                    g = np.float64(direction[r, entry >> 2])
+                    output[r, entry >> 2] = scale * (g + mean if entry & 2 else g - mean)
+                continue
+            i = 0
+            while i < members:
+                entry, j = entries[i], i + 1
+                total = np.float64(direction[r, entry >> 2])
+                if entry & 2:
+                    total = -total
+                while j < members and j < i + LONG and not entries[j] & 1:
+                    j += 1
+                if j == i + LONG:
+                    j = _end_of_group(entries, j)
+                    near = _are_neighbours(entries[i:j])
+                    average = scale * (_collect(direction, entries[i:j], r, near, numbers) / (j - i) - mean)
+                    if near:
+                        at = entries[i] >> 2
+                        fill(output[r, at : at + j - i], average)
+                        i = j
+                        continue
+                else:
+                    if j > i + 1:
+                        total += _sum_of_members(direction, structure, r, i + 1, j)
+                    average = scale * (total / (j - i) - mean)
+                for k in range(i, j):
+                    entry = entries[k]
+                    output[r, np.uint64(entry >> 2)] = -average if entry & 2 else average
+                i = j
+        start, stop = take(ledger, start, stop)
+        if start == stop:
+            return
+
+
+@kernel
+def labels(start, stop, ledger, structure, output):
+    """0 outside the support, else ±k for the k-th group of a row; ``POISONED`` throughout a poisoned one."""
+    while True:
+        for r in range(start, stop):
+            fill(output[r], POISONED if structure[r, 0] == POISONED else 0)
+            group = 0
+            for i in range(structure[r, 0]):
+                entry = structure[r, 2 + i]
+                group += entry & 1
+                output[r, entry >> 2] = -group if entry & 2 else group
+        start, stop = take(ledger, start, stop)
+        if start == stop:
+            return

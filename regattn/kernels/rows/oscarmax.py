@@ -1,0 +1,226 @@
+"""oscarmax: the simplex, with a price for differences between all pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from regattn.kernels.rows.compiling import inlined, kernel, reordered_sum
+from regattn.kernels.rows.ledger import take
+from regattn.kernels.rows.reading import (
+    FULL,
+    GAPS,
+    MANY,
+    SMALLEST,
+    blank,
+    count_present,
+    is_sound,
+    reciprocal,
+    score_floor,
+    set_counts,
+    shift,
+    strength_of,
+    survey,
+    survivors,
+)
+from regattn.kernels.rows.simplex import add_up, largest, singletons
+from regattn.kernels.rows.sorting import insertion_sort, pool, sort_descending
+
+
+@reordered_sum
+def _mean(scores, mask, masked, lowest, top, gamma, n):
+    """Mean of (score − top)/γ over the scores that take part."""
+    scale = reciprocal(gamma)
+    total = 0.0
+    for i in range(scores.size):
+        present = scores[i] >= lowest and (not masked or mask[i])
+        total += (np.float64(scores[i]) - top) * scale if present else 0.0
+    return total / n
+
+
+_FEW = 16  # survivors that are sorted by insertion
+_PER_BUCKET = 24
+
+
+@inlined
+def _prices(lam, n, start, stop):
+    """λ(n−1−start) + … + λ(n−stop): what the ranks from ``start`` to ``stop`` pay."""
+    return lam * (stop - start) * (n - 0.5 * (start + stop + 1))
+
+
+@inlined
+def _screen_again(z, m, n, lam, place, tau):
+    """Drop scores until it no longer helps: of m survivors each pays at least λ(n−m), and τ is at
+    least what they attain together."""
+    while True:
+        tau = max(tau, (add_up(z, 0, m) - _prices(lam, n, 0, m) - 1.0) / m)
+        floor = min(tau + lam * (n - m), -1e-300) * (1.0 + 1e-12)
+        kept = 0
+        for k in range(m):
+            kept += z[k] > floor
+        if m <= _FEW or 4 * kept > 3 * m:
+            return m
+        kept = 0
+        for k in range(m):
+            value, p = z[k], place[k]
+            z[kept], place[kept] = value, p
+            kept += value > floor
+        m = kept
+
+
+@inlined
+def _sort_into_parts(z, m, n, lam, key, item, end, sums, bucket, begin, dealt, gap, total, size):
+    """Order the scores z ≤ 0 as far as the solution depends on it; return the number of parts.
+
+    No group ends inside a part, so its members may stand in any order; part q stops before
+    ``end[q]``, its scores add up to ``sums[q]``.
+
+    The scores are dealt into buckets of width w. Let V be the prefix sums of the sorted scores less
+    their prices. Inside a bucket of c scores V exceeds its chord by at most cw/4 − λc²/8. Where that
+    does not bring it above the concave majorant of V at the ends of buckets (behind the prefix that
+    attains τ there: above the line of slope τ), the bucket is one part.
+    """
+    width = max(largest(-1.0, z, m), 1e-290)
+    if width <= 0.5 * lam * m:
+        for k in range(m):
+            item[k] = k
+        end[0], sums[0] = m, add_up(z, 0, m)
+        return 1
+    buckets = max(1, m // _PER_BUCKET)
+    width /= buckets
+    per_width = 1.0 / width
+    for k in range(m):
+        bucket[k] = np.int32(-z[k] * per_width)  # there are vector instructions for 32 bits
+    buckets += 2  # the lowest score lands in a bucket of its own, by rounding in the next
+    for b in range(buckets):
+        begin[b + 1], dealt[b] = 0, 0.0
+    for k in range(m):
+        begin[bucket[k] + np.uint32(1)] += 1
+        dealt[bucket[k]] += z[k]
+    begin[0] = 0
+    height, tau, last = 0.0, -np.inf, 0
+    for b in range(buckets):
+        c = begin[b + 1]
+        begin[b + 1] += begin[b]
+        end[b], size[b] = begin[b], c
+        total[b] = dealt[b] - _prices(lam, n, begin[b], begin[b + 1])
+        height += total[b]
+        gap[b + 1] = height
+        if begin[b + 1] > 0 and height - 1.0 >= tau * begin[b + 1]:
+            tau, last = (height - 1.0) / begin[b + 1], b + 1
+    for k in range(m):
+        at = end[bucket[k]]
+        end[bucket[k]] = at + 1
+        item[at] = k
+
+    b, height, gap[0] = 0, 0.0, 0.0
+    for s in range(pool(total, size, last)):
+        start, slope = begin[b], total[s] / size[s]
+        while b < last and begin[b + 1] <= start + size[s]:
+            b += 1
+            gap[b] = height + slope * (begin[b] - start) - gap[b]
+        height += total[s]
+    for b in range(last + 1, buckets + 1):
+        gap[b] = 1.0 + tau * begin[b] - gap[b]
+
+    parts = 0
+    for b in range(buckets):
+        c = begin[b + 1] - begin[b]
+        if c > 1 and 0.25 * c * (width - 0.5 * lam * c) > min(gap[b], gap[b + 1]):
+            for i in range(begin[b], begin[b + 1]):
+                key[i] = z[item[i]]
+            sort_descending(key, item, begin[b], begin[b + 1])
+            for i in range(begin[b], begin[b + 1]):
+                end[parts], sums[parts] = i + 1, key[i]
+                parts += 1
+        elif c > 0:
+            end[parts], sums[parts] = begin[b + 1], dealt[b]
+            parts += 1
+    return parts
+
+
+@kernel
+def oscarmax(start, stop, ledger, scores, mask, masked, gamma, lam, values, structure):
+    """argmax over the simplex of ⟨x, y⟩ − γ(½‖y‖² + λ Σ_{i<j} max(y_i, y_j)).
+
+    With v the sorted scores less λ(n−1, …, 0), the support is the shortest prefix that attains
+    τ = max_k (v_1 + … + v_k − 1)/k, and isotonic regression is needed inside it only.
+    """
+    d = scores.shape[1]
+    lowest = scores.dtype.type(np.finfo(scores.dtype).min)
+    z, key, gap = np.empty(d + 1), np.empty(d + 1), np.empty(d + 4)
+    dealt = np.empty(d + 4)
+    total, size, sums = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
+    place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    end, begin, bucket = np.empty(d + 1, np.int64), np.empty(d + 4, np.int64), np.empty(d + 1, np.uint32)
+    while True:
+        for r in range(start, stop):
+            strength, price = strength_of(gamma, r), strength_of(lam, r)
+            sound = is_sound(strength, SMALLEST) and is_sound(price, 0.0)
+            state, top = survey(scores, mask, masked, r, sound)
+            blank(state, values, structure, r)
+            if state <= 0:
+                continue
+            price = min(price, 1e200 / d)  # so that no sum of prices overflows
+            n = d
+            if state == GAPS:
+                n = count_present(scores, mask, masked, r, lowest)
+            # τ is at least what the maximum alone attains, and what all scores together attain
+            depth = 1.0 + price * (n - 1)
+            if price > 0.0:
+                mean = _mean(scores[r], mask[r if masked else 0], masked, lowest, top, strength, n)
+                depth = min(depth, 0.5 * price * (n - 1) + 1.0 / n - mean)
+            floor = score_floor(scores, top, strength * depth * (1.0 + 1e-12))
+            if state == FULL and n >= MANY and 8 * count_present(scores, mask, masked, r, floor) > 7 * n:
+                # Leaving out so few would cost more than taking them along, for all are taken in vectors.
+                floor, depth = lowest, np.inf
+            m, _ = survivors(scores, mask, masked, state == GAPS, r, floor, place, rank)
+            m = shift(scores, r, top, strength, depth * (1.0 + 1e-12), place, rank, m, z)
+            if price == 0.0:  # tied scores are not a fused group then
+                singletons(z, m, place, values, structure, r, key, item)
+                continue
+            m = _screen_again(z, m, n, price, place, -depth)
+            if m <= _FEW:
+                parts = m
+                for k in range(m):
+                    sums[k], item[k], end[k] = z[k], k, k + 1
+                insertion_sort(sums, item, 0, m)
+            else:
+                parts = _sort_into_parts(
+                    z, m, n, price, key, item, end, sums, bucket, begin, dealt, gap, total, size
+                )
+            height, best, last, k = -1.0, -np.inf, 0, 0
+            for q in range(parts):
+                total[q], size[q] = sums[q] - _prices(price, n, k, end[q]), end[q] - k
+                k = end[q]
+                height += total[q]
+                if last == 0 or height * end[last - 1] > best * k:
+                    best, last = height, q + 1
+            # From here relative to τ: it and the levels of groups are of size λn, their differences are not.
+            tau, k = best / end[last - 1], 0
+            for q in range(last):
+                total[q] = sums[q] - size[q] * (price * (n - 0.5 * (k + end[q] + 1)) + tau)
+                k = end[q]
+            blocks = pool(total, size, last)
+            excess = (
+                add_up(total, 0, blocks) - 1.0
+            ) / k  # by rounding; the size of a group would multiply it
+            i = groups = 0
+            weight = np.inf
+            for s in range(blocks):
+                j = i + int(size[s])
+                # min: rounding must not put a group above one with larger scores
+                weight = min(weight, total[s] / size[s] - excess) if blocks > 1 else 1.0 / k
+                if weight <= 0.0:
+                    break
+                groups += 1
+                members, entries = item[i:j], structure[r, 2 + i : 2 + j]
+                for t in range(j - i):
+                    at = place[members[t]]
+                    values[r, at] = weight
+                    entries[t] = 4 * at
+                entries[0] += 1
+                i = j
+            set_counts(structure, r, i, groups)
+        start, stop = take(ledger, start, stop)
+        if start == stop:
+            return

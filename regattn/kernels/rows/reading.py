@@ -1,0 +1,167 @@
+"""Reading a row: its state, its maximum, the scores that may get a weight; writing what is known at once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from regattn.kernels.rows.compiling import inlined
+from regattn.kernels.rows.vectors import (
+    count_flags,
+    first_flag,
+    ordered_key,
+    same_bits,
+    where_at_least,
+    where_true,
+)
+
+POISONED = -1
+BAD, EMPTY, GAPS, FULL = -1, 0, 1, 2
+SMALLEST = 5e-324
+LONG = 16  # scores for which a call is nothing
+MANY = 128  # survivors for which another look in vector instructions pays
+
+
+@inlined
+def survey(scores, mask, masked, r, sound):
+    """State of a row, bad if its strengths are not ``sound``, and its largest score.
+
+    By way of integers, because a maximum of floats is not vectorised.
+    """
+    row, flags = scores[r], mask[r if masked else 0]
+    infinite = ordered_key(same_bits(scores.dtype.type(np.inf)))
+    absent = ordered_key(same_bits(scores.dtype.type(-np.inf)))
+    high = low = absent
+    if masked:
+        for i in range(row.size):
+            key = ordered_key(same_bits(row[i])) if flags[i] else absent
+            high, low = max(high, key), min(low, key)
+        gaps = True
+    else:
+        lowest = infinite
+        for i in range(row.size):
+            key = ordered_key(same_bits(row[i]))
+            high, low = max(high, key), min(low, key)
+            lowest = min(lowest, key)
+        gaps = lowest == absent
+    if not sound or high >= infinite or low < absent:  # NaN lies beyond the infinities, on either side
+        return BAD, 0.0
+    if high == absent:
+        return EMPTY, 0.0
+    return GAPS if gaps else FULL, np.float64(same_bits(ordered_key(high)))
+
+
+@inlined
+def score_floor(scores, top, depth):
+    """A number of the scores' type, finite, and for certain not above ``top − depth``."""
+    info = np.finfo(scores.dtype)
+    floor = top - depth
+    return scores.dtype.type(max(floor - 2.0 * info.eps * abs(floor), np.float64(info.min)))
+
+
+@inlined
+def survivors(scores, mask, masked, gaps, r, floor, place, rank):
+    """Positions whose score is at least ``floor``, and their ranks among those that take part.
+
+    Returns the number of survivors and of positions that take part.
+    """
+    d = scores.shape[1]
+    lowest = scores.dtype.type(np.finfo(scores.dtype).min)
+    m = n = 0
+    for begin in range(0, d, 64):
+        offset, count = r * d + begin, min(64, d - begin)
+        survive = where_at_least(scores, offset, count, floor)
+        if gaps:
+            present = where_at_least(scores, offset, count, lowest)
+            if masked:
+                present &= where_true(mask, offset, count)
+            survive &= present
+            while survive != np.uint64(0):
+                i = first_flag(survive)
+                place[m] = begin + i
+                rank[m] = n + count_flags(present & ((np.uint64(1) << np.uint64(i)) - np.uint64(1)))
+                m += 1
+                survive &= survive - np.uint64(1)
+            n += count_flags(present)
+        elif survive == ~np.uint64(0):
+            places, ranks = place[m : m + 64], rank[m : m + 64]  # a range from 0 is vectorised
+            for i in range(64):
+                ranks[i] = places[i] = begin + i
+            m += 64
+        else:
+            while survive != np.uint64(0):
+                rank[m] = place[m] = begin + first_flag(survive)
+                m += 1
+                survive &= survive - np.uint64(1)
+    return m, n if gaps else d
+
+
+@inlined
+def count_present(scores, mask, masked, r, lowest):
+    d, n = scores.shape[1], 0
+    for begin in range(0, d, 64):
+        offset, count = r * d + begin, min(64, d - begin)
+        present = where_at_least(scores, offset, count, lowest)
+        if masked:
+            present &= where_true(mask, offset, count)
+        n += count_flags(present)
+    return n
+
+
+@inlined
+def shift(scores, r, top, gamma, depth, place, rank, m, z):
+    """z ← (score − top)/γ of the survivors that reach −depth; returns their number."""
+    scale = reciprocal(gamma)
+    dropped = False
+    if m == scores.shape[1]:  # without going by way of ``place``, in vector instructions
+        row = scores[r]
+        for k in range(row.size):
+            value = (np.float64(row[k]) - top) * scale
+            dropped |= value < -depth
+            z[k] = value
+    else:
+        for k in range(m):
+            value = (np.float64(scores[r, place[k]]) - top) * scale
+            dropped |= value < -depth
+            z[k] = value
+    if not dropped:
+        return m
+    kept = 0
+    for k in range(m):
+        # by way of scalars: reading back what was just stored costs more than all the rest
+        value, p, q = z[k], place[k], rank[k]
+        z[kept], place[kept], rank[kept] = value, p, q
+        kept += value >= -depth
+    return kept
+
+
+@inlined
+def fill(row, value):
+    for i in range(row.size):
+        row[i] = value
+
+
+@inlined
+def set_counts(structure, r, members, groups):
+    structure[r, 0], structure[r, 1] = members, groups
+
+
+@inlined
+def blank(state, values, structure, r):
+    """Write what is known of a row before it is solved."""
+    fill(values[r], np.nan if state == BAD else 0.0)
+    set_counts(structure, r, POISONED if state == BAD else 0, 0)
+
+
+@inlined
+def strength_of(strengths, r):
+    return strengths[r if strengths.size > 1 else 0]
+
+
+@inlined
+def reciprocal(gamma):
+    return min(1.0 / gamma, np.finfo(np.float64).max)  # finite, since 0 is multiplied by it
+
+
+@inlined
+def is_sound(strength, lowest):
+    return lowest <= strength < np.inf

@@ -1,0 +1,125 @@
+"""Projection on the simplex, and sparsemax."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from regattn.kernels.rows.compiling import called, inlined, kernel, reordered_sum
+from regattn.kernels.rows.ledger import take
+from regattn.kernels.rows.reading import (
+    GAPS,
+    SMALLEST,
+    blank,
+    is_sound,
+    score_floor,
+    set_counts,
+    shift,
+    strength_of,
+    survey,
+    survivors,
+)
+from regattn.kernels.rows.sorting import heap_sort
+from regattn.kernels.rows.vectors import same_bits
+
+
+@reordered_sum
+def add_up(numbers, start, stop):
+    part, total = numbers[start:stop], 0.0  # a range from 0 is vectorised
+    for i in range(part.size):
+        total += part[i]
+    return total
+
+
+@inlined
+def largest(sign, numbers, n):
+    """max of sign·number, if that is nowhere negative; as integers, since a maximum of floats is not
+    vectorised."""
+    largest = same_bits(0.0)
+    for i in range(n):
+        largest = max(largest, same_bits(sign * numbers[i]))
+    return same_bits(largest)
+
+
+@reordered_sum
+def _above(level, size, n, tau):
+    """Σ size·level and Σ size of the levels above τ; without sizes these are 1."""
+    total = count = 0.0
+    if size is None:  # half of the memory to read
+        for i in range(n):
+            above = level[i] > tau
+            total += level[i] if above else 0.0
+            count += 1.0 if above else 0.0
+    else:
+        for i in range(n):
+            weight = size[i] if level[i] > tau else 0.0
+            total += weight * level[i]
+            count += weight
+    return total, count
+
+
+_ROUNDS = 24
+
+
+@inlined
+def threshold(level, size, n, tau, key, item):
+    """τ with Σ size·max(level − τ, 0) = 1, from a lower bound on it.
+
+    The threshold of a superset of the support drops some of it, until none is dropped.
+    That takes a handful of rounds, except on rows made for it; these are sorted.
+    """
+    count = np.inf
+    for _ in range(_ROUNDS):
+        total, kept = _above(level, size, n, tau)
+        if kept == count or kept == 0.0:
+            return tau
+        count, tau = kept, (total - 1.0) / kept
+    return _threshold_by_sorting(level, size, n, key, item)
+
+
+@called
+def _threshold_by_sorting(level, size, n, key, item):
+    for i in range(n):
+        key[i], item[i] = level[i], i
+    heap_sort(key, item, n)
+    total, count = -1.0, 0.0
+    while n > 0 and key[n - 1] * count > total:
+        weight = 1.0 if size is None else size[item[n - 1]]
+        total += weight * key[n - 1]
+        count += weight
+        n -= 1
+    return total / count
+
+
+@inlined
+def singletons(z, m, place, values, structure, r, key, item):
+    """Project the survivors on the simplex, every position its own group."""
+    tau = threshold(z, None, m, -1.0 - 1e-15, key, item)
+    c = 0
+    for k in range(m):
+        weight = z[k] - tau
+        if weight > 0.0:
+            values[r, place[k]] = weight
+            structure[r, 2 + c] = 4 * place[k] + 1
+            c += 1
+    set_counts(structure, r, c, c)
+
+
+@kernel
+def sparsemax(start, stop, ledger, scores, mask, masked, gamma, values, structure):
+    """argmax over the simplex of ⟨x, y⟩ − γ/2·‖y‖²; τ ≥ max x/γ − 1."""
+    d = scores.shape[1]
+    z, key = np.empty(d + 1), np.empty(d + 1)
+    place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    while True:
+        for r in range(start, stop):
+            strength = strength_of(gamma, r)
+            state, top = survey(scores, mask, masked, r, is_sound(strength, SMALLEST))
+            blank(state, values, structure, r)
+            if state > 0:
+                floor = score_floor(scores, top, strength)
+                m, _ = survivors(scores, mask, masked, state == GAPS, r, floor, place, rank)
+                m = shift(scores, r, top, strength, 1.0, place, rank, m, z)
+                singletons(z, m, place, values, structure, r, key, item)
+        start, stop = take(ledger, start, stop)
+        if start == stop:
+            return

@@ -1,0 +1,151 @@
+"""The proximal operator of total variation on a run of scores, by the taut string."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from regattn.kernels.rows.compiling import inlined
+from regattn.kernels.rows.simplex import add_up
+
+
+@inlined
+def off_the_ends(z, start, stop, left, right, lam):
+    """Take ``left`` and ``right`` off the ends of a run; its mean then, and whether all is one segment.
+
+    That is so where the cumulative sum stays within λ of a straight line.
+    """
+    z[start] -= left
+    z[stop - 1] -= right
+    mean = add_up(z, start, stop) / (stop - start)
+    room = lam * (1.0 + 1e-15 * (stop - start))  # what touches the walls does, whatever rounding says
+    away, k = z[start] - mean, start + 1
+    while k < stop and abs(away) <= room:
+        away += z[k] - mean
+        k += 1
+    return mean, k == stop
+
+
+_RIDE = 16  # single scores in a row after which a monotone stretch is looked for
+
+
+@inlined
+def taut_string(z, start, stop, left, right, lam, level, size, m, chain, length):
+    """Append the segments of P_TV(z[start:stop]), ``left`` and ``right`` first taken off its ends.
+
+    The cumulative sum of the solution is the shortest path from (0, 0) to (n, S_n) inside a tube of
+    half-width λ around the cumulative sum S of the data (closed at both ends); its bends are the
+    ends of the segments. From the last bend on, which is ``offset`` off S, the convex minorant of the
+    tube's upper wall (row 0) and the concave majorant of its lower wall (row 1) are kept as pieces
+    with a rise and a length, the last piece of each in variables. When one wall is a single piece
+    and falls behind the first piece of the other, that piece becomes path. Each point enters and
+    leaves a wall once: O(n).
+    """
+    n = stop - start
+    mean, whole = off_the_ends(z, start, stop, left, right, lam)
+    if whole:
+        level[m], size[m] = mean, n
+        return m + 1
+    bend, offset, single, looked, k = np.int64(0), 0.0, 0, 0, 0
+    head_0 = tail_0 = head_1 = tail_1 = 0
+    rise_0 = length_0 = rise_1 = length_1 = 0.0
+    while k < n:
+        rise = z[start + k] - mean
+        end = lam if k == n - 1 else 0.0
+        k += 1
+        if k == bend + 1:
+            head_0 = tail_0 = head_1 = tail_1 = 0
+            rise_0, rise_1 = rise + lam - offset - end, rise - lam - offset + end
+            length_0 = length_1 = 1.0
+            continue
+        upwards = (rise - end) * length_0 > rise_0
+        if upwards:
+            chain[0, tail_0], length[0, tail_0] = rise_0, length_0
+            tail_0 += 1
+            rise_0, length_0 = rise - end, 1.0
+        downwards = (rise + end) * length_1 < rise_1
+        if downwards:
+            chain[1, tail_1], length[1, tail_1] = rise_1, length_1
+            tail_1 += 1
+            rise_1, length_1 = rise + end, 1.0
+        if not upwards:
+            rise_0 += rise - end
+            length_0 += 1.0
+            while tail_0 > head_0 and rise_0 * length[0, tail_0 - 1] <= chain[0, tail_0 - 1] * length_0:
+                tail_0 -= 1
+                rise_0 += chain[0, tail_0]
+                length_0 += length[0, tail_0]
+            if tail_0 == head_0:
+                while head_1 < tail_1 and rise_0 * length[1, head_1] < chain[1, head_1] * length_0:
+                    v = bend + int(length[1, head_1])
+                    rise_0 -= chain[1, head_1]
+                    length_0 -= length[1, head_1]
+                    head_1 += 1
+                    single = single + 1 if v == bend + 1 and offset < 0.0 else 0
+                    m = _segment(z, start, bend, v, offset, -lam, level, size, m)
+                    bend, offset = v, -lam
+        if not downwards:
+            rise_1 += rise + end
+            length_1 += 1.0
+            while tail_1 > head_1 and rise_1 * length[1, tail_1 - 1] >= chain[1, tail_1 - 1] * length_1:
+                tail_1 -= 1
+                rise_1 += chain[1, tail_1]
+                length_1 += length[1, tail_1]
+            if tail_1 == head_1:
+                while head_0 < tail_0 and rise_1 * length[0, head_0] > chain[0, head_0] * length_1:
+                    v = bend + int(length[0, head_0])
+                    rise_1 -= chain[0, head_0]
+                    length_1 -= length[0, head_0]
+                    head_0 += 1
+                    single = single + 1 if v == bend + 1 and offset > 0.0 else 0
+                    m = _segment(z, start, bend, v, offset, lam, level, size, m)
+                    bend, offset = v, lam
+        if single >= _RIDE and bend >= looked:
+            looked, stretch = _ride(z, start, bend, n, offset, lam)
+            single = 0
+            if k <= looked and stretch > 0:
+                levels, sizes, data = level[m : m + stretch], size[m : m + stretch], z[start + bend : stop]
+                for i in range(stretch):
+                    levels[i] = data[i]
+                    sizes[i] = 1.0
+                m += stretch
+                bend += stretch
+                k = bend
+    return _segment(z, start, bend, n, offset, 0.0, level, size, m)
+
+
+@inlined
+def _ride(z, start, bend, n, offset, lam):
+    """End of the monotone stretch behind a bend, and how many of its scores are segments of their own.
+
+    Where the data rise after a bend at the upper wall (or fall after one at the lower), that wall is
+    convex and the path follows it, until what is left of the stretch lets the other wall pass.
+    """
+    sign = 1.0 if offset > 0.0 else -1.0
+    data = z[start : start + n]
+    stop = bend + 1
+    while stop < n and sign * data[stop] > sign * data[stop - 1]:
+        stop += 1
+    room, away, last = lam if stop == n else 2.0 * lam, 0.0, stop - 1
+    while last > bend and away <= room:
+        last -= 1
+        away += (stop - 1 - last) * (sign * (data[last + 1] - data[last]))
+    return stop, last + 1 - bend if away > room else 0
+
+
+@inlined
+def _segment(z, start, i, j, offset_i, offset_j, level, size, m):
+    """Append the segment (i, j] of a path that is ``offset`` off the data's cumulative sum at its ends.
+
+    The level is a mean of the data, not a difference of long sums; the path rises more steeply
+    after touching the upper wall (offset > 0) and less after the lower, whatever rounding says.
+    """
+    total = offset_j - offset_i
+    for k in range(i, j):
+        total += z[start + k]
+    level[m] = total / (j - i)
+    if offset_i > 0.0:
+        level[m] = max(level[m], level[m - 1])
+    elif offset_i < 0.0:
+        level[m] = min(level[m], level[m - 1])
+    size[m] = j - i
+    return m + 1
