@@ -24,7 +24,7 @@ from tasks.training.fit import FitResult, count_steps, fit
 from tasks.training.observers import Observer, StartEvent
 from tasks.training.processes import Processes, join
 from tasks.training.progress import Progress
-from tasks.training.records import commit, write_json_atomically
+from tasks.training.records import commit, find_record, write_json_atomically
 from tasks.training.rundir import RunDirectory
 
 
@@ -42,8 +42,7 @@ def train_set_up(setup: Setup) -> None:
 def train_as(setup: Setup, processes: Processes, watchers: Sequence[Observer] = ()) -> None:
     """The same of what is built and joined already; ``watchers`` are told after the loggers."""
     config = setup.config
-    record_file = setup.record_file
-    if processes.first(partial(_is_finished, setup, record_file)):
+    if processes.first(partial(_is_finished, setup)):
         return
     processes.first(partial(_check_writable, config))
     observers: list[Observer] = []
@@ -86,11 +85,12 @@ def _check_writable(config: DictConfig) -> None:
             raise UsageError(f"{name} must be a folder that can be written, got {config[name]}")
 
 
-def _is_finished(setup: Setup, record_file: Path) -> bool:
-    if record_file.exists():
-        print(f"{setup.id} is finished already, its record is {record_file}")
-        print('to run it again beside that one: ARGS="results_dir=again output_dir=again …"')
-    return record_file.exists()
+def _is_finished(setup: Setup) -> bool:
+    if find_record(setup.record_file.parent, setup.id) is None:
+        return False
+    print(f"{setup.id} is finished already, its record is {setup.record_file}")
+    print('to run it again beside that one: ARGS="results_dir=again output_dir=again …"')
+    return True
 
 
 def _fit(

@@ -20,7 +20,7 @@ from scripts.sweeping.studies import SharedStudy
 from scripts.train import make_command, train_as
 from tasks.training.observers import EpochEvent, StartEvent, StepEvent
 from tasks.training.processes import Processes
-from tasks.training.records import Record, read_records
+from tasks.training.records import Record, find_record
 from tasks.training.update import NonFiniteError
 
 RESULTS = "results/studies"
@@ -117,15 +117,17 @@ def _try(study: optuna.Study, trial: optuna.Trial, overrides: Sequence[str]) -> 
 
 
 def _train(trial: optuna.Trial, setup: Setup) -> Record:
-    if setup.record_file.exists():
-        for entry in _record(setup).history:
+    if finished := _record(setup):
+        for entry in finished.history:
             trial.report(entry["dev"][setup.task.metric], entry["epoch"])
     train_as(setup, Processes(), [Watcher(trial, setup)])
-    return _record(setup)
+    record = _record(setup)
+    assert record is not None
+    return record
 
 
-def _record(setup: Setup) -> Record:
-    return next(record for record in read_records(setup.record_file.parent) if record.id == setup.id)
+def _record(setup: Setup) -> Record | None:
+    return find_record(setup.record_file.parent, setup.id)
 
 
 def _report(

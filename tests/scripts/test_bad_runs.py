@@ -212,6 +212,17 @@ def test_a_record_that_is_damaged_is_refused(
     assert re.search(sentence, refused(tables.main, capsys))
 
 
+@pytest.mark.measures("bad checkpoint")
+@pytest.mark.parametrize("fault", ["cut", "a pipe"])
+def test_a_damaged_record_is_not_taken_for_a_finished_run(
+    trained: Path, folder: Path, capsys: Capture, fault: str
+) -> None:
+    shutil.copytree(trained / "results" / "runs", folder / "results" / "runs")
+    spoil, sentence = RECORD_FAULTS[fault]
+    spoil(next((folder / "results" / "runs").glob("snli-*")))
+    assert re.search(sentence, refused(lambda: train(training("snli")), capsys))
+
+
 @pytest.mark.measures("bad data")
 @pytest.mark.parametrize(
     "read", [kernels, render, read_reliability, lambda path: Journal(path, Path("lock"))]
