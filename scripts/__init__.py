@@ -5,6 +5,14 @@ import sys
 
 from tasks.training.signals import exit_at_stop_signals
 
+
+def end_imports() -> None:
+    """Collect garbage from here on, where that has waited for a command's imports, and not among them."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
+
+
 if sys.argv[:1] == ["-m"]:  # python -m scripts.…, whose imports take seconds
     exit_at_stop_signals()
     gc.disable()  # what imports make stays: looking for garbage in it takes a fifth of their time

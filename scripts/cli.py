@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import gc
 import os
 import re
 import sys
@@ -24,6 +23,7 @@ from hydra.errors import (
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
+from scripts import end_imports
 from scripts.checks import check_config
 from scripts.schema import register
 from tasks.training.checkpoint import CheckpointError
@@ -80,13 +80,6 @@ def main(work: Callable[[], None]) -> None:
         _refuse(error.__cause__)
     except _EXPECTED as error:
         _refuse(error)
-
-
-def end_imports() -> None:
-    """Collect garbage from here on, where that has waited for a command's imports, and not among them."""
-    if not gc.isenabled():
-        gc.freeze()
-        gc.enable()
 
 
 def _refuse(error: BaseException) -> None:

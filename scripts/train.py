@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from scripts import cli
+from scripts import cli, end_imports
 from scripts.cli import UsageError
 from scripts.leaving import leave
 from scripts.loggers import NoLogger
@@ -181,7 +181,7 @@ def main(arguments: Sequence[str]) -> None:
     elif not any(argument.startswith("-") for argument in arguments):
         cli.main(lambda: start(arguments))
     else:
-        cli.end_imports()
+        end_imports()
         register()
         hydra.main(str(cli.CONFIGS), "train", version_base="1.3")(_start_job)()
 

@@ -5,7 +5,6 @@ One by one because some have to be compiled, and one that cannot be must not kee
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 import shutil
@@ -14,6 +13,8 @@ import sys
 from pathlib import Path
 
 import torch
+
+from scripts import end_imports
 
 _LOCK = Path(__file__).resolve().parents[2] / "requirements" / "peers.txt"
 _NEEDS = {
@@ -78,5 +79,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    gc.enable()  # which waits while a command has its imports
+    end_imports()
     main()

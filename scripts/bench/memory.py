@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scripts import end_imports
 from scripts.bench.contestants import assemble
 from scripts.bench.peers import Calls
 from scripts.bench.plan import Course
@@ -89,5 +90,5 @@ def _in_a_process(name: str, device: str, rows: int, d: int) -> int:
 
 
 if __name__ == "__main__":
-    gc.enable()  # which waits while a command has its imports
+    end_imports()
     print(json.dumps(peak_bytes(sys.argv[1], torch.device(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))))

@@ -6,17 +6,7 @@ import numpy as np
 
 from regattn.kernels.rows.compiling import inlined, kernel
 from regattn.kernels.rows.ledger import take
-from regattn.kernels.rows.reading import (
-    BAD,
-    GAPS,
-    blank,
-    fill,
-    set_counts,
-    shift,
-    strength_of,
-    survey,
-    survivors,
-)
+from regattn.kernels.rows.reading import BAD, fill, open_row, set_counts, strength_of, within_reach
 from regattn.kernels.rows.sorting import pool, sort_descending
 from regattn.kernels.rows.taut_string import taut_string
 
@@ -24,16 +14,14 @@ from regattn.kernels.rows.taut_string import taut_string
 @inlined
 def _present(scores, mask, masked, r, values, structure, place, rank, z):
     """Shift what takes part of a row by its maximum; return how many that are, and the maximum."""
-    state, top = survey(scores, mask, masked, r, True)
-    blank(state, values, structure, r)
+    state, top = open_row(scores, mask, masked, r, True, values, structure)
     if state <= 0:
         fill(values[r], np.nan if state == BAD else -np.inf)
         return 0, top
-    lowest = scores.dtype.type(np.finfo(scores.dtype).min)
-    m, _ = survivors(scores, mask, masked, state == GAPS, r, lowest, place, rank)
+    m, _ = within_reach(scores, mask, masked, state, r, top, 1.0, np.inf, place, rank, z)
     if m < scores.shape[1]:
         fill(values[r], -np.inf)
-    return shift(scores, r, top, 1.0, np.inf, place, rank, m, z), top
+    return m, top
 
 
 @inlined

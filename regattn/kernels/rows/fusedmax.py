@@ -8,18 +8,14 @@ from regattn.kernels.rows.compiling import called, kernel
 from regattn.kernels.rows.ledger import take
 from regattn.kernels.rows.level_sets import long_run
 from regattn.kernels.rows.reading import (
-    GAPS,
     LONG,
     MANY,
     SMALLEST,
-    blank,
     is_sound,
-    score_floor,
+    open_row,
     set_counts,
-    shift,
     strength_of,
-    survey,
-    survivors,
+    within_reach,
 )
 from regattn.kernels.rows.simplex import add_up, singletons, threshold
 from regattn.kernels.rows.taut_string import taut_string
@@ -100,14 +96,11 @@ def fusedmax(start, stop, ledger, scores, mask, masked, gamma, lam, values, stru
         for r in range(start, stop):
             strength, price = strength_of(gamma, r), strength_of(lam, r)
             sound = is_sound(strength, SMALLEST) and is_sound(price, 0.0)
-            state, top = survey(scores, mask, masked, r, sound)
-            blank(state, values, structure, r)
+            state, top = open_row(scores, mask, masked, r, sound, values, structure)
             if state <= 0:
                 continue
             depth = 1.0 + 4.0 * price
-            floor = score_floor(scores, top, strength * depth)
-            m, n = survivors(scores, mask, masked, state == GAPS, r, floor, place, rank)
-            m = shift(scores, r, top, strength, depth, place, rank, m, z)
+            m, n = within_reach(scores, mask, masked, state, r, top, strength, depth, place, rank, z)
             if price == 0.0:  # tied scores are not a fused group then
                 singletons(z, m, place, values, structure, r, key, item)
                 continue

@@ -11,16 +11,14 @@ from regattn.kernels.rows.reading import (
     GAPS,
     MANY,
     SMALLEST,
-    blank,
     count_present,
     is_sound,
+    open_row,
     reciprocal,
     score_floor,
     set_counts,
-    shift,
     strength_of,
-    survey,
-    survivors,
+    within_reach,
 )
 from regattn.kernels.rows.simplex import add_up, largest, singletons
 from regattn.kernels.rows.sorting import insertion_sort, pool, sort_descending
@@ -156,8 +154,7 @@ def oscarmax(start, stop, ledger, scores, mask, masked, gamma, lam, values, stru
         for r in range(start, stop):
             strength, price = strength_of(gamma, r), strength_of(lam, r)
             sound = is_sound(strength, SMALLEST) and is_sound(price, 0.0)
-            state, top = survey(scores, mask, masked, r, sound)
-            blank(state, values, structure, r)
+            state, top = open_row(scores, mask, masked, r, sound, values, structure)
             if state <= 0:
                 continue
             price = min(price, 1e200 / d)  # so that no sum of prices overflows
@@ -169,12 +166,13 @@ def oscarmax(start, stop, ledger, scores, mask, masked, gamma, lam, values, stru
             if price > 0.0:
                 mean = _mean(scores[r], mask[r if masked else 0], masked, lowest, top, strength, n)
                 depth = min(depth, 0.5 * price * (n - 1) + 1.0 / n - mean)
-            floor = score_floor(scores, top, strength * depth * (1.0 + 1e-12))
-            if state == FULL and n >= MANY and 8 * count_present(scores, mask, masked, r, floor) > 7 * n:
-                # Leaving out so few would cost more than taking them along, for all are taken in vectors.
-                floor, depth = lowest, np.inf
-            m, _ = survivors(scores, mask, masked, state == GAPS, r, floor, place, rank)
-            m = shift(scores, r, top, strength, depth * (1.0 + 1e-12), place, rank, m, z)
+            if state == FULL and n >= MANY:
+                floor = score_floor(scores, top, strength * depth)
+                if 8 * count_present(scores, mask, masked, r, floor) > 7 * n:
+                    # Leaving out so few would cost more than taking them along, for all are taken in vectors.
+                    depth = np.inf
+            reach = depth * (1.0 + 1e-12)
+            m, _ = within_reach(scores, mask, masked, state, r, top, strength, reach, place, rank, z)
             if price == 0.0:  # tied scores are not a fused group then
                 singletons(z, m, place, values, structure, r, key, item)
                 continue
@@ -201,9 +199,8 @@ def oscarmax(start, stop, ledger, scores, mask, masked, gamma, lam, values, stru
                 total[q] = sums[q] - size[q] * (price * (n - 0.5 * (k + end[q] + 1)) + tau)
                 k = end[q]
             blocks = pool(total, size, last)
-            excess = (
-                add_up(total, 0, blocks) - 1.0
-            ) / k  # by rounding; the size of a group would multiply it
+            # By rounding; the size of a group would multiply it.
+            excess = (add_up(total, 0, blocks) - 1.0) / k
             i = groups = 0
             weight = np.inf
             for s in range(blocks):

@@ -8,15 +8,13 @@ from regattn.kernels.rows.compiling import inlined, kernel, reordered_sum
 from regattn.kernels.rows.ledger import take
 from regattn.kernels.rows.reading import (
     BAD,
-    GAPS,
     SMALLEST,
     fill,
     is_sound,
-    score_floor,
-    shift,
     strength_of,
     survey,
     survivors,
+    within_reach,
 )
 from regattn.kernels.rows.simplex import add_up, largest
 
@@ -39,9 +37,7 @@ def pnormmax(start, stop, ledger, scores, mask, masked, gamma, p, values):
             fill(values[r], np.nan if state == BAD else 0.0)
             if state <= 0:
                 continue
-            floor = score_floor(scores, top, strength)
-            m, _ = survivors(scores, mask, masked, state == GAPS, r, floor, place, rank)
-            m = shift(scores, r, top, strength, 1.0, place, rank, m, z)
+            m, _ = within_reach(scores, mask, masked, state, r, top, strength, 1.0, place, rank, z)
             scale = 1.0 / _pnorm_root(z, m, p, q)
             for k in range(m):
                 u = max(1.0 + z[k] * scale, 0.0)

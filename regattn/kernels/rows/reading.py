@@ -108,7 +108,7 @@ def count_present(scores, mask, masked, r, lowest):
 
 
 @inlined
-def shift(scores, r, top, gamma, depth, place, rank, m, z):
+def _shift(scores, r, top, gamma, depth, place, rank, m, z):
     """z ← (score − top)/γ of the survivors that reach −depth; returns their number."""
     scale = reciprocal(gamma)
     dropped = False
@@ -135,6 +135,17 @@ def shift(scores, r, top, gamma, depth, place, rank, m, z):
 
 
 @inlined
+def within_reach(scores, mask, masked, state, r, top, gamma, depth, place, rank, z):
+    """z ← (score − top)/γ of the positions that reach −depth, and which these are.
+
+    Returns their number and that of the positions that take part.
+    """
+    floor = score_floor(scores, top, gamma * depth)
+    m, n = survivors(scores, mask, masked, state == GAPS, r, floor, place, rank)
+    return _shift(scores, r, top, gamma, depth, place, rank, m, z), n
+
+
+@inlined
 def fill(row, value):
     for i in range(row.size):
         row[i] = value
@@ -146,10 +157,12 @@ def set_counts(structure, r, members, groups):
 
 
 @inlined
-def blank(state, values, structure, r):
-    """Write what is known of a row before it is solved."""
+def open_row(scores, mask, masked, r, sound, values, structure):
+    """State of a row and its largest score, as :func:`survey`; writes what is known before it is solved."""
+    state, top = survey(scores, mask, masked, r, sound)
     fill(values[r], np.nan if state == BAD else 0.0)
     set_counts(structure, r, POISONED if state == BAD else 0, 0)
+    return state, top
 
 
 @inlined

@@ -6,18 +6,7 @@ import numpy as np
 
 from regattn.kernels.rows.compiling import called, inlined, kernel, reordered_sum
 from regattn.kernels.rows.ledger import take
-from regattn.kernels.rows.reading import (
-    GAPS,
-    SMALLEST,
-    blank,
-    is_sound,
-    score_floor,
-    set_counts,
-    shift,
-    strength_of,
-    survey,
-    survivors,
-)
+from regattn.kernels.rows.reading import SMALLEST, is_sound, open_row, set_counts, strength_of, within_reach
 from regattn.kernels.rows.sorting import heap_sort
 from regattn.kernels.rows.vectors import same_bits
 
@@ -113,12 +102,10 @@ def sparsemax(start, stop, ledger, scores, mask, masked, gamma, values, structur
     while True:
         for r in range(start, stop):
             strength = strength_of(gamma, r)
-            state, top = survey(scores, mask, masked, r, is_sound(strength, SMALLEST))
-            blank(state, values, structure, r)
+            sound = is_sound(strength, SMALLEST)
+            state, top = open_row(scores, mask, masked, r, sound, values, structure)
             if state > 0:
-                floor = score_floor(scores, top, strength)
-                m, _ = survivors(scores, mask, masked, state == GAPS, r, floor, place, rank)
-                m = shift(scores, r, top, strength, 1.0, place, rank, m, z)
+                m, _ = within_reach(scores, mask, masked, state, r, top, strength, 1.0, place, rank, z)
                 singletons(z, m, place, values, structure, r, key, item)
         start, stop = take(ledger, start, stop)
         if start == stop:
