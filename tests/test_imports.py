@@ -51,7 +51,7 @@ def test_the_library_needs_torch_numpy_and_numba_alone(path):
         "torch",
         "numpy",
         "numba",
-        *(["llvmlite"] if path.name == "vectors.py" else []),  # numba's own
+        *(["llvmlite"] if path.name in ("vectors.py", "parallel.py") else []),  # numba's own
         *(["transformers"] if path.name == "huggingface.py" else []),
         *(["triton"] if path.name == "cuda.py" or path.name.startswith("triton_") else []),
         *STANDARD,

@@ -25,17 +25,16 @@ _NO_MASK = np.zeros((1, 1), np.bool_)
 
 
 # ------------------------------------------------------------------ parallel over rows
-_PER_THREAD = 65_536  # scores: below this a thread costs more than it saves
+_WORTH_SHARING = 16_384  # scores: fewer are done before a thread that sleeps wakes up
 _AVERAGED_PER_SOLVED = 8  # scores that are averaged in the time that one takes to be solved
 
 
 def _run(kernel: Callable[..., None], count: int, work: int, *arguments: Any) -> None:
-    """Call ``kernel(start, stop, ledger, *arguments)`` on ``count`` rows, in threads if that pays."""
-    threads = min(torch.get_num_threads(), count, work // _PER_THREAD)
-    if threads > 1:
-        share(kernel, count, threads, *arguments)
+    """Call ``kernel(start, stop, *arguments)`` on ``count`` rows, in threads if that pays."""
+    if work >= _WORTH_SHARING:
+        share(kernel, count, *arguments)
     else:
-        kernel(0, count, rows.NO_LEDGER, *arguments)
+        kernel(0, count, *arguments)
 
 
 # ------------------------------------------------------------------ tensors to arrays

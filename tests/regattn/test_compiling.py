@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ FILES = sorted(file.name for file in FOLDER.glob("*.py"))
 
 
 @pytest.fixture
-def compile_anew(tmp_path) -> Any:
+def compile_anew(tmp_path, monkeypatch) -> Any:
     file = tmp_path / "doubling.py"
     file.write_text("def double(x):\n    return 2 * x\n")
     spec = importlib.util.spec_from_file_location("doubling", file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "doubling", module)  # numba looks it up by its name
     spec.loader.exec_module(module)
 
     def compile_anew() -> bool:

@@ -1,52 +1,48 @@
-"""Rows shared among threads: each done once, whoever fails, comes late or does not come at all."""
+"""Rows shared among PyTorch's threads: each done once, whatever a thread meets, no thread beside those."""
 
 from __future__ import annotations
 
+import platform
+import sys
 import time
-import weakref
 from collections.abc import Iterator
-from threading import Event, Lock, Thread, get_ident
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numba import njit
+from numba.core.errors import TypingError
 
 import regattn
 from regattn.kernels import cpu, rows, threads
-from regattn.kernels.rows import ledger as ledgers
+from regattn.kernels.rows import parallel
 
 ROWS, WIDTH = 1500, 400
 
+needs_openmp = pytest.mark.skipif(
+    not threads._fork, reason="PyTorch without GOMP_parallel: rows are not shared"
+)
+
+
+@njit(nogil=True)
+def count_rows(start, stop, seen):
+    for r in range(start, stop):
+        seen[r] += 1
+
+
+@njit(nogil=True)
+def count_rows_but_one(start, stop, seen, bad):
+    for r in range(start, stop):
+        if r == bad:
+            raise ValueError("no such row")
+        seen[r] += 1
+
 
 @njit
-def take(ledger, start, stop):
-    return ledgers.take(ledger, start, stop)
-
-
-class Kernel:
-    """A kernel that counts what it is given, written with the functions that the compiled ones use."""
-
-    def __init__(self) -> None:
-        self.seen, self.lock = np.zeros(ROWS, np.int64), Lock()
-
-    def __call__(self, start: int, stop: int, ledger: np.ndarray) -> None:
-        while True:
-            with self.lock:
-                self.seen[start:stop] += 1
-            time.sleep(0)
-            start, stop = take(ledger, start, stop)
-            if start == stop:
-                return
-
-
-@pytest.fixture
-def fresh(monkeypatch) -> Iterator[Any]:
-    """Helpers of this test's own."""
-    helpers = threads._Helpers()
-    monkeypatch.setattr(threads, "_helpers", helpers)
-    yield helpers
+def take(ledger):
+    return parallel._take(ledger)
 
 
 @pytest.fixture
@@ -56,104 +52,123 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(1)
 
 
+def solve() -> list[torch.Tensor]:
+    """Weights and gradients of all mappings, on rows that cost differently."""
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.arange(WIDTH) < torch.linspace(1, WIDTH, ROWS).int()[:, None]
+    found = []
+    for mapping in (regattn.sparsemax, regattn.fusedmax, regattn.oscarmax, regattn.pnormmax):
+        scores = torch.randn(ROWS, WIDTH, generator=generator, requires_grad=True)
+        weights = mapping(scores, mask=mask)
+        weights.backward(torch.randn(ROWS, WIDTH, generator=generator))
+        assert scores.grad is not None
+        found += [weights.detach(), scores.grad]
+    return found
+
+
+@needs_openmp
 @pytest.mark.parametrize("count", [2, 3, 7])
-def test_every_row_is_done_once(count, fresh):
+def test_every_row_is_done_once(count):
     for _ in range(20):
-        kernel = Kernel()
-        threads.share(kernel, ROWS, count)
-        assert (kernel.seen == 1).all()
-    assert fresh.count == count - 1
+        seen = np.zeros(ROWS, np.int64)
+        rows.share(threads._fork, count, count_rows, ROWS, seen)
+        assert (seen == 1).all()
 
 
-def test_blocks_become_smaller():
-    ledger, sizes = rows.new_ledger(ROWS, 2), []
-    start, stop = take(ledger, 0, 0)
+@pytest.mark.parametrize("rows_in_all", [1, 2, 31, ROWS])
+def test_blocks_become_smaller(rows_in_all):
+    ledger, sizes = np.array([0, rows_in_all, 2, 0]), []
+    start, stop = take(ledger)
     while start < stop:
         sizes.append(stop - start)
-        start, stop = take(ledger, start, stop)
-    assert sizes[0] == ROWS // 4 and sizes[-1] <= sizes[-2] == ROWS // 32
-    assert sum(sizes) == ROWS and rows.all_done(ledger, 1)
+        start, stop = take(ledger)
+    assert sum(sizes) == rows_in_all and sizes == sorted(sizes, reverse=True)
+    assert sizes[0] == max(rows_in_all // 4, 1)
+    assert len(sizes) <= 40
 
 
-def test_helper_that_comes_late_is_not_waited_for(fresh):
-    busy, release = Event(), Event()
-
-    def stuck(start: int, stop: int, ledger: np.ndarray) -> None:
-        busy.set()
-        release.wait(30)
-
-    fresh.ask(threads._Job(stuck, rows.new_ledger(1, 2), ()), 1)
-    assert busy.wait(30)
-    kernel = Kernel()
-    threads.share(kernel, ROWS, 2)
-    assert (kernel.seen == 1).all() and not release.is_set()
-    release.set()
+@needs_openmp
+def test_what_a_thread_meets_is_raised_in_the_caller():
+    for bad in (0, ROWS - 1):
+        seen = np.zeros(ROWS, np.int64)
+        with pytest.raises(MemoryError, match="no memory for the rows of count_rows_but_one"):
+            rows.share(threads._fork, 2, count_rows_but_one, ROWS, seen, bad)
+        assert seen[bad] == 0 and (seen <= 1).all()
+    rows.share(threads._fork, 2, count_rows_but_one, ROWS, seen, -1)  # and it is not remembered
 
 
-def test_caller_does_it_alone_where_no_thread_can_start(fresh, monkeypatch):
-    def refuse(_: Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(Thread, "start", refuse)
-    kernel = Kernel()
-    threads.share(kernel, ROWS, 4)
-    assert (kernel.seen == 1).all() and fresh.count == 0
+@needs_openmp
+def test_each_type_has_machine_code_of_its_own():
+    for kind in (np.int64, np.float32, np.int64, np.float64):
+        seen = np.zeros(ROWS, kind)
+        rows.share(threads._fork, 2, count_rows, ROWS, seen)
+        assert (seen == 1).all()
 
 
-def test_what_a_helper_meets_is_raised_in_the_caller(fresh):
-    taken = Event()
-
-    def kernel(start: int, stop: int, ledger: np.ndarray, caller: int) -> None:
-        if get_ident() != caller:
-            take(ledger, start, stop)  # and never reported
-            taken.set()
-            raise MemoryError("no room")
-        assert taken.wait(30)
-        while start < stop or not start:
-            start, stop = take(ledger, start, stop)
-
-    with pytest.raises(MemoryError, match="no room"):
-        threads.share(kernel, ROWS, 2, get_ident())
-    came = Event()
-    fresh.ask(threads._Job(lambda *_: came.set(), rows.new_ledger(1, 2), ()), 1)
-    assert came.wait(30), "the helper is lost"
+@needs_openmp
+def test_arrays_with_gaps_are_refused():
+    rows.share(threads._fork, 2, count_rows, ROWS, np.zeros(ROWS, np.int64))
+    with pytest.raises(TypingError, match="must be C-contiguous"):
+        rows.share(threads._fork, 2, count_rows, ROWS, np.zeros(2 * ROWS, np.int64)[::2])
 
 
-def test_nothing_is_kept_alive_for_a_helper_that_is_late(fresh):
-    release = Event()
-    fresh.ask(threads._Job(lambda *_: release.wait(30), rows.new_ledger(1, 2), ()), 1)
-    weights = np.zeros(ROWS)
-    kept = weakref.ref(weights)
-    threads.share(lambda start, stop, ledger, _: Kernel()(start, stop, ledger), ROWS, 2, weights)
-    del weights
-    assert kept() is None
-    release.set()
+@needs_openmp
+def test_arrays_are_not_held_after_the_call():
+    seen = np.zeros(ROWS)
+    before = sys.getrefcount(seen)
+    rows.share(threads._fork, 2, count_rows, ROWS, seen)
+    assert sys.getrefcount(seen) == before
 
 
-def test_gradient_is_not_copied_while_a_helper_still_holds_its_memory(monkeypatch, two_threads):
-    held, real = [], rows.group_average
+def test_gradient_is_not_copied(monkeypatch, two_threads):
+    held, real = [], cpu.share
 
     def holding(*arguments: Any) -> None:
-        held.append(arguments)
+        held.append(arguments[-3].ctypes.data)  # where the output of group_average stands
         real(*arguments)
 
-    monkeypatch.setattr(cpu.rows, "group_average", holding)
     x = torch.randn(ROWS, WIDTH, requires_grad=True)
-    regattn.sparsemax(x).backward(torch.randn(ROWS, WIDTH))
-    assert x.grad is not None and x.grad.data_ptr() == held[0][5].ctypes.data
+    y = regattn.sparsemax(x)
+    monkeypatch.setattr(cpu, "share", holding)
+    y.backward(torch.randn(ROWS, WIDTH))
+    assert x.grad is not None and x.grad.data_ptr() == held[0]
 
 
-def test_idle_helpers_cost_nothing(two_threads):
+@needs_openmp
+@pytest.mark.skipif(
+    not Path("/proc/self/task").is_dir(), reason="the system does not list a process's threads"
+)
+def test_no_threads_run_beside_pytorch_s_own(two_threads):
+    def running() -> int:
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    torch.randn(1 << 20).add(1.0)  # so that PyTorch has its threads
+    before = running()
+    solve()
+    assert running() == before
+
+
+def test_idle_threads_cost_nothing(two_threads):
     regattn.fusedmax(torch.randn(ROWS, WIDTH))
+    time.sleep(0.05)  # OpenMP's stay awake for some milliseconds
     before = time.process_time()
     time.sleep(0.3)
     assert time.process_time() - before < 0.1
 
 
-def test_rows_that_cost_differently_give_the_bits_of_one_thread(two_threads):
-    lengths = torch.linspace(1, WIDTH, ROWS).int()
-    mask = torch.arange(WIDTH) < lengths[:, None]
-    x = torch.randn(ROWS, WIDTH)
-    shared = regattn.fusedmax(x, mask=mask)
+def test_threads_give_the_bits_of_one(two_threads):
+    shared = solve()
     torch.set_num_threads(1)
-    assert torch.equal(shared, regattn.fusedmax(x, mask=mask))
+    assert all(torch.equal(a, b) for a, b in zip(shared, solve(), strict=True))
+
+
+def test_without_openmp_the_caller_works_alone(two_threads, monkeypatch):
+    shared = solve()
+    monkeypatch.setattr(threads, "_fork", threads._find("GOMP_no_such_function"))
+    monkeypatch.setattr(rows, "share", None)
+    assert all(torch.equal(a, b) for a, b in zip(shared, solve(), strict=True))
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="other systems have other OpenMP runtimes")
+def test_pytorch_s_openmp_is_found():
+    assert bool(threads._fork) == ("OpenMP" in torch.__config__.parallel_info())

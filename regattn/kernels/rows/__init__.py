@@ -1,6 +1,6 @@
 """Compiled row solvers for the CPU: exact, float64 inside, in time that grows with the support.
 
-Every solver ``solver(start, stop, ledger, scores, mask, masked, …, values, structure)`` works on the
+Every solver ``solver(start, stop, scores, mask, masked, …, values, structure)`` works on the
 rows from ``start`` to ``stop`` of C-contiguous arrays of shape (rows, d), and then on those that it takes
 from the ledger which it shares with other threads, if there is one:
 
@@ -24,26 +24,23 @@ for its maximum and once for its survivors, both in vector instructions, and onl
 from regattn.kernels.rows.building_blocks import isotonic_regression, prox_oscar, prox_tv1d
 from regattn.kernels.rows.derivatives import group_average, labels
 from regattn.kernels.rows.fusedmax import fusedmax
-from regattn.kernels.rows.ledger import NO_LEDGER, all_done, all_taken, new_ledger
 from regattn.kernels.rows.oscarmax import oscarmax
+from regattn.kernels.rows.parallel import share
 from regattn.kernels.rows.pnormmax import pnormmax, pnormmax_product
 from regattn.kernels.rows.reading import POISONED
 from regattn.kernels.rows.simplex import sparsemax
 
 __all__ = [
-    "NO_LEDGER",
     "POISONED",
-    "all_done",
-    "all_taken",
     "fusedmax",
     "group_average",
     "isotonic_regression",
     "labels",
-    "new_ledger",
     "oscarmax",
     "pnormmax",
     "pnormmax_product",
     "prox_oscar",
     "prox_tv1d",
+    "share",
     "sparsemax",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from regattn.kernels.rows.compiling import inlined, kernel
-from regattn.kernels.rows.ledger import take
 from regattn.kernels.rows.reading import BAD, fill, open_row, set_counts, strength_of, within_reach
 from regattn.kernels.rows.sorting import pool, sort_descending
 from regattn.kernels.rows.taut_string import taut_string
@@ -37,82 +36,70 @@ def _expand(place, level, size, blocks, offset, values, structure, r):
 
 
 @kernel
-def prox_tv1d(start, stop, ledger, scores, mask, masked, lam, values, structure):
+def prox_tv1d(start, stop, scores, mask, masked, lam, values, structure):
     """argmin of ½‖y − x‖² + λ Σ|y_{i+1} − y_i|."""
     d = scores.shape[1]
     z, level, size = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
     place, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     chain, length = np.empty((2, d + 1)), np.empty((2, d + 1))
-    while True:
-        for r in range(start, stop):
-            m, top = _present(scores, mask, masked, r, values, structure, place, rank, z)
-            price, segments = strength_of(lam, r), 0
-            if price == 0.0:
-                for i in range(m):
-                    level[i], size[i] = z[i], 1
-                segments = m
-            elif m > 0:
-                segments = taut_string(z, 0, m, 0.0, 0.0, price, level, size, 0, chain, length)
-            if m > 0:
-                _expand(place, level, size, segments, top, values, structure, r)
-        start, stop = take(ledger, start, stop)
-        if start == stop:
-            return
+    for r in range(start, stop):
+        m, top = _present(scores, mask, masked, r, values, structure, place, rank, z)
+        price, segments = strength_of(lam, r), 0
+        if price == 0.0:
+            for i in range(m):
+                level[i], size[i] = z[i], 1
+            segments = m
+        elif m > 0:
+            segments = taut_string(z, 0, m, 0.0, 0.0, price, level, size, 0, chain, length)
+        if m > 0:
+            _expand(place, level, size, segments, top, values, structure, r)
 
 
 @kernel
-def isotonic_regression(start, stop, ledger, scores, mask, masked, decreasing, values, structure):
+def isotonic_regression(start, stop, scores, mask, masked, decreasing, values, structure):
     """argmin of ‖y − x‖² over y_1 ≤ y_2 ≤ … (≥ if ``decreasing``)."""
     d = scores.shape[1]
     z, size = np.empty(d + 1), np.empty(d + 1)
     place, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     sign = 1.0 if decreasing else -1.0
-    while True:
-        for r in range(start, stop):
-            m, top = _present(scores, mask, masked, r, values, structure, place, rank, z)
-            for i in range(m):
-                z[i], size[i] = sign * z[i], 1
-            blocks = pool(z, size, m)
-            for b in range(blocks):
-                z[b] = sign * (z[b] / size[b])
-            if m > 0:
-                _expand(place, z, size, blocks, top, values, structure, r)
-        start, stop = take(ledger, start, stop)
-        if start == stop:
-            return
+    for r in range(start, stop):
+        m, top = _present(scores, mask, masked, r, values, structure, place, rank, z)
+        for i in range(m):
+            z[i], size[i] = sign * z[i], 1
+        blocks = pool(z, size, m)
+        for b in range(blocks):
+            z[b] = sign * (z[b] / size[b])
+        if m > 0:
+            _expand(place, z, size, blocks, top, values, structure, r)
 
 
 @kernel
-def prox_oscar(start, stop, ledger, scores, mask, masked, lam, values, structure):
+def prox_oscar(start, stop, scores, mask, masked, lam, values, structure):
     """argmin of ½‖y − x‖² + λ Σ_{i<j} max(|y_i|, |y_j|)."""
     d = scores.shape[1]
     z, size = np.empty(d + 1), np.empty(d + 1)
     place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
-    while True:
-        for r in range(start, stop):
-            m, _ = _present(scores, mask, masked, r, values, structure, place, rank, z)
-            price = strength_of(lam, r)
-            for i in range(m):
-                z[i], item[i] = abs(np.float64(scores[r, place[i]])), i
-            sort_descending(z, item, 0, m)
-            for i in range(m):
-                z[i], size[i] = z[i] - price * (m - 1 - i), 1
-            blocks = pool(z, size, m) if price > 0.0 else m
-            c = groups = i = 0
-            for b in range(blocks):
-                value, last = max(z[b] / size[b], 0.0), i + int(size[b])
-                counts = value > 0.0 or price == 0.0
-                groups += counts
-                for k in range(i, last):
-                    at = place[item[k]]
-                    negative = scores[r, at] < 0.0
-                    values[r, at] = -value if negative else value
-                    if counts:
-                        structure[r, 2 + c] = 4 * at + 2 * negative + (k == i)
-                        c += 1
-                i = last
-            if m > 0:
-                set_counts(structure, r, c, groups)
-        start, stop = take(ledger, start, stop)
-        if start == stop:
-            return
+    for r in range(start, stop):
+        m, _ = _present(scores, mask, masked, r, values, structure, place, rank, z)
+        price = strength_of(lam, r)
+        for i in range(m):
+            z[i], item[i] = abs(np.float64(scores[r, place[i]])), i
+        sort_descending(z, item, 0, m)
+        for i in range(m):
+            z[i], size[i] = z[i] - price * (m - 1 - i), 1
+        blocks = pool(z, size, m) if price > 0.0 else m
+        c = groups = i = 0
+        for b in range(blocks):
+            value, last = max(z[b] / size[b], 0.0), i + int(size[b])
+            counts = value > 0.0 or price == 0.0
+            groups += counts
+            for k in range(i, last):
+                at = place[item[k]]
+                negative = scores[r, at] < 0.0
+                values[r, at] = -value if negative else value
+                if counts:
+                    structure[r, 2 + c] = 4 * at + 2 * negative + (k == i)
+                    c += 1
+            i = last
+        if m > 0:
+            set_counts(structure, r, c, groups)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from regattn.kernels.rows.compiling import inlined, kernel, reordered_sum
-from regattn.kernels.rows.ledger import take
 from regattn.kernels.rows.reading import LONG, POISONED, fill
 from regattn.kernels.rows.simplex import add_up
 from regattn.kernels.rows.vectors import prefetch
@@ -74,65 +73,57 @@ def _look_ahead(direction, structure, r, stop):
 
 
 @kernel
-def group_average(start, stop, ledger, direction, structure, output, scale, centre):
+def group_average(start, stop, direction, structure, output, scale, centre):
     """scale · (direction, less its mean over all groups if ``centre``, averaged inside each group)."""
     numbers = np.empty(direction.shape[1])
-    while True:
-        for r in range(start, stop):
-            _look_ahead(direction, structure, r, stop)
-            members, groups = structure[r, 0], structure[r, 1]
-            fill(output[r], np.nan if members == POISONED else 0.0)
-            if members <= 0 or (centre and groups == 1):
-                continue
-            mean = _sum_of_members(direction, structure, r, 0, members) / members if centre else 0.0
-            entries = structure[r, 2 : 2 + members]
-            if groups == members:
-                for k in range(members):
-                    entry = entries[k]
-                    g = np.float64(direction[r, entry >> 2])
-                    output[r, entry >> 2] = scale * (g + mean if entry & 2 else g - mean)
-                continue
-            i = 0
-            while i < members:
-                entry, j = entries[i], i + 1
-                total = np.float64(direction[r, entry >> 2])
-                if entry & 2:
-                    total = -total
-                while j < members and j < i + LONG and not entries[j] & 1:
-                    j += 1
-                if j == i + LONG:
-                    j = _end_of_group(entries, j)
-                    near = _are_neighbours(entries[i:j])
-                    average = scale * (_collect(direction, entries[i:j], r, near, numbers) / (j - i) - mean)
-                    if near:
-                        at = entries[i] >> 2
-                        fill(output[r, at : at + j - i], average)
-                        i = j
-                        continue
-                else:
-                    if j > i + 1:
-                        total += _sum_of_members(direction, structure, r, i + 1, j)
-                    average = scale * (total / (j - i) - mean)
-                for k in range(i, j):
-                    entry = entries[k]
-                    output[r, np.uint64(entry >> 2)] = -average if entry & 2 else average
-                i = j
-        start, stop = take(ledger, start, stop)
-        if start == stop:
-            return
+    for r in range(start, stop):
+        _look_ahead(direction, structure, r, stop)
+        members, groups = structure[r, 0], structure[r, 1]
+        fill(output[r], np.nan if members == POISONED else 0.0)
+        if members <= 0 or (centre and groups == 1):
+            continue
+        mean = _sum_of_members(direction, structure, r, 0, members) / members if centre else 0.0
+        entries = structure[r, 2 : 2 + members]
+        if groups == members:
+            for k in range(members):
+                entry = entries[k]
+                g = np.float64(direction[r, entry >> 2])
+                output[r, entry >> 2] = scale * (g + mean if entry & 2 else g - mean)
+            continue
+        i = 0
+        while i < members:
+            entry, j = entries[i], i + 1
+            total = np.float64(direction[r, entry >> 2])
+            if entry & 2:
+                total = -total
+            while j < members and j < i + LONG and not entries[j] & 1:
+                j += 1
+            if j == i + LONG:
+                j = _end_of_group(entries, j)
+                near = _are_neighbours(entries[i:j])
+                average = scale * (_collect(direction, entries[i:j], r, near, numbers) / (j - i) - mean)
+                if near:
+                    at = entries[i] >> 2
+                    fill(output[r, at : at + j - i], average)
+                    i = j
+                    continue
+            else:
+                if j > i + 1:
+                    total += _sum_of_members(direction, structure, r, i + 1, j)
+                average = scale * (total / (j - i) - mean)
+            for k in range(i, j):
+                entry = entries[k]
+                output[r, np.uint64(entry >> 2)] = -average if entry & 2 else average
+            i = j
 
 
 @kernel
-def labels(start, stop, ledger, structure, output):
+def labels(start, stop, structure, output):
     """0 outside the support, else ±k for the k-th group of a row; ``POISONED`` throughout a poisoned one."""
-    while True:
-        for r in range(start, stop):
-            fill(output[r], POISONED if structure[r, 0] == POISONED else 0)
-            group = 0
-            for i in range(structure[r, 0]):
-                entry = structure[r, 2 + i]
-                group += entry & 1
-                output[r, entry >> 2] = -group if entry & 2 else group
-        start, stop = take(ledger, start, stop)
-        if start == stop:
-            return
+    for r in range(start, stop):
+        fill(output[r], POISONED if structure[r, 0] == POISONED else 0)
+        group = 0
+        for i in range(structure[r, 0]):
+            entry = structure[r, 2 + i]
+            group += entry & 1
+            output[r, entry >> 2] = -group if entry & 2 else group

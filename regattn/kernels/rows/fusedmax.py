@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from regattn.kernels.rows.compiling import called, kernel
-from regattn.kernels.rows.ledger import take
 from regattn.kernels.rows.level_sets import long_run
 from regattn.kernels.rows.reading import (
     LONG,
@@ -80,7 +79,7 @@ def _bound_by_blocks(z, rank, m, price, bound, total, item, key, order):
 
 
 @kernel
-def fusedmax(start, stop, ledger, scores, mask, masked, gamma, lam, values, structure):
+def fusedmax(start, stop, scores, mask, masked, gamma, lam, values, structure):
     """argmax over the simplex of ⟨x, y⟩ − γ(½‖y‖² + λ Σ|y_{i+1} − y_i|).
 
     Leaving a position out of a set changes its cut by at most 2λ. So τ is at least sparsemax's less
@@ -92,124 +91,118 @@ def fusedmax(start, stop, ledger, scores, mask, masked, gamma, lam, values, stru
     place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     first, size = np.empty(d + 1, np.int64), np.empty(d + 1)
     chain, length = np.empty((2, d + 1)), np.empty((2, d + 1))
-    while True:
-        for r in range(start, stop):
-            strength, price = strength_of(gamma, r), strength_of(lam, r)
-            sound = is_sound(strength, SMALLEST) and is_sound(price, 0.0)
-            state, top = open_row(scores, mask, masked, r, sound, values, structure)
-            if state <= 0:
-                continue
-            depth = 1.0 + 4.0 * price
-            m, n = within_reach(scores, mask, masked, state, r, top, strength, depth, place, rank, z)
-            if price == 0.0:  # tied scores are not a fused group then
-                singletons(z, m, place, values, structure, r, key, item)
-                continue
-            bound = threshold(z, None, m, -1.0 - 1e-15, key, item) - 2.0 * price - 1e-14 * depth
-            if m >= MANY:
-                bound = max(
-                    bound, _bound_by_blocks(z, rank, m, price, bound, level, first, key, item) - 2e-14 * depth
-                )
-            lowest = bound - 2.0 * price
-            if m >= MANY:
-                m = _thin(z, m, price, bound, lowest, place, rank)
-            segments, k = np.int64(0), 0
-            while k < m:
-                if z[k] < lowest:
-                    k += 1
-                    continue
-                begin = k
+    for r in range(start, stop):
+        strength, price = strength_of(gamma, r), strength_of(lam, r)
+        sound = is_sound(strength, SMALLEST) and is_sound(price, 0.0)
+        state, top = open_row(scores, mask, masked, r, sound, values, structure)
+        if state <= 0:
+            continue
+        depth = 1.0 + 4.0 * price
+        m, n = within_reach(scores, mask, masked, state, r, top, strength, depth, place, rank, z)
+        if price == 0.0:  # tied scores are not a fused group then
+            singletons(z, m, place, values, structure, r, key, item)
+            continue
+        bound = threshold(z, None, m, -1.0 - 1e-15, key, item) - 2.0 * price - 1e-14 * depth
+        if m >= MANY:
+            bound = max(
+                bound, _bound_by_blocks(z, rank, m, price, bound, level, first, key, item) - 2e-14 * depth
+            )
+        lowest = bound - 2.0 * price
+        if m >= MANY:
+            m = _thin(z, m, price, bound, lowest, place, rank)
+        segments, k = np.int64(0), 0
+        while k < m:
+            if z[k] < lowest:
                 k += 1
-                if k == m or rank[k] != rank[begin] + 1:
-                    value = z[begin] - (price if rank[begin] > 0 else 0.0)
-                    value -= price if rank[begin] < n - 1 else 0.0
-                    level[segments], size[segments], first[segments] = value, 1, begin
-                    segments += value > bound
-                    continue
-                while (
-                    k + 64 <= m
-                    and rank[k + 63] == rank[k - 1] + 64
-                    and where_at_least(z, k, 64, lowest) == ~np.uint64(0)
-                ):
-                    k += 64
-                while k < m and rank[k] == rank[k - 1] + 1 and z[k] >= lowest:
-                    k += 1
-                behind = k
-                while begin < behind and z[begin] < bound and rank[begin] > 0:
-                    begin += 1
-                while begin < behind and z[behind - 1] < bound and rank[behind - 1] < n - 1:
-                    behind -= 1
-                if begin == behind:
-                    continue
-                left, right = price if rank[begin] > 0 else 0.0, price if rank[behind - 1] < n - 1 else 0.0
-                old = segments
-                # Closed forms for most runs; as a function of its own this made all a third slower.
-                if behind == begin + 1:
-                    level[old], size[old], first[old] = z[begin] - left - right, 1, begin
+                continue
+            begin = k
+            k += 1
+            if k == m or rank[k] != rank[begin] + 1:
+                value = z[begin] - (price if rank[begin] > 0 else 0.0)
+                value -= price if rank[begin] < n - 1 else 0.0
+                level[segments], size[segments], first[segments] = value, 1, begin
+                segments += value > bound
+                continue
+            while (
+                k + 64 <= m
+                and rank[k + 63] == rank[k - 1] + 64
+                and where_at_least(z, k, 64, lowest) == ~np.uint64(0)
+            ):
+                k += 64
+            while k < m and rank[k] == rank[k - 1] + 1 and z[k] >= lowest:
+                k += 1
+            behind = k
+            while begin < behind and z[begin] < bound and rank[begin] > 0:
+                begin += 1
+            while begin < behind and z[behind - 1] < bound and rank[behind - 1] < n - 1:
+                behind -= 1
+            if begin == behind:
+                continue
+            left, right = price if rank[begin] > 0 else 0.0, price if rank[behind - 1] < n - 1 else 0.0
+            old = segments
+            # Closed forms for most runs; as a function of its own this made all a third slower.
+            if behind == begin + 1:
+                level[old], size[old], first[old] = z[begin] - left - right, 1, begin
+                segments += 1
+                continue
+            elif behind == begin + 2:
+                a, b = z[begin] - left, z[begin + 1] - right
+                if abs(a - b) <= 2.0 * price:
+                    level[old], size[old] = 0.5 * (a + b), 2
                     segments += 1
-                    continue
-                elif behind == begin + 2:
-                    a, b = z[begin] - left, z[begin + 1] - right
-                    if abs(a - b) <= 2.0 * price:
-                        level[old], size[old] = 0.5 * (a + b), 2
-                        segments += 1
-                    else:
-                        pull = price if a > b else -price
-                        level[old], level[old + 1] = a - pull, b + pull
-                        size[old] = size[old + 1] = 1
-                        segments += 2
-                elif behind < begin + LONG:
-                    segments = taut_string(
-                        z, begin, behind, left, right, price, level, size, old, chain, length
-                    )
                 else:
-                    above = bound - 1e-15 * depth * (behind - begin)  # as much as rounding may add up to
-                    segments = long_run(
-                        z,
-                        begin,
-                        behind,
-                        left,
-                        right,
-                        price,
-                        above,
-                        key,
-                        level,
-                        size,
-                        first,
-                        old,
-                        chain,
-                        length,
-                    )
-                    continue
-                for s in range(old, segments):
-                    first[s] = begin
-                    begin += int(size[s])
-            if price > 1e6:  # which is in every level, and would hide the 1 that the weights add up to
-                summit = -np.inf
-                for s in range(segments):
-                    summit = max(summit, level[s])
-                for s in range(segments):
-                    level[s] -= summit
-                bound = -1.0 - 1e-15
-            tau = threshold(level, size, segments, bound, key, item)
-            c = groups = 0
+                    pull = price if a > b else -price
+                    level[old], level[old + 1] = a - pull, b + pull
+                    size[old] = size[old + 1] = 1
+                    segments += 2
+            elif behind < begin + LONG:
+                segments = taut_string(z, begin, behind, left, right, price, level, size, old, chain, length)
+            else:
+                above = bound - 1e-15 * depth * (behind - begin)  # as much as rounding may add up to
+                segments = long_run(
+                    z,
+                    begin,
+                    behind,
+                    left,
+                    right,
+                    price,
+                    above,
+                    key,
+                    level,
+                    size,
+                    first,
+                    old,
+                    chain,
+                    length,
+                )
+                continue
+            for s in range(old, segments):
+                first[s] = begin
+                begin += int(size[s])
+        if price > 1e6:  # which is in every level, and would hide the 1 that the weights add up to
+            summit = -np.inf
             for s in range(segments):
-                weight = level[s] - tau
-                if weight > 0.0:
-                    groups += 1
-                    if size[s] == 1.0:
-                        at = place[first[s]]
-                        values[r, at] = weight
-                        structure[r, 2 + c] = 4 * at + 1
-                        c += 1
-                        continue
-                    members = place[first[s] : first[s] + int(size[s])]
-                    entries = structure[r, 2 + c : 2 + c + members.size]
-                    for i in range(members.size):
-                        values[r, members[i]] = weight
-                        entries[i] = 4 * members[i]
-                    entries[0] += 1
-                    c += members.size
-            set_counts(structure, r, c, groups)
-        start, stop = take(ledger, start, stop)
-        if start == stop:
-            return
+                summit = max(summit, level[s])
+            for s in range(segments):
+                level[s] -= summit
+            bound = -1.0 - 1e-15
+        tau = threshold(level, size, segments, bound, key, item)
+        c = groups = 0
+        for s in range(segments):
+            weight = level[s] - tau
+            if weight > 0.0:
+                groups += 1
+                if size[s] == 1.0:
+                    at = place[first[s]]
+                    values[r, at] = weight
+                    structure[r, 2 + c] = 4 * at + 1
+                    c += 1
+                    continue
+                members = place[first[s] : first[s] + int(size[s])]
+                entries = structure[r, 2 + c : 2 + c + members.size]
+                for i in range(members.size):
+                    values[r, members[i]] = weight
+                    entries[i] = 4 * members[i]
+                entries[0] += 1
+                c += members.size
+        set_counts(structure, r, c, groups)

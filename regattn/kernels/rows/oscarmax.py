@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from regattn.kernels.rows.compiling import inlined, kernel, reordered_sum
-from regattn.kernels.rows.ledger import take
 from regattn.kernels.rows.reading import (
     FULL,
     GAPS,
@@ -137,7 +136,7 @@ def _sort_into_parts(z, m, n, lam, key, item, end, sums, bucket, begin, dealt, g
 
 
 @kernel
-def oscarmax(start, stop, ledger, scores, mask, masked, gamma, lam, values, structure):
+def oscarmax(start, stop, scores, mask, masked, gamma, lam, values, structure):
     """argmax over the simplex of ⟨x, y⟩ − γ(½‖y‖² + λ Σ_{i<j} max(y_i, y_j)).
 
     With v the sorted scores less λ(n−1, …, 0), the support is the shortest prefix that attains
@@ -150,74 +149,70 @@ def oscarmax(start, stop, ledger, scores, mask, masked, gamma, lam, values, stru
     total, size, sums = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
     place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     end, begin, bucket = np.empty(d + 1, np.int64), np.empty(d + 4, np.int64), np.empty(d + 1, np.uint32)
-    while True:
-        for r in range(start, stop):
-            strength, price = strength_of(gamma, r), strength_of(lam, r)
-            sound = is_sound(strength, SMALLEST) and is_sound(price, 0.0)
-            state, top = open_row(scores, mask, masked, r, sound, values, structure)
-            if state <= 0:
-                continue
-            price = min(price, 1e200 / d)  # so that no sum of prices overflows
-            n = d
-            if state == GAPS:
-                n = count_present(scores, mask, masked, r, lowest)
-            # τ is at least what the maximum alone attains, and what all scores together attain
-            depth = 1.0 + price * (n - 1)
-            if price > 0.0:
-                mean = _mean(scores[r], mask[r if masked else 0], masked, lowest, top, strength, n)
-                depth = min(depth, 0.5 * price * (n - 1) + 1.0 / n - mean)
-            if state == FULL and n >= MANY:
-                floor = score_floor(scores, top, strength * depth)
-                if 8 * count_present(scores, mask, masked, r, floor) > 7 * n:
-                    # Leaving out so few would cost more than taking them along, for all are taken in vectors.
-                    depth = np.inf
-            reach = depth * (1.0 + 1e-12)
-            m, _ = within_reach(scores, mask, masked, state, r, top, strength, reach, place, rank, z)
-            if price == 0.0:  # tied scores are not a fused group then
-                singletons(z, m, place, values, structure, r, key, item)
-                continue
-            m = _screen_again(z, m, n, price, place, -depth)
-            if m <= _FEW:
-                parts = m
-                for k in range(m):
-                    sums[k], item[k], end[k] = z[k], k, k + 1
-                insertion_sort(sums, item, 0, m)
-            else:
-                parts = _sort_into_parts(
-                    z, m, n, price, key, item, end, sums, bucket, begin, dealt, gap, total, size
-                )
-            height, best, last, k = -1.0, -np.inf, 0, 0
-            for q in range(parts):
-                total[q], size[q] = sums[q] - _prices(price, n, k, end[q]), end[q] - k
-                k = end[q]
-                height += total[q]
-                if last == 0 or height * end[last - 1] > best * k:
-                    best, last = height, q + 1
-            # From here relative to τ: it and the levels of groups are of size λn, their differences are not.
-            tau, k = best / end[last - 1], 0
-            for q in range(last):
-                total[q] = sums[q] - size[q] * (price * (n - 0.5 * (k + end[q] + 1)) + tau)
-                k = end[q]
-            blocks = pool(total, size, last)
-            # By rounding; the size of a group would multiply it.
-            excess = (add_up(total, 0, blocks) - 1.0) / k
-            i = groups = 0
-            weight = np.inf
-            for s in range(blocks):
-                j = i + int(size[s])
-                # min: rounding must not put a group above one with larger scores
-                weight = min(weight, total[s] / size[s] - excess) if blocks > 1 else 1.0 / k
-                if weight <= 0.0:
-                    break
-                groups += 1
-                members, entries = item[i:j], structure[r, 2 + i : 2 + j]
-                for t in range(j - i):
-                    at = place[members[t]]
-                    values[r, at] = weight
-                    entries[t] = 4 * at
-                entries[0] += 1
-                i = j
-            set_counts(structure, r, i, groups)
-        start, stop = take(ledger, start, stop)
-        if start == stop:
-            return
+    for r in range(start, stop):
+        strength, price = strength_of(gamma, r), strength_of(lam, r)
+        sound = is_sound(strength, SMALLEST) and is_sound(price, 0.0)
+        state, top = open_row(scores, mask, masked, r, sound, values, structure)
+        if state <= 0:
+            continue
+        price = min(price, 1e200 / d)  # so that no sum of prices overflows
+        n = d
+        if state == GAPS:
+            n = count_present(scores, mask, masked, r, lowest)
+        # τ is at least what the maximum alone attains, and what all scores together attain
+        depth = 1.0 + price * (n - 1)
+        if price > 0.0:
+            mean = _mean(scores[r], mask[r if masked else 0], masked, lowest, top, strength, n)
+            depth = min(depth, 0.5 * price * (n - 1) + 1.0 / n - mean)
+        if state == FULL and n >= MANY:
+            floor = score_floor(scores, top, strength * depth)
+            if 8 * count_present(scores, mask, masked, r, floor) > 7 * n:
+                # Leaving out so few would cost more than taking them along, for all are taken in vectors.
+                depth = np.inf
+        reach = depth * (1.0 + 1e-12)
+        m, _ = within_reach(scores, mask, masked, state, r, top, strength, reach, place, rank, z)
+        if price == 0.0:  # tied scores are not a fused group then
+            singletons(z, m, place, values, structure, r, key, item)
+            continue
+        m = _screen_again(z, m, n, price, place, -depth)
+        if m <= _FEW:
+            parts = m
+            for k in range(m):
+                sums[k], item[k], end[k] = z[k], k, k + 1
+            insertion_sort(sums, item, 0, m)
+        else:
+            parts = _sort_into_parts(
+                z, m, n, price, key, item, end, sums, bucket, begin, dealt, gap, total, size
+            )
+        height, best, last, k = -1.0, -np.inf, 0, 0
+        for q in range(parts):
+            total[q], size[q] = sums[q] - _prices(price, n, k, end[q]), end[q] - k
+            k = end[q]
+            height += total[q]
+            if last == 0 or height * end[last - 1] > best * k:
+                best, last = height, q + 1
+        # From here relative to τ: it and the levels of groups are of size λn, their differences are not.
+        tau, k = best / end[last - 1], 0
+        for q in range(last):
+            total[q] = sums[q] - size[q] * (price * (n - 0.5 * (k + end[q] + 1)) + tau)
+            k = end[q]
+        blocks = pool(total, size, last)
+        # By rounding; the size of a group would multiply it.
+        excess = (add_up(total, 0, blocks) - 1.0) / k
+        i = groups = 0
+        weight = np.inf
+        for s in range(blocks):
+            j = i + int(size[s])
+            # min: rounding must not put a group above one with larger scores
+            weight = min(weight, total[s] / size[s] - excess) if blocks > 1 else 1.0 / k
+            if weight <= 0.0:
+                break
+            groups += 1
+            members, entries = item[i:j], structure[r, 2 + i : 2 + j]
+            for t in range(j - i):
+                at = place[members[t]]
+                values[r, at] = weight
+                entries[t] = 4 * at
+            entries[0] += 1
+            i = j
+        set_counts(structure, r, i, groups)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from regattn.kernels.rows.compiling import inlined, kernel, reordered_sum
-from regattn.kernels.rows.ledger import take
 from regattn.kernels.rows.reading import (
     BAD,
     SMALLEST,
@@ -20,7 +19,7 @@ from regattn.kernels.rows.simplex import add_up, largest
 
 
 @kernel
-def pnormmax(start, stop, ledger, scores, mask, masked, gamma, p, values):
+def pnormmax(start, stop, scores, mask, masked, gamma, p, values):
     """argmax over the simplex of ⟨x, y⟩ − γ/2·‖y‖_p², 1 < p < 2; NaN rows are known by their values.
 
     With t = max x/γ − τ ≤ 1, u = max(1 + z/t, 0) and R_s = Σ u^s the root is that of
@@ -30,24 +29,20 @@ def pnormmax(start, stop, ledger, scores, mask, masked, gamma, p, values):
     z, power = np.empty(d + 1), np.empty(d + 1)
     place, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     q = p / (p - 1.0)
-    while True:
-        for r in range(start, stop):
-            strength = strength_of(gamma, r)
-            state, top = survey(scores, mask, masked, r, is_sound(strength, SMALLEST))
-            fill(values[r], np.nan if state == BAD else 0.0)
-            if state <= 0:
-                continue
-            m, _ = within_reach(scores, mask, masked, state, r, top, strength, 1.0, place, rank, z)
-            scale = 1.0 / _pnorm_root(z, m, p, q)
-            for k in range(m):
-                u = max(1.0 + z[k] * scale, 0.0)
-                power[k] = u * u if p == 1.5 else u ** (q - 1.0)
-            share = 1.0 / add_up(power, 0, m)
-            for k in range(m):
-                values[r, place[k]] = power[k] * share
-        start, stop = take(ledger, start, stop)
-        if start == stop:
-            return
+    for r in range(start, stop):
+        strength = strength_of(gamma, r)
+        state, top = survey(scores, mask, masked, r, is_sound(strength, SMALLEST))
+        fill(values[r], np.nan if state == BAD else 0.0)
+        if state <= 0:
+            continue
+        m, _ = within_reach(scores, mask, masked, state, r, top, strength, 1.0, place, rank, z)
+        scale = 1.0 / _pnorm_root(z, m, p, q)
+        for k in range(m):
+            u = max(1.0 + z[k] * scale, 0.0)
+            power[k] = u * u if p == 1.5 else u ** (q - 1.0)
+        share = 1.0 / add_up(power, 0, m)
+        for k in range(m):
+            values[r, place[k]] = power[k] * share
 
 
 @reordered_sum
@@ -121,7 +116,7 @@ def _dot(a, b, n):
 
 
 @kernel
-def pnormmax_product(start, stop, ledger, direction, weights, output, gamma, p):
+def pnormmax_product(start, stop, direction, weights, output, gamma, p):
     """Jacobian of pnormmax at the solution ``weights`` times ``direction``.
 
     On the support the Hessian of ½‖y‖_p² is diagonal plus rank one; by Sherman–Morrison its inverse
@@ -133,35 +128,31 @@ def pnormmax_product(start, stop, ledger, direction, weights, output, gamma, p):
     place, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     info, no_mask = np.finfo(weights.dtype), np.empty((1, 1), np.bool_)
     smallest = weights.dtype.type(np.float64(info.tiny) * np.float64(info.eps))
-    while True:
-        for r in range(start, stop):
-            bad = np.isnan(weights[r, 0])
-            fill(output[r], np.nan if bad else 0.0)
-            m, _ = survivors(weights, no_mask, False, False, r, smallest, place, rank)
-            if bad or m == 0:
-                continue
+    for r in range(start, stop):
+        bad = np.isnan(weights[r, 0])
+        fill(output[r], np.nan if bad else 0.0)
+        m, _ = survivors(weights, no_mask, False, False, r, smallest, place, rank)
+        if bad or m == 0:
+            continue
+        for k in range(m):
+            y[k], g[k] = weights[r, place[k]], direction[r, place[k]]
+        top = largest(1.0, y, m)
+        for k in range(m):
+            y[k] /= top
+        if p == 1.5:
             for k in range(m):
-                y[k], g[k] = weights[r, place[k]], direction[r, place[k]]
-            top = largest(1.0, y, m)
+                s[k] = np.sqrt(y[k])
+        else:
             for k in range(m):
-                y[k] /= top
-            if p == 1.5:
-                for k in range(m):
-                    s[k] = np.sqrt(y[k])
-            else:
-                for k in range(m):
-                    s[k] = y[k] ** (2.0 - p)
-            norm = _sum_of_squares(y, s, m) ** (1.0 / p)  # of y / top
-            power = 1.0 / np.sqrt(norm) if p == 1.5 else norm ** (p - 2.0)
-            each, c = power / (p - 1.0), (2.0 - p) / ((p - 1.0) * norm * norm)
-            for k in range(m):
-                s[k] *= each
-            sum_s, sum_y = add_up(s, 0, m), add_up(y, 0, m)
-            sum_sg, sum_yg = _dot(s, g, m), _dot(y, g, m)
-            share = (sum_sg - c * sum_y * sum_yg) / (sum_s - c * sum_y * sum_y)
-            scale = 1.0 / strength_of(gamma, r)
-            for k in range(m):
-                output[r, place[k]] = scale * (s[k] * (g[k] - share) - c * y[k] * (sum_yg - share * sum_y))
-        start, stop = take(ledger, start, stop)
-        if start == stop:
-            return
+                s[k] = y[k] ** (2.0 - p)
+        norm = _sum_of_squares(y, s, m) ** (1.0 / p)  # of y / top
+        power = 1.0 / np.sqrt(norm) if p == 1.5 else norm ** (p - 2.0)
+        each, c = power / (p - 1.0), (2.0 - p) / ((p - 1.0) * norm * norm)
+        for k in range(m):
+            s[k] *= each
+        sum_s, sum_y = add_up(s, 0, m), add_up(y, 0, m)
+        sum_sg, sum_yg = _dot(s, g, m), _dot(y, g, m)
+        share = (sum_sg - c * sum_y * sum_yg) / (sum_s - c * sum_y * sum_y)
+        scale = 1.0 / strength_of(gamma, r)
+        for k in range(m):
+            output[r, place[k]] = scale * (s[k] * (g[k] - share) - c * y[k] * (sum_yg - share * sum_y))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from regattn.kernels.rows.compiling import called, inlined, kernel, reordered_sum
-from regattn.kernels.rows.ledger import take
 from regattn.kernels.rows.reading import SMALLEST, is_sound, open_row, set_counts, strength_of, within_reach
 from regattn.kernels.rows.sorting import heap_sort
 from regattn.kernels.rows.vectors import same_bits
@@ -94,19 +93,15 @@ def singletons(z, m, place, values, structure, r, key, item):
 
 
 @kernel
-def sparsemax(start, stop, ledger, scores, mask, masked, gamma, values, structure):
+def sparsemax(start, stop, scores, mask, masked, gamma, values, structure):
     """argmax over the simplex of ⟨x, y⟩ − γ/2·‖y‖²; τ ≥ max x/γ − 1."""
     d = scores.shape[1]
     z, key = np.empty(d + 1), np.empty(d + 1)
     place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
-    while True:
-        for r in range(start, stop):
-            strength = strength_of(gamma, r)
-            sound = is_sound(strength, SMALLEST)
-            state, top = open_row(scores, mask, masked, r, sound, values, structure)
-            if state > 0:
-                m, _ = within_reach(scores, mask, masked, state, r, top, strength, 1.0, place, rank, z)
-                singletons(z, m, place, values, structure, r, key, item)
-        start, stop = take(ledger, start, stop)
-        if start == stop:
-            return
+    for r in range(start, stop):
+        strength = strength_of(gamma, r)
+        sound = is_sound(strength, SMALLEST)
+        state, top = open_row(scores, mask, masked, r, sound, values, structure)
+        if state > 0:
+            m, _ = within_reach(scores, mask, masked, state, r, top, strength, 1.0, place, rank, z)
+            singletons(z, m, place, values, structure, r, key, item)
