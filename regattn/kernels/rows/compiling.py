@@ -12,7 +12,9 @@ from numba.core.caching import FunctionCache
 
 _options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 # What only compiled code calls needs no door to Python, which would take as long to compile as the rest.
-_inner = _options | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+# Nor does it count references, which the kernel holds: counting is atomic, takes a fifth of the time on short
+# rows, and threads fight over the count of an array that they share.
+_inner = _options | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False}
 # A count that is passed on begins at np.int64(0): for a plain 0, whose type is its value, numba would
 # compile everything that it is passed to once more.
 called = njit(**_inner)

@@ -31,16 +31,6 @@ def _take(ledger):
     return start, min(start + size, count)
 
 
-def _lend(context, builder, kind, value):
-    """An array that counts no references: all threads would fight over the count, in each row."""
-    if not isinstance(kind, types.Array):
-        return value
-    view = context.make_array(kind)(context, builder, value=value)
-    view.meminfo = cgutils.get_null_value(view.meminfo.type)
-    view.parent = cgutils.get_null_value(view.parent.type)
-    return view._getvalue()
-
-
 @intrinsic
 def _call(typing_context, address, start, stop, arguments):
     """Call the machine code at an address with ``(start, stop, *arguments)``; return whether it raised."""
@@ -78,13 +68,7 @@ def _in_threads(typing_context, fork, threads, work, ledger, address, arguments)
 
     def build(context, builder, signature, given):
         door, number, _, ledger_value, address_value, tuple_value = given
-        items = cgutils.unpack_tuple(builder, tuple_value)
-        lent = [_lend(context, builder, *item) for item in zip(arguments.types, items, strict=True)]
-        passed = [
-            _lend(context, builder, ledger, ledger_value),
-            address_value,
-            context.make_tuple(builder, arguments, lent),
-        ]
+        passed = [ledger_value, address_value, tuple_value]
         block = cgutils.alloca_once_value(builder, cgutils.pack_struct(builder, passed))
 
         byte, word = ir.IntType(8), ir.IntType(32)
