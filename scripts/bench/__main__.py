@@ -28,6 +28,7 @@ from tasks.training.signals import Preempted
 RESULTS, TRIALS = Path("results/bench"), Path("runs/bench")
 SECTIONS: dict[str, Callable[[Course], dict[str, Any]]] = {
     "shapes": sections.shapes,
+    "scaling": sections.scaling,
     "length": sections.length,
     "strength": sections.strength,
     "adversarial": sections.adversarial,
@@ -35,7 +36,15 @@ SECTIONS: dict[str, Callable[[Course], dict[str, Any]]] = {
     "training": training.training,
 }
 # Seconds of a section (of shapes: for each number of threads), seen on two cores of a server.
-ESTIMATES = {"shapes": 140, "length": 75, "strength": 65, "adversarial": 40, "memory": 60, "training": 25}
+ESTIMATES = {
+    "shapes": 140,
+    "scaling": 40,
+    "length": 75,
+    "strength": 65,
+    "adversarial": 40,
+    "memory": 60,
+    "training": 25,
+}
 
 
 def bench(arguments: Sequence[str]) -> Path:

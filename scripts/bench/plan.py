@@ -25,6 +25,7 @@ class Plan:
         memory: rows and scores per row of the memory section, and how many contestants are asked.
         steps: training steps of each mapping, and overrides of the default config.
         pace: rounds of a cell.
+        turn: rounds of a turn in the section on threads.
     """
 
     shapes: tuple[tuple[int, int], ...] = (
@@ -42,6 +43,7 @@ class Plan:
     steps: int = 101
     overrides: tuple[str, ...] = ()
     pace: Pace = field(default=Pace(1.5))
+    turn: Pace = field(default=Pace(0.3))
 
     def rows(self, d: int) -> int:
         """How many rows of ``d`` scores make up a batch in the section on length."""
@@ -68,6 +70,7 @@ QUICK = Plan(
     steps=3,
     overrides=("data.train=96", "data.dev=30", "data.test=30", "task.hidden_size=16"),
     pace=Pace(0.02, least=3, least_peer=2, most=5),
+    turn=Pace(0.0, least=2, most=2),
 )
 
 

@@ -29,6 +29,7 @@ from tasks.training.atomic import write_atomically
 # What this project wants: the geometric mean over shapes and scales, times torch.softmax, one thread.
 # Forward and backward on one thread, geometric mean over the shapes and scales.
 TARGETS = {"sparsemax": 2, "fusedmax": 2.5, "pnormmax": 4, "oscarmax": 4}
+TWICE = ("4096×512", 1.7)  # with two threads, times one
 DIRECTIONS = {"forward": "Forward alone", "both": "Forward and backward"}
 _table = partial(markdown, numbers=True)
 
@@ -127,6 +128,28 @@ def _bandwidth(section: Section) -> str:
     return _table(heads, ([name, *(gigabytes_per_second(c, name) for c in cells)] for name in names))
 
 
+def _scaling(section: Section) -> Iterator[str]:
+    cells = section["cells"]
+    first, *others = next(iter(cells[0]["results"].values()))
+    yield (
+        "How many times as fast as with fewer threads, forward and backward, float32. The numbers of threads "
+        f"have their turns in one process; target: {TWICE[1]} with 2 threads at {TWICE[0]}."
+    )
+
+    def speedup(row: Section, count: str) -> str:
+        return f"{row[first]['seconds'] / row[count]['seconds']:.2f}"
+
+    for count in others:
+        heads = [f"threads: {count}, × {first}", *(f"{c['rows']}×{c['d']}" for c in cells)]
+        yield _table(
+            heads,
+            (
+                [called(section, name), *(speedup(c["results"][name], count) for c in cells)]
+                for name in ordered(section)
+            ),
+        )
+
+
 def _along(head: str, value: Callable[[Section], str]) -> Callable[[Section], Iterator[str]]:
     """A table with one column for each cell: nanoseconds per score."""
 
@@ -193,6 +216,7 @@ def _training(section: Section) -> Iterator[str]:
 
 _SECTIONS: dict[str, tuple[str, Callable[[Section], Iterator[str]]]] = {
     "shapes": ("Time by shape", _shapes),
+    "scaling": ("Several threads", _scaling),
     "length": ("Time against the length of a row", _along("d", lambda cell: str(cell["d"]))),
     "strength": ("Time against λ", _along("λ", lambda cell: f"{cell['lam']:.2g}")),
     "adversarial": ("Rows made to be hard", _adversarial),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from statistics import median
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from scripts.bench.race import Work, draw, moved_bytes, race, summarize, threads
 
 Section = dict[str, Any]
 DIRECTIONS = ("forward", "both")
+_TURNS = 5  # of each number of threads
 ALONG = {"scale": 1.0, "threads": 1, "direction": "both"}  # where something else than the shape changes
 
 
@@ -61,6 +63,32 @@ def strength(course: Course) -> Section:
         agreement.check(field.contestants, *pairs[0], f"λ = {lam:g}")
         cells.append({"lam": lam, **_cell(course, field.contestants, pairs, ALONG)})
     return _section(cells, fields, agreement)
+
+
+def scaling(course: Course) -> Section:
+    """Forward and backward with each number of threads, ours and PyTorch's own; scale 1.
+
+    Every number of threads has its turn several times; within a turn all take turns, so that everyone finds
+    the caches as others leave them and PyTorch's threads as awake as its own operators do.
+    """
+    counts = course.threads if len(course.threads) > 1 else ()
+    field = assemble(course.device, torch.float32, name="")
+    cells = []
+    for rows, d in course.plan.shapes if counts else ():
+        works = _works(field.contestants, draw(rows, d, 1.0, torch.float32, course.device), "both")
+        times: dict[str, dict[int, list[float]]] = {name: {n: [] for n in counts} for name in works}
+        for _ in range(_TURNS):
+            for count in counts:
+                with threads(count):
+                    turn = race(works, course.clock, course.plan.turn, keen=works, unit=UNIT)
+                for name, seconds in turn.items():
+                    times[name][count] += seconds.values()
+        results = {
+            name: {str(n): {"seconds": median(t), "rounds": len(t)} for n, t in found.items()}
+            for name, found in times.items()
+        }
+        cells.append({"rows": rows, "d": d, "dtype": "float32", "results": results})
+    return _section(cells, {"float32": field}, Agreement())
 
 
 def adversarial(course: Course) -> Section:
@@ -110,11 +138,7 @@ def _cell(
 ) -> Section:
     """Time everyone at one place."""
     contestants = list(contestants)
-    forward = place["direction"] == "forward"
-    works: dict[str, Sequence[Work]] = {}
-    for contestant in contestants:
-        calls = [contestant.bind(*pair) for pair in pairs]
-        works[contestant.name] = [call.forward if forward else call.both for call in calls]
+    works = _works(contestants, pairs, place["direction"])
     keen = {c.name for c in contestants if c.origin != "peer"}
     with threads(place["threads"]):
         seconds = race(works, course.clock, course.plan.pace, keen=keen, unit=UNIT)
@@ -128,6 +152,17 @@ def _cell(
         "bytes": moved_bytes(rows, d, scores.dtype, place["direction"]),
         "results": {name: summarize(times, seconds[UNIT]) for name, times in seconds.items()},
     }
+
+
+def _works(
+    contestants: Iterable[Contestant], pairs: Sequence[tuple[Tensor, Tensor]], direction: str
+) -> dict[str, Sequence[Work]]:
+    """For each contestant a call for each pair of scores and gradient."""
+    works: dict[str, Sequence[Work]] = {}
+    for contestant in contestants:
+        calls = [contestant.bind(*pair) for pair in pairs]
+        works[contestant.name] = [call.forward if direction == "forward" else call.both for call in calls]
+    return works
 
 
 def _section(cells: list[Section], fields: dict[str, Field], agreement: Agreement) -> Section:

@@ -121,6 +121,26 @@ def test_a_quick_look_leaves_its_figures_tables_and_plots(
     assert not (folder / "results").exists()  # a quick look replaces no figure
 
 
+def test_threads_have_their_turns_on_the_same_work(folder: Path) -> None:
+    program.main(["--quick", "--threads", "1,2", "--only", "scaling"])
+    found = read(folder)["scaling"]
+    assert set(found["contestants"]) == {UNIT, FLOOR, *OURS}
+    assert [(cell["rows"], cell["d"]) for cell in found["cells"]] == list(QUICK.shapes)
+    for row in (row for cell in found["cells"] for row in cell["results"].values()):
+        assert set(row) == {"1", "2"}
+        assert all(t["seconds"] > 0 and t["rounds"] == 10 for t in row.values())
+    row["2"]["seconds"] = row["1"]["seconds"] / 1.75
+    last = tables({"sections": {"scaling": found}}, "cpu.json").splitlines()
+    assert [line for line in last if line.endswith(" 1.75 |")]
+    assert torch.get_num_threads() == 1
+
+
+def test_one_number_of_threads_is_compared_with_no_other(folder: Path) -> None:
+    program.main([*QUIETLY, "--only", "scaling"])
+    assert read(folder)["scaling"]["cells"] == []
+    assert "Several threads" not in (folder / "runs/bench/cpu.md").read_text(encoding="utf-8")
+
+
 def test_a_ratio_is_taken_within_the_round_and_only_in_shared_ones() -> None:
     unit = {0: 1.0, 1: 4.0, 2: 2.0, 3: 100.0}
     row = summarize({0: 2.0, 1: 12.0, 2: 2.0}, unit)
