@@ -6,7 +6,7 @@ import numpy as np
 
 from regattn.kernels.rows.compiling import inlined, kernel
 from regattn.kernels.rows.reading import BAD, fill, open_row, set_counts, strength_of, within_reach
-from regattn.kernels.rows.sorting import pool, sort_descending
+from regattn.kernels.rows.sorting import SOME, pool, sort_descending
 from regattn.kernels.rows.taut_string import taut_string
 
 
@@ -79,12 +79,13 @@ def prox_oscar(start, stop, scores, mask, masked, lam, values, structure):
     d = scores.shape[1]
     z, size = np.empty(d + 1), np.empty(d + 1)
     place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    spare, where = np.empty(SOME), np.empty(SOME, np.int64)
     for r in range(start, stop):
         m, _ = _present(scores, mask, masked, r, values, structure, place, rank, z)
         price = strength_of(lam, r)
         for i in range(m):
             z[i], item[i] = abs(np.float64(scores[r, place[i]])), i
-        sort_descending(z, item, 0, m)
+        sort_descending(z, item, 0, m, spare, where)
         for i in range(m):
             z[i], size[i] = z[i] - price * (m - 1 - i), 1
         blocks = pool(z, size, m) if price > 0.0 else m

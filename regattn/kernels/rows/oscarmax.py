@@ -20,7 +20,7 @@ from regattn.kernels.rows.reading import (
     within_reach,
 )
 from regattn.kernels.rows.simplex import add_up, largest, singletons
-from regattn.kernels.rows.sorting import insertion_sort, pool, sort_descending
+from regattn.kernels.rows.sorting import SOME, pool, sort_by_counting, sort_descending
 
 
 @reordered_sum
@@ -34,7 +34,7 @@ def _mean(scores, mask, masked, lowest, top, gamma, n):
     return total / n
 
 
-_FEW = 16  # survivors that are sorted by insertion
+_FEW = 16  # survivors that are not looked at again
 _PER_BUCKET = 24
 
 
@@ -65,7 +65,9 @@ def _screen_again(z, m, n, lam, place, tau):
 
 
 @inlined
-def _sort_into_parts(z, m, n, lam, key, item, end, sums, bucket, begin, dealt, gap, total, size):
+def _sort_into_parts(
+    z, m, n, lam, key, item, end, sums, bucket, begin, dealt, gap, total, size, spare, where
+):
     """Order the scores z ≤ 0 as far as the solution depends on it; return the number of parts.
 
     No group ends inside a part, so its members may stand in any order; part q stops before
@@ -82,6 +84,11 @@ def _sort_into_parts(z, m, n, lam, key, item, end, sums, bucket, begin, dealt, g
             item[k] = k
         end[0], sums[0] = m, add_up(z, 0, m)
         return 1
+    if m <= SOME:
+        sort_by_counting(z, 0, m, sums, item)
+        for k in range(m):
+            end[k] = k + 1
+        return m
     buckets = max(1, m // _PER_BUCKET)
     width /= buckets
     per_width = 1.0 / width
@@ -125,7 +132,7 @@ def _sort_into_parts(z, m, n, lam, key, item, end, sums, bucket, begin, dealt, g
         if c > 1 and 0.25 * c * (width - 0.5 * lam * c) > min(gap[b], gap[b + 1]):
             for i in range(begin[b], begin[b + 1]):
                 key[i] = z[item[i]]
-            sort_descending(key, item, begin[b], begin[b + 1])
+            sort_descending(key, item, begin[b], begin[b + 1], spare, where)
             for i in range(begin[b], begin[b + 1]):
                 end[parts], sums[parts] = i + 1, key[i]
                 parts += 1
@@ -148,6 +155,7 @@ def oscarmax(start, stop, scores, mask, masked, gamma, lam, values, structure):
     dealt = np.empty(d + 4)
     total, size, sums = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
     place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    spare, where = np.empty(SOME), np.empty(SOME, np.int64)
     end, begin, bucket = np.empty(d + 1, np.int64), np.empty(d + 4, np.int64), np.empty(d + 1, np.uint32)
     for r in range(start, stop):
         strength, price = strength_of(gamma, r), strength_of(lam, r)
@@ -175,15 +183,9 @@ def oscarmax(start, stop, scores, mask, masked, gamma, lam, values, structure):
             singletons(z, m, place, values, structure, r, key, item)
             continue
         m = _screen_again(z, m, n, price, place, -depth)
-        if m <= _FEW:
-            parts = m
-            for k in range(m):
-                sums[k], item[k], end[k] = z[k], k, k + 1
-            insertion_sort(sums, item, 0, m)
-        else:
-            parts = _sort_into_parts(
-                z, m, n, price, key, item, end, sums, bucket, begin, dealt, gap, total, size
-            )
+        parts = _sort_into_parts(
+            z, m, n, price, key, item, end, sums, bucket, begin, dealt, gap, total, size, spare, where
+        )
         height, best, last, k = -1.0, -np.inf, 0, 0
         for q in range(parts):
             total[q], size[q] = sums[q] - _prices(price, n, k, end[q]), end[q] - k

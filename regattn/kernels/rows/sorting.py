@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from regattn.kernels.rows.compiling import called, inlined
+from regattn.kernels.rows.vectors import count_flags, where_at_least
+
+SOME = 64  # keys that are sorted by counting: as many as are compared at once
 
 
 @called
@@ -32,29 +37,40 @@ def heap_sort(key, item, n):
         _sift_down(key, item, 0, last)
 
 
-@inlined
-def insertion_sort(key, item, start, stop):
-    """Descending."""
-    for i in range(start + 1, stop):
-        k, at, j = key[i], item[i], i
-        while j > start and key[j - 1] < k:
-            key[j], item[j] = key[j - 1], item[j - 1]
-            j -= 1
-        key[j], item[j] = k, at
+@called
+def sort_by_counting(key, start, stop, ranked, place):
+    """Descending, at most ``SOME``: the keys, and where each stood behind ``start``; ties stay in order.
+
+    Quadratic, but in vector instructions without a branch, of which sorts by comparison mispredict half.
+    """
+    n = stop - start
+    for i in range(n):
+        ranked[i] = np.inf
+    for i in range(n - 1, -1, -1):
+        k = key[start + i]
+        rank = count_flags(where_at_least(key, start, n, k)) - 1
+        while ranked[rank] == k:
+            rank -= 1
+        ranked[rank], place[rank] = k, i
 
 
 @called
-def sort_descending(key, item, start, stop):
-    """No more than O(n log n) for any row."""
-    if stop - start <= 64:
-        insertion_sort(key, item, start, stop)
+def sort_descending(key, item, start, stop, spare, place):
+    """No more than O(n log n) for any row; ``spare`` and ``place`` have room for ``SOME``."""
+    n = stop - start
+    if n <= SOME:
+        sort_by_counting(key, start, stop, spare, place)
+        for i in range(n):
+            key[start + i], place[i] = spare[i], item[start + place[i]]
+        for i in range(n):
+            item[start + i] = place[i]
         return
-    part, place = key[start:stop], item[start:stop]
-    heap_sort(part, place, stop - start)
-    for i in range((stop - start) // 2):
-        j = stop - start - 1 - i
-        part[i], part[j] = part[j], part[i]
-        place[i], place[j] = place[j], place[i]
+    keys, items = key[start:stop], item[start:stop]
+    heap_sort(keys, items, n)
+    for i in range(n // 2):
+        j = n - 1 - i
+        keys[i], keys[j] = keys[j], keys[i]
+        items[i], items[j] = items[j], items[i]
 
 
 @inlined
