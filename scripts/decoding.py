@@ -23,10 +23,12 @@ from scripts import cli
 from scripts.cli import UsageError
 from scripts.markdown import markdown
 from scripts.runs import find_run, load_translator
+from tasks.ranges import check_number
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.translator import Translator
 from tasks.training.atomic import write_atomically
 from tasks.training.records import commit, versions, write_json_atomically
+from tasks.training.settings import Threads
 
 RESULTS = Path("results/bench")
 BEAMS = {"greedy": 1, "beam 5": 5}
@@ -103,7 +105,9 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = cli.Parser(prog="python -m scripts.decoding", description=__doc__)
     parser.add_argument("runs", help="ids of runs, or beginnings of them, with spaces between them")
     parser.add_argument("--threads", type=int, default=2, help="threads of the CPU")
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    check_number("threads", given.threads, Threads)
+    return given
 
 
 def _race(translators: dict[str, Translator], texts: Sequence[str]) -> dict[str, dict[str, Any]]:

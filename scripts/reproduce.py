@@ -19,7 +19,9 @@ from scripts.reproducing.plan import Planned, longest_first, make_plan, render
 from scripts.reproducing.runner import run_jobs, tell
 from scripts.reproducing.sources import describe_data
 from scripts.sweeping.launching import LAUNCHERS, split_overrides
+from tasks.ranges import check_number
 from tasks.training.records import read_records
+from tasks.training.settings import Threads
 
 FAILED = 1
 
@@ -56,7 +58,9 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--dry", action="store_true", help="the plan alone, and the data that it needs")
     parser.add_argument("--gpu-tokens-per-s", type=float, help="for the hours that tier paper takes")
     parser.add_argument("overrides", nargs="*", help="for every run, such as data.root=…")
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    check_number("THREADS", given.threads, Threads)
+    return given
 
 
 def _count(text: str) -> int:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -19,6 +18,7 @@ from regattn import Mapping
 from scripts.checks import check_config
 from scripts.cli import UsageError, plain
 from tasks.grid import AttentionGrid
+from tasks.ranges import Seed, check_number, check_ranges
 from tasks.seq2seq.task import build_model
 from tasks.seq2seq.text import Tokenizers
 from tasks.seq2seq.translator import Translator
@@ -27,7 +27,7 @@ from tasks.training.details import Details, Example
 from tasks.training.optim import OptimSettings
 from tasks.training.provenance import config_hash, run_id
 from tasks.training.rundir import RunDirectory
-from tasks.training.settings import TrainerSettings, check_integer
+from tasks.training.settings import TrainerSettings
 from tasks.training.size import bounded_size
 from tasks.training.state import best_weights, load_weights
 from tasks.training.task import RecordedTask
@@ -88,7 +88,7 @@ def set_up(config: DictConfig, *, like: Setup | None = None) -> Setup:
     Raises:
         ValueError: a value out of its range, or data that cannot be used.
     """
-    check_integer("seed", config.seed, 0)
+    check_number("seed", config.seed, Seed)
     trainer = TrainerSettings(**config.trainer)
     # Runs from before there was a choice name no class.
     optim = instantiate({"_target_": "tasks.training.optim.Adam", **config.optim}, _convert_="all")
@@ -116,14 +116,13 @@ def _in_memory(build: Callable[[], T]) -> T:
 def task_builder(config: DictConfig) -> Callable[..., RecordedTask[Any]]:
     """What builds the task named in a config, its options given; groups of options become their class.
 
-    Those classes check what they hold; options without one are checked by ``check_options`` beside the
-    builder, where there is one.
+    Those classes check what they hold; options without one are held against the builder's signature.
 
     Raises:
         ValueError: an option out of its range.
     """
     build, options = get_method(config._target_), _task_options(config)
-    getattr(import_module(build.__module__), "check_options", lambda **options: None)(**options)
+    check_ranges(build, options)
     return partial(build, **options)
 
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts import cli
-from scripts.cli import Parser, UsageError, read_config
+from scripts.cli import Parser, read_config
 from scripts.runs import Setup, set_up
 from scripts.sweeping.grids import Choice, Grid, read_grid
 from scripts.sweeping.launching import LAUNCHERS, launch, split_overrides
 from scripts.sweeping.ranking import rank, ranking
 from scripts.train import make_command
+from tasks.ranges import Count, check_number
 from tasks.training.records import read_records
 
 RESULTS = "results/sweeps"
@@ -125,8 +126,7 @@ def _main(arguments: Sequence[str]) -> None:
     parser.add_argument("--list", action="store_true", help="name the settings, for a shell, and train none")
     parser.add_argument("overrides", nargs="*")
     given = parser.parse_args(arguments)
-    if given.jobs < 1:
-        raise UsageError(f"JOBS must be an integer of at least 1, got {given.jobs}")
+    check_number("JOBS", given.jobs, Count)
     if given.list:
         grid = _apart(read_grid(given.sweep, given.overrides))
         print("\n".join(shlex.join([*grid.fixed, *choice]) for choice in grid.choices))

@@ -12,12 +12,13 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from scripts import cli
-from scripts.cli import Parser, UsageError, read_config
+from scripts.cli import Parser, read_config
 from scripts.runs import Setup, set_up
 from scripts.sweep import keep_apart
 from scripts.sweeping.search_space import Dimension, read_space
 from scripts.sweeping.studies import SharedStudy
 from scripts.train import make_command, train_as
+from tasks.ranges import Count, check_number
 from tasks.training.observers import EpochEvent, StartEvent, StepEvent
 from tasks.training.processes import Processes
 from tasks.training.records import Record, find_record
@@ -158,8 +159,7 @@ def _main(arguments: Sequence[str]) -> None:
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("overrides", nargs="*")
     given = parser.parse_args(arguments)
-    if given.trials < 1:
-        raise UsageError(f"TRIALS must be an integer of at least 1, got {given.trials}")
+    check_number("TRIALS", given.trials, Count)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     tune(given.study, read_space(given.space), given.trials, given.overrides)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -12,10 +12,13 @@ from scripts.cli import UsageError, compose_config, missing_keys, plain
 from scripts.columns import MAPPINGS
 from scripts.experiments import compose_cell, name_of_cell
 from scripts.train import make_command
+from tasks.ranges import Range, check_number
 from tasks.training.provenance import config_hash
 
 TABLES = {"snli": "snli", "summarization": "gigaword", "translation": "translation"}
 """Tables of the paper and the task of each."""
+
+_SeedCount = Annotated[int, Range(least=1, most=100)]
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def parse_seeds(text: str) -> list[int]:
     """Seeds from how many (``5``: 1 to 5), or from which, with commas between them.
 
     Raises:
-        UsageError: neither.
+        ValueError: neither, or too many.
 
     Example:
         >>> parse_seeds("3"), parse_seeds("4,7"), parse_seeds("4,")
@@ -135,7 +138,8 @@ def parse_seeds(text: str) -> list[int]:
         raise UsageError(f"SEEDS must be how many (5) or which (4,5,6), got {text!r}")
     if "," in text:
         return sorted({int(word) for word in words})
-    return list(range(1, int(words[0]) + 1))
+    check_number("SEEDS", count := int(words[0]), _SeedCount)
+    return list(range(1, count + 1))
 
 
 def parse_tables(text: str) -> list[str]:

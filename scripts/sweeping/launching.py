@@ -64,6 +64,7 @@ def launch(
     Raises:
         UsageError: the launcher is not installed, or has no such setting.
     """
+    at_once = min(at_once, len(choices))  # joblib makes that many processes, used or not
     _share_cores(launcher, at_once)
     settings = _settings(grid, launcher, at_once, folder, of_hydra)
     # submitit's local executor starts all that it gets at once.

@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 import regattn
 from regattn import AdditiveScorer, Attention
 from tasks.entailment.data import LABELS
+from tasks.ranges import Count, Share, check_ranges
 from tasks.text.vocabulary import PAD
 
 
@@ -19,14 +20,6 @@ class Sentences(NamedTuple):
 
     words: Tensor
     lengths: Tensor
-
-
-def check_sizes(hidden_size: int, dropout: float) -> None:
-    """Raise ValueError where one of these is out of its range, as :class:`EntailmentModel` says."""
-    if hidden_size < 1:
-        raise ValueError(f"hidden_size must be at least 1, got {hidden_size}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be in [0, 1), got {dropout}")
 
 
 class Examined(NamedTuple):
@@ -67,12 +60,12 @@ class EntailmentModel(nn.Module):
         vectors: Tensor,
         mapping: nn.Module,
         *,
-        hidden_size: int = 200,
-        dropout: float = 0.1,
+        hidden_size: Count = 200,
+        dropout: Share = 0.1,
         train_vectors: bool = False,
     ) -> None:
         super().__init__()
-        check_sizes(hidden_size, dropout)
+        check_ranges(EntailmentModel.__init__, {"hidden_size": hidden_size, "dropout": dropout})
         self.vectors = nn.Embedding.from_pretrained(vectors, freeze=not train_vectors, padding_idx=PAD)
         self.project = nn.Linear(vectors.shape[1], hidden_size)
         self.read_premise = nn.GRU(hidden_size, hidden_size, batch_first=True)

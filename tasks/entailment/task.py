@@ -12,9 +12,10 @@ from torch.nn.functional import cross_entropy
 
 from tasks.entailment.data import LABELS, Corpus, Pair
 from tasks.entailment.metrics import Tally
-from tasks.entailment.model import EntailmentModel, Sentences, check_sizes
+from tasks.entailment.model import EntailmentModel, Sentences
 from tasks.entailment.reading import read
 from tasks.grid import AttentionGrid
+from tasks.ranges import BatchSize, Count, Share, check_ranges
 from tasks.text.batching import epoch_batches, in_order_batches, pad
 from tasks.text.vectors import Vectors, load_vectors, random_vectors
 from tasks.text.vocabulary import Vocabulary
@@ -137,51 +138,32 @@ class EntailmentTask:
         return read(self.model, pair, batch_of([pair], self.vocabulary, self.device)).grid
 
 
-def check_options(
-    *,
-    hidden_size: int = 100,
-    dropout: float = 0.1,
-    batch_size: int = 16,
-    vector_size: int = 50,
-    **others: object,
-) -> None:
-    """Refuse options of :func:`build` before the corpus is read.
-
-    Raises:
-        ValueError: a number out of its range.
-    """
-    check_sizes(hidden_size, dropout)
-    for name, value in (("batch_size", batch_size), ("vector_size", vector_size)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-
-
 def build(
     corpus: Corpus,
     mapping: nn.Module,
     seed: int,
     device: torch.device,
     *,
-    hidden_size: int = 100,
-    dropout: float = 0.1,
+    hidden_size: Count = 100,
+    dropout: Share = 0.1,
     train_vectors: bool = False,
-    batch_size: int = 16,
+    batch_size: BatchSize = 16,
     vectors: str | None = None,
-    vector_size: int = 50,
+    vector_size: Count = 50,
 ) -> EntailmentTask:
     """Make the task of a corpus with new weights, drawn from ``seed``.
 
     Args:
         corpus, mapping, seed, device: what is read, what attends, which draw, and where.
         hidden_size, dropout, train_vectors: as for :class:`EntailmentModel`.
-        batch_size: pairs in a training batch, at least 1.
+        batch_size: pairs in a training batch, from 1 to 65,536.
         vectors: GloVe text file, or None to draw a vector for every word.
         vector_size: size of drawn vectors.
 
     Raises:
         ValueError: a number out of its range, too many weights, or a file without vectors.
     """
-    check_options(hidden_size=hidden_size, dropout=dropout, batch_size=batch_size, vector_size=vector_size)
+    check_ranges(build, {"batch_size": batch_size, "vector_size": vector_size})
     vocabulary = vocabulary_of(corpus)
     if not vectors:
         check_size(len(vocabulary) * vector_size)

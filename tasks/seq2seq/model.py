@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from regattn import AdditiveScorer, Attention, BilinearScorer, DotScorer
+from tasks.ranges import Count, Range, Share, check_ranges
 from tasks.seq2seq.recurrent import Recurrent, States, cell_of, split
 from tasks.text.tokenizer import PAD
 
@@ -36,7 +37,7 @@ class ModelSettings:
         scorer: a key of ``SCORERS``; ``"bilinear"`` is Luong's "general".
         dropout: share dropped between layers and of the attention's output, in [0, 1).
         embedding_dropout: share of the word vectors' entries dropped, in [0, 1).
-        init_range: every weight starts uniform in ± this, above 0.
+        init_range: every weight starts uniform in ± this, above 0 and at most 1,000.
         tie_embeddings: whether the target's word vectors are the output layer's weights, and the source's
             vectors too where both sides share a vocabulary; needs ``embedding_size`` = ``hidden_size``.
 
@@ -45,27 +46,20 @@ class ModelSettings:
     """
 
     cell: str = "lstm"
-    layers: int = 2
-    hidden_size: int = 500
-    embedding_size: int = 500
+    layers: Count = 2
+    hidden_size: Count = 500
+    embedding_size: Count = 500
     bidirectional: bool = False
     input_feed: bool = True
     scorer: str = "bilinear"
-    dropout: float = 0.3
-    embedding_dropout: float = 0.0
-    init_range: float = 0.1
+    dropout: Share = 0.3
+    embedding_dropout: Share = 0.0
+    init_range: Annotated[float, Range(above=0, most=1_000)] = 0.1
     tie_embeddings: bool = False
 
     def __post_init__(self) -> None:
         cell_of(self.cell)
-        for name in ("layers", "hidden_size", "embedding_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("dropout", "embedding_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
-        if not 0 < self.init_range < float("inf"):
-            raise ValueError(f"init_range must be above 0 and finite, got {self.init_range}")
+        check_ranges(type(self), vars(self))
         if self.scorer not in SCORERS:
             raise ValueError(f"scorer must be one of {', '.join(SCORERS)}, got {self.scorer!r}")
         if self.bidirectional and self.hidden_size % 2:

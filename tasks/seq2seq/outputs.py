@@ -1,10 +1,14 @@
 """What a search is asked for, and the outputs that it finds."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
-from tasks.training.settings import check_integer, check_real
+from tasks.ranges import Count, CountOr0, Range, check_ranges
+from tasks.seq2seq.reading import MAX_CHARS
+
+Penalty = Annotated[float, Range(least=0, most=10)]
 
 
 @dataclass(frozen=True)
@@ -12,17 +16,18 @@ class SearchSettings:
     """What to search for, and how widely.
 
     Args:
-        beam_size: hypotheses continued at each step, at least 1; 1 is greedy search.
-        max_length: most tokens of an output, its end not counted, at least 1.
+        beam_size: hypotheses continued at each step, from 1 to 1,000; 1 is greedy search.
+        max_length: most tokens of an output, its end not counted, at least 1; no text that is read may be
+            longer than 10,000.
         min_length: fewest tokens of an output, from 0 to ``max_length``.
         n_best: outputs returned for each sentence, from 1 to ``beam_size``.
-        length_penalty: α of GNMT, at least 0; the log-probability of an output of n tokens, its end
+        length_penalty: α of GNMT, from 0 to 10; the log-probability of an output of n tokens, its end
             counted, is divided by ((5 + n) / 6)^α.
-        coverage_penalty: β of GNMT, at least 0; β Σ_i log min(Σ_t a_ti, 1) is added, a_ti being the weight
+        coverage_penalty: β of GNMT, from 0 to 10; β Σ_i log min(Σ_t a_ti, 1) is added, a_ti being the weight
             of source position i at step t. Sums below 0.001 count as that, for sparse weights can be 0.
         no_repeat_ngram: length of the token sequences that an output has at most once; 0 allows all.
         max_length_ratio: also end an output at this times its source's length plus 10 tokens (but never
-            before ``min_length``), above 0, or None.
+            before ``min_length``), above 0 and at most 1,000, or None.
         allow_unknown: whether outputs may contain ``UNK``.
 
     Raises:
@@ -31,24 +36,18 @@ class SearchSettings:
     Source: Wu et al. (2016), Google's neural machine translation system, section 7.
     """
 
-    beam_size: int = 5
-    max_length: int = 100
-    min_length: int = 0
-    n_best: int = 1
-    length_penalty: float = 0.0
-    coverage_penalty: float = 0.0
-    no_repeat_ngram: int = 0
-    max_length_ratio: float | None = None
+    beam_size: Annotated[int, Range(least=1, most=1_000)] = 5
+    max_length: Annotated[int, Range(least=1, most=MAX_CHARS)] = 100
+    min_length: CountOr0 = 0
+    n_best: Count = 1
+    length_penalty: Penalty = 0.0
+    coverage_penalty: Penalty = 0.0
+    no_repeat_ngram: CountOr0 = 0
+    max_length_ratio: Annotated[float | None, Range(above=0, most=1_000)] = None
     allow_unknown: bool = True
 
     def __post_init__(self) -> None:
-        for name, least in (("beam_size", 1), ("max_length", 1), ("min_length", 0), ("n_best", 1)):
-            check_integer(name, getattr(self, name), least)
-        check_integer("no_repeat_ngram", self.no_repeat_ngram, 0)
-        for name in ("length_penalty", "coverage_penalty"):
-            check_real(name, getattr(self, name), 0, or_equal=True)
-        if self.max_length_ratio is not None:
-            check_real("max_length_ratio", self.max_length_ratio, 0)
+        check_ranges(type(self), vars(self))
         if self.n_best > self.beam_size:
             raise ValueError(f"n_best must be at most beam_size, {self.beam_size}, got {self.n_best}")
         if self.min_length > self.max_length:

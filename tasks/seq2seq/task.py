@@ -6,13 +6,14 @@ import math
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
 from tasks.attention import AttentionTally
 from tasks.grid import AttentionGrid
+from tasks.ranges import BatchSize, Count, Range, Share, check_ranges
 from tasks.seq2seq.alignment import AlignmentTally, alignment_from_attention
 from tasks.seq2seq.data import Corpus, Example, Link
 from tasks.seq2seq.model import ModelSettings, Seq2Seq
@@ -32,34 +33,31 @@ class BatchSettings:
     """What a training step sees; the defaults are those of OpenNMT-py in 2017.
 
     Args:
-        size: of a batch, at least 1.
+        size: of a batch, from 1 to 65,536.
         count: ``"sentences"``, or ``"tokens"`` for padded source tokens.
         max_length: training pairs with more tokens on a side are left out.
         mean_over: ``"sentences"`` or ``"tokens"``: the loss sums over the batch's target tokens and is
             divided by the number of these.
-        pad_to_multiple: lengths of padded batches are multiples of this, so that few shapes occur.
+        pad_to_multiple: lengths of padded batches are multiples of this, from 1 to 1,024, so that few shapes
+            occur.
         label_smoothing: probability spread evenly over the vocabulary, in [0, 1).
 
     Raises:
         ValueError: a value out of its range.
     """
 
-    size: int = 64
+    size: BatchSize = 64
     count: Literal["sentences", "tokens"] = "sentences"
-    max_length: int = 50
+    max_length: Count = 50
     mean_over: str = "sentences"
-    pad_to_multiple: int = 1
-    label_smoothing: float = 0.0
+    pad_to_multiple: Annotated[int, Range(least=1, most=1_024)] = 1
+    label_smoothing: Share = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("size", "max_length", "pad_to_multiple"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_ranges(type(self), vars(self))
         for name in ("count", "mean_over"):
             if getattr(self, name) not in UNITS:
                 raise ValueError(f"{name} must be one of {', '.join(UNITS)}, got {getattr(self, name)!r}")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
 
 
 class Seq2SeqTask:

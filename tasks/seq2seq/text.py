@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from tasks.ranges import Range, check_ranges
 from tasks.seq2seq.data import Corpus
 from tasks.text.batching import pad
 from tasks.text.normalize import Normalizer
@@ -27,7 +28,8 @@ class TextSettings:
 
     Args:
         tokenizer: ``"words"``, with a vocabulary for each side, or ``"subwords"``, one model for both.
-        vocab_size: most words of each side, or pieces of the model, the special ones included.
+        vocab_size: most words of each side, or pieces of the model, the special ones included, from 5 to
+            1,000,000.
         lowercase: fold letters to lower case.
         digits: write every digit as ``#``, as Gigaword does.
         treebank: cut English text as the Penn Treebank does, which leaves text cut so already as it is.
@@ -38,17 +40,16 @@ class TextSettings:
     """
 
     tokenizer: str = "words"
-    vocab_size: int = 50_000
+    vocab_size: Annotated[int, Range(least=5, most=1_000_000)] = 50_000
     lowercase: bool = False
     digits: bool = False
     treebank: bool = False
     moses: bool = False
 
     def __post_init__(self) -> None:
+        check_ranges(type(self), vars(self))
         if self.tokenizer not in KINDS:
             raise ValueError(f"tokenizer must be one of {', '.join(KINDS)}, got {self.tokenizer!r}")
-        if self.vocab_size < 5:
-            raise ValueError(f"vocab_size must be at least 5, got {self.vocab_size}")
         if self.moses and self.tokenizer != "words":
             raise ValueError("moses must be false for subwords, which cut raw text by themselves, got true")
 

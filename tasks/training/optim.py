@@ -1,15 +1,18 @@
 """The optimizers with their learning rates over time, each with the numbers that it takes from its config."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import torch
 from torch import nn
 
-from tasks.training.settings import check_integer, check_real
+from tasks.ranges import Count, CountOr0, Range, Share, check_number, check_ranges
 from tasks.training.task import Scheduler
+
+Rate = Annotated[float, Range(above=0, most=1_000)]
+Penalty = Annotated[float, Range(least=0, most=1_000)]
 
 
 class OptimSettings(Protocol):
@@ -38,13 +41,13 @@ class Adam:
         ValueError: a number out of its range.
     """
 
-    lr: float
-    weight_decay: float = 0.0
+    lr: Rate
+    weight_decay: Penalty = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
+    eps: Rate = 1e-8
 
     def __post_init__(self) -> None:
-        _check_adam(self.lr, self.weight_decay, self.betas, self.eps)
+        _check_adam(self)
 
     def build(self, parameters: Iterable[nn.Parameter], total_steps: int) -> tuple[torch.optim.Adam, None]:
         """As :class:`OptimSettings` says."""
@@ -78,16 +81,15 @@ class AdamW:
     Source: Loshchilov & Hutter (2019).
     """
 
-    lr: float
-    weight_decay: float = 0.01
+    lr: Rate
+    weight_decay: Penalty = 0.01
     betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    warmup_steps: int = 0
+    eps: Rate = 1e-8
+    warmup_steps: CountOr0 = 0
     schedule: str = "linear"
 
     def __post_init__(self) -> None:
-        _check_adam(self.lr, self.weight_decay, self.betas, self.eps)
-        check_integer("warmup_steps", self.warmup_steps, 0)
+        _check_adam(self)
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
 
@@ -124,15 +126,13 @@ class SGD:
     Source: OpenNMT-py of 2017, ``Optim.updateLearningRate``.
     """
 
-    lr: float = 1.0
-    decay: float = 0.5
-    start_decay_at: int = 8
+    lr: Rate = 1.0
+    decay: Annotated[float, Range(above=0, below=1)] = 0.5
+    start_decay_at: Count = 8
     metric: str = "perplexity"
 
     def __post_init__(self) -> None:
-        check_real("lr", self.lr, 0)
-        check_real("decay", self.decay, 0, below=1)
-        check_integer("start_decay_at", self.start_decay_at, 1)
+        check_ranges(type(self), vars(self))
 
     def build(
         self, parameters: Iterable[nn.Parameter], total_steps: int
@@ -269,11 +269,10 @@ def _trained(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
     return [parameter for parameter in parameters if parameter.requires_grad]
 
 
-def _check_adam(lr: float, weight_decay: float, betas: Sequence[float], eps: float) -> None:
-    check_real("lr", lr, 0)
-    check_real("weight_decay", weight_decay, 0, or_equal=True)
+def _check_adam(settings: Adam | AdamW) -> None:
+    check_ranges(type(settings), vars(settings))
+    betas = settings.betas
     if len(betas) != 2:
         raise ValueError(f"betas must be two numbers, got {len(betas)}")
     for beta in betas:
-        check_real("betas", beta, 0, or_equal=True, below=1)
-    check_real("eps", eps, 0)
+        check_number("betas", beta, Share)

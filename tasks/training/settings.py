@@ -1,14 +1,16 @@
 """The numbers that a training takes from its config, with their ranges."""
 
-import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 
+from tasks.ranges import Count, CountOrNone, Range, Seed, check_ranges
 from tasks.training.processes import local_device
 
 DEVICES = ("cpu", "cuda", "auto")
 PRECISIONS = ("float32", "bfloat16")
+Threads = Annotated[int | None, Range(least=1, most=1_024)]
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,8 @@ class TrainerSettings:
         patience: epochs without a better dev metric after which training stops, at least 1, or None.
         clip_norm: largest Euclidean norm of the gradient, above 0, or None.
         checkpoint_every: updates between checkpoints, at least 1, or None; each epoch's end has one anyway.
-        seed: seed of torch, numpy and Python, at least 0.
-        threads: CPU threads of torch, at least 1, or None to leave them.
+        seed: seed of torch, numpy and Python, from 0 to 2**32 - 1.
+        threads: CPU threads of torch, from 1 to 1,024, or None to leave them.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for cuda where there is one.
         precision: ``"float32"``, or ``"bfloat16"`` for the products in training steps; weights, their
             updates, the mappings and all evaluations are float32 in both.
@@ -31,26 +33,18 @@ class TrainerSettings:
         ValueError: a number out of its range.
     """
 
-    epochs: int
-    max_steps: int | None = None
-    patience: int | None = None
-    clip_norm: float | None = None
-    checkpoint_every: int | None = None
-    seed: int = 1
-    threads: int | None = None
+    epochs: Count
+    max_steps: CountOrNone = None
+    patience: CountOrNone = None
+    clip_norm: Annotated[float | None, Range(above=0)] = None
+    checkpoint_every: CountOrNone = None
+    seed: Seed = 1
+    threads: Threads = None
     device: str = "cpu"
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        check_integer("epochs", self.epochs, 1)
-        for name in ("max_steps", "patience", "checkpoint_every", "threads"):
-            if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name), 1)
-        if self.clip_norm is not None:
-            check_real("clip_norm", self.clip_norm, 0)
-        check_integer("seed", self.seed, 0)
-        if self.seed >= 2**32:
-            raise ValueError(f"seed must be below 2**32, as numpy wants it, got {self.seed}")
+        check_ranges(type(self), vars(self))
         if self.device not in DEVICES:
             raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {self.device!r}")
         if self.precision not in PRECISIONS:
@@ -71,29 +65,3 @@ class TrainerSettings:
         if self.device == "auto":
             return local_device("cuda" if torch.cuda.is_available() else "cpu")
         return local_device(self.device)
-
-
-def check_integer(name: str, value: object, least: int) -> None:
-    """Refuse what is no integer, or below ``least``.
-
-    Raises:
-        ValueError: so it is.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
-
-
-def check_real(
-    name: str, value: object, low: float, *, or_equal: bool = False, below: float = math.inf
-) -> None:
-    """Refuse what is no finite number above ``low`` (``or_equal``: of at least ``low``) and ``below``.
-
-    Raises:
-        ValueError: so it is.
-    """
-    number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
-    # Written so that NaN fails.
-    if not (low < number < below or (or_equal and number == low)):
-        bottom = f"of at least {low}" if or_equal else f"above {low}"
-        top = "finite" if below == math.inf else f"below {below}"
-        raise ValueError(f"{name} must be a number {bottom} and {top}, got {value!r}")

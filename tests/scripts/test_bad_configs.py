@@ -42,7 +42,7 @@ CONFIG_FAULTS = {
     "no such value": (["tier='${nothing}'"], r"'nothing' not found"),
     "too large": (["task.hidden_size=1000000000000"], r"the model must fit into memory, got: .*allocate"),
     "too many": (["data.train=3000000000"], r"train, dev, test of an embedded corpus must be at most 1,000,"),
-    "seed": (["seed=-1"], r"seed must be an integer of at least 0, got -1"),
+    "seed": (["seed=-1"], r"seed must be an integer of at least 0 and below .*, got -1"),
     "no run to resume": (
         ["resume", "nothing"],
         r"RUN must name one run in runs/, got 'nothing', which fits none",

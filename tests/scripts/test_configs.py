@@ -120,11 +120,11 @@ OUT_OF_RANGE = [
     ("attention.lam=nan", "lam must be finite and at least 0, got nan"),
     ("trainer.epochs=0", "epochs must be an integer of at least 1, got 0"),
     ("optim.lr=0", "lr must be a number above 0"),
-    ("task.dropout=1", r"dropout must be in \[0, 1\), got 1"),
-    ("task.batch_size=0", "batch_size must be at least 1, got 0"),
-    ("task.hidden_size=0", "hidden_size must be at least 1, got 0"),
+    ("task.dropout=1", "dropout must be a number of at least 0 and below 1, got 1"),
+    ("task.batch_size=0", "batch_size must be an integer of at least 1 and at most 65,536, got 0"),
+    ("task.hidden_size=0", "hidden_size must be an integer of at least 1, got 0"),
     ("data.train=10", "train must be a positive multiple of 3, got 10"),
-    ("seed=-1", "seed must be an integer of at least 0, got -1"),
+    ("seed=-1", "seed must be an integer of at least 0 and below 4,294,967,296, got -1"),
 ]
 
 

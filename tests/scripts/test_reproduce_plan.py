@@ -128,6 +128,11 @@ def test_an_argument_that_no_table_has_is_refused(wrong: str) -> None:
         list_jobs(["snli"], "mini", [1], [wrong])
 
 
+def test_more_seeds_than_any_table_has_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"SEEDS must be .* at most 100, got 1000000000"):
+        parse_seeds("1000000000")
+
+
 @pytest.mark.parametrize("text", ["", "0.5", "a", "1;2", "-3"])
 def test_seeds_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="SEEDS must be"):

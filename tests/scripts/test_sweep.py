@@ -16,7 +16,7 @@ from scripts.sweep import RESULTS, main, plan
 from scripts.sweeping import jobs
 from scripts.sweeping.grids import read_grid
 from scripts.sweeping.jobs import run_train
-from scripts.sweeping.launching import LAUNCHERS
+from scripts.sweeping.launching import LAUNCHERS, launch
 from scripts.sweeping.ranking import rank, ranking
 from scripts.train import main as train
 from tasks.training.records import read_records
@@ -88,6 +88,15 @@ def test_what_is_wrong_is_said_before_anything_begins(
     assert status_of([*arguments, "data.train=96", "data.dev=30", "data.test=30"]) == 2
     assert said in capsys.readouterr().err
     assert not list(folder.rglob("*.ckpt"))
+
+
+def test_no_more_jobs_share_the_cores_than_there_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    with pytest.raises(UsageError, match="the launcher cannot be used"):  # else the job would begin
+        launch(read_grid("", TINY), [("seed=1",)], "joblib", 10**9, folder, ["hydra.launcher.n_job=2"])
+    assert os.environ["OMP_NUM_THREADS"] == str(os.cpu_count())
 
 
 @pytest.mark.parametrize("launcher", [name for name in LAUNCHERS if name != "submitit_slurm"])

@@ -100,5 +100,7 @@ def test_the_vocabulary_has_every_word_of_every_split() -> None:
 
 
 def test_a_batch_size_below_one_is_refused() -> None:
-    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+    with pytest.raises(
+        ValueError, match="batch_size must be an integer of at least 1 and at most 65,536, got 0"
+    ):
         small(batch_size=0)

@@ -420,14 +420,19 @@ def test_other_arguments() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        *(({name: bad}, f"{name} must be an integer of at least 1, got {bad!r}")
-          for name, bad in itertools.product(["beam_size", "max_length", "n_best"], [0, -1, 1.5, True, "2"])),
+        *(({name: bad}, f"{name} must be an integer of at least 1{most}, got {bad!r}")
+          for (name, most), bad in itertools.product(
+              [("beam_size", " and at most 1,000"), ("max_length", " and at most 10,000"), ("n_best", "")],
+              [0, -1, 1.5, True, "2"],
+          )),
+        ({"beam_size": 1001}, "beam_size must be an integer of at least 1 and at most 1,000, got 1001"),
+        ({"max_length": 10_001}, "max_length must be .* at most 10,000, got 10001"),
         *(({name: bad}, f"{name} must be an integer of at least 0, got {bad!r}")
           for name, bad in itertools.product(["min_length", "no_repeat_ngram"], [-1, 1.5, None])),
-        *(({f"{kind}_penalty": bad}, f"{kind}_penalty must be a number of at least 0 and finite, got {bad!r}")
-          for kind, bad in itertools.product(["length", "coverage"], [-1, math.nan, math.inf])),
-        *(({"max_length_ratio": bad}, f"max_length_ratio must be a number above 0 and finite, got {bad!r}")
-          for bad in (0, math.nan, "1")),
+        *(({f"{kind}_penalty": bad}, f"{kind}_penalty must be a number of .* at most 10, got {bad!r}")
+          for kind, bad in itertools.product(["length", "coverage"], [-1, math.nan, math.inf, 11])),
+        *(({"max_length_ratio": bad}, f"max_length_ratio must be a number .* at most 1,000, got {bad!r}")
+          for bad in (0, math.nan, "1", 1001)),
         ({"n_best": 6}, "n_best must be at most beam_size, 5, got 6"),
         ({"max_length": 3, "min_length": 4}, "min_length must be at most max_length, 3, got 4"),
         ({"allow_unknown": 1}, "allow_unknown must be True or False, got 1"),

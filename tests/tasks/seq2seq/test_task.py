@@ -234,11 +234,12 @@ def test_headlines_are_scored_by_the_rules_of_their_split() -> None:
 @pytest.mark.parametrize(
     ("settings", "options", "message"),
     [
-        (BatchSettings, {"size": 0}, "size must be at least 1, got 0"),
+        (BatchSettings, {"size": 0}, "size must be an integer of at least 1 and at most 65,536, got 0"),
         (BatchSettings, {"count": "words"}, "count must be one of sentences, tokens, got 'words'"),
-        (BatchSettings, {"label_smoothing": 1.0}, r"label_smoothing must be in \[0, 1\), got 1.0"),
+        (BatchSettings, {"label_smoothing": 1.0}, "label_smoothing must be .* below 1, got 1.0"),
         (TextSettings, {"tokenizer": "bytes"}, "tokenizer must be one of words, subwords, got 'bytes'"),
-        (TextSettings, {"vocab_size": 4}, "vocab_size must be at least 5, got 4"),
+        (BatchSettings, {"pad_to_multiple": 1025}, "pad_to_multiple must be .* at most 1,024, got 1025"),
+        (TextSettings, {"vocab_size": 4}, "vocab_size must be an integer of at least 5 and .*, got 4"),
         (TextSettings, {"tokenizer": "subwords", "moses": True}, "moses must be false for subwords"),
     ],
 )

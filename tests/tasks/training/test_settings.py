@@ -12,8 +12,14 @@ from tasks.training.settings import TrainerSettings
 @pytest.mark.parametrize("name", ["epochs", "max_steps", "patience", "checkpoint_every", "threads"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "2", math.nan])
 def test_counts(name: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=f"^{name} must be an integer of at least 1, got {value!r}$"):
+    most = " and at most 1,024" if name == "threads" else ""
+    with pytest.raises(ValueError, match=f"^{name} must be an integer of at least 1{most}, got {value!r}$"):
         TrainerSettings(**{"epochs": 1, name: value})
+
+
+def test_more_threads_than_a_machine_starts_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^threads must be .* and at most 1,024, got 1025$"):
+        TrainerSettings(epochs=1, threads=1025)
 
 
 @pytest.mark.parametrize("value", [0, -1.0, math.nan, math.inf, "1", True])
