@@ -1,6 +1,7 @@
 """A record is written once and whole; its name and its commit say what it is of."""
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -195,7 +196,10 @@ def test_the_commit_says_when_the_tree_differs(tmp_path: Path) -> None:
     (tmp_path / "code.py").write_text("1\n")
     git("add", ".")
     git("commit", "--no-verify", "-m", "first")
+    os.utime(tmp_path / "code.py", (0, 0))  # what makes git write its index again, under a lock
+    index = (tmp_path / ".git/index").read_bytes()
     assert len(commit(tmp_path)) == 40
+    assert (tmp_path / ".git/index").read_bytes() == index
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "record.json").write_text("{}")
     assert len(commit(tmp_path)) == 40
