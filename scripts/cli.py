@@ -26,6 +26,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationE
 from scripts import end_imports
 from scripts.checks import check_config
 from scripts.schema import register
+from tasks.packages import PackageError
 from tasks.training.checkpoint import CheckpointError
 from tasks.training.processes import ProcessError
 from tasks.training.records import RecordError
@@ -43,6 +44,7 @@ _EXPECTED = (
     ConnectionError,
     NonFiniteError,
     OSError,
+    PackageError,
     ProcessError,
     RecordError,
     ResumeError,

@@ -25,6 +25,7 @@ from typing import BinaryIO
 from scripts import cli
 from scripts.answers import FILES, PICTURED, Answer, Asked, save_attention
 from scripts.cli import UsageError
+from scripts.picture_files import ENDINGS, check_drawing
 from scripts.runs import find_run_for, load_translator, read_run_config
 from tasks.seq2seq.reading import MAX_CHARS
 from tasks.seq2seq.search import SearchSettings
@@ -37,6 +38,8 @@ _CHUNK = 256  # lines: enough to batch sentences of one length together, and soo
 def generate(arguments: Sequence[str]) -> None:
     """Answer standard input as the command line asks."""
     options = _options(arguments)
+    if options.attention is not None and options.attention.suffix in ENDINGS:
+        check_drawing()
     asked = [_asked(run, options) for run in _runs(options.run)]
     if options.nbest is not None and len(asked) > 1:
         raise UsageError(f"--nbest wants one run, got {len(asked)}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from tasks.packages import check_installed
 from tasks.training.observers import EpochEvent, StartEvent, StepEvent
 
 
@@ -68,6 +69,7 @@ class WandbLogger(_Scalars):
     ) -> None:
         if mode not in ("online", "offline"):
             raise ValueError(f"logger.mode must be online or offline, got {mode!r}")
+        check_installed("wandb", "logger=wandb")
         import wandb  # a second, and nobody else needs it
 
         if mode == "online" and not wandb.setup().settings.api_key:
@@ -95,6 +97,7 @@ class TensorBoardLogger(_Scalars):
     """TensorBoard event files in the run's directory: ``tensorboard --logdir runs``."""
 
     def __init__(self, run_id: str, directory: Path, config: dict[str, Any]) -> None:
+        check_installed("tensorboard", "logger=tensorboard")
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(str(directory / "tensorboard"))

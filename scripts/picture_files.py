@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.packages import check_installed
 from tasks.training.atomic import write_atomically
 
 if TYPE_CHECKING:
@@ -19,6 +20,15 @@ METADATA: dict[str, dict[str, Any]] = {
 }
 ENDINGS = tuple(METADATA)
 """Those of the files that a picture can be saved in."""
+
+
+def check_drawing() -> None:
+    """Refuse to begin what ends with a picture where none can be drawn.
+
+    Raises:
+        PackageError: so it is.
+    """
+    check_installed("matplotlib", "a picture")
 
 
 def save_figure(figure: Figure, path: Path, **options: Any) -> None:

@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 
 from scripts import cli
 from scripts.cli import UsageError
+from scripts.picture_files import check_drawing
 from scripts.runs import find_run_for, read_run_config, read_stored
 from tasks.entailment.data import LABELS, Pair
 from tasks.entailment.model import EntailmentModel
@@ -29,6 +30,7 @@ def predict(arguments: Sequence[str]) -> None:
         )
     for name, text in zip(("PREMISE", "HYPOTHESIS"), arguments[1:], strict=True):
         _check_sentence(name, text)
+    check_drawing()
     run = find_run_for("predict", arguments[0])
     config = read_run_config(run)
     vocabulary = read_stored(run.vocabulary, Vocabulary.from_json)

@@ -18,6 +18,7 @@ from scripts import cli, end_imports
 from scripts.cli import UsageError
 from scripts.leaving import leave
 from scripts.loggers import NoLogger
+from scripts.picture_files import check_drawing
 from scripts.runs import Setup, find_run, read_run_config, set_up
 from scripts.schema import register
 from tasks.training.fit import FitResult, count_steps, fit
@@ -44,7 +45,7 @@ def train_as(setup: Setup, processes: Processes, watchers: Sequence[Observer] = 
     config = setup.config
     if processes.first(partial(_is_finished, setup)):
         return
-    processes.first(partial(_check_writable, config))
+    processes.first(partial(_check_leaving, config))
     observers: list[Observer] = []
     # Now: what is checked out when the training is over is not what it ran.
     code = processes.first(commit)
@@ -76,8 +77,9 @@ class _Start(NoLogger):
             print("\n".join(event.notes), end="\n" * bool(event.notes), flush=True)
 
 
-def _check_writable(config: DictConfig) -> None:
-    """Refuse now what the file system would refuse after the training."""
+def _check_leaving(config: DictConfig) -> None:
+    """Refuse now what would be refused after the training."""
+    check_drawing()
     for name in ("output_dir", "results_dir"):
         folder = Path(config[name]).absolute()
         there = next(path for path in (folder, *folder.parents) if path.exists())

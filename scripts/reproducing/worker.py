@@ -15,6 +15,7 @@ import torch
 
 from scripts import cli
 from scripts.children import end_with_parent
+from scripts.picture_files import check_drawing
 from scripts.train import start
 from tasks.training.rundir import RunInUseError
 from tasks.training.signals import STOPPING
@@ -24,6 +25,7 @@ _PATIENCE = 2.0  # seconds before another try to enter a run that is in use
 
 def preload() -> None:
     """Import what a run would import as it goes, so that forks of this process need not."""
+    check_drawing()
     importlib.import_module("torch._dynamo")  # an optimizer imports it
     importlib.import_module("matplotlib.backends.backend_agg")  # a picture does
 

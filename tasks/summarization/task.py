@@ -8,6 +8,7 @@ from importlib.metadata import version
 import torch
 from torch import nn
 
+from tasks.packages import check_installed
 from tasks.seq2seq import task
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings
@@ -32,7 +33,7 @@ class Rouge:
 
     def __init__(self, duc_splits: Sequence[str]) -> None:
         self.duc_splits = frozenset(duc_splits)
-        # Now: a package that is missing is missed before the training.
+        check_installed("rouge_score", "ROUGE")  # now, and not after the first epoch
         self.version = version("rouge-score")
 
     def __call__(self, split: str, outputs: Sequence[str], examples: Sequence[Example]) -> Scores:

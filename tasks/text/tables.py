@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from tasks.packages import check_installed
 from tasks.text.files import check_file, first_line, text_lines, unchanged
 
 Record = dict[str, Any]
@@ -158,6 +159,7 @@ def _csv_rows(file: Path, dialect: dict[str, Any]) -> Iterator[list[str]]:
 @contextmanager
 def quiet_library() -> Iterator[Any]:
     """Import the library, which takes a second, and keep it from drawing bars and logging what it raises."""
+    check_installed("datasets", "a table or the hub")
     import datasets
 
     level, bars = datasets.logging.get_verbosity(), not datasets.are_progress_bars_disabled()

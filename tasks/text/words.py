@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+from tasks.packages import check_installed
 from tasks.text.normalize import PLAIN, Normalizer
 from tasks.text.tokenizer import BOUNDARIES, EOS, UNK, check_ids, fingerprint, written
 from tasks.text.vocabulary import SPECIAL, Vocabulary
@@ -151,6 +152,7 @@ _JUNK = {code: None for code in range(32)}  # control characters, which Moses dr
 @functools.cache
 def _moses(language: str) -> tuple[Any, Any]:
     """Moses' two halves; the library would silently take the English rules for a language it lacks."""
+    check_installed("sacremoses", "moses=true")
     import sacremoses
     from sacremoses.corpus import NonbreakingPrefixes
 

@@ -11,6 +11,7 @@ from sacrebleu.metrics.chrf import CHRF
 
 from tasks import bootstrap
 from tasks.bootstrap import Comparison
+from tasks.packages import check_installed
 from tasks.seq2seq.scores import Scores
 
 
@@ -129,6 +130,7 @@ def _detokenize(
 @cache
 def moses_detokenizer(language: str) -> Any:
     """What puts the Moses tokens of a language together."""
+    check_installed("sacremoses", "a text in Moses tokens")
     from sacremoses import MosesDetokenizer  # half a second that few corpora need
 
     return MosesDetokenizer(language)

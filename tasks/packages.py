@@ -1,0 +1,26 @@
+"""Packages that are imported late, or for some alone: one that is missing is missed at the beginning."""
+
+from importlib.util import find_spec
+
+
+class PackageError(ImportError):
+    """A package is not installed; the message says what wants it."""
+
+
+def check_installed(package: str, wanted_by: str) -> None:
+    """Refuse to begin what will import a package that is not there; to look for it imports nothing.
+
+    Args:
+        package: name that it is imported by.
+        wanted_by: what imports it, for the message.
+
+    Raises:
+        PackageError: it is missing.
+
+    Example:
+        >>> check_installed("matplotlip", "a picture")
+        Traceback (most recent call last):
+        tasks.packages.PackageError: a picture wants the package matplotlip, got none: pip install matplotlip
+    """
+    if find_spec(package) is None:
+        raise PackageError(f"{wanted_by} wants the package {package}, got none: pip install {package}")
