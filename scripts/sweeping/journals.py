@@ -11,7 +11,7 @@ from typing import IO
 
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from tasks.text.files import is_endless, no_file
+from tasks.text.files import check_not_endless
 
 
 class Journal(JournalFileBackend):
@@ -24,8 +24,7 @@ class Journal(JournalFileBackend):
     """
 
     def __init__(self, path: Path, lock: Path) -> None:
-        if is_endless(path):
-            raise no_file(path)
+        check_not_endless(path)
         super().__init__(str(path), _FileLock(lock))
         with locked(lock):
             _cut_torn_line(path)

@@ -80,15 +80,16 @@ def no_file(path: Path) -> OSError:
     """The error to raise where this is not a file."""
     if path.is_dir():
         return IsADirectoryError(f"{path} wants to be a file, got a directory")
-    if is_endless(path):
+    if path.exists():
         return OSError(f"{path} wants to be a file, got a pipe or device")
     got = "a link to nothing" if path.is_symlink() else "nothing there"
     return FileNotFoundError(f"{path} wants to be a file, got {got}")
 
 
-def is_endless(path: Path) -> bool:
-    """Whether it is a pipe or device: to open it may be to wait for ever."""
-    return path.exists() and not path.is_file() and not path.is_dir()
+def check_not_endless(path: Path) -> None:
+    """Raise OSError where it is a pipe or device: to open it may be to wait for ever."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise no_file(path)
 
 
 @contextmanager

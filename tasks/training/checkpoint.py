@@ -15,7 +15,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from tasks.text.files import is_endless, no_file
+from tasks.text.files import check_not_endless
 from tasks.training.atomic import write_atomically
 
 FORMAT = 1
@@ -120,9 +120,8 @@ def set_aside(path: Path) -> None:
 
 
 def _read(path: Path) -> tuple[bytes, bytes]:
-    if is_endless(path):
-        raise CheckpointError(str(no_file(path)))
     try:
+        check_not_endless(path)
         with open(path, "rb") as file:
             # Bounded, so that a file without a newline is not read as one line.
             header = file.readline(256)

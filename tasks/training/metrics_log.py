@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tasks.text.files import is_endless, no_file
+from tasks.text.files import check_not_endless
 
 
 class MetricsLog:
@@ -27,8 +27,7 @@ class MetricsLog:
     """
 
     def __init__(self, path: Path, position: int = 0) -> None:
-        if is_endless(path):
-            raise no_file(path)
+        check_not_endless(path)
         # Unbuffered: nothing is left to be written, and to fail, when the file is closed.
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 (closed by __exit__)
         self._path = path
