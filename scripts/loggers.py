@@ -38,8 +38,10 @@ class _Scalars(NoLogger):
         raise AssertionError("a logger of scalars writes them somewhere")
 
     def on_step(self, event: StepEvent) -> None:
-        speed = event.tallies["tokens"] / event.seconds
-        self.write({"train/loss": event.loss, "train/tokens_per_second": speed}, event.step)
+        figures = {"train/loss": event.loss}
+        if not event.is_first:  # that one also compiles
+            figures["train/tokens_per_second"] = event.tallies["tokens"] / event.seconds
+        self.write(figures, event.step)
 
     def on_epoch(self, event: EpochEvent) -> None:
         figures = {f"dev/{name}": value for name, value in event.dev.items()}

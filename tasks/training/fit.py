@@ -24,10 +24,10 @@ class FitResult:
     """What a training came to.
 
     ``dev`` holds the dev metrics of ``best_epoch``, whose weights the model has; ``seconds`` counts
-    everything over all starts of the run, ``seconds_per_epoch`` and ``tokens_per_second`` all training steps
-    and nothing else, so also what the first step of a start compiles; ``history`` has one entry per epoch, as
-    in the metrics log; ``notes`` say whether and how the run was resumed; ``origins`` the commits, devices
-    and numbers of threads that took the steps.
+    everything over all starts of the run, ``seconds_per_epoch`` all training steps and nothing else,
+    ``tokens_per_second`` the same without the first step of each start, which compiles, unless there is no
+    other; ``history`` has one entry per epoch, as in the metrics log; ``notes`` say whether and how the run
+    was resumed; ``origins`` the commits, devices and numbers of threads that took the steps.
     """
 
     epochs: int
@@ -127,7 +127,7 @@ def _summarize(state: RunState, notes: tuple[str, ...]) -> FitResult:
         dev=state.history[state.best_epoch - 1]["dev"],
         seconds=state.seconds,
         seconds_per_epoch=seconds / len(state.history),
-        tokens_per_second=tokens / seconds,
+        tokens_per_second=state.pace.tokens_per_second or tokens / seconds,
         history=state.history,
         notes=notes,
         origins=state.origins,

@@ -1,7 +1,7 @@
 """The training loop: epochs of steps, where the run is saved, and where it stops."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic
 
@@ -45,6 +45,7 @@ class Loop(Generic[Batch]):
     processes: Processes
     total_steps: int
     started: float
+    is_first: bool = field(default=True, init=False)  # of the steps of this process, the next one
 
     def take(self) -> None:
         """Train to the end, or until a signal asks for a stop."""
@@ -75,12 +76,14 @@ class Loop(Generic[Batch]):
             processes=self.processes,
         )  # fmt: skip
         seconds = time.perf_counter() - begun
-        state.add_step(loss, tallies, seconds)
+        is_first, self.is_first = self.is_first, False
+        state.add_step(loss, tallies, seconds, is_first=is_first)
         rate = learning_rate(optimizer)
         self.log.write("step", step=state.step, epoch=state.epoch, loss=loss, lr=rate, **tallies)
         if self.live.scheduler is not None:
             self.live.scheduler.step()
-        self.audience.on_step(StepEvent(state.step, self.total_steps, state.epoch, loss, tallies, seconds))
+        event = StepEvent(state.step, self.total_steps, state.epoch, loss, tallies, seconds, is_first)
+        self.audience.on_step(event)
 
     def _close_epoch(self) -> None:
         """Evaluate, remember the best weights, and save."""

@@ -21,7 +21,10 @@ class StartEvent:
 
 @dataclass(frozen=True)
 class StepEvent:
-    """One update: its mean ``loss``, the ``tallies`` of its batch, and the ``seconds`` that it took."""
+    """One update: its mean ``loss``, the ``tallies`` of its batch, and the ``seconds`` that it took.
+
+    ``is_first`` of those of a process, whose seconds :class:`tasks.training.pace.Pace` leaves out.
+    """
 
     step: int
     total_steps: int
@@ -29,6 +32,7 @@ class StepEvent:
     loss: float
     tallies: dict[str, float]
     seconds: float
+    is_first: bool = False
 
 
 @dataclass(frozen=True)

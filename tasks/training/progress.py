@@ -9,13 +9,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
 from tasks.training.observers import EpochEvent, StartEvent, StepEvent
+from tasks.training.pace import Pace
 
 
 class Progress:
     """Shows loss, accuracy, tokens per second and time left while a model trains.
 
-    The first step of a process also compiles what it calls, for up to half a minute: speed and time left are
-    those of the steps after it, and unknown until there is one.
+    Speed, of the epoch under way, and time left are those of the steps after the first one of the process, as
+    :class:`Pace` has it, and unknown until there is one.
 
     Args:
         stream: where to write; None for the standard error.
@@ -35,9 +36,9 @@ class Progress:
         for note in event.notes:
             self._print(note)
         self._epochs = event.epochs
-        self._first_step = event.step + 1
         self._printed = time.monotonic()
         self._sums: dict[str, float] = {}
+        self._pace = Pace()
         if self.console.is_terminal:
             self._bar = RichProgress(
                 BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), console=self.console
@@ -48,10 +49,9 @@ class Progress:
     def on_step(self, event: StepEvent) -> None:
         """Show how the epoch goes."""
         step = {**event.tallies, "loss": event.loss * event.tallies["examples"]}
-        if event.step == self._first_step:
-            self._timed_from = time.monotonic()
-        else:
-            step |= {"timed_tokens": event.tallies["tokens"], "seconds": event.seconds}
+        if event.is_first:
+            self._first_step, self._timed_from = event.step, time.monotonic()
+        self._pace.add(event.tallies["tokens"], event.seconds, is_first=event.is_first)
         self._sums = {name: self._sums.get(name, 0.0) + value for name, value in step.items()}
         if self._bar is not None:
             self._bar.update(self._task, completed=event.step, description=self._describe(event))
@@ -61,7 +61,7 @@ class Progress:
 
     def on_epoch(self, event: EpochEvent) -> None:
         """Print one line about the epoch."""
-        self._sums = {}
+        self._sums, self._pace = {}, Pace()
         shown = event.dev if self.shown is None else self.shown
         dev = ", ".join(f"{name} {event.dev[name]:.4g}" for name in shown if name in event.dev)
         best = " · best so far" if event.is_best else ""
@@ -80,17 +80,15 @@ class Progress:
         sums = self._sums
         return (
             f"epoch {event.epoch}/{self._epochs} · loss {sums['loss'] / sums['examples']:.4f}"
-            f"{format_accuracy(sums)} · {self._pace(event)}"
+            f"{format_accuracy(sums)} · {self._describe_pace(event)}"
         )
 
-    def _pace(self, event: StepEvent) -> str:
-        if event.step == self._first_step:
+    def _describe_pace(self, event: StepEvent) -> str:
+        speed = self._pace.tokens_per_second
+        if speed is None:
             return "speed and time left not known yet"
         mean = (time.monotonic() - self._timed_from) / (event.step - self._first_step)
-        return (
-            f"{self._sums['timed_tokens'] / self._sums['seconds']:,.0f} tokens/s"
-            f" · {format_duration((event.total_steps - event.step) * mean)} left"
-        )
+        return f"{speed:,.0f} tokens/s · {format_duration((event.total_steps - event.step) * mean)} left"
 
     def _print(self, line: str) -> None:
         # The bar's own console moves the bar out of the way.

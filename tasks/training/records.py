@@ -47,7 +47,8 @@ class Record:
         seconds: ``total``, ``per_epoch`` (training alone) and ``mapping_share`` of a training step.
         epochs: epochs trained.
         best_epoch: the one whose weights were evaluated.
-        tokens_per_second: in training steps, all of them: that is, with what the first one compiles.
+        tokens_per_second: in training steps but the first of each start, which compiles, unless there is no
+            other; early records count that too.
         peak_memory_mb: largest memory in use, in MiB.
         threads: CPU threads of torch.
         device: the device that it ran on; of a run that was continued on another both.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tasks.training import checkpoint
 from tasks.training.checkpoint import Checkpoint, CheckpointError
+from tasks.training.pace import Pace
 from tasks.training.packing import pack, unpack
 from tasks.training.processes import Processes
 from tasks.training.provenance import versions
@@ -35,8 +36,8 @@ class RunState:
     """The counters of a run, all of them plain JSON.
 
     ``history`` holds one entry per finished epoch, ``tallies`` the sums over the epoch under way, ``batch``
-    how many of its batches are done, ``log_bytes`` the length of the metrics log, ``origins`` the code, the
-    device and the threads that took the steps, each in its order.
+    how many of its batches are done, ``pace`` how fast all steps went, ``log_bytes`` the length of the
+    metrics log, ``origins`` the code, the device and the threads that took the steps, each in its order.
     """
 
     step: int = 0
@@ -48,6 +49,12 @@ class RunState:
     tallies: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     origins: dict[str, list[str]] = field(default_factory=dict)
+    pace: Pace = field(default_factory=Pace)
+
+    @classmethod
+    def of(cls, stored: dict[str, Any]) -> "RunState":
+        """The counters that were stored by ``asdict``; runs from before there was a pace begin one."""
+        return cls(**{**stored, "pace": Pace(**stored.get("pace", {}))})
 
     @property
     def epoch(self) -> int:
@@ -72,10 +79,11 @@ class RunState:
         known.append(value)
         return tuple(f"made so far with {name} {last}, from here on with {value}" for last in before)
 
-    def add_step(self, loss: float, tallies: dict[str, float], seconds: float) -> None:
+    def add_step(self, loss: float, tallies: dict[str, float], seconds: float, *, is_first: bool) -> None:
         """Count one update."""
         self.step += 1
         self.batch += 1
+        self.pace.add(tallies["tokens"], seconds, is_first=is_first)
         for name, value in {**tallies, "loss": loss * tallies["examples"], "seconds": seconds}.items():
             self.tallies[name] = self.tallies.get(name, 0.0) + value
 
@@ -150,7 +158,7 @@ class Live:
 
     def _restore(self, found: Checkpoint, rank: int) -> None:
         tensors, state, _ = found
-        self.state = RunState(**state["run"])
+        self.state = RunState.of(state["run"])
         self.model.load_state_dict(unpack(state["model"], tensors))
         self.best = unpack(state["best"], tensors)
         self.optimizer.load_state_dict(unpack(state["optimizer"], tensors))

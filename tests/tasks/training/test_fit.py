@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import STEPS_PER_EPOCH, TinyTask, Watcher, train
+from tiny_run import BATCH_SIZE, STEPS_PER_EPOCH, TinyTask, Watcher, train
 
 from tasks.training.observers import EpochEvent, StartEvent, StepEvent
 from tasks.training.rundir import RunDirectory
@@ -62,13 +62,22 @@ def test_figures_are_those_of_the_steps(tmp_path: Path) -> None:
     assert [event.epoch for event in epochs] == [1, 2, 3] and watcher.is_over
     seconds = sum(event.seconds for event in steps)
     assert result.seconds_per_epoch == pytest.approx(seconds / 3)
-    assert result.tokens_per_second == pytest.approx(3 * 60 * 6 / seconds)
+    warm = sum(event.seconds for event in steps[1:])
+    assert [event.is_first for event in steps] == [True, *[False] * 23]
+    assert result.tokens_per_second == pytest.approx((3 * 60 - BATCH_SIZE) * 6 / warm)
     assert result.seconds > seconds
     first = steps[:STEPS_PER_EPOCH]
     mean = sum(event.loss * event.tallies["examples"] for event in first) / 60
     assert epochs[0].loss == pytest.approx(mean)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["loss"] for line in lines if line["event"] == "step"] == [event.loss for event in steps]
+
+
+def test_the_speed_of_a_run_of_one_step_is_that_of_its_step(tmp_path: Path) -> None:
+    watcher = Watcher()
+    result, _ = train(tmp_path, observer=watcher, max_steps=1)
+    (step,) = (event for event in watcher.events if isinstance(event, StepEvent))
+    assert result.tokens_per_second == pytest.approx(BATCH_SIZE * 6 / step.seconds)
 
 
 def test_threads_are_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ TALLIES = {"examples": 8.0, "correct": 6.0, "tokens": 100.0}
 
 def play(progress: Progress) -> None:
     progress.on_start(StartEvent(10, 14, 2, ("resumed at step 10",)))
-    progress.on_step(StepEvent(11, 14, 2, 0.5, TALLIES, 25.0))  # compiles
+    progress.on_step(StepEvent(11, 14, 2, 0.5, TALLIES, 25.0, is_first=True))
     progress.on_step(StepEvent(12, 14, 2, 0.5, TALLIES, 0.1))
     tallies = {"examples": 16.0, "tokens": 200.0}
     progress.on_epoch(EpochEvent(12, 2, 2, 0.25, tallies, 0.2, {"accuracy": 0.5}, is_best=True))
@@ -64,7 +64,7 @@ def test_speed_and_time_left_are_without_the_first_step(monkeypatch: pytest.Monk
     progress.on_start(StartEvent(10, 16, 2, ()))
     for step, took, epoch in ((11, 25.0, 1), (12, 10.0, 2), (13, 20.0, 2)):
         now += took
-        progress.on_step(StepEvent(step, 16, epoch, 0.5, TALLIES, took))
+        progress.on_step(StepEvent(step, 16, epoch, 0.5, TALLIES, took, is_first=step == 11))
     assert [line.split("% · ")[1] for line in stream.getvalue().splitlines()] == [
         "speed and time left not known yet",
         "10 tokens/s · 0:40 left",

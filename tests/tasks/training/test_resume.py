@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import pytest
 import torch
 from tiny_run import TinyTask, Watcher, outcome, train
 
-from tasks.training import state
+from tasks.training import checkpoint, state
 from tasks.training.checkpoint import CheckpointError
+from tasks.training.observers import StepEvent
 from tasks.training.processes import Processes
 from tasks.training.provenance import versions
 from tasks.training.rundir import RunDirectory, RunInUseError
@@ -112,6 +114,31 @@ def test_a_run_goes_on_with_other_threads_but_says_so(tmp_path: Path) -> None:
     result, _ = train(tmp_path)
     assert result.notes == ("resumed at step 3", "made so far with threads 1, from here on with 2")
     assert result.origins == {"commit": ["unknown"], "device": ["cpu"], "threads": ["1", "2"]}
+
+
+def test_the_speed_leaves_out_the_first_step_of_every_start(tmp_path: Path) -> None:
+    watchers = []
+    for step in (5, 9, None):
+        watchers.append(Watcher(lambda now, last=step: now == last and os.kill(os.getpid(), signal.SIGUSR1)))
+        with nullcontext() if step is None else pytest.raises(Preempted):
+            result, _ = train(tmp_path, observer=watchers[-1])
+    steps = [event for watcher in watchers for event in watcher.events if isinstance(event, StepEvent)]
+    assert [event.step for event in steps if event.is_first] == [1, 6, 10]
+    warm = [event for event in steps if not event.is_first]
+    tokens, seconds = (
+        sum(values) for values in zip(*((e.tallies["tokens"], e.seconds) for e in warm), strict=True)
+    )
+    assert result.tokens_per_second == pytest.approx(tokens / seconds)
+
+
+def test_a_run_from_before_its_pace_was_kept_goes_on(tmp_path: Path, whole: dict[str, Any]) -> None:
+    interrupt(tmp_path, 5)
+    path = tmp_path / "checkpoint.ckpt"
+    tensors, kept, _ = checkpoint.load(path)
+    del kept["run"]["pace"]
+    checkpoint.save(path, tensors, kept)
+    result, task = train(tmp_path)
+    assert outcome(tmp_path, result, task) == whole and result.tokens_per_second > 0
 
 
 def test_a_run_names_all_code_that_made_it(tmp_path: Path) -> None:
