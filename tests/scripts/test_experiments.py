@@ -46,26 +46,36 @@ def test_one_copy_does_not_change_the_next(composed: list[str]) -> None:
     assert composed == ["mini_snli_softmax"]
 
 
-@pytest.mark.parametrize("arguments", [("attention.gamma=0.5",), ("attention=sparsemax",)])
+@pytest.mark.parametrize("arguments", [("attention.gamma=0.5",), ("attention=softmax",)])
 def test_an_argument_on_attention_is_kept(composed: list[str], arguments: tuple[str, ...]) -> None:
     config = compose_cell("mini", "snli", "fusedmax", arguments)
     assert composed == ["mini_snli_fusedmax"]
-    wanted = "Fusedmax" if "gamma" in arguments[0] else "Sparsemax"
+    wanted = "Fusedmax" if "gamma" in arguments[0] else "Softmax"
     assert config.attention._target_ == f"regattn.{wanted}"
     assert config.attention.gamma == (0.5 if "gamma" in arguments[0] else 1.0)
 
 
-def test_an_experiment_with_more_of_its_own_shares_nothing(
-    composed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    configs = tmp_path / "configs"
-    shutil.copytree(cli.CONFIGS, configs)
+@pytest.fixture
+def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of configs/ to change."""
+    copied = shutil.copytree(cli.CONFIGS, tmp_path / "configs")
+    monkeypatch.setattr(cli, "CONFIGS", copied)
+    return copied
+
+
+def test_an_experiment_with_more_of_its_own_shares_nothing(composed: list[str], configs: Path) -> None:
     with (configs / "experiment" / "mini_snli_fusedmax.yaml").open("a") as file:
         file.write("\nseed: 7\n")
-    monkeypatch.setattr(cli, "CONFIGS", configs)
     seeds = [compose_cell("mini", "snli", mapping).seed for mapping in ("softmax", "fusedmax", "oscarmax")]
     assert seeds == [1, 7, 1]
     assert composed == ["mini_snli_softmax", "mini_snli_fusedmax"]
+
+
+def test_what_the_base_of_all_says_of_attention_holds_for_all(composed: list[str], configs: Path) -> None:
+    with (configs / "experiment" / "translation_small.yaml").open("a") as file:
+        file.write("\nattention:\n  gamma: 2\n")
+    cells = [compose_cell("small", "translation", mapping) for mapping in ("softmax", "fusedmax", "oscarmax")]
+    assert [cell.attention.gamma for cell in cells] == [2, 2, 2]
 
 
 def test_a_cell_without_an_experiment_is_refused() -> None:
