@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tasks.ranges import Count, Seed, check_number
+
 Rows = np.ndarray[Any, np.dtype[np.float64]]
 SAMPLES = 1000
 
@@ -191,7 +193,5 @@ def _other_seeds(scores: Rows, random: np.random.RandomState) -> Rows | float:
 def _check(items: int, samples: int, seed: int) -> None:
     if items < 1:
         raise ValueError(f"a test set wants at least 1 item, got {items}")
-    if samples < 1:
-        raise ValueError(f"samples must be at least 1, got {samples}")
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed must lie in 0 ... 2**32 - 1, got {seed}")
+    check_number("samples", samples, Count)
+    check_number("seed", seed, Seed)

@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
 from tasks.entailment.data import LABELS, Corpus, Pair
+from tasks.ranges import Count, check_number
 from tasks.text.batching import epoch_batches, pad
 from tasks.text.vocabulary import PAD, Vocabulary
 
@@ -51,8 +52,7 @@ def baseline_accuracies(corpus: Corpus, *, epochs: int = 20, seed: int = 1) -> d
     Raises:
         ValueError: ``epochs < 1`` or ``seed < 0``.
     """
-    if epochs < 1:
-        raise ValueError(f"epochs must be at least 1, got {epochs}")
+    check_number("epochs", epochs, Count)
     train = corpus.splits["train"]
     vocabulary = Vocabulary.from_counts(Counter(word for p in train for word in p.premise + p.hypothesis))
     splits = {name: _tensors(pairs, vocabulary) for name, pairs in corpus.splits.items()}

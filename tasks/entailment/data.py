@@ -9,6 +9,7 @@ from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
+from tasks.ranges import CountOrNone, check_number
 from tasks.text import corpus
 from tasks.text.corpus import REPLACED, SPLITS, Part, check_different, count_files, items_of
 from tasks.text.files import inside, nothing_found
@@ -79,7 +80,7 @@ def load_folder(
         ValueError: a name leaves ``root``; ``keep`` names a file that is not read; an unknown label; a split
             without pairs; ``limit < 1``; anything that the reader rejects.
     """
-    corpus.check_limit(limit)
+    check_number("limit", limit, CountOrNone)
     named = dict(zip(SPLITS, (train_files, dev_files, test_files), strict=True))
     files = {split: list(names) or [_usual_file(Path(root), split)] for split, names in named.items()}
     check_different(files)
@@ -113,7 +114,7 @@ def load_hub(
         ValueError: no such data set; another checksum; an unknown label; a split without pairs;
             ``limit < 1``.
     """
-    corpus.check_limit(limit)
+    check_number("limit", limit, CountOrNone)
     rows = {
         split: read_hub(name, there, _COLUMNS, revision=revision, cache=cache)
         for split, there in HUB_SPLITS.items()

@@ -6,8 +6,9 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from itertools import zip_longest
 from pathlib import Path
 
+from tasks.ranges import Count, CountOrNone, check_number
 from tasks.seq2seq.data import Corpus, Example, checksum
-from tasks.text.corpus import REPLACED, Part, check_limit, count_files, items_of
+from tasks.text.corpus import REPLACED, Part, count_files, items_of
 from tasks.text.reader import Keep, Row, read_lines, read_rows
 
 Files = Iterable[tuple[str, Iterable[Example]]]
@@ -98,7 +99,7 @@ def collect(
     Raises:
         ValueError: ``max_chars < 1``.
     """
-    check_bounds(max_chars)
+    check_number("max_chars", max_chars, Count)
     kept: list[Example] = []
     dropped: Counter[str] = Counter()
     for example in examples:
@@ -142,7 +143,7 @@ def assemble(
     Raises:
         ValueError: a split without examples; ``limit < 1``.
     """
-    check_limit(limit)
+    check_number("limit", limit, CountOrNone)
     tests = [split for split in splits if split not in ("train", "dev")]
     splits = {split: splits[split] for split in ("train", "dev", *tests)}
     same = same or (lambda source, target: (source, target))
@@ -170,9 +171,8 @@ def _pairs(examples: Iterable[Example], same: Callable[[str, str], Hashable]) ->
 
 def check_bounds(max_chars: int, limit: int | None = None) -> None:
     """Raise ValueError where a bound on what to keep is below 1: before any file is looked for."""
-    if max_chars < 1:
-        raise ValueError(f"max_chars must be at least 1, got {max_chars}")
-    check_limit(limit)
+    check_number("max_chars", max_chars, Count)
+    check_number("limit", limit, CountOrNone)
 
 
 def check_test_names(names: Iterable[str]) -> None:

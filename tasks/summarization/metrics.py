@@ -10,6 +10,7 @@ import numpy as np
 
 from tasks import bootstrap
 from tasks.bootstrap import Comparison
+from tasks.ranges import CountOrNone, check_ranges
 
 _NUMBER = re.compile("[0-9]+(?:[.,][0-9]+)*")
 _PATTERN = re.compile("#+(?:[.,]#+)*")
@@ -28,13 +29,12 @@ class RougeRule:
         ValueError: ``limit_bytes < 1``, or another ``measure``.
     """
 
-    limit_bytes: int | None
+    limit_bytes: CountOrNone
     stem: bool
     measure: Literal["recall", "f1"]
 
     def __post_init__(self) -> None:
-        if self.limit_bytes is not None and self.limit_bytes < 1:
-            raise ValueError(f"limit_bytes must be at least 1 or None, got {self.limit_bytes}")
+        check_ranges(type(self), vars(self))
         if self.measure not in ("recall", "f1"):
             raise ValueError(f"measure must be 'recall' or 'f1', got {self.measure!r}")
 

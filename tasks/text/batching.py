@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from tasks.ranges import Count, Seed, check_number
 from tasks.text.vocabulary import PAD
 
 _POOL = 50  # batches sorted together: long enough for little padding, short enough to stay random
@@ -46,11 +47,11 @@ def epoch_batches(
         >>> epoch_batches([3, 9, 3, 9], 9, seed=0, epoch=0, count="tokens")
         [[3], [0, 2], [1]]
     """
-    _check_batch_size(batch_size)
+    check_number("batch_size", batch_size, Count)
     if count not in ("sentences", "tokens"):
         raise ValueError(f"count must be 'sentences' or 'tokens', got {count!r}")
-    if not (0 <= seed < 2**32 and 0 <= epoch < 2**32):
-        raise ValueError(f"seed and epoch must lie in 0 ... 2**32 - 1, got {seed} and {epoch}")
+    check_number("seed", seed, Seed)
+    check_number("epoch", epoch, Seed)
     # NumPy promises never to change this older generator's stream, which it does not for the new one.
     random = np.random.RandomState([seed, epoch])
     order = [int(item) for item in random.permutation(len(lengths))]
@@ -69,7 +70,7 @@ def in_order_batches(n: int, batch_size: int) -> list[list[int]]:
         >>> in_order_batches(5, 2)
         [[0, 1], [2, 3], [4]]
     """
-    _check_batch_size(batch_size)
+    check_number("batch_size", batch_size, Count)
     return _cut(list(range(n)), batch_size)
 
 
@@ -117,8 +118,3 @@ def _cut_padded(items: Iterable[int], sizes: Sequence[int], limit: int) -> list[
             largest = sizes[item]
         runs[-1].append(item)
     return runs
-
-
-def _check_batch_size(batch_size: int) -> None:
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")

@@ -99,12 +99,6 @@ class Corpus(Generic[Item]):
         return tuple(split for split in self.splits if split not in ("train", "dev"))
 
 
-def check_limit(limit: int | None) -> None:
-    """Raise ValueError unless ``limit``, most items of a split, is at least 1 or None."""
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit must be at least 1 or None, got {limit}")
-
-
 def check_different(files: Mapping[str, Sequence[str]]) -> None:
     """Raise ValueError where a split would be read from one file twice."""
     for split, names in files.items():

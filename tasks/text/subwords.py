@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import sentencepiece
 
+from tasks.ranges import Range, check_ranges
 from tasks.text.normalize import PLAIN, Normalizer
 from tasks.text.tokenizer import BOS, BOUNDARIES, EOS, PAD, UNK, check_ids, fingerprint, written
 from tasks.text.vocabulary import SPECIAL
@@ -59,9 +60,9 @@ class SubwordTokenizer:
         cls,
         texts: Iterable[str],
         *,
-        vocab_size: int = 4000,
+        vocab_size: Annotated[int, Range(least=EOS + 2)] = 4000,
         model_type: Literal["bpe", "unigram"] = "bpe",
-        character_coverage: float = 1.0,
+        character_coverage: Annotated[float, Range(least=0.98, most=1)] = 1.0,
         normalizer: Normalizer = PLAIN,
     ) -> "SubwordTokenizer":
         """Learn the pieces of the texts; the same texts in the same order give the same bytes.
@@ -79,10 +80,7 @@ class SubwordTokenizer:
         """
         if model_type not in ("bpe", "unigram"):
             raise ValueError(f"model_type must be 'bpe' or 'unigram', got {model_type!r}")
-        if not 0.98 <= character_coverage <= 1:
-            raise ValueError(f"character_coverage must lie in 0.98 ... 1, got {character_coverage}")
-        if vocab_size <= EOS + 1:
-            raise ValueError(f"vocab_size must be at least {EOS + 2}, got {vocab_size}")
+        check_ranges(cls.train, {"vocab_size": vocab_size, "character_coverage": character_coverage})
         sentences = [*_sentences(texts, normalizer)]  # sentencepiece would hide an error of reading them
         if not sentences:
             raise ValueError("a tokenizer wants at least one word to learn from, got none")

@@ -3,18 +3,18 @@
 import hashlib
 import io
 import lzma
-import math
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Annotated, Any, cast
 
 import numpy as np
 import torch
 
+from tasks.ranges import Count, Range, check_ranges
 from tasks.text.files import check_file, check_utf8, open_bytes, raw_lines, unchanged
 from tasks.text.vocabulary import PAD, SPECIAL, Vocabulary
 
@@ -88,7 +88,9 @@ def load_vectors(
     return Vectors(_weights(rows), len(found), sha256)
 
 
-def random_vectors(vocabulary: Vocabulary, dim: int, *, std: float = 0.4, seed: int = 0) -> Vectors:
+def random_vectors(
+    vocabulary: Vocabulary, dim: Count, *, std: Annotated[float, Range(least=0)] = 0.4, seed: int = 0
+) -> Vectors:
     """Draw a vector for every word, by the rule that :func:`load_vectors` has for words without one.
 
     Args:
@@ -100,8 +102,7 @@ def random_vectors(vocabulary: Vocabulary, dim: int, *, std: float = 0.4, seed: 
     Raises:
         ValueError: ``dim < 1``, or ``std`` negative or not finite.
     """
-    if dim < 1 or not 0 <= std < math.inf:
-        raise ValueError(f"dim must be at least 1 and std finite and not negative, got {dim} and {std}")
+    check_ranges(random_vectors, {"dim": dim, "std": std})
     return Vectors(_weights([_draw(word, dim, std, seed) for word in vocabulary.words]), 0, None)
 
 

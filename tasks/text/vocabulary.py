@@ -4,6 +4,9 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+from tasks.ranges import Count, Range, check_ranges
 
 PAD, UNK = 0, 1
 SPECIAL = ("<pad>", "<unk>")
@@ -32,7 +35,11 @@ class Vocabulary:
 
     @classmethod
     def from_counts(
-        cls, counts: Counter[str], *, min_count: int = 1, max_size: int | None = None
+        cls,
+        counts: Counter[str],
+        *,
+        min_count: Count = 1,
+        max_size: Annotated[int | None, Range(least=0)] = None,
     ) -> "Vocabulary":
         """Keep the frequent words, the most frequent first and equally frequent ones in code point order.
 
@@ -44,10 +51,7 @@ class Vocabulary:
         Raises:
             ValueError: ``min_count < 1`` or ``max_size < 0``.
         """
-        if min_count < 1:
-            raise ValueError(f"min_count must be at least 1, got {min_count}")
-        if max_size is not None and max_size < 0:
-            raise ValueError(f"max_size must be at least 0 or None, got {max_size}")
+        check_ranges(cls.from_counts, {"min_count": min_count, "max_size": max_size})
         kept = [word for word, count in counts.items() if count >= min_count and word not in SPECIAL]
         return cls(sorted(kept, key=lambda word: (-counts[word], word))[:max_size])
 

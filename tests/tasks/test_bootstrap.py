@@ -54,8 +54,8 @@ def test_the_seed_decides() -> None:
     [
         ([1.0], [1.0, 2.0], {}, "same items of both systems, got 1 and 2"),
         ([], [], {}, "at least 1 item, got 0"),
-        ([1.0], [1.0], {"samples": 0}, "samples must be at least 1, got 0"),
-        ([1.0], [1.0], {"seed": -1}, "seed must lie in 0"),
+        ([1.0], [1.0], {"samples": 0}, "samples must be an integer of at least 1, got 0"),
+        ([1.0], [1.0], {"seed": -1}, "seed must be .* below .*, got -1"),
     ],
 )
 def test_refusals(first: list[float], second: list[float], options: dict[str, int], message: str) -> None:

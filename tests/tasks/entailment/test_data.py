@@ -163,7 +163,7 @@ def test_missing_files_and_misspelt_filters_are_named(tmp_path: Path) -> None:
     write(tmp_path, PAIRS)
     with pytest.raises(ValueError, match=r"keep wants names of files that are read, got trian\.csv"):
         load_folder(tmp_path, keep={"trian.csv": {"split": "train"}})
-    with pytest.raises(ValueError, match="limit must be at least 1 or None, got 0"):
+    with pytest.raises(ValueError, match="limit must be an integer of at least 1, got 0"):
         load_folder(tmp_path, limit=0)
 
 

@@ -122,5 +122,5 @@ def test_sizes_are_multiples_of_three(split: str, size: int) -> None:
 
 
 def test_baselines_want_an_epoch() -> None:
-    with pytest.raises(ValueError, match="epochs must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="epochs must be an integer of at least 1, got 0"):
         baseline_accuracies(generate(train=3, dev=3, test=3), epochs=0)

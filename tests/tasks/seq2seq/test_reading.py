@@ -141,7 +141,7 @@ def test_texts_may_be_written_otherwise_and_may_vanish_so() -> None:
         examples, write_source=lambda text: text.strip("#").lower(), write_target=lambda text: text.strip("#")
     )
     assert kept == [Example("a", ("B",))] and dropped == {"empty": 2}
-    with pytest.raises(ValueError, match="max_chars must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="max_chars must be an integer of at least 1, got 0"):
         collect(examples, max_chars=0)
 
 
@@ -204,5 +204,5 @@ def test_a_split_without_examples_is_an_error() -> None:
     splits["test"] = [Part("t", [], Counter(empty=3))]
     with pytest.raises(ValueError, match="the test split of x wants a pair, got none; dropped: empty 3"):
         assemble("x", splits)
-    with pytest.raises(ValueError, match="limit must be at least 1 or None, got 0"):
+    with pytest.raises(ValueError, match="limit must be an integer of at least 1, got 0"):
         assemble("x", splits, 0)

@@ -159,8 +159,8 @@ def test_only_training_pairs_are_filtered_and_only_they_and_dev_are_prepared(tmp
             {"train": ["x.csv"], "columns": {"x.csv": {"from": "a"}}},
             r"columns of x\.csv wants source and target, got from",
         ),
-        ({"limit": 0}, "limit must be at least 1 or None, got 0"),
-        ({"max_chars": 0}, "max_chars must be at least 1, got 0"),
+        ({"limit": 0}, "limit must be an integer of at least 1, got 0"),
+        ({"max_chars": 0}, "max_chars must be an integer of at least 1, got 0"),
     ],
 )
 def test_wrong_arguments_are_named(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:

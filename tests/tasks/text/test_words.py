@@ -142,7 +142,7 @@ def test_checksum_sees_everything_and_order_of_texts_nothing() -> None:
             "at least one word to learn from, got none",
         ),
         (lambda: WordTokenizer.train(["a"], moses="xx"), "one of the languages .*de.*, got 'xx'"),
-        (lambda: WordTokenizer.train(["a"], min_count=0), "min_count must be at least 1, got 0"),
+        (lambda: WordTokenizer.train(["a"], min_count=0), "min_count must be an .* at least 1, got 0"),
         (
             lambda: WordTokenizer(Vocabulary(["a"])),
             r"to begin with .*'</s>'\), got \('<pad>', '<unk>', 'a'\)",

@@ -205,7 +205,7 @@ def test_links_to_no_word_are_refused(tmp_path: Path, change: dict[str, Any], me
         ),
         ({"alignments": {"x": {"file": "a", "pair": "fr-en"}}}, "wants the languages of de-en, got fr-en"),
         ({"alignments": {"x": {"file": "a"}}}, "alignments wants a file and a pair, got file"),
-        ({"limit": 0}, "limit must be at least 1 or None, got 0"),
+        ({"limit": 0}, "limit must be an integer of at least 1, got 0"),
     ],
 )
 def test_wrong_arguments_are_named(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
