@@ -7,10 +7,10 @@ from typing import Any, Generic
 
 from tasks.training.metrics_log import MetricsLog
 from tasks.training.observers import EpochEvent, Observers, StepEvent
-from tasks.training.optim import learning_rate
 from tasks.training.processes import Processes
 from tasks.training.randomness import get_random_state
 from tasks.training.rundir import RunDirectory
+from tasks.training.schedules import learning_rate
 from tasks.training.settings import TrainerSettings
 from tasks.training.signals import Preempted, StopRequest
 from tasks.training.state import Live
