@@ -179,15 +179,16 @@ def _choices(override: str) -> list[str]:
 def missing_keys(config: DictConfig) -> list[str]:
     """Dotted names of the values that must be given, sorted."""
     raw = OmegaConf.to_container(config, resolve=False)
-    return sorted(key for key, value in _leaves(raw) if value in MUST_BE_GIVEN)
+    return sorted(key for key, value in leaves(raw) if value in MUST_BE_GIVEN)
 
 
-def _leaves(node: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(node: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a nested config, which is plain, under their dotted keys."""
     if not isinstance(node, dict):
         yield place, node
         return
     for key, value in node.items():
-        yield from _leaves(value, f"{place}.{key}" if place else str(key))
+        yield from leaves(value, f"{place}.{key}" if place else str(key))
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

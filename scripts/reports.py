@@ -6,17 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from scripts.cli import leaves
 from scripts.columns import BEST_EPOCH, EPOCH_SECONDS, EPOCHS, MAPPING_SHARE, TOKENS, Column, metric, percent
-from tasks.seq2seq.alignment import aer_of_counts
 from tasks.training.records import Record, RecordError
-from tasks.translation.metrics import bleu_of_items
 
 Kind = Sequence[Column]
 _ELSEWHERE = frozenset({"trainer.checkpoint_every", "trainer.device", "trainer.seed", "trainer.threads"})
 _MEASURES = {"f1": "F1", "recall": "recall"}  # as the signatures of ROUGE begin
-_ROUGE = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
+ROUGE = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
 
 
 @dataclass(frozen=True)
@@ -122,18 +119,9 @@ def _signatures(signatures: Mapping[str, Mapping[str, str]]) -> list[str]:
 
 
 def _details(config: Mapping[str, Any]) -> str:
-    values = dict(_leaves({section: config[section] for section in ("task", "optim", "trainer")}))
+    values = dict(leaves({section: config[section] for section in ("task", "optim", "trainer")}))
     lines = ", ".join(f"`{key}={value}`" for key, value in values.items() if key not in _ELSEWHERE)
     return f"<details><summary>all settings</summary>\n\n{lines}\n\n</details>"
-
-
-def _leaves(config: Mapping[str, Any], place: str = "") -> list[tuple[str, Any]]:
-    """The values of a nested config under their dotted keys."""
-    found = []
-    for key, value in config.items():
-        inner = isinstance(value, Mapping)
-        found += _leaves(value, f"{place}{key}.") if inner else [(f"{place}{key}", value)]
-    return found
 
 
 def _training() -> list[Column]:
@@ -180,7 +168,7 @@ def _summarization_parts(record: Record) -> list[Part]:
     for split in record.metrics:
         measure = _rouge_measure(record, split)
         greedy = ", greedy" if split == "dev" else ""
-        columns = [metric(f"{split} {label}{greedy}", split, name, 2) for name, label in _ROUGE.items()]
+        columns = [metric(f"{split} {label}{greedy}", split, name, 2) for name, label in ROUGE.items()]
         by_measure.setdefault(measure, []).append(columns)
     perplexity = [metric(f"{split} perplexity", split, "perplexity", 2) for split in record.test_splits]
     return [
@@ -199,39 +187,6 @@ def _rouge_measure(record: Record, split: str) -> str:
             f"got {signature!r}"
         )
     return _MEASURES[measure]
-
-
-def _accuracy(items: np.ndarray) -> float:
-    return 100 * float(items.mean())
-
-
-def _aer(items: np.ndarray) -> float:
-    return aer_of_counts(items.sum(0).tolist())
-
-
-def _mean(items: np.ndarray) -> float:
-    return float(items.mean())
-
-
-_SCORES: dict[tuple[str, str], Callable[[np.ndarray], float]] = {
-    ("snli", "accuracy"): _accuracy,
-    ("translation", "bleu"): bleu_of_items,
-    ("translation", "aer"): _aer,
-    ("gigaword", "aer"): _aer,
-    **{("gigaword", name): _mean for name in _ROUGE},
-}
-
-
-def score_of(task: str, name: str) -> Callable[[np.ndarray], float]:
-    """How a published score, 0 to 100 (AER: 0 to 1), is made of the items in a run's details.
-
-    Raises:
-        ValueError: a score that details do not hold.
-    """
-    if (task, name) not in _SCORES:
-        known = ", ".join(f"{name} of {task}" for task, name in _SCORES)
-        raise ValueError(f"a score wants to be one of {known}, got {name} of {task}")
-    return _SCORES[task, name]
 
 
 REPORTS = {  # by the task of a record

@@ -10,7 +10,7 @@ from statistics import mean, stdev
 import numpy as np
 from scipy.special import stdtrit  # type: ignore[import-untyped]
 
-from scripts.reports import score_of
+from scripts.comparing.scores import score_of
 from tasks.bootstrap import SAMPLES, Rows, resampled_scores
 from tasks.training.details import read_details
 from tasks.training.records import Record

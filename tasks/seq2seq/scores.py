@@ -23,6 +23,20 @@ class Scores:
     items: Mapping[str, Rows]
 
 
+def check_outputs(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    """Refuse what is no test set.
+
+    Raises:
+        ValueError: there are no items, an item has no output, or a text in place of its references.
+    """
+    if not len(outputs) == len(references) > 0:
+        got = f"{len(outputs)} outputs for {len(references)} items"
+        raise ValueError(f"a test set wants an output for every item, got {got}")
+    # A text is a sequence of texts too, one for each of its letters.
+    if any(isinstance(item, str) for item in references):
+        raise ValueError("an item wants a tuple of references, got a text")
+
+
 class Scoring(Protocol):
     """The metrics of a task."""
 

@@ -11,6 +11,7 @@ import numpy as np
 from tasks import bootstrap
 from tasks.bootstrap import Comparison
 from tasks.ranges import CountOrNone, check_ranges
+from tasks.seq2seq.scores import check_outputs
 
 _NUMBER = re.compile("[0-9]+(?:[.,][0-9]+)*")
 _PATTERN = re.compile("#+(?:[.,]#+)*")
@@ -214,11 +215,6 @@ def _longest_common_subsequence(first: list[str], second: list[str]) -> int:
 
 
 def _check(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-    if not len(outputs) == len(references) > 0:
-        got = f"{len(outputs)} outputs for {len(references)} items"
-        raise ValueError(f"a test set wants an output for every item, got {got}")
-    # A text is a sequence of texts too, one for each of its letters.
-    if any(isinstance(item, str) for item in references):
-        raise ValueError("an item wants a tuple of references, got a text")
+    check_outputs(outputs, references)
     if not all(references):
         raise ValueError("every item wants at least one reference, got none")

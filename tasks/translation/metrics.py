@@ -12,7 +12,7 @@ from sacrebleu.metrics.chrf import CHRF
 from tasks import bootstrap
 from tasks.bootstrap import Comparison
 from tasks.packages import check_installed
-from tasks.seq2seq.scores import Scores
+from tasks.seq2seq.scores import Scores, check_outputs
 
 
 def bleu(
@@ -137,12 +137,7 @@ def moses_detokenizer(language: str) -> Any:
 
 
 def _check(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-    if not len(outputs) == len(references) > 0:
-        got = f"{len(outputs)} outputs for {len(references)} items"
-        raise ValueError(f"a test set wants an output for every item, got {got}")
-    # A text is a sequence of texts too, one for each of its letters.
-    if any(isinstance(item, str) for item in references):
-        raise ValueError("an item wants a tuple of references, got a text")
+    check_outputs(outputs, references)
     numbers = {len(item) for item in references}
     if len(numbers) != 1 or 0 in numbers:
         got = ", ".join(map(str, sorted(numbers)))

@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import regattn
-from scripts.reports import score_of
+from scripts.comparing.scores import score_of
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings
 from tasks.seq2seq.search import SearchSettings
