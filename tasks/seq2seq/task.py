@@ -3,61 +3,24 @@
 from __future__ import annotations
 
 import math
-from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
 from tasks.attention import AttentionTally
 from tasks.grid import AttentionGrid
-from tasks.ranges import BatchSize, Count, Range, Share, check_ranges
 from tasks.seq2seq.alignment import AlignmentTally, alignment_from_attention
+from tasks.seq2seq.batches import BatchSettings, asked_rows, short_pairs
 from tasks.seq2seq.data import Corpus, Example, Link
 from tasks.seq2seq.model import ModelSettings, Seq2Seq
 from tasks.seq2seq.scores import Scoring
 from tasks.seq2seq.search import SearchSettings
-from tasks.seq2seq.text import PairBatch, TextSettings, Tokenizers, pair_batch
+from tasks.seq2seq.text import TextSettings, Tokenizers, pair_batch
 from tasks.seq2seq.translator import ForcedBatch, Translator
 from tasks.text.batching import epoch_batches
 from tasks.text.tokenizer import PAD
 from tasks.training.details import Rows
-
-UNITS = ("sentences", "tokens")
-
-
-@dataclass(frozen=True)
-class BatchSettings:
-    """What a training step sees; the defaults are those of OpenNMT-py in 2017.
-
-    Args:
-        size: of a batch, from 1 to 65,536.
-        count: ``"sentences"``, or ``"tokens"`` for padded source tokens.
-        max_length: training pairs with more tokens on a side are left out.
-        mean_over: ``"sentences"`` or ``"tokens"``: the loss sums over the batch's target tokens and is
-            divided by the number of these.
-        pad_to_multiple: lengths of padded batches are multiples of this, from 1 to 1,024, so that few shapes
-            occur.
-        label_smoothing: probability spread evenly over the vocabulary, in [0, 1).
-
-    Raises:
-        ValueError: a value out of its range.
-    """
-
-    size: BatchSize = 64
-    count: Literal["sentences", "tokens"] = "sentences"
-    max_length: Count = 50
-    mean_over: str = "sentences"
-    pad_to_multiple: Annotated[int, Range(least=1, most=1_024)] = 1
-    label_smoothing: Share = 0.0
-
-    def __post_init__(self) -> None:
-        check_ranges(type(self), vars(self))
-        for name in ("count", "mean_over"):
-            if getattr(self, name) not in UNITS:
-                raise ValueError(f"{name} must be one of {', '.join(UNITS)}, got {getattr(self, name)!r}")
 
 
 class Seq2SeqTask:
@@ -97,7 +60,7 @@ class Seq2SeqTask:
         self.outputs: dict[str, list[str]] = {}
         self.items: dict[str, dict[str, Rows]] = {}
         self.signatures: dict[str, dict[str, str]] = {}
-        self._pairs = _short_pairs(corpus.splits["train"], self.vocabulary, batches.max_length)
+        self._pairs = short_pairs(corpus.splits["train"], self.vocabulary, batches.max_length)
         self._lengths = [len(source) for source, _ in self._pairs]
 
     @property
@@ -127,7 +90,7 @@ class Seq2SeqTask:
         device, multiple = self.model.device, self.batches.pad_to_multiple
         pairs = pair_batch([s for s, _ in chosen], [t for _, t in chosen], device, multiple)
         reading, _ = self.model(pairs.source, pairs.lengths, pairs.begun)
-        rows = _asked_rows(pairs)
+        rows = asked_rows(pairs)
         targets = pairs.ended.flatten()[rows]
         asked = targets != PAD
         logits = self.model.predict(reading.outputs.flatten(0, 1)[rows])
@@ -197,31 +160,6 @@ class Seq2SeqTask:
         # A perplexity beyond a float would end the run before anyone could read it.
         metrics = {"log_likelihood": mean, "perplexity": math.exp(min(-mean, 700))}
         return {**metrics, **attention.metrics(), **alignment.metrics()}
-
-
-def _short_pairs(
-    examples: Sequence[Example], tokenizers: Tokenizers, longest: int
-) -> list[tuple[Sequence[int], Sequence[int]]]:
-    """Numbered training pairs with 1 to ``longest`` tokens on both sides."""
-    pairs: list[tuple[Sequence[int], Sequence[int]]] = []
-    for example in examples:
-        source, target = tokenizers.source.encode(example.source), tokenizers.target.encode(example.target)
-        if 0 < len(source) <= longest and 0 < len(target) <= longest:
-            pairs.append((array("i", source), array("i", target)))
-    if not pairs:
-        raise ValueError(f"training wants a pair of 1 to {longest} tokens on both sides, got none")
-    return pairs
-
-
-def _asked_rows(pairs: PairBatch) -> Tensor:
-    """Positions in the flattened targets of everything asked for, and of some padding.
-
-    The output layer takes most of a step, so most padding is dropped before it. Some fills the rows up to a
-    multiple of 64: libraries compile a product for every new shape.
-    """
-    asked = pairs.asked.flatten()
-    count = -(-int(asked.sum()) // 64) * 64
-    return asked.byte().argsort(descending=True, stable=True)[:count]
 
 
 def _add_attention(tally: AttentionTally, forced: ForcedBatch) -> None:

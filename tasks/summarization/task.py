@@ -10,11 +10,12 @@ from torch import nn
 
 from tasks.packages import check_installed
 from tasks.seq2seq import task
+from tasks.seq2seq.batches import BatchSettings
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings
 from tasks.seq2seq.scores import Scores
 from tasks.seq2seq.search import SearchSettings
-from tasks.seq2seq.task import BatchSettings, Seq2SeqTask
+from tasks.seq2seq.task import Seq2SeqTask
 from tasks.seq2seq.text import TextSettings
 from tasks.summarization.metrics import DUC, GIGAWORD, duc_output, means, rouge_items
 

@@ -9,6 +9,9 @@ import torch
 from tasks.ranges import Count, Seed, check_number
 from tasks.text.vocabulary import PAD
 
+UNITS = ("sentences", "tokens")
+"""What the size of a batch may count."""
+
 _POOL = 50  # batches sorted together: long enough for little padding, short enough to stay random
 
 
@@ -48,8 +51,8 @@ def epoch_batches(
         [[3], [0, 2], [1]]
     """
     check_number("batch_size", batch_size, Count)
-    if count not in ("sentences", "tokens"):
-        raise ValueError(f"count must be 'sentences' or 'tokens', got {count!r}")
+    if count not in UNITS:
+        raise ValueError(f"count must be one of {', '.join(UNITS)}, got {count!r}")
     check_number("seed", seed, Seed)
     check_number("epoch", epoch, Seed)
     # NumPy promises never to change this older generator's stream, which it does not for the new one.

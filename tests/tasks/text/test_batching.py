@@ -113,7 +113,7 @@ def test_padding_can_be_undone(sequences: list[list[int]]) -> None:
         (lambda: in_order_batches(1, -1), "batch_size must be an integer of at least 1, got -1"),
         (
             lambda: epoch_batches([1], 1, seed=0, epoch=0, count="words"),
-            "'sentences' or 'tokens', got 'words'",
+            "one of sentences, tokens, got 'words'",
         ),
         (lambda: epoch_batches([1], 1, seed=-1, epoch=0), "seed must be .*, got -1"),
         (lambda: epoch_batches([1], 1, seed=0, epoch=2**32), "epoch must be .*, got 4294967296"),
