@@ -27,7 +27,8 @@ from tasks.ranges import check_number
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.translator import Translator
 from tasks.training.atomic import write_atomically
-from tasks.training.records import commit, versions, write_json_atomically
+from tasks.training.provenance import commit, versions
+from tasks.training.records import write_json_atomically
 from tasks.training.settings import Threads
 
 RESULTS = Path("results/bench")

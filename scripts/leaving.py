@@ -13,7 +13,8 @@ from scripts.runs import Setup
 from tasks.training.atomic import write_atomically
 from tasks.training.cost import mapping_share, peak_memory_mb
 from tasks.training.fit import FitResult
-from tasks.training.records import Record, versions
+from tasks.training.provenance import versions
+from tasks.training.records import Record
 from tasks.training.results import write_results
 from tasks.training.rundir import RunDirectory
 from tasks.training.update import evaluate

@@ -25,7 +25,8 @@ from tasks.training.fit import FitResult, count_steps, fit
 from tasks.training.observers import Observer, StartEvent
 from tasks.training.processes import Processes, join
 from tasks.training.progress import Progress
-from tasks.training.records import commit, find_record, write_json_atomically
+from tasks.training.provenance import commit
+from tasks.training.records import find_record, write_json_atomically
 from tasks.training.rundir import RunDirectory
 
 

@@ -22,7 +22,8 @@ from scripts.bench.plan import Course, plan_for
 from scripts.bench.render import render
 from scripts.bench.words import fault
 from tasks.text.files import read_whole
-from tasks.training.records import commit, versions, write_json_atomically
+from tasks.training.provenance import commit, versions
+from tasks.training.records import write_json_atomically
 from tasks.training.signals import Preempted
 
 RESULTS, TRIALS = Path("results/bench"), Path("runs/bench")

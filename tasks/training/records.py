@@ -9,22 +9,7 @@ from typing import Any, NoReturn
 
 from tasks.text.files import read_whole
 from tasks.training.atomic import write_atomically
-from tasks.training.provenance import commit, config_hash, run_id, versions
-
-__all__ = [
-    "Record",
-    "RecordError",
-    "check_metrics",
-    "commit",
-    "complete_record",
-    "config_hash",
-    "find_record",
-    "read_records",
-    "run_id",
-    "versions",
-    "write_json_atomically",
-    "write_record",
-]
+from tasks.training.provenance import config_hash
 
 
 class RecordError(ValueError):
@@ -36,7 +21,7 @@ class Record:
     """A figure with its history.
 
     Args:
-        id: from :func:`run_id`; the name of the file.
+        id: from :func:`tasks.training.provenance.run_id`; the name of the file.
         task: snli, gigaword or translation.
         mapping: name of the attention's mapping.
         mapping_params: its parameters, such as ``{"gamma": 1.0, "lam": 0.1}``.

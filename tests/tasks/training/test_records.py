@@ -11,14 +11,12 @@ from typing import Any
 import pytest
 
 from tasks.training import atomic
-from tasks.training.provenance import NOT_HASHED, commit, versions
+from tasks.training.provenance import NOT_HASHED, commit, config_hash, run_id, versions
 from tasks.training.records import (
     Record,
     RecordError,
     complete_record,
-    config_hash,
     read_records,
-    run_id,
     write_json_atomically,
     write_record,
 )
