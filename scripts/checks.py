@@ -18,8 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from scripts.schema import TARGETS, TRAINER, schema_in
 
-UNNAMED = {"optim": "tasks.training.optim.Adam"}
-"""What runs from before there was a choice do not name."""
+# Runs from before there was a choice name no class.
+_UNNAMED = {"optim": "tasks.training.optim.Adam"}
 
 
 def check_config(config: DictConfig) -> None:
@@ -35,7 +35,7 @@ def check_config(config: DictConfig) -> None:
         if group == "trainer":
             _check_keys(group, section, TRAINER)
             continue
-        name = section.get("_target_", UNNAMED.get(group))
+        name = section.get("_target_", _UNNAMED.get(group))
         if name not in TARGETS[group]:
             known = ", ".join(TARGETS[group])
             raise ValueError(f"{group}._target_ must be one of {known}, got {name!r}")

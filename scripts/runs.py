@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from regattn import Mapping
-from scripts.checks import UNNAMED, check_config
+from scripts.checks import check_config
 from scripts.cli import UsageError, plain
 from tasks.grid import AttentionGrid
 from tasks.ranges import Seed, check_number, check_ranges
@@ -90,7 +90,8 @@ def set_up(config: DictConfig, *, like: Setup | None = None) -> Setup:
     """
     check_number("seed", config.seed, Seed)
     trainer = TrainerSettings(**config.trainer)
-    optim = instantiate({"_target_": UNNAMED["optim"], **config.optim}, _convert_="all")
+    # Runs from before there was a choice name no class.
+    optim = instantiate({"_target_": "tasks.training.optim.Adam", **config.optim}, _convert_="all")
     mapping = instantiate(config.attention)
     device = trainer.torch_device()
     if like is not None:
