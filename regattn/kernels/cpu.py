@@ -31,7 +31,7 @@ _AVERAGED_PER_SOLVED = 8  # scores that are averaged in the time that one takes 
 
 def _run(kernel: Callable[..., None], count: int, work: int, *arguments: Any) -> None:
     """Call ``kernel(start, stop, *arguments)`` on ``count`` rows, in threads if that pays."""
-    if work >= _WORTH_SHARING:
+    if count > 1 and work >= _WORTH_SHARING:
         share(kernel, count, *arguments)
     else:
         kernel(0, count, *arguments)
