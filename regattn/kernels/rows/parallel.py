@@ -33,7 +33,10 @@ def _take(ledger):
 
 @intrinsic
 def _call(typing_context, address, start, stop, arguments):
-    """Call the machine code at an address with ``(start, stop, *arguments)``; return whether it raised."""
+    """Call the machine code at an address with ``(start, stop, *arguments)``; return whether it raised.
+
+    By its address, because a kernel called by its name would be compiled once more, as part of the caller.
+    """
     if any(isinstance(kind, types.Array) and kind.layout != "C" for kind in arguments.types):
         raise TypingError("the arrays of a kernel must be C-contiguous")
 
@@ -69,6 +72,7 @@ def _in_threads(typing_context, fork, threads, work, ledger, address, arguments)
     def build(context, builder, signature, given):
         door, number, _, ledger_value, address_value, tuple_value = given
         passed = [ledger_value, address_value, tuple_value]
+        # On this thread's stack, where it stays until all threads have returned.
         block = cgutils.alloca_once_value(builder, cgutils.pack_struct(builder, passed))
 
         byte, word = ir.IntType(8), ir.IntType(32)
