@@ -1,8 +1,7 @@
 """Compiled row solvers for the CPU: exact, float64 inside, in time that grows with the support.
 
-Every solver ``solver(start, stop, scores, mask, masked, …, values, structure)`` works on the
-rows from ``start`` to ``stop`` of C-contiguous arrays of shape (rows, d), and then on those that it takes
-from the ledger which it shares with other threads, if there is one:
+Every solver ``solver(start, stop, scores, mask, masked, …, values, structure)`` works on the rows from
+``start`` to ``stop`` of C-contiguous arrays of shape (rows, d):
 
 - ``scores``: float32 or float64;
 - ``mask``: bool of the same shape, read only if ``masked``; a position without it, or at −inf,

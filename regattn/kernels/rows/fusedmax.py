@@ -5,19 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from regattn.kernels.rows.compiling import called, inlined, kernel
-from regattn.kernels.rows.level_sets import long_run
-from regattn.kernels.rows.reading import (
-    LONG,
-    MANY,
-    SMALLEST,
-    is_sound,
-    open_row,
-    set_counts,
-    strength_of,
-    within_reach,
-)
+from regattn.kernels.rows.level_sets import append_string, long_run
+from regattn.kernels.rows.reading import LONG, MANY, open_priced_row, set_counts, within_reach
 from regattn.kernels.rows.simplex import add_up, singletons, threshold
-from regattn.kernels.rows.taut_string import taut_string
 from regattn.kernels.rows.vectors import first_flag, where_at_least
 
 
@@ -95,26 +85,21 @@ def _end_of_run(z, rank, m, lowest, k):
 def _short_run(z, start, stop, left, right, price, level, size, first, m, chain, length):
     """Append the segments of P_TV(z[start:stop]), ``left`` and ``right`` taken off its ends: most runs are
     of one or two scores."""
-    old, n = m, stop - start
+    n = stop - start
+    if n > 2:
+        return append_string(z, start, stop, left, right, price, level, size, first, m, chain, length)
+    size[m], first[m] = 1, start
     if n == 1:
-        level[m], size[m], first[m] = z[start] - left - right, 1, start
+        level[m] = z[start] - left - right
         return m + 1
-    if n == 2:
-        a, b = z[start] - left, z[start + 1] - right
-        if abs(a - b) <= 2.0 * price:
-            level[m], size[m] = 0.5 * (a + b), 2
-            m += 1
-        else:
-            pull = price if a > b else -price
-            level[m], level[m + 1] = a - pull, b + pull
-            size[m] = size[m + 1] = 1
-            m += 2
-    else:
-        m = taut_string(z, start, stop, left, right, price, level, size, m, chain, length)
-    for s in range(old, m):
-        first[s] = start
-        start += int(size[s])
-    return m
+    a, b = z[start] - left, z[start + 1] - right
+    if abs(a - b) <= 2.0 * price:
+        level[m], size[m] = 0.5 * (a + b), 2
+        return m + 1
+    pull = price if a > b else -price
+    level[m], level[m + 1] = a - pull, b + pull
+    size[m + 1], first[m + 1] = 1, start + 1
+    return m + 2
 
 
 @inlined
@@ -155,9 +140,7 @@ def fusedmax(start, stop, scores, mask, masked, gamma, lam, values, structure):
     first, size = np.empty(d + 1, np.int64), np.empty(d + 1)
     chain, length = np.empty((2, d + 1)), np.empty((2, d + 1))
     for r in range(start, stop):
-        strength, price = strength_of(gamma, r), strength_of(lam, r)
-        sound = is_sound(strength, SMALLEST) and is_sound(price, 0.0)
-        state, top = open_row(scores, mask, masked, r, sound, values, structure)
+        strength, price, state, top = open_priced_row(scores, mask, masked, r, gamma, lam, values, structure)
         if state <= 0:
             continue
         depth = 1.0 + 4.0 * price

@@ -61,7 +61,7 @@ def _next_below(numbers, k, stop, floor):
 
 
 @called
-def _string(z, start, stop, left, right, lam, level, size, first, m, chain, length):
+def append_string(z, start, stop, left, right, lam, level, size, first, m, chain, length):
     """Append the segments of P_TV and where each begins."""
     end = taut_string(z, start, stop, left, right, lam, level, size, m, chain, length)
     for s in range(m, end):
@@ -134,7 +134,7 @@ def _parted_string(z, start, stop, left, right, lam, gain, level, size, first, m
         )
         pull = lam if above else -lam
         left, right = 0.0 if begin == start else pull, 0.0 if end == stop else pull
-        old, m = m, _string(z, begin, end, left, right, lam, level, size, first, m, chain, length)
+        old, m = m, append_string(z, begin, end, left, right, lam, level, size, first, m, chain, length)
         for s in range(old, m):  # rounding must not put a part on the other side
             level[s] = max(level[s], mean) if above else min(level[s], mean)
         begin, above = end, not above
@@ -164,7 +164,7 @@ def long_run(z, start, stop, left, right, lam, floor, gain, level, size, first, 
         left, right = 0.0 if begin == start else lam, 0.0 if end == stop else lam
         following = _next_at_least(gain, end, stop, lam)
         if end < begin + MANY:
-            m = _string(z, begin, end, left, right, lam, level, size, first, m, chain, length)
+            m = append_string(z, begin, end, left, right, lam, level, size, first, m, chain, length)
         else:
             m = _parted_string(z, begin, end, left, right, lam, gain, level, size, first, m, chain, length)
         begin = following

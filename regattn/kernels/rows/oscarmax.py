@@ -9,14 +9,11 @@ from regattn.kernels.rows.reading import (
     FULL,
     GAPS,
     MANY,
-    SMALLEST,
     count_present,
-    is_sound,
-    open_row,
+    open_priced_row,
     reciprocal,
     score_floor,
     set_counts,
-    strength_of,
     within_reach,
 )
 from regattn.kernels.rows.simplex import add_up, largest, singletons
@@ -158,9 +155,7 @@ def oscarmax(start, stop, scores, mask, masked, gamma, lam, values, structure):
     spare, where = np.empty(SOME), np.empty(SOME, np.int64)
     end, begin, bucket = np.empty(d + 1, np.int64), np.empty(d + 4, np.int64), np.empty(d + 1, np.uint32)
     for r in range(start, stop):
-        strength, price = strength_of(gamma, r), strength_of(lam, r)
-        sound = is_sound(strength, SMALLEST) and is_sound(price, 0.0)
-        state, top = open_row(scores, mask, masked, r, sound, values, structure)
+        strength, price, state, top = open_priced_row(scores, mask, masked, r, gamma, lam, values, structure)
         if state <= 0:
             continue
         price = min(price, 1e200 / d)  # so that no sum of prices overflows

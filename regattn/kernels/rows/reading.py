@@ -178,3 +178,12 @@ def reciprocal(gamma):
 @inlined
 def is_sound(strength, lowest):
     return lowest <= strength < np.inf
+
+
+@inlined
+def open_priced_row(scores, mask, masked, r, gamma, lam, values, structure):
+    """γ and λ of a row, and what :func:`open_row` says of it."""
+    strength, price = strength_of(gamma, r), strength_of(lam, r)
+    sound = is_sound(strength, SMALLEST) and is_sound(price, 0.0)
+    state, top = open_row(scores, mask, masked, r, sound, values, structure)
+    return strength, price, state, top
