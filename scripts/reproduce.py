@@ -10,7 +10,6 @@ from pathlib import Path
 
 from scripts import cli
 from scripts.children import end_with_parent
-from scripts.cli import UsageError
 from scripts.comparing.selection import TIERS
 from scripts.reproducing.hours import describe_hours
 from scripts.reproducing.jobs import TABLES, list_jobs, parse_seeds, parse_tables
@@ -19,7 +18,7 @@ from scripts.reproducing.plan import Planned, longest_first, make_plan, render
 from scripts.reproducing.runner import run_jobs, tell
 from scripts.reproducing.sources import describe_data
 from scripts.sweeping.launching import LAUNCHERS, split_overrides
-from tasks.ranges import check_number
+from tasks.ranges import CountOrNone, check_number
 from tasks.training.records import read_records
 from tasks.training.settings import Threads
 
@@ -52,21 +51,16 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--table", default="all", help=f"all, or of {', '.join(TABLES)} with commas")
     parser.add_argument("--tier", default="mini", choices=TIERS)
     parser.add_argument("--seeds", default="3", help="how many, or which with commas between them")
-    parser.add_argument("--jobs", type=_count, help="processes at once; by default one for each core")
-    parser.add_argument("--threads", type=_count, default=1, help="CPU threads of each")
+    parser.add_argument("--jobs", type=int, help="processes at once; by default one for each core")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of each")
     parser.add_argument("--launcher", default="basic", choices=LAUNCHERS, help="basic: processes of this one")
     parser.add_argument("--dry", action="store_true", help="the plan alone, and the data that it needs")
     parser.add_argument("--gpu-tokens-per-s", type=float, help="for the hours that tier paper takes")
     parser.add_argument("overrides", nargs="*", help="for every run, such as data.root=…")
     given = parser.parse_args(arguments)
+    check_number("JOBS", given.jobs, CountOrNone)
     check_number("THREADS", given.threads, Threads)
     return given
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"JOBS and THREADS must be integers of at least 1, got {text!r}")
-    return int(text)
 
 
 def _cores() -> int:

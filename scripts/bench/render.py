@@ -26,10 +26,10 @@ from scripts.markdown import markdown
 from tasks.text.files import read_whole
 from tasks.training.atomic import write_atomically
 
-# What this project wants: the geometric mean over shapes and scales, times torch.softmax, one thread.
-# Forward and backward on one thread, geometric mean over the shapes and scales.
+# What this project wants of forward and backward: times torch.softmax on one thread, geometric mean over the
+# shapes and scales; and two threads over one, at a shape.
 TARGETS = {"sparsemax": 2, "fusedmax": 2.5, "pnormmax": 4, "oscarmax": 4}
-TWICE = ("4096×512", 1.7)  # with two threads, times one
+TWICE = ("4096×512", 1.7)
 DIRECTIONS = {"forward": "Forward alone", "both": "Forward and backward"}
 _table = partial(markdown, numbers=True)
 

@@ -46,9 +46,7 @@ def length(course: Course) -> Section:
     for d in course.plan.lengths:
         pairs = draw(course.plan.rows(d), d, 1.0, dtype, course.device)
         agreement.check(field.contestants, *pairs[0], f"d = {d}")
-        cells.append(
-            _cell(course, field.contestants, pairs, {"scale": 1.0, "threads": 1, "direction": "both"})
-        )
+        cells.append(_cell(course, field.contestants, pairs, ALONG))
     return _section(cells, {"float32": field}, agreement)
 
 
