@@ -5,6 +5,7 @@ the loss and the tallies are those of the whole batch, so that a run is the same
 for rounding and for what is drawn at random. Only the first one reads and writes files.
 """
 
+import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -165,6 +166,9 @@ def join(device: torch.device) -> Iterator[Processes]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    # Its functions have the group of the day as a default: imported later, as by an optimizer's first step,
+    # they would keep the group's threads alive until Python is gone, where these may abort the process.
+    importlib.import_module("torch.distributed.nn.functional")
     dist.init_process_group("gloo", timeout=_PATIENCE)
     try:
         yield TorchrunProcesses(device)

@@ -155,3 +155,5 @@ if __name__ == "__main__":
         for name in names:
             seen = SCENES[name](folder / name, processes)
             (folder / f"{name}.{processes.rank}.json").write_text(json.dumps(seen))
+    threads = [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]
+    (folder / f"threads.{processes.rank}.json").write_text(json.dumps(threads))

@@ -120,6 +120,15 @@ def test_the_end_of_one_is_noticed_by_the_other(folder: Path) -> None:
     assert said.startswith("ProcessError: another process of this training has ended: ")
 
 
+@pytest.mark.skipif(
+    not Path("/proc/self/task").is_dir(), reason="the system does not list a process's threads"
+)
+def test_no_thread_of_the_group_outlives_it(folder: Path) -> None:
+    """One that does may abort the process at its end, when Python is gone."""
+    names = json.loads((folder / "threads.0.json").read_text())
+    assert names and not [name for name in names if "gloo" in name]
+
+
 def test_every_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert local_device("cuda") == torch.device("cuda")
     monkeypatch.setenv("LOCAL_RANK", "1")
