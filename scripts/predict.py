@@ -11,12 +11,12 @@ from scripts import cli
 from scripts.cli import UsageError
 from scripts.picture_files import check_drawing
 from scripts.runs import find_run_for, read_run_config, read_stored
+from tasks.data.tokens import tokenize
+from tasks.data.vocabulary import Vocabulary
 from tasks.entailment.data import LABELS, Pair
 from tasks.entailment.model import EntailmentModel
 from tasks.entailment.reading import Reading, read
 from tasks.entailment.task import batch_of
-from tasks.text.tokens import tokenize
-from tasks.text.vocabulary import Vocabulary
 from tasks.training.state import best_weights, load_weights
 
 _MOST_CHARACTERS = 1_000  # the picture has a place for every word

@@ -9,7 +9,7 @@ from typing import Any
 from scripts import cli
 from scripts.markdown import markdown
 from scripts.readme import fill_readme
-from tasks.text.files import read_whole
+from tasks.data.files import read_whole
 
 RESULT = Path("results", "reliability.json")
 PLACE = "reliability"

@@ -17,12 +17,12 @@ from omegaconf.errors import OmegaConfBaseException
 from regattn import Mapping
 from scripts.checks import check_config
 from scripts.cli import UsageError, plain
+from tasks.data.files import first_line, read_whole
 from tasks.grid import AttentionGrid
 from tasks.ranges import Seed, check_number, check_ranges
 from tasks.seq2seq.task import build_model
 from tasks.seq2seq.text import Tokenizers
 from tasks.seq2seq.translator import Translator
-from tasks.text.files import first_line, read_whole
 from tasks.training.details import Details, Example
 from tasks.training.optim import OptimSettings
 from tasks.training.provenance import config_hash, run_id

@@ -21,7 +21,7 @@ from scripts.bench.peers import PEERS
 from scripts.bench.plan import Course, plan_for
 from scripts.bench.render import render
 from scripts.bench.words import fault
-from tasks.text.files import read_whole
+from tasks.data.files import read_whole
 from tasks.training.provenance import commit, versions
 from tasks.training.records import write_json_atomically
 from tasks.training.signals import Preempted

@@ -23,7 +23,7 @@ from scripts.bench.words import (
     short,
 )
 from scripts.markdown import markdown
-from tasks.text.files import read_whole
+from tasks.data.files import read_whole
 from tasks.training.atomic import write_atomically
 
 # What this project wants of forward and backward: times torch.softmax on one thread, geometric mean over the

@@ -14,7 +14,7 @@ from scripts.bench.words import Section, history, mean_ratio, ordered, short
 from scripts.cells import Cell, Table
 from scripts.columns import UNKNOWN
 from scripts.report.svg import colour_class, picture, tag
-from tasks.text.files import read_whole
+from tasks.data.files import read_whole
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _ROW = 348.0, 158.0, 34.0, 20.0, 21.0
 

@@ -11,7 +11,7 @@ from typing import IO
 
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from tasks.text.files import check_not_endless
+from tasks.data.files import check_not_endless
 
 
 class Journal(JournalFileBackend):

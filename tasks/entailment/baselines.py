@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
+from tasks.data.batching import epoch_batches, pad
+from tasks.data.vocabulary import PAD, Vocabulary
 from tasks.entailment.data import LABELS, Corpus, Pair
 from tasks.ranges import Count, check_number
-from tasks.text.batching import epoch_batches, pad
-from tasks.text.vocabulary import PAD, Vocabulary
 
 _HIDDEN, _BATCH = 64, 128
 

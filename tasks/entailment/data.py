@@ -9,12 +9,12 @@ from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
+from tasks.data import corpus
+from tasks.data.corpus import REPLACED, SPLITS, Part, check_different, count_files, items_of
+from tasks.data.files import inside, nothing_found
+from tasks.data.reader import HUB_SPLITS, Row, read_hub, read_rows
+from tasks.data.tokens import tokenize
 from tasks.ranges import CountOrNone, check_number
-from tasks.text import corpus
-from tasks.text.corpus import REPLACED, SPLITS, Part, check_different, count_files, items_of
-from tasks.text.files import inside, nothing_found
-from tasks.text.reader import HUB_SPLITS, Row, read_hub, read_rows
-from tasks.text.tokens import tokenize
 
 LABELS = ("entailment", "neutral", "contradiction")
 
@@ -73,7 +73,7 @@ def load_folder(
         lowercase: fold letters to lower case.
         disjoint_premises: also drop training pairs whose premise, in any case, occurs in dev or test.
         limit: of every split keep only this many pairs, the first ones.
-        cache: as for :func:`tasks.text.reader.read_rows`.
+        cache: as for :func:`tasks.data.reader.read_rows`.
 
     Raises:
         FileNotFoundError, IsADirectoryError: a file is missing.

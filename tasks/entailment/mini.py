@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
+from tasks.data.corpus import SPLITS
+from tasks.data.draw import check_sizes, pick, shuffled
 from tasks.entailment.data import LABELS, Corpus, Pair, checksum
-from tasks.text.corpus import SPLITS
-from tasks.text.draw import check_sizes, pick, shuffled
 
 Words = tuple[str, ...]
 

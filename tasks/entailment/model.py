@@ -10,9 +10,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import regattn
 from regattn import AdditiveScorer, Attention
+from tasks.data.vocabulary import PAD
 from tasks.entailment.data import LABELS
 from tasks.ranges import Count, Share, check_ranges
-from tasks.text.vocabulary import PAD
 
 
 class Sentences(NamedTuple):

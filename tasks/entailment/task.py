@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from tasks.data.batching import epoch_batches, in_order_batches, pad
+from tasks.data.vectors import Vectors, load_vectors, random_vectors
+from tasks.data.vocabulary import Vocabulary
 from tasks.entailment.data import LABELS, Corpus, Pair
 from tasks.entailment.metrics import Tally
 from tasks.entailment.model import EntailmentModel, Sentences
 from tasks.entailment.reading import read
 from tasks.grid import AttentionGrid
 from tasks.ranges import BatchSize, Count, Share, check_ranges
-from tasks.text.batching import epoch_batches, in_order_batches, pad
-from tasks.text.vectors import Vectors, load_vectors, random_vectors
-from tasks.text.vocabulary import Vocabulary
 from tasks.training.details import Rows
 from tasks.training.size import check_size
 

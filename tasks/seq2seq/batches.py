@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
+from tasks.data.batching import UNITS
 from tasks.ranges import BatchSize, Count, Range, Share, check_ranges
 from tasks.seq2seq.data import Example
 from tasks.seq2seq.text import PairBatch, Tokenizers
-from tasks.text.batching import UNITS
 
 
 @dataclass(frozen=True)

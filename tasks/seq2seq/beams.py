@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor
 
+from tasks.data.tokenizer import BOS, EOS, PAD, UNK
 from tasks.seq2seq.continuations import first_rows, most_probable
 from tasks.seq2seq.outputs import Hypothesis, SearchSettings
-from tasks.text.tokenizer import BOS, EOS, PAD, UNK
 
 _RISE = 1e-3  # how far above 0 rounding may lift a log-probability
 _LEAST_COVERAGE = (

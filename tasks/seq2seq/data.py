@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from tasks.text import corpus
+from tasks.data import corpus
 
 Link = tuple[int, int]
 

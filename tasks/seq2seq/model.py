@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from regattn import AdditiveScorer, Attention, BilinearScorer, DotScorer
+from tasks.data.tokenizer import PAD
 from tasks.ranges import Count, Range, Share, check_ranges
 from tasks.seq2seq.recurrent import Recurrent, States, cell_of, split
-from tasks.text.tokenizer import PAD
 
 SCORERS: dict[str, Callable[[int], nn.Module]] = {
     "dot": lambda size: DotScorer(),

@@ -6,10 +6,10 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from itertools import zip_longest
 from pathlib import Path
 
+from tasks.data.corpus import REPLACED, Part, count_files, items_of
+from tasks.data.reader import Keep, Row, read_lines, read_rows
 from tasks.ranges import Count, CountOrNone, check_number
 from tasks.seq2seq.data import Corpus, Example, checksum
-from tasks.text.corpus import REPLACED, Part, count_files, items_of
-from tasks.text.reader import Keep, Row, read_lines, read_rows
 
 Files = Iterable[tuple[str, Iterable[Example]]]
 """Names of files, each with what is read of it."""
@@ -31,7 +31,7 @@ def read_table(
     """Read a table with a source and a target, or a list of targets, in each row.
 
     Args:
-        file, keep, cache: as for :func:`tasks.text.reader.read_rows`.
+        file, keep, cache: as for :func:`tasks.data.reader.read_rows`.
         source, target: names accepted for the two columns; the first found is read.
 
     Raises:
@@ -57,7 +57,7 @@ def read_parallel(source: Path, targets: Sequence[Path]) -> Iterator[Example]:
     Lines that are blank in all files are handed on; the number of lines is checked at the end.
 
     Args:
-        source: a file for :func:`tasks.text.reader.read_lines`.
+        source: a file for :func:`tasks.data.reader.read_lines`.
         targets: the same, one for each reference.
 
     Raises:

@@ -6,10 +6,10 @@ from typing import Protocol, Self, TypeVar
 import torch
 from torch import Tensor
 
+from tasks.data.batching import in_order_batches, pad
+from tasks.data.tokenizer import BOS, EOS, PAD
 from tasks.seq2seq.beams import Beams
 from tasks.seq2seq.outputs import Hypothesis, SearchSettings
-from tasks.text.batching import in_order_batches, pad
-from tasks.text.tokenizer import BOS, EOS, PAD
 
 __all__ = ["Decoder", "Hypothesis", "Memory", "SearchSettings", "State", "score", "search", "search_all"]
 

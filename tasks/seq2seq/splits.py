@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from tasks.data.corpus import check_different
+from tasks.data.files import inside
+from tasks.data.reader import HUB_SPLITS, Keep, is_table, read_hub
 from tasks.seq2seq.data import Example
 from tasks.seq2seq.reading import Files, example_from_row, read_table
-from tasks.text.corpus import check_different
-from tasks.text.files import inside
-from tasks.text.reader import HUB_SPLITS, Keep, is_table, read_hub
 
 Columns = tuple[Sequence[str], Sequence[str]]
 """Names accepted for the source and for the target column of a table."""
@@ -30,7 +30,7 @@ def splits_of_folder(
         columns: of the table of a name.
         read_text: for a file that is no table the one that counts are told of, and what is read.
         keep: for a split, and there for a file name, the columns and values of the rows to read.
-        cache: as for :func:`tasks.text.reader.read_rows`.
+        cache: as for :func:`tasks.data.reader.read_rows`.
 
     Raises:
         ValueError: a split has a file twice, or ``keep`` names what is not read as a table. What a file
@@ -65,7 +65,7 @@ def splits_of_hub(
     """Read the splits ``train``, ``validation`` and ``test`` of a data set of the Hugging Face hub.
 
     Args:
-        name, columns, config, revision, cache: as for :func:`tasks.text.reader.read_hub`; the columns are
+        name, columns, config, revision, cache: as for :func:`tasks.data.reader.read_hub`; the columns are
             ``source`` and ``target``.
 
     Raises:

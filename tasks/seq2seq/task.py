@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tasks.attention import AttentionTally
+from tasks.data.batching import epoch_batches
+from tasks.data.tokenizer import PAD
 from tasks.grid import AttentionGrid
 from tasks.seq2seq.alignment import AlignmentTally, alignment_from_attention
 from tasks.seq2seq.batches import BatchSettings, asked_rows, short_pairs
@@ -18,8 +20,6 @@ from tasks.seq2seq.scores import Scoring
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.text import TextSettings, Tokenizers, pair_batch
 from tasks.seq2seq.translator import ForcedBatch, Translator
-from tasks.text.batching import epoch_batches
-from tasks.text.tokenizer import PAD
 from tasks.training.details import Rows
 
 

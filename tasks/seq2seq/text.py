@@ -10,14 +10,14 @@ from typing import Annotated, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from tasks.data.batching import pad
+from tasks.data.normalize import Normalizer
+from tasks.data.subwords import SubwordTokenizer
+from tasks.data.tokenizer import BOS, EOS, PAD, Tokenizer
+from tasks.data.tokenizers import tokenizer_from_json
+from tasks.data.words import WordTokenizer
 from tasks.ranges import Range, check_ranges
 from tasks.seq2seq.data import Corpus
-from tasks.text.batching import pad
-from tasks.text.normalize import Normalizer
-from tasks.text.subwords import SubwordTokenizer
-from tasks.text.tokenizer import BOS, EOS, PAD, Tokenizer
-from tasks.text.tokenizers import tokenizer_from_json
-from tasks.text.words import WordTokenizer
 
 KINDS = ("words", "subwords")
 

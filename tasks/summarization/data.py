@@ -5,6 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from tasks.data.corpus import Part, pinned
+from tasks.data.files import existing, nothing_found, packed
+from tasks.data.normalize import Normalizer
+from tasks.data.reader import Keep, is_table
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.reading import (
     MAX_CHARS,
@@ -16,10 +20,6 @@ from tasks.seq2seq.reading import (
     read_parallel,
 )
 from tasks.seq2seq.splits import Columns, splits_of_folder, splits_of_hub
-from tasks.text.corpus import Part, pinned
-from tasks.text.files import existing, nothing_found, packed
-from tasks.text.normalize import Normalizer
-from tasks.text.reader import Keep, is_table
 
 SOURCES = ("source", "article", "document", "sentence")
 TARGETS = ("target", "headline", "summary", "compression", "references")
@@ -68,7 +68,7 @@ def load_folder(
         prepare: write the texts of train and dev as :func:`gigaword_form` does; test sets stay as they are.
         max_chars: longest text to keep.
         limit: of every split keep only this many pairs, the first ones.
-        cache: as for :func:`tasks.text.reader.read_rows`.
+        cache: as for :func:`tasks.data.reader.read_rows`.
 
     Raises:
         FileNotFoundError, IsADirectoryError: a file is missing.

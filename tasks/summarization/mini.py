@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
+from tasks.data.draw import pick
 from tasks.seq2seq.data import Corpus, Example, Links, checksum
 from tasks.seq2seq.mini import write_splits
-from tasks.text.draw import pick
 
 SHORTEST, LONGEST = 15, 30
 SHORTEST_HEADLINE, LONGEST_HEADLINE = 5, 8

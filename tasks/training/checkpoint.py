@@ -15,7 +15,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from tasks.text.files import check_not_endless
+from tasks.data.files import check_not_endless
 from tasks.training.atomic import write_atomically
 
 FORMAT = 1

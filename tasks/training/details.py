@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from tasks.data.files import read_whole
 from tasks.grid import AttentionGrid
-from tasks.text.files import read_whole
 from tasks.training.atomic import write_atomically
 from tasks.training.records import RecordError
 

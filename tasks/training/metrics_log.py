@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tasks.text.files import check_not_endless
+from tasks.data.files import check_not_endless
 
 
 class MetricsLog:

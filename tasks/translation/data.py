@@ -7,6 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tasks.data.corpus import items_of, pinned
+from tasks.data.files import existing, inside, nothing_found, packed
+from tasks.data.reader import Keep, Row, read_rows
 from tasks.seq2seq.data import Corpus, Example, Link, Links
 from tasks.seq2seq.reading import (
     MAX_CHARS,
@@ -20,9 +23,6 @@ from tasks.seq2seq.reading import (
     single_spaces,
 )
 from tasks.seq2seq.splits import splits_of_folder, splits_of_hub
-from tasks.text.corpus import items_of, pinned
-from tasks.text.files import existing, inside, nothing_found, packed
-from tasks.text.reader import Keep, Row, read_rows
 from tasks.translation.held_out import hold_out_of
 
 _USUAL = {"train": ("train",), "dev": ("dev", "val", "valid", "validation"), "test": ("test",)}
@@ -78,7 +78,7 @@ def load_folder(
             characters.
         max_chars: longest text to keep.
         limit: of every split keep only this many pairs, the first ones.
-        cache: as for :func:`tasks.text.reader.read_rows`.
+        cache: as for :func:`tasks.data.reader.read_rows`.
 
     Raises:
         FileNotFoundError, IsADirectoryError: a file is missing.

@@ -4,8 +4,8 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from tasks.data.corpus import Part, items_of
 from tasks.seq2seq.data import Example
-from tasks.text.corpus import Part, items_of
 
 
 def hold_out(examples: Sequence[Example], sizes: Mapping[str, int]) -> dict[str, list[Example]]:

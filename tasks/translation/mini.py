@@ -14,9 +14,9 @@ a sentence has exactly one translation, so that a model can reach all of them.
 from collections.abc import Sequence
 from random import Random
 
+from tasks.data.draw import pick
 from tasks.seq2seq.data import Corpus, Example, Links, checksum
 from tasks.seq2seq.mini import write_splits
-from tasks.text.draw import pick
 from tasks.translation import mini_grammar as grammar
 from tasks.translation.mini_grammar import LANGUAGES, Clause, Meaning, NounPhrase, Words
 

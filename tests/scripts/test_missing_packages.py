@@ -12,8 +12,8 @@ from scripts.generate import generate
 from scripts.predict import predict
 from scripts.reproducing.worker import preload
 from scripts.train import main as train
-from tasks.text import words
-from tasks.text.tables import quiet_library
+from tasks.data import words
+from tasks.data.tables import quiet_library
 from tasks.translation.metrics import moses_detokenizer
 from tests.scripts.bad_inputs import Capture, refused, training
 

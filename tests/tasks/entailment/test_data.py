@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tasks.data.reader import Row, read_rows
 from tasks.entailment.data import (
     LABELS,
     SPLITS,
@@ -16,7 +17,6 @@ from tasks.entailment.data import (
     load_hub,
     pairs_from_rows,
 )
-from tasks.text.reader import Row, read_rows
 
 SHARED = Path(__file__).resolve().parents[3] / "../shared/data"
 PAIRS = {

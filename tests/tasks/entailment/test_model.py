@@ -4,10 +4,10 @@ import pytest
 import torch
 
 import regattn
+from tasks.data.vectors import random_vectors
 from tasks.entailment.mini import generate
 from tasks.entailment.model import EntailmentModel, Sentences
 from tasks.entailment.task import batch_of, vocabulary_of
-from tasks.text.vectors import random_vectors
 
 MAPPINGS = [
     regattn.Softmax(),

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 import regattn
+from tasks.data.tokenizer import BOS, EOS, PAD
 from tasks.seq2seq.model import SCORERS, ModelSettings, Seq2Seq, State
 from tasks.seq2seq.search import SearchSettings, score, search
-from tasks.text.tokenizer import BOS, EOS, PAD
 
 MAPPINGS = [
     regattn.Softmax(),

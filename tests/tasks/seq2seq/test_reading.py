@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tasks.data.corpus import Part
+from tasks.data.reader import Row
 from tasks.seq2seq.data import Example
 from tasks.seq2seq.reading import (
     assemble,
@@ -20,8 +22,6 @@ from tasks.seq2seq.reading import (
     read_table,
     single_spaces,
 )
-from tasks.text.corpus import Part
-from tasks.text.reader import Row
 
 WORDS = ["ein", "h\u00fcgel", "\u2028", "x\x85y", "\x0c", "\u00a0", "\U0001f600", "caf\u00e9", "\ufeff"]
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from toy_model import ToyMemory, ToyModel, ToyState
 
+from tasks.data.batching import pad
+from tasks.data.tokenizer import BOS, EOS, PAD, UNK
 from tasks.seq2seq.search import Hypothesis, SearchSettings, score, search, search_all
-from tasks.text.batching import pad
-from tasks.text.tokenizer import BOS, EOS, PAD, UNK
 
 
 class Output(NamedTuple):

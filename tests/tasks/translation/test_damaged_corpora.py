@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from tasks.data import reader
 from tasks.seq2seq import reading
 from tasks.seq2seq.data import Corpus
-from tasks.text import reader
 from tasks.translation.data import load_folder
 
 LINES, MAX_CHARS = 12, 300

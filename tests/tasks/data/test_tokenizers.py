@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.text.normalize import Normalizer
-from tasks.text.subwords import SubwordTokenizer
-from tasks.text.tokenizer import Tokenizer, fingerprint
-from tasks.text.tokenizers import tokenizer_from_json
-from tasks.text.words import WordTokenizer
+from tasks.data.normalize import Normalizer
+from tasks.data.subwords import SubwordTokenizer
+from tasks.data.tokenizer import Tokenizer, fingerprint
+from tasks.data.tokenizers import tokenizer_from_json
+from tasks.data.words import WordTokenizer
 
 TEXTS = ["Der Hund (braun) läuft.", "Ein Hund und z.B. 3 Katzen laufen </s>"]
 FOLD = Normalizer(lowercase=True, digits=True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.text.vocabulary import PAD, SPECIAL, UNK, Vocabulary
+from tasks.data.vocabulary import PAD, SPECIAL, UNK, Vocabulary
 
 WORDS = st.text(min_size=1, max_size=5).filter(lambda word: word not in SPECIAL)
 COUNTS = st.dictionaries(WORDS, st.integers(1, 4), max_size=12)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from tasks.text.vocabulary import PAD, SPECIAL, UNK
+from tasks.data.vocabulary import PAD, SPECIAL, UNK
 
 BOS, EOS = len(SPECIAL), len(SPECIAL) + 1
 BOUNDARIES = ("<s>", "</s>")

@@ -139,7 +139,7 @@ def raw_lines(stream: IO[bytes], file: Path) -> Iterator[bytes]:
 
 
 def text_lines(file: Path) -> Iterator[str]:
-    """Lines of text without their ends, as :func:`tasks.text.reader.read_lines` returns them."""
+    """Lines of text without their ends, as :func:`tasks.data.reader.read_lines` returns them."""
     start = 0
     with open_bytes(file) as stream:
         for line in raw_lines(stream, file):  # text would be cut also where nobody expects it

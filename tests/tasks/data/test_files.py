@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.text.reader import read_lines, read_rows
+from tasks.data.reader import read_lines, read_rows
 
 COLUMNS = {"premise": ("premise",)}
 
@@ -75,7 +75,7 @@ def test_lines_of_a_damaged_archive_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_small_archive_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.text.files.LONGEST_LINE", 100)
+    monkeypatch.setattr("tasks.data.files.LONGEST_LINE", 100)
     for suffix in (".txt.gz", ".jsonl.gz", ".tsv"):
         path = write(tmp_path / f"a{suffix}", "{   }\n" + "0" * 100_000)
         message = r"wants lines of at most 100 bytes, got a longer one at offset 6"

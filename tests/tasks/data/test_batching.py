@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.text.batching import epoch_batches, in_order_batches, pad
+from tasks.data.batching import epoch_batches, in_order_batches, pad
 
 LENGTHS = [int(n) for n in np.random.default_rng(7).integers(1, 60, size=5003)]
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.text.subwords import SubwordTokenizer
-from tasks.text.tokenizer import Tokenizer, fingerprint
-from tasks.text.words import WordTokenizer
+from tasks.data.subwords import SubwordTokenizer
+from tasks.data.tokenizer import Tokenizer, fingerprint
+from tasks.data.words import WordTokenizer
 
 _KINDS: dict[object, type[WordTokenizer] | type[SubwordTokenizer]] = {
     kind.kind: kind for kind in (WordTokenizer, SubwordTokenizer)

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+from tasks.data.normalize import PLAIN, Normalizer
+from tasks.data.tokenizer import BOUNDARIES, EOS, UNK, check_ids, fingerprint, written
+from tasks.data.vocabulary import SPECIAL, Vocabulary
 from tasks.packages import check_installed
-from tasks.text.normalize import PLAIN, Normalizer
-from tasks.text.tokenizer import BOUNDARIES, EOS, UNK, check_ids, fingerprint, written
-from tasks.text.vocabulary import SPECIAL, Vocabulary
 
 
 class Token(NamedTuple):
@@ -20,7 +20,7 @@ class Token(NamedTuple):
 
 
 class WordTokenizer:
-    """Numbers words by frequency, a :class:`~tasks.text.tokenizer.Tokenizer`.
+    """Numbers words by frequency, a :class:`~tasks.data.tokenizer.Tokenizer`.
 
     Args:
         vocabulary: its words begin with ``BOUNDARIES``.

@@ -14,9 +14,9 @@ from typing import IO, Annotated, Any, cast
 import numpy as np
 import torch
 
+from tasks.data.files import check_file, check_utf8, open_bytes, raw_lines, unchanged
+from tasks.data.vocabulary import PAD, SPECIAL, Vocabulary
 from tasks.ranges import Count, Range, check_ranges
-from tasks.text.files import check_file, check_utf8, open_bytes, raw_lines, unchanged
-from tasks.text.vocabulary import PAD, SPECIAL, Vocabulary
 
 # What the four ways to pack a member, and damaged names and places of members, come as.
 _DAMAGE = (

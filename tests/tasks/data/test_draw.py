@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
+from tasks.data.draw import MOST, check_sizes
 from tasks.entailment import mini as pairs
 from tasks.summarization import mini as headlines
-from tasks.text.draw import MOST, check_sizes
 from tasks.translation import mini as sentences
 
 DRAWN = 4000

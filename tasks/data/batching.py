@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 import torch
 
+from tasks.data.vocabulary import PAD
 from tasks.ranges import Count, Seed, check_number
-from tasks.text.vocabulary import PAD
 
 UNITS = ("sentences", "tokens")
 """What the size of a batch may count."""

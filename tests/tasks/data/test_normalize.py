@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.text.normalize import PLAIN, Normalizer
+from tasks.data.normalize import PLAIN, Normalizer
 
 ALL = [Normalizer(lowercase, digits) for lowercase, digits in itertools.product([False, True], repeat=2)]
 TEXTS = st.text(st.characters() | st.sampled_from(" \t\n\x00\u2028\u0301\u0307ΣIİK٣7😀"))  # surrogates too

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from tasks.text.tokens import tokenize
+from tasks.data.tokens import tokenize
 
 _SURROGATE = re.compile("[\ud800-\udfff]")  # halves of a character, which JSON can hold and UTF-8 cannot
 _DIGIT = re.compile(r"\d")  # of any script
@@ -20,7 +20,7 @@ class Normalizer:
     Attributes:
         lowercase: fold letters to lower case.
         digits: write every decimal digit as ``#``, as the Gigaword summarization corpus does.
-        treebank: cut English as the Penn Treebank does (:func:`~tasks.text.tokens.tokenize`); words between
+        treebank: cut English as the Penn Treebank does (:func:`~tasks.data.tokens.tokenize`); words between
             spaces are then those of the cut text, not of the text given.
 
     Example:

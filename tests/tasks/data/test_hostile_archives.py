@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.text.reader import read_lines
-from tasks.text.vectors import load_vectors
-from tasks.text.vocabulary import Vocabulary
+from tasks.data.reader import read_lines
+from tasks.data.vectors import load_vectors
+from tasks.data.vocabulary import Vocabulary
 
 GLOVE = b"the 1 2 3\ndog 4 5 6\n"
 WORDS = Vocabulary(["dog"])
@@ -84,7 +84,7 @@ def test_tars_are_not_opened(folder: Path, name: str, read) -> None:
 @hostile
 @pytest.mark.parametrize("name", ["v.zip", "v.gz"])
 def test_a_bomb_is_left_at_the_longest_line(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.text.files.LONGEST_LINE", 1 << 20)
+    monkeypatch.setattr("tasks.data.files.LONGEST_LINE", 1 << 20)
     path, data = folder / name, b"1" * (1 << 26)
     path.write_bytes(gzip.compress(data, 1)) if name == "v.gz" else zipped(path, "v.txt", data)
     del data

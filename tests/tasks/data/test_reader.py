@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tasks.text.reader import read_hub, read_rows
+from tasks.data.reader import read_hub, read_rows
 
 COLUMNS = {"premise": ("premise", "sentence1"), "label": ("gold_label", "label")}
 # Every character that some reader takes for the end of a line, and values that some reader takes for missing.
@@ -218,7 +218,7 @@ def test_missing_files_directories_and_filters_are_named(tmp_path: Path) -> None
 )
 @pytest.mark.measures("bad environment")
 def test_no_network_is_said_at_once_and_what_to_do(tmp_path: Path, setting: dict[str, str]) -> None:
-    code = "from tasks.text.reader import read_hub; read_hub('stanfordnlp/snli', 'train', {})"
+    code = "from tasks.data.reader import read_hub; read_hub('stanfordnlp/snli', 'train', {})"
     root = Path(__file__).resolve().parents[3]
     environment = {**os.environ, **setting, "PYTHONPATH": str(root), "HF_HOME": str(tmp_path)}
     start = time.monotonic()

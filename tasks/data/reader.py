@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tasks.text.files import first_line, text_lines
-from tasks.text.tables import SUFFIXES, Table, library_table, quiet_library, read_table_file, suffix_of
+from tasks.data.files import first_line, text_lines
+from tasks.data.tables import SUFFIXES, Table, library_table, quiet_library, read_table_file, suffix_of
 
 Keep = Mapping[str, str | Sequence[str]]
 """Columns, each with the value, or values, of the rows to read."""

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.text.normalize import PLAIN, Normalizer
-from tasks.text.tokenizer import BOS, BOUNDARIES, EOS, PAD, UNK
-from tasks.text.vocabulary import SPECIAL, Vocabulary
-from tasks.text.words import WordTokenizer
+from tasks.data.normalize import PLAIN, Normalizer
+from tasks.data.tokenizer import BOS, BOUNDARIES, EOS, PAD, UNK
+from tasks.data.vocabulary import SPECIAL, Vocabulary
+from tasks.data.words import WordTokenizer
 
 SPECIALS = (*SPECIAL, *BOUNDARIES)
 CHARACTERS = st.characters() | st.sampled_from(" \t\x00\x1f\u2028\u0301.,'\"-&|<>[]DOTMULTI7ßİΣ日😀")

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 
 import sentencepiece
 
+from tasks.data.normalize import PLAIN, Normalizer
+from tasks.data.tokenizer import BOS, BOUNDARIES, EOS, PAD, UNK, check_ids, fingerprint, written
+from tasks.data.vocabulary import SPECIAL
 from tasks.ranges import Range, check_ranges
-from tasks.text.normalize import PLAIN, Normalizer
-from tasks.text.tokenizer import BOS, BOUNDARIES, EOS, PAD, UNK, check_ids, fingerprint, written
-from tasks.text.vocabulary import SPECIAL
 
 SPACE = "\u2581"  # ▁, with which sentencepiece marks the beginning of a word
 _RESERVED = "\u2585"  # sentencepiece leaves out, unsaid, a sentence that holds this block
@@ -21,7 +21,7 @@ _LITERAL = re.compile(rf"<(?={'|'.join(token[1:] for token in (*SPECIAL, *BOUNDA
 
 
 class SubwordTokenizer:
-    """Cuts words into frequent pieces, a :class:`~tasks.text.tokenizer.Tokenizer`.
+    """Cuts words into frequent pieces, a :class:`~tasks.data.tokenizer.Tokenizer`.
 
     A piece that begins a word is shown with ``▁`` before it; in a text that character counts as ``_``.
 

@@ -11,8 +11,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from tasks.data.files import check_file, first_line, text_lines, unchanged
 from tasks.packages import check_installed
-from tasks.text.files import check_file, first_line, text_lines, unchanged
 
 Record = dict[str, Any]
 T = TypeVar("T")
@@ -44,7 +44,7 @@ def read_table_file(file: Path, wanted: Iterable[str], cache: Path) -> Table:
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no file of that name.
-        ValueError: as :func:`tasks.text.reader.read_rows`.
+        ValueError: as :func:`tasks.data.reader.read_rows`.
     """
     check_file(file)
     suffix, wanted = suffix_of(file), set(wanted)
