@@ -7,17 +7,22 @@ import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-STANDARD = sys.stdlib_module_names
-
-
-def sources(*folders: str) -> list[Path]:
-    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+# What single files of the library may import beyond torch, numpy and numba.
+EXTRAS = {
+    "vectors.py": ["llvmlite"],  # numba's own
+    "parallel.py": ["llvmlite"],
+    "huggingface.py": ["transformers"],
+    "cuda.py": ["triton"],
+    "triton_rows.py": ["triton"],
+    "triton_solvers.py": ["triton"],
+}
 
 
 def imported(tree: ast.AST, package: str) -> Iterator[str]:
@@ -31,37 +36,44 @@ def imported(tree: ast.AST, package: str) -> Iterator[str]:
             yield from (f"{name}.{alias.name}" for alias in node.names)
 
 
+@cache
 def imports_of(path: Path) -> set[str]:
     package = ".".join(path.relative_to(ROOT).parent.parts)
     return set(imported(ast.parse(path.read_text(encoding="utf-8")), package))
 
 
-def within(name: str, *packages: str) -> bool:
+def within(name: str, packages: Iterable[str]) -> bool:
     return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
-def each(*folders: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("path", sources(*folders), ids=lambda p: str(p.relative_to(ROOT)))
+def sources(*places: str) -> list[Path]:
+    """The Python files of these folders and modules, of which there are some."""
+    found = [sorted((ROOT / place).rglob("*.py")) or [ROOT / f"{place}.py"] for place in places]
+    return [path for paths in found for path in paths]
 
 
-@each("regattn")
-def test_the_library_needs_torch_numpy_and_numba_alone(path):
-    allowed = (
-        "regattn",
-        "torch",
-        "numpy",
-        "numba",
-        *(["llvmlite"] if path.name in ("vectors.py", "parallel.py") else []),  # numba's own
-        *(["transformers"] if path.name == "huggingface.py" else []),
-        *(["triton"] if path.name == "cuda.py" or path.name.startswith("triton_") else []),
-        *STANDARD,
-    )
-    assert [name for name in imports_of(path) if not within(name, *allowed)] == []
+def importing(places: Iterable[str], *packages: str) -> list[str]:
+    """Who in these folders and modules imports anything within ``packages``, and what."""
+    return [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in sources(*places)
+        for name in sorted(imports_of(path))
+        if within(name, packages)
+    ]
 
 
-@each("regattn")
-def test_transformers_is_imported_on_request_alone(path):
-    assert [name for name in imports_of(path) if within(name, "regattn.huggingface")] == []
+def test_library_needs_torch_numpy_and_numba_alone():
+    allowed = {"regattn", "torch", "numpy", "numba", *sys.stdlib_module_names}
+    assert not [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in sources("regattn")
+        for name in sorted(imports_of(path))
+        if not within(name, allowed.union(EXTRAS.get(path.name, [])))
+    ]
+
+
+def test_transformers_is_imported_on_request_alone():
+    assert not importing(["regattn"], "regattn.huggingface")
 
 
 def test_without_transformers_one_sentence_names_the_extra(monkeypatch):
@@ -71,20 +83,18 @@ def test_without_transformers_one_sentence_names_the_extra(monkeypatch):
         importlib.import_module("regattn.huggingface")
 
 
-@each("regattn/kernels")
-def test_kernels_know_nothing_of_the_library_above_them(path):
-    inside = [name for name in imports_of(path) if within(name, "regattn")]
-    assert [name for name in inside if not within(name, "regattn.kernels")] == []
+def test_kernels_know_nothing_of_the_library_above_them():
+    inside = importing(["regattn/kernels"], "regattn")
+    assert not [line for line in inside if not within(line.split(": ")[1], ["regattn.kernels"])]
 
 
-@pytest.mark.parametrize("name", ["_attention", "_scorers"])
-def test_attention_knows_no_mapping(name):
-    assert [name for name in imports_of(ROOT / "regattn" / f"{name}.py") if within(name, "regattn")] == []
+def test_attention_knows_no_mapping():
+    assert not importing(["regattn/_attention", "regattn/_scorers"], "regattn")
 
 
-@pytest.mark.parametrize("name", ["_checks", "_operators", "_partition", "_mapping"])
-def test_foundations_know_nothing_above_them(name):
-    above = (
+def test_foundations_know_nothing_above_them():
+    foundations = ("_checks", "_operators", "_partition", "_mapping")
+    above = [
         "_softmax",
         "_sparsemax",
         "_fusedmax",
@@ -93,14 +103,12 @@ def test_foundations_know_nothing_above_them(name):
         "_simplex",
         "_prox_tv",
         "_prox_oscar",
-    )
-    imports = imports_of(ROOT / "regattn" / f"{name}.py")
-    assert [i for i in imports if within(i, *(f"regattn.{module}" for module in above))] == []
+    ]
+    assert not importing([f"regattn/{f}" for f in foundations], *(f"regattn.{module}" for module in above))
 
 
-@each("tasks")
-def test_tasks_know_neither_scripts_nor_hydra(path):
-    assert [name for name in imports_of(path) if within(name, "scripts", "hydra", "omegaconf")] == []
+def test_tasks_know_neither_scripts_nor_hydra():
+    assert not importing(["tasks"], "scripts", "hydra", "omegaconf")
 
 
 def test_commands_begin_without_what_only_some_of_them_need():
@@ -110,14 +118,20 @@ def test_commands_begin_without_what_only_some_of_them_need():
     code = f"import sys, {commands}, scripts.sweep, scripts.tune, scripts.reproduce; print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, check=True)
-    assert [name for name in done.stdout.decode().split() if within(name, *needless)] == []
+    assert [name for name in done.stdout.decode().split() if within(name, needless)] == []
 
 
-@each("regattn", "tasks", "scripts")
-def test_nothing_imports_tests(path):
-    assert [name for name in imports_of(path) if within(name, "tests", "pytest")] == []
+def test_nothing_imports_tests():
+    assert not importing(["regattn", "tasks", "scripts"], "tests", "pytest")
 
 
-def test_the_scan_sees_every_form_of_import():
+def test_scan_sees_every_form_of_import():
     text = "import a.b\nfrom c import d\nfrom . import e\nfrom ..f import g\ndef h():\n    import i"
     assert set(imported(ast.parse(text), "p.q")) == {"a.b", "c.d", "p.q.e", "p.f.g", "i"}
+
+
+def test_scan_names_file_and_import():
+    line = "tests/test_imports.py: tests.oracles"
+    assert line not in importing(["tests"], "tests") and "tests/test_soak.py: tests.soak" in importing(
+        ["tests"], "tests"
+    )

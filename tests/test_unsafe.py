@@ -2,30 +2,24 @@
 
 import ast
 import re
-from pathlib import Path
-
-import pytest
 
 from scripts.schema import TARGETS
+from tests.soak import Measure
 from tests.unsafe import CODE, ROOT, unsafe, unsafe_shell
 
 SHELL = [ROOT / "Makefile", ROOT / ".ci" / "run", *sorted((ROOT / "docs").rglob("*.sbatch"))]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 
 
-def relative(path: Path) -> str:
-    return str(path.relative_to(ROOT))
+def test_no_code_does(measure: Measure) -> None:
+    found = {path: list(unsafe(ast.parse(path.read_text(encoding="utf-8")))) for path in CODE}
+    measure("unsafe loading").add(len(found), failures=sum(map(bool, found.values())))
+    assert not {str(path.relative_to(ROOT)): names for path, names in found.items() if names}
 
 
-@pytest.mark.measures("unsafe loading")
-@pytest.mark.parametrize("path", CODE, ids=relative)
-def test_no_code_does(path: Path) -> None:
-    assert list(unsafe(ast.parse(path.read_text(encoding="utf-8")))) == []
-
-
-@pytest.mark.parametrize("path", SHELL, ids=relative)
-def test_no_shell_script_does(path: Path) -> None:
-    assert unsafe_shell(path.read_text(encoding="utf-8")) == []
+def test_no_shell_script_does() -> None:
+    found = {path: unsafe_shell(path.read_text(encoding="utf-8")) for path in SHELL}
+    assert not {str(path.relative_to(ROOT)): lines for path, lines in found.items() if lines}
 
 
 def test_configs_name_nothing_but_what_they_may_make() -> None:
@@ -35,88 +29,87 @@ def test_configs_name_nothing_but_what_they_may_make() -> None:
     assert "!!" not in text  # YAML's tag of an object
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "torch.load(f)",
-        "torch.load(f, weights_only=False)",
-        "torch.load(f, weights_only=flag)",
-        "torch.load(f, **options)",
-        "from torch import load as read; read(f)",
-        "map(torch.load, files)",
-        "torch.jit.load(f)",
-        "torch.hub.load(name, model)",
-        "torch.serialization.add_safe_globals([C])",
-        "pickle.load(f)",
-        "pickle.loads(b)",
-        "pickle.loads(cloudpickle.dumps(x))",
-        "pickle.Unpickler(f).load()",
-        "import pickle as p; p.load(f)",
-        "from pickle import loads; loads(b)",
-        "cloudpickle.loads(b)",
-        "dill.load(f)",
-        "joblib.load(f)",
-        "marshal.loads(b)",
-        "shelve.open(f)",
-        "pandas.read_pickle(f)",
-        "eval(text)",
-        "exec(text)",
-        "compile(text, name, 'exec')",
-        "__import__(name)",
-        "importlib.import_module(name)",
-        "from importlib import import_module; import_module(config.module)",
-        "runpy.run_path(f)",
-        "yaml.load(f)",
-        "yaml.load(f, Loader=yaml.FullLoader)",
-        "yaml.full_load(f)",
-        "yaml.unsafe_load(f)",
-        "from yaml import unsafe_load_all as read; read(f)",
-        "parse(f, loader=yaml.UnsafeLoader)",
-        "load_dataset(name, trust_remote_code=True)",
-        "subprocess.run(command, shell=True)",
-        "subprocess.run('ls ' + folder)",
-        "subprocess.check_output(f'ls {folder}')",
-        "from subprocess import Popen; Popen('ls')",
-        "subprocess.getoutput(command)",
-        "os.system(command)",
-        "os.popen(command)",
-        "np.load(f, allow_pickle=True)",
-        "tarfile.open(f).extractall(folder)",
-        "tarfile.open(f).extractall(folder, filter='fully_trusted')",
-        "zipfile.ZipFile(f).extractall(folder)",
-        "archive.extract(member)",
-        "shutil.unpack_archive(f)",
-        "hydra.utils.instantiate(json.load(f))",
-        "from hydra.utils import instantiate; instantiate({'_target_': name})",
-        "from hydra.utils import instantiate; instantiate({**options, **config.data})",
-        "from hydra.utils import get_method; get_method(name)",
-    ],
-)
-def test_the_scan_sees(text: str) -> None:
-    assert list(unsafe(ast.parse(text)))
+UNSAFE = [
+    "torch.load(f)",
+    "torch.load(f, weights_only=False)",
+    "torch.load(f, weights_only=flag)",
+    "torch.load(f, **options)",
+    "from torch import load as read; read(f)",
+    "map(torch.load, files)",
+    "torch.jit.load(f)",
+    "torch.hub.load(name, model)",
+    "torch.serialization.add_safe_globals([C])",
+    "pickle.load(f)",
+    "pickle.loads(b)",
+    "pickle.loads(cloudpickle.dumps(x))",
+    "pickle.Unpickler(f).load()",
+    "import pickle as p; p.load(f)",
+    "from pickle import loads; loads(b)",
+    "cloudpickle.loads(b)",
+    "dill.load(f)",
+    "joblib.load(f)",
+    "marshal.loads(b)",
+    "shelve.open(f)",
+    "pandas.read_pickle(f)",
+    "eval(text)",
+    "exec(text)",
+    "compile(text, name, 'exec')",
+    "__import__(name)",
+    "importlib.import_module(name)",
+    "from importlib import import_module; import_module(config.module)",
+    "runpy.run_path(f)",
+    "yaml.load(f)",
+    "yaml.load(f, Loader=yaml.FullLoader)",
+    "yaml.full_load(f)",
+    "yaml.unsafe_load(f)",
+    "from yaml import unsafe_load_all as read; read(f)",
+    "parse(f, loader=yaml.UnsafeLoader)",
+    "load_dataset(name, trust_remote_code=True)",
+    "subprocess.run(command, shell=True)",
+    "subprocess.run('ls ' + folder)",
+    "subprocess.check_output(f'ls {folder}')",
+    "from subprocess import Popen; Popen('ls')",
+    "subprocess.getoutput(command)",
+    "os.system(command)",
+    "os.popen(command)",
+    "np.load(f, allow_pickle=True)",
+    "tarfile.open(f).extractall(folder)",
+    "tarfile.open(f).extractall(folder, filter='fully_trusted')",
+    "zipfile.ZipFile(f).extractall(folder)",
+    "archive.extract(member)",
+    "shutil.unpack_archive(f)",
+    "hydra.utils.instantiate(json.load(f))",
+    "from hydra.utils import instantiate; instantiate({'_target_': name})",
+    "from hydra.utils import instantiate; instantiate({**options, **config.data})",
+    "from hydra.utils import get_method; get_method(name)",
+]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "torch.load(f, weights_only=True)",
-        "json.load(f)",
-        "model.eval()",
-        "torch.compile(f); re.compile(text)",
-        "yaml.safe_load(f)",
-        "pickle.loads(pickle.dumps(model))",
-        "np.load(f, allow_pickle=False)",
-        "subprocess.run(['ls', folder])",
-        "importlib.import_module('torch._dynamo')",
-        "from hydra.utils import instantiate; instantiate({'_target_': 'tasks.A', **config.optim})",
-    ],
-)
-def test_the_scan_lets_pass(text: str) -> None:
-    assert not list(unsafe(ast.parse(text)))
+def test_scan_sees_every_unsafe_form() -> None:
+    assert not [text for text in UNSAFE if not list(unsafe(ast.parse(text)))]
 
 
-@pytest.mark.parametrize(
-    "line", ['eval "$x"', "\tcurl https://a | tar x", "@wget -q a", ". a; source b", "cat a | sh"]
-)
-def test_the_scan_sees_in_shells(line: str) -> None:
-    assert unsafe_shell(line) and not unsafe_shell("make evaluate RUN=a | sort; bash -n a")
+SAFE = [
+    "torch.load(f, weights_only=True)",
+    "json.load(f)",
+    "model.eval()",
+    "torch.compile(f); re.compile(text)",
+    "yaml.safe_load(f)",
+    "pickle.loads(pickle.dumps(model))",
+    "np.load(f, allow_pickle=False)",
+    "subprocess.run(['ls', folder])",
+    "importlib.import_module('torch._dynamo')",
+    "from hydra.utils import instantiate; instantiate({'_target_': 'tasks.A', **config.optim})",
+]
+
+
+def test_scan_lets_safe_forms_pass() -> None:
+    assert not [text for text in SAFE if list(unsafe(ast.parse(text)))]
+
+
+UNSAFE_SHELL = ['eval "$x"', "\tcurl https://a | tar x", "@wget -q a", ". a; source b", "cat a | sh"]
+
+
+def test_scan_sees_unsafe_shell() -> None:
+    assert not [line for line in UNSAFE_SHELL if not unsafe_shell(line)]
+    assert not unsafe_shell("make evaluate RUN=a | sort; bash -n a")
