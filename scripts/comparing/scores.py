@@ -7,16 +7,12 @@ from collections.abc import Callable
 import numpy as np
 
 from scripts.reports import ROUGE
-from tasks.seq2seq.alignment import aer_of_counts
+from tasks.seq2seq.alignment import aer_of_items
 from tasks.translation.metrics import bleu_of_items
 
 
 def _accuracy(items: np.ndarray) -> float:
     return 100 * float(items.mean())
-
-
-def _aer(items: np.ndarray) -> float:
-    return aer_of_counts(items.sum(0).tolist())
 
 
 def _mean(items: np.ndarray) -> float:
@@ -26,8 +22,8 @@ def _mean(items: np.ndarray) -> float:
 _SCORES: dict[tuple[str, str], Callable[[np.ndarray], float]] = {
     ("snli", "accuracy"): _accuracy,
     ("translation", "bleu"): bleu_of_items,
-    ("translation", "aer"): _aer,
-    ("gigaword", "aer"): _aer,
+    ("translation", "aer"): aer_of_items,
+    ("gigaword", "aer"): aer_of_items,
     **{("gigaword", name): _mean for name in ROUGE},
 }
 

@@ -1,1 +1,85 @@
-"""Textual entailment: does a premise entail, contradict or leave open a hypothesis?"""
+"""Textual entailment: data, model and metrics."""
+
+from tasks._registry import (
+    BEST_EPOCH,
+    DEV,
+    EPOCH_SECONDS,
+    MAPPING_SHARE,
+    Config,
+    DataSource,
+    Epoch,
+    Metric,
+    TablePart,
+    TaskSpec,
+    percent,
+    register,
+)
+
+
+def _setting(config: Config) -> str:
+    task, optim = config["task"], config["optim"]
+    vectors = "trained" if task["train_vectors"] else "frozen"
+    penalty = f", ℓ2 {optim['weight_decay']:g}" if optim.get("weight_decay") else ""
+    return (
+        f"{vectors} vectors, hidden {task['hidden_size']}, batch {task['batch_size']}, "
+        f"lr {optim['lr']:g}{penalty}, dropout {task['dropout']:g}, {config['trainer']['epochs']} epochs"
+    )
+
+
+_COLUMNS = (
+    percent("dev accuracy", "accuracy", DEV, 2),
+    percent("test accuracy", "accuracy", "test", 2),
+    percent("zero weights", "zero_share", "test"),
+    percent("weight on the evidence", "evidence_mass", "test"),
+    BEST_EPOCH,
+    EPOCH_SECONDS,
+    MAPPING_SHARE,
+)
+_SUBSET = DataSource(
+    "part of SNLI, with counterfactual revisions",
+    "33,916 and 8,330 pairs, SNLI's own dev and test sets, 7,844 vectors of GloVe 6B.50d; 5 MB",
+    "data.root: snli/{snli_train_subset,cad_nli,snli_dev,snli_test}.parquet, "
+    "vectors/glove.6B.50d.7844words.txt.gz",
+    "GitHub: academic-repository/cat, acmi-lab/counterfactually-augmented-data, sheng-z/JOCI, "
+    "OanaMariaCamburu/e-SNLI",
+    "SNLI CC BY-SA 4.0, revisions Apache-2.0, GloVe ODC PDDL 1.0",
+)
+_SNLI = DataSource(
+    "SNLI 1.0",
+    "550,152 / 10,000 / 10,000 pairs, those without a gold label are dropped; about 95 MB",
+    "",
+    "https://nlp.stanford.edu/projects/snli/; read by itself from the Hugging Face hub, stanfordnlp/snli",
+    "CC BY-SA 4.0, no registration",
+)
+_GLOVE = DataSource(
+    "GloVe 840B.300d",
+    "2.2 million words; about 2 GB packed, which is read as it is",
+    "task.vectors: the file",
+    "https://nlp.stanford.edu/projects/glove/",
+    "ODC PDDL 1.0, no registration",
+)
+
+SPEC = register(
+    TaskSpec(
+        name="snli",
+        title="Textual entailment",
+        build="tasks.entailment.task.build",
+        corpora={
+            "mini": "tasks.entailment.mini.generate",
+            "hub": "tasks.entailment.data.load_hub",
+            "folder": "tasks.entailment.data.load_folder",
+        },
+        command="predict",
+        writes_text=False,
+        figure="figure2",
+        primary_metric=Metric("accuracy", "accuracy, %", 100.0),
+        item_scores={"accuracy": "numpy.mean"},
+        table_file="accuracy",
+        table_title="Results",
+        units="Shares in %.",
+        setting=_setting,
+        parts=(TablePart("", (_COLUMNS,)),),
+        sources={"small": (_SUBSET,), "paper": (_SNLI, _GLOVE)},
+        paper_epoch=Epoch(550_152, 22),
+    )
+)

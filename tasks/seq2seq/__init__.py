@@ -1,1 +1,53 @@
 """The attentional encoder–decoder and its search, shared by translation and summarization."""
+
+from tasks._registry import (
+    BEST_EPOCH,
+    EPOCH_SECONDS,
+    EPOCHS,
+    FIRST_TEST,
+    MAPPING_SHARE,
+    TESTS,
+    TOKENS_PER_SECOND,
+    Column,
+    Config,
+    TablePart,
+    percent,
+)
+
+UNITS = "Scores 0 to 100, shares in %, entropy in nats."
+_STATISTICS = ("support_runs", "segments", "segment_length", "groups", "group_size", "entropy")
+
+LIKELIHOOD = TablePart(
+    "Likelihood and training",
+    (
+        (Column("{split} perplexity", "perplexity", split=TESTS),),
+        (BEST_EPOCH, EPOCHS, EPOCH_SECONDS, TOKENS_PER_SECOND, MAPPING_SHARE),
+    ),
+)
+ATTENTION = TablePart(
+    "Attention on {split}",
+    (
+        (
+            percent("zero weights", "zero_share", FIRST_TEST),
+            *(Column(name.replace("_", " "), name) for name in _STATISTICS),
+        ),
+    ),
+)
+
+
+def setting(config: Config) -> str:
+    """What was chosen of an encoder–decoder and its training, in one line."""
+    task, optim = config["task"], config["optim"]
+    text, model, batches = task["text"], task["model"], task["batches"]
+    direction = "bidirectional " if model["bidirectional"] else ""
+    feeding = ", input feeding" if model["input_feed"] else ""
+    chosen = [
+        f"up to {text['vocab_size']:,} {text['tokenizer']}",
+        f"{model['layers']}-layer {direction}{model['cell']} {model['hidden_size']}{feeding}",
+        f"batch {batches['size']} {batches['count']}",
+        f"{optim['_target_'].rpartition('.')[2]} lr {optim['lr']:g}",
+        f"dropout {model['dropout']:g}",
+        f"{config['trainer']['epochs']} epochs",
+        f"beam {task['search']['beam_size']}",
+    ]
+    return ", ".join(chosen)

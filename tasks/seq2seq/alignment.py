@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
+import numpy as np
 import torch
 
 from tasks.seq2seq.data import Link, Links
@@ -87,9 +88,9 @@ class AlignmentTally:
         return {name: part / whole for name, (part, whole) in fractions.items() if whole}
 
 
-def aer_of_counts(counts: Sequence[int]) -> float:
-    """AER, 0 to 1, from the sums of :attr:`AlignmentTally.rows`; one of no links at all is 0."""
-    found_sure, found_possible, found, sure = counts
+def aer_of_items(items: np.ndarray) -> float:
+    """AER, 0 to 1, of the sentences whose :attr:`AlignmentTally.rows` these are; of no links at all 0."""
+    found_sure, found_possible, found, sure = items.sum(0).tolist()
     return 1 - (found_sure + found_possible) / (found + sure) if found + sure else 0.0
 
 

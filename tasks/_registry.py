@@ -1,0 +1,214 @@
+"""The tasks, one specification each: what configs, commands, tables and figures know of them is read here.
+
+A task's package makes its specification in its ``__init__.py``, of plain values and of names: nothing that
+takes time to import is imported before a task is built.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pkgutil import resolve_name
+from typing import Any
+
+DEV, TESTS, FIRST_TEST = "dev", "tests", "first test"
+"""Splits that columns are of: dev, every test set, the first test set."""
+
+BEST_EPOCH, EPOCHS, EPOCH_SECONDS = "best_epoch", "epochs", "epoch_seconds"
+TOKENS_PER_SECOND, MAPPING_SHARE = "tokens_per_second", "mapping_share"
+"""Columns on the training of a run, which every task has."""
+
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of a record: its name there, what it is called, and what makes it one of 0 to 100."""
+
+    name: str
+    label: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric of a split in a table.
+
+    Attributes:
+        label: stands above it; ``{split}`` in it becomes the split.
+        metric: its name in records.
+        digits: shown after the point.
+        scale: what the value is multiplied by.
+        split: the name of a split, or one of ``DEV``, ``TESTS`` and ``FIRST_TEST``.
+    """
+
+    label: str
+    metric: str
+    digits: int = 2
+    scale: float = 1.0
+    split: str = FIRST_TEST
+
+
+def percent(label: str, metric: str, split: str, digits: int = 1) -> Column:
+    """A share, in %."""
+    return Column(label, metric, digits, 100.0, split)
+
+
+Group = tuple[Column | str, ...]
+"""Columns, and names of those on the training, that share a table as far as it has room."""
+
+
+@dataclass(frozen=True)
+class TablePart:
+    """Groups of columns that belong together.
+
+    Attributes:
+        title: stands above them, ``{split}`` in it becomes the first test set; nothing for an only part.
+        groups: the columns; one of ``TESTS`` becomes as many as there are test sets.
+        repeated: groups that are there once for each split that all of their columns are of.
+        signature: a kind of metric and how it was measured: of splits whose signature says otherwise there
+            are no columns.
+    """
+
+    title: str
+    groups: Sequence[Group] = ()
+    repeated: Sequence[Group] = ()
+    signature: tuple[str, str] | None = None
+
+    def columns(self, tests: Sequence[str], signatures: Mapping[str, Mapping[str, str]]) -> list[Group]:
+        """The groups for runs with these test sets and signatures, all splits and labels filled in."""
+        found = [
+            tuple(one for column in group for one in self._filled(column, tests, signatures))
+            for group in self.groups
+        ]
+        for group in self.repeated:
+            filled = [self._filled(column, tests, signatures) for column in group]
+            found += zip(*filled, strict=True)
+        return [group for group in found if group]
+
+    def _filled(
+        self, column: Column | str, tests: Sequence[str], signatures: Mapping[str, Mapping[str, str]]
+    ) -> Iterator[Column | str]:
+        if isinstance(column, str):
+            yield column
+            return
+        for split in {TESTS: tests, FIRST_TEST: tests[:1]}.get(column.split, [column.split]):
+            if self.signature is None or self.signature[1] == measure(signatures, split, self.signature[0]):
+                yield replace(column, split=split, label=column.label.format(split=split))
+
+
+def measure(signatures: Mapping[str, Mapping[str, str]], split: str, kind: str) -> str:
+    """The first word of a signature, which says how a kind of metric was measured.
+
+    Example:
+        >>> measure({"dev": {"rouge": "f1|stem:yes"}}, "dev", "rouge")
+        'f1'
+    """
+    return signatures.get(split, {}).get(kind, "").partition("|")[0]
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A corpus, or a file of vectors, that somebody else offers.
+
+    Attributes:
+        name: what it is called.
+        size: what is in it, and what there is to download.
+        files: what to give, and where in it they are looked for.
+        where: to get it.
+        terms: its licence, and what has to be done before it may be had.
+    """
+
+    name: str
+    size: str
+    files: str
+    where: str
+    terms: str
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """An estimate of what one pass over the paper's training set holds.
+
+    Attributes:
+        pairs: of the set.
+        tokens: of a pair, those that tokens a second counts: of both sentences for entailment, of the
+            output for an encoder–decoder.
+    """
+
+    pairs: int
+    tokens: int
+
+    @property
+    def total(self) -> int:
+        return self.pairs * self.tokens
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """What is known of a task outside its package.
+
+    Attributes:
+        name: of the task everywhere: in configs, commands and records.
+        title: of its results.
+        build: dotted name of the function that makes it, whose keyword-only arguments are its config.
+        corpora: dotted names of the functions that make its corpora, by kind: ``mini``, ``hub``, ``folder``.
+        command: make target that asks a trained model.
+        writes_text: whether such a model answers with texts of its own, line by line.
+        figure: of the paper, that shows its attention.
+        primary_metric: that of its learning curves, on dev.
+        item_scores: for each metric that is tested for significance the dotted name of the function that
+            makes it, before scaling, of the items in a run's details.
+        table_file: name of the file of its detailed tables, without a suffix.
+        table_title: heading of that file.
+        units: a sentence on the numbers there.
+        setting: from a config to what was chosen of the model and its training, in one line.
+        parts: the columns there.
+        lists_config: whether the whole config stands there, too, because settings differ in more than that.
+        test_names: what the paper calls a test set, and what other corpora call one that stands for it.
+        sources: for each tier the data that it needs; tier mini needs none.
+        paper_epoch: what the paper's training set holds, where that is known.
+    """
+
+    name: str
+    title: str
+    build: str
+    corpora: Mapping[str, str]
+    command: str
+    writes_text: bool
+    figure: str
+    primary_metric: Metric
+    item_scores: Mapping[str, str]
+    table_file: str
+    table_title: str
+    units: str
+    setting: Callable[[Config], str]
+    parts: Sequence[TablePart]
+    lists_config: bool = False
+    test_names: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, Sequence[DataSource]] = field(default_factory=dict)
+    paper_epoch: Epoch | None = None
+
+
+TASKS: dict[str, TaskSpec] = {}
+"""All tasks by name, in the paper's order."""
+
+
+def register(spec: TaskSpec) -> TaskSpec:
+    """Add a task.
+
+    Raises:
+        ValueError: there is one of that name.
+    """
+    if spec.name in TASKS:
+        raise ValueError(f"a task must have a name of its own, got {spec.name!r} again")
+    TASKS[spec.name] = spec
+    return spec
+
+
+def resolve(name: str) -> Any:
+    """The function of a dotted name.
+
+    Example:
+        >>> resolve("tasks._registry.register").__name__
+        'register'
+    """
+    return resolve_name(name)
