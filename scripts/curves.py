@@ -19,9 +19,9 @@ from matplotlib.style import context
 from matplotlib.ticker import MaxNLocator
 
 from scripts import cli
-from scripts.bench.paper import COLOURS, STYLE
 from scripts.picture_files import save_figure
 from scripts.reports import Headline, report_of
+from scripts.style import COLOURS, STYLE
 from scripts.tables import RESULTS, Corpus, by_mapping, by_setting
 from tasks.training.records import Record, read_records
 

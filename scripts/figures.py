@@ -18,11 +18,11 @@ from matplotlib.style import context
 
 import regattn
 from scripts import cli
-from scripts.bench.paper import COLOURS, STYLE
 from scripts.columns import mapping_rank
 from scripts.curves import file_names
 from scripts.picture_files import save_figure
 from scripts.pictures import Panel, draw_panels
+from scripts.style import COLOURS, STYLE
 from scripts.tables import RESULTS, by_mapping, by_setting
 from tasks.training.details import read_details
 from tasks.training.records import Record, read_records

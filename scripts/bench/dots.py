@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from scripts.bench.paper import COLOURS, page
 from scripts.bench.words import Section, mean_ratio, ordered
+from scripts.style import COLOURS, new_figure
 
 
 def draw_shapes(section: Section) -> Figure:
@@ -17,7 +17,7 @@ def draw_shapes(section: Section) -> Figure:
     cells = [c for c in section["cells"] if (c["threads"], c["dtype"]) == (first, dtype)]
     cells = [c for c in cells if c["direction"] == "both"]
     names = [n for n in ordered(section) if section["contestants"][n]["origin"] in ("ours", "peer")][::-1]
-    figure, axes = page(0.36 * len(names) + 1.1)
+    figure, axes = new_figure(0.36 * len(names) + 1.1)
     shades = np.linspace(0.25, 1, len({cell["d"] for cell in cells}))
     lengths, scales = (sorted({cell[of] for cell in cells}) for of in ("d", "scale"))
     for height, name in enumerate(names):
@@ -51,7 +51,7 @@ def draw_training(section: Section) -> Figure:
     """Time of a step over that with softmax, with quartiles."""
     (cell,) = section["cells"]
     names = ordered(section)[::-1]
-    figure, axes = page(2.4)
+    figure, axes = new_figure(2.4)
     for height, name in enumerate(names):
         row, colour = cell["results"][name], COLOURS[section["contestants"][name]["family"]]
         low, high = (100 * (value - 1) for value in row["ratio_quartiles"])

@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from scripts.bench.paper import COLOURS, page
 from scripts.bench.words import Section, ordered
+from scripts.style import COLOURS, new_figure
 
 
 def draw_length(section: Section) -> Figure:
     """Lines of the time per score against d."""
-    figure, axes = page(5.2)
+    figure, axes = new_figure(5.2)
     _lines(axes, section, lambda cell: cell["d"])
     total = section["cells"][0]["rows"] * section["cells"][0]["d"]
     axes.set(xscale="log", xlabel=f"scores in a row, d ({total:,} scores in all)")
@@ -28,7 +28,7 @@ def draw_length(section: Section) -> Figure:
 
 def draw_strength(section: Section) -> Figure:
     """Lines of the time per score against λ; λ = 0 has a place of its own on the left."""
-    figure, axes = page(4.4)
+    figure, axes = new_figure(4.4)
     positive = [cell["lam"] for cell in section["cells"] if cell["lam"] > 0]
     zero = min(positive) / 10 ** (2 / 3)
     _lines(axes, section, lambda cell: cell["lam"] or zero)

@@ -11,9 +11,9 @@ from matplotlib.style import context
 
 from scripts.bench.dots import draw_shapes, draw_training
 from scripts.bench.lines import draw_length, draw_strength
-from scripts.bench.paper import STYLE
 from scripts.bench.words import Section
 from scripts.picture_files import save_figure
+from scripts.style import STYLE
 
 _PICTURES: dict[str, Callable[[Section], Figure]] = {
     "shapes": draw_shapes,

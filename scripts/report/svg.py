@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from scripts.bench.paper import COLOURS
+from scripts.style import COLOURS
 
 _NARROW, _WIDE = "fijlrt.,;:'|!()[] ", "mwMWæœ@%—…"
 

@@ -9,9 +9,9 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from scripts.bench.paper import COLOURS
 from scripts.curves import curve, draw_all, main
 from scripts.reports import REPORTS
+from scripts.style import COLOURS
 from tasks.training.records import Record, write_record
 from tests.example_record import RECORD
 

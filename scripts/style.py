@@ -1,4 +1,4 @@
-"""The page that plots are drawn on: benchmarks and learning curves."""
+"""One style for every plot: benchmarks, learning curves, figures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STYLE = {
 _WIDTH = 6.0  # inches; with the names beside it, the column of a README
 
 
-def page(height: float) -> tuple[Figure, Axes]:
+def new_figure(height: float) -> tuple[Figure, Axes]:
     """A figure of this height in inches."""
     figure = Figure(figsize=(_WIDTH, height))
     return figure, figure.add_subplot()
