@@ -140,10 +140,12 @@ def test_named_files_are_joined_and_filtered(tmp_path: Path) -> None:
     assert corpus.sizes["train"] == 4 and corpus.splits["train"][3].premise == ("a",)
 
 
-def test_limit_keeps_the_first_pairs(tmp_path: Path) -> None:
-    corpus = load_folder(write(tmp_path, PAIRS), limit=2)
-    assert corpus.sizes == {"train": 2, "dev": 1, "test": 1}
-    assert corpus.splits["train"] == load_folder(tmp_path).splits["train"][:2]
+def test_limit_keeps_the_first_pairs_of_every_split(tmp_path: Path) -> None:
+    more = {split: [*rows, ("A man runs.", f"He has {split}.", "neutral")] for split, rows in PAIRS.items()}
+    whole = load_folder(write(tmp_path, more))
+    limited = load_folder(tmp_path, limit=1)
+    assert limited.splits == {split: pairs[:1] for split, pairs in whole.splits.items()}
+    assert limited.sizes == {"train": 1, "dev": 1, "test": 1} != whole.sizes
 
 
 @pytest.mark.parametrize("name", ["../x.csv", "/etc/hosts", "a/../../x.csv", ".."])

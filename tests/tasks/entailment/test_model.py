@@ -76,6 +76,24 @@ def test_dropout_acts_in_training_only() -> None:
     assert not torch.equal(model(*batch)[0], model(*batch)[0])
 
 
+def test_projected_words_and_the_output_are_dropped() -> None:
+    model = model_with(regattn.Softmax(), dropout=0.5).train()
+    projected, read, decided = [], [], []
+    model.project.register_forward_hook(lambda _, inputs, output: projected.append(output))
+    for gru in (model.read_premise, model.read_hypothesis):
+        gru.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].data))
+    model.classify.register_forward_pre_hook(lambda _, inputs: decided.append(inputs[0]))
+    batch = batch_of(PAIRS, VOCABULARY, "cpu")
+    model(*batch)
+    for sentences, whole, dropped in zip(batch, projected, read, strict=True):
+        kept = torch.nn.utils.rnn.pack_padded_sequence(
+            2 * whole, sentences.lengths, batch_first=True, enforce_sorted=False
+        ).data
+        assert ((dropped == 0) | (dropped == kept)).all()
+        assert 0.4 < (dropped == 0).double().mean() < 0.6
+    assert 0.4 < (decided[0] == 0).double().mean() < 0.6
+
+
 def test_an_examined_batch_is_decided_as_ever() -> None:
     model = model_with(regattn.Fusedmax(lam=0.5))
     batch = batch_of(PAIRS, VOCABULARY, "cpu")

@@ -10,7 +10,7 @@ from tasks.entailment.data import LABELS, Pair
 from tasks.entailment.metrics import Tally
 from tasks.entailment.mini import generate
 from tasks.entailment.model import Examined
-from tasks.entailment.task import PAIR, EntailmentTask, build, vocabulary_of
+from tasks.entailment.task import PAIR, EntailmentTask, batch_of, build, vocabulary_of
 
 CORPUS = generate(train=300, dev=60, test=60)
 
@@ -48,13 +48,20 @@ def test_metrics_do_not_depend_on_the_evaluation_batch(monkeypatch: pytest.Monke
     assert not task.model.training
 
 
-def test_items_say_which_answers_are_right() -> None:
+def test_answers_and_items_stand_as_the_corpus_does() -> None:
+    """In its order, whatever order the pairs are evaluated in, or two runs could not be paired."""
     task = small()
+    with torch.no_grad():  # a model that gives every answer
+        for weight in task.model.parameters():
+            weight.mul_(9)
     accuracy = task.evaluate("test")["accuracy"]
+    pairs = CORPUS.splits["test"]
+    alone = [task.model(*batch_of([pair], task.vocabulary, "cpu"))[0].argmax().item() for pair in pairs]
+    assert set(alone) == set(range(len(LABELS)))
+    assert task.outputs["test"] == [LABELS[label] for label in alone]
     right = task.items["test"]["accuracy"]
-    answers, pairs = task.outputs["test"], CORPUS.splits["test"]
-    assert right == [answer == LABELS[pair.label] for answer, pair in zip(answers, pairs, strict=True)]
-    assert sum(right) / len(right) == accuracy
+    assert right == [label == pair.label for label, pair in zip(alone, pairs, strict=True)]
+    assert 0 < sum(right) < len(right) and sum(right) / len(right) == accuracy
 
 
 def test_attention_is_shown_over_words_of_this_project() -> None:
@@ -97,6 +104,16 @@ def test_the_vocabulary_has_every_word_of_every_split() -> None:
     vocabulary = vocabulary_of(CORPUS)
     words = {w for pairs in CORPUS.splits.values() for p in pairs for w in (*p.premise, *p.hypothesis)}
     assert words == set(vocabulary.words[2:])
+
+
+def test_a_held_out_word_counts_as_one_seen_once() -> None:
+    def pair(*words: str) -> Pair:
+        return Pair(words, words, 0)
+
+    train = [pair("often", "often", "twice"), pair("often")]
+    held_out = [pair("new", "new", "twice", "twice", "twice", "twice")] * 3
+    splits = {"train": train, "dev": held_out, "test": held_out}
+    assert vocabulary_of(replace(CORPUS, splits=splits)).words[2:] == ("often", "twice", "new")
 
 
 def test_a_batch_size_below_one_is_refused() -> None:

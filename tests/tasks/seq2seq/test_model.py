@@ -135,6 +135,46 @@ def test_every_weight_learns_and_padding_stays_zero(settings: ModelSettings) -> 
     assert not model.embed_source.weight.grad[PAD].any() or settings.tie_embeddings
 
 
+@pytest.mark.parametrize("input_feed", [True, False])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_dropout_acts_between_layers_and_on_the_output(cell: str, input_feed: bool) -> None:
+    def first_step(layers: int) -> tuple[bool, bool, torch.Tensor, torch.Tensor]:
+        settings = ModelSettings(
+            cell, layers, hidden_size=16, embedding_size=6, input_feed=input_feed, dropout=0.5
+        )
+        model = build(settings)
+        source, lengths = sentences([6] * 5, SOURCE_SIZE)
+        memory = model.encode(source, lengths)  # without dropout
+        reading = model.read(begun(source), memory)
+        model.train()
+        torch.manual_seed(layers)
+        dropped = model.read(begun(source), memory)
+        same_states = torch.equal(model.encode(source, lengths).states, memory.states)
+        same_queries = torch.equal(dropped.queries[:, 0], reading.queries[:, 0])
+        return same_states, same_queries, reading.outputs[:, 0], dropped.outputs[:, 0]
+
+    same_states, same_queries, whole, dropped = first_step(layers=1)
+    assert same_states and same_queries
+    assert ((dropped == 0) | (dropped == 2 * whole)).all()
+    assert 0.3 < (dropped == 0).double().mean() < 0.7
+    same_states, same_queries, *_ = first_step(layers=2)
+    assert not same_states and not same_queries
+
+
+@pytest.mark.parametrize("input_feed", [True, False])
+def test_word_vectors_of_both_sides_are_dropped(input_feed: bool) -> None:
+    settings = ModelSettings(
+        hidden_size=8, embedding_size=6, input_feed=input_feed, dropout=0.0, embedding_dropout=0.5
+    )
+    model = build(settings)
+    source, lengths = sentences([6, 6], SOURCE_SIZE)
+    memory, targets = model.encode(source, lengths), begun(source)
+    queries = model.read(targets, memory).queries
+    model.train()
+    assert not torch.equal(model.encode(source, lengths).states, memory.states)
+    assert not torch.equal(model.read(targets, memory).queries, queries)
+
+
 def test_states_follow_their_hypotheses() -> None:
     model = build(SHAPES[0])
     memory = model.encode(*sentences([4, 2], SOURCE_SIZE))

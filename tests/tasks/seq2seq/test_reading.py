@@ -206,3 +206,12 @@ def test_a_split_without_examples_is_an_error() -> None:
         assemble("x", splits)
     with pytest.raises(ValueError, match="limit must be an integer of at least 1, got 0"):
         assemble("x", splits, 0)
+
+
+def test_a_limit_keeps_the_first_examples_of_every_split() -> None:
+    splits = {
+        split: [part(*(Example(f"{split} {n}", (f"{n}",)) for n in range(3)))]
+        for split in ("train", "dev", "news", "test")
+    }
+    for split, examples in assemble("x", splits, 2).splits.items():
+        assert [example.source for example in examples] == [f"{split} 0", f"{split} 1"]

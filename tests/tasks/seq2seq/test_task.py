@@ -98,6 +98,24 @@ def test_metrics_do_not_depend_on_batches(monkeypatch: pytest.MonkeyPatch) -> No
     assert task.signatures["test"]["bleu"].startswith("nrefs:1|")
 
 
+def test_dev_is_written_greedily_and_test_sets_by_beam() -> None:
+    task = build()
+    with torch.no_grad():  # a model that a beam finds better outputs of
+        for weight in task.model.parameters():
+            weight.mul_(6)
+    for split, beam_size in (("dev", 1), ("test", 3)):
+        sources = [example.source for example in task.corpus.splits[split]]
+        written = {
+            size: [
+                best[0].text for best in task.translator.write(sources, SearchSettings(size, max_length=20))
+            ]
+            for size in (1, 3)
+        }
+        assert written[1] != written[3]
+        task.evaluate(split)
+        assert task.outputs[split] == written[beam_size]
+
+
 def test_likelihood_is_a_mean_over_tokens_and_ends() -> None:
     task = build(corpus_of(("a b c", "x y"), ("a", "y")))
     total, tokens = 0.0, 0
@@ -143,10 +161,10 @@ def test_unknown_words_are_replaced_by_the_most_attended_one() -> None:
 
 
 def test_long_and_empty_training_pairs_are_left_out_and_counted() -> None:
-    corpus = corpus_of(("a b", "x"), ("a b c", "x"), ("a", "x y z"), (" ", "x"))
+    corpus = corpus_of(("a b", "x"), ("a", "x y"), ("a b c", "x"), ("a", "x y z"), (" ", "x"))
     task = build(corpus, batches=BatchSettings(size=8, max_length=2))
-    assert [len(batch) for batch in task.train_batches(1)] == [1]
-    assert "training pairs of 1 to 2 tokens on both sides: 1 of 4" in task.data_notes
+    assert [len(batch) for batch in task.train_batches(1)] == [2]
+    assert "training pairs of 1 to 2 tokens on both sides: 2 of 5" in task.data_notes
     with pytest.raises(ValueError, match="a pair of 1 to 1 tokens on both sides, got none"):
         build(corpus_of(("a b", "x")), batches=BatchSettings(max_length=1))
 
@@ -192,6 +210,15 @@ def test_tokenizers_come_back_from_storage(kind: str) -> None:
     assert again.sha256 == task.vocabulary_sha256
     assert again.is_shared is task.vocabulary.is_shared is (kind == "subwords")
     assert again.target.encode("the woman") == task.vocabulary.target.encode("the woman")
+
+
+def test_vocabularies_are_those_of_the_training_split() -> None:
+    train, held_out = Example("a b", ("x y",)), Example("a c c", ("x z z",))
+    corpus = Corpus("own", "0", {"train": [train], "dev": [held_out], "test": [held_out]}, {})
+    source, target = build(corpus).vocabulary
+    assert [len(tokenizer.encode("a b c")) for tokenizer in (source, target)] == [3, 3]
+    assert source.decode(source.encode("a b c")) == "a b <unk>"
+    assert target.decode(target.encode("x y z")) == "x y <unk>"
 
 
 def test_text_is_not_cut_twice() -> None:
