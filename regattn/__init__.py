@@ -2,30 +2,40 @@
 
 from regattn._attention import Attention
 from regattn._certify import certify
-from regattn._fusedmax import Fusedmax, fusedmax
+from regattn._fusedmax import FUSEDMAX, Fusedmax, fusedmax
 from regattn._groups import groups
 from regattn._isotonic import isotonic_regression
 from regattn._mapping import Mapping
 from regattn._multihead import MultiheadAttention
-from regattn._oscarmax import Oscarmax, OscarmaxPublished, oscarmax, oscarmax_published
+from regattn._oscarmax import (
+    OSCARMAX,
+    OSCARMAX_PUBLISHED,
+    Oscarmax,
+    OscarmaxPublished,
+    oscarmax,
+    oscarmax_published,
+)
 from regattn._pi_omega import Pi_Omega
-from regattn._pnormmax import PNormmax, pnormmax
+from regattn._pnormmax import PNORMMAX, PNormmax, pnormmax
 from regattn._prox_oscar import prox_oscar
 from regattn._prox_tv import prox_tv1d
+from regattn._registry import MAPPINGS, MappingSpec, register
 from regattn._regularized_max import fenchel_young_loss, max_omega
 from regattn._scaled_dot_product import scaled_dot_product_attention
 from regattn._scorers import AdditiveScorer, BilinearScorer, DotScorer
 from regattn._simplex import project_simplex
-from regattn._softmax import Softmax, softmax
-from regattn._sparsemax import Sparsemax, sparsemax
+from regattn._softmax import SOFTMAX, Softmax, softmax
+from regattn._sparsemax import SPARSEMAX, Sparsemax, sparsemax
 
 __all__ = [
+    "MAPPINGS",
     "AdditiveScorer",
     "Attention",
     "BilinearScorer",
     "DotScorer",
     "Fusedmax",
     "Mapping",
+    "MappingSpec",
     "MultiheadAttention",
     "Oscarmax",
     "OscarmaxPublished",
@@ -49,3 +59,6 @@ __all__ = [
     "softmax",
     "sparsemax",
 ]
+
+for _spec in (SOFTMAX, SPARSEMAX, FUSEDMAX, OSCARMAX, PNORMMAX, OSCARMAX_PUBLISHED):
+    register(_spec)

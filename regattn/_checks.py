@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,30 +50,62 @@ def _broadcasts(tensor: Tensor, scores: Tensor) -> bool:
     )
 
 
-_WANTED = {"gamma": "above 0", "lam": "at least 0", "p": "in (1, 2]"}
+@dataclass(frozen=True)
+class Range:
+    """The finite numbers from ``low`` to ``high``, with the ends that are allowed.
+
+    ``learnable`` says whether a tensor may stand for a number; ``smallest`` and ``largest`` are the first and
+    the last floating-point number in it.
+
+    Example:
+        >>> str(Range(0)), str(Range(0, low_allowed=True)), str(Range(1, 2, high_allowed=True))
+        ('above 0', 'at least 0', 'in (1, 2]')
+    """
+
+    low: float
+    high: float = math.inf
+    low_allowed: bool = False
+    high_allowed: bool = False
+    learnable: bool = True
+    smallest: float = field(init=False)
+    largest: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        smallest = self.low if self.low_allowed else math.nextafter(self.low, math.inf)
+        largest = self.high if self.high_allowed else math.nextafter(self.high, -math.inf)
+        object.__setattr__(self, "smallest", smallest)
+        object.__setattr__(self, "largest", largest)
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return f"{'at least' if self.low_allowed else 'above'} {self.low:g}"
+        return f"in {'(['[self.low_allowed]}{self.low:g}, {self.high:g}{')]'[self.high_allowed]}"
+
+
+RANGES = {
+    "gamma": Range(0),
+    "lam": Range(0, low_allowed=True),
+    "p": Range(1, 2, high_allowed=True, learnable=False),
+}
+"""Of each strength, in all mappings that have it."""
 
 
 def check_strengths(scores: Tensor | None = None, dim: int = -1, /, **strengths: Strength) -> None:
-    """γ > 0, λ ≥ 0, 1 < p ≤ 2, all finite.
+    """Refuse a strength outside its range: γ > 0, λ ≥ 0, 1 < p ≤ 2, all finite.
 
     γ and λ may be tensors where there are scores to hold them against. What they contain is checked
     where it can be looked at without waiting for a device; elsewhere a bad one makes its row NaN.
     """
     for name, value in strengths.items():
-        if type(value) is float and _in_range(name, value):  # nearly always, and the rest takes a while
+        allowed = RANGES[name]
+        if type(value) is float and allowed.smallest <= value <= allowed.largest:  # nearly always
             continue
-        if isinstance(value, Tensor) and scores is not None and name != "p":
+        if isinstance(value, Tensor) and scores is not None and allowed.learnable:
             _check_tensor(name, value, scores, dim)
         elif isinstance(value, bool) or not isinstance(value, Real):
-            raise TypeError(f"{name} must be a number {_WANTED[name]}, got {value!r}")
-        elif not _in_range(name, value):
-            raise ValueError(f"{name} must be finite and {_WANTED[name]}, got {value!r}")
-
-
-def _in_range(name: str, value: Any) -> Any:
-    if name == "gamma":
-        return 0 < value < math.inf
-    return 0 <= value < math.inf if name == "lam" else 1 < value <= 2
+            raise TypeError(f"{name} must be a number {allowed}, got {value!r}")
+        elif not allowed.smallest <= value <= allowed.largest:
+            raise ValueError(f"{name} must be finite and {allowed}, got {value!r}")
 
 
 def _check_tensor(name: str, value: Tensor, scores: Tensor, dim: int) -> None:
@@ -88,6 +120,8 @@ def _check_tensor(name: str, value: Tensor, scores: Tensor, dim: int) -> None:
     if value.device != scores.device and value.ndim > 0:
         raise ValueError(f"{name} must be on the device of the scores, {scores.device}, got {value.device}")
     if is_plain(value) and value.device.type == "cpu":
-        sound = value > 0 if name == "gamma" else value >= 0
-        if not bool((sound & (value < torch.inf)).all()):
-            raise ValueError(f"{name} must be finite and {_WANTED[name]}, got {value.detach()!r}")
+        allowed = RANGES[name]
+        above = value >= allowed.low if allowed.low_allowed else value > allowed.low
+        below = value <= allowed.high if allowed.high_allowed else value < allowed.high
+        if not bool((above & below).all()):
+            raise ValueError(f"{name} must be finite and {allowed}, got {value.detach()!r}")

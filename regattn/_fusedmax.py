@@ -7,10 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from regattn._certify import Rows, half_gap
 from regattn._checks import Strength, check_scores, check_strengths
 from regattn._mapping import Mapping
 from regattn._operators import effect_of_gamma, solve_along
 from regattn._partition import define_partition_solver
+from regattn._registry import MappingSpec
+from regattn._sparsemax import half_square
 
 
 def _effect_of_lam(scores: Tensor, present: Tensor, values: Tensor, gamma: Any, lam: Any) -> Tensor:
@@ -66,6 +69,40 @@ def fusedmax(
     return solve_along(solve_fusedmax, scores, dim, mask, gamma, lam)
 
 
+def _omega(y: Tensor, allowed: Tensor, lam: Any) -> Tensor:
+    # positions that take no part are moved behind the others, so that neighbours are adjacent
+    order = torch.argsort(~allowed, dim=-1, stable=True)
+    y, allowed = y.gather(-1, order), allowed.gather(-1, order)
+    jumps = (y.diff(dim=-1).abs() * allowed[..., 1:]).sum(-1)
+    return half_square(y) + lam * jumps
+
+
+def _certificate(rows: Rows, lam: Any) -> Tensor:
+    """Over all windows: the mean of a, less what its two edges can take away, bounds τ.
+
+    The dual variable of edge k lies in [−λ, λ], and is ±λ where the weights jump there.
+    """
+    n, d = rows.y.shape
+    count = rows.allowed.sum(-1, keepdim=True)
+    edge = torch.arange(d + 1)
+    inner = (edge > 0) & (edge < count)
+    jump = torch.zeros(n, d + 1, dtype=rows.y.dtype)
+    jump[:, 1:d] = lam * rows.y.diff(dim=-1).sign()
+    slack = lam * (inner & (jump == 0)).double()
+    fixed = torch.where(inner, jump, 0.0)
+    total = torch.nn.functional.pad((rows.z - rows.y).cumsum(-1), (1, 0))
+    low = (total + fixed - slack).masked_fill(edge > count, -torch.inf)
+    high = (total + fixed + slack).masked_fill(edge > count, torch.inf)
+    zeros = torch.nn.functional.pad((rows.y == 0).cumsum(-1), (1, 0))
+    lower, upper = torch.full((n,), -torch.inf).double(), torch.full((n,), torch.inf).double()
+    for m in range(1, d + 1):
+        start_low, start_high = low[:, :-m], high[:, :-m]
+        lower = torch.maximum(lower, (low[:, m:] - start_high).nan_to_num(nan=-torch.inf).amax(-1) / m)
+        positive = zeros[:, m:] == zeros[:, :-m]
+        upper = torch.minimum(upper, (high[:, m:] - start_low).masked_fill(~positive, torch.inf).amin(-1) / m)
+    return half_gap(lower, upper)
+
+
 class Fusedmax(Mapping):
     """Module form of :func:`fusedmax`."""
 
@@ -73,3 +110,15 @@ class Fusedmax(Mapping):
 
     def __init__(self, dim: int = -1, *, gamma: Strength = 1.0, lam: Strength = 0.1) -> None:
         super().__init__(dim, gamma=gamma, lam=lam)
+
+
+FUSEDMAX = MappingSpec(
+    fusedmax,
+    Fusedmax,
+    colour="#D55E00",
+    omega=_omega,
+    certificate=_certificate,
+    solver=solve_fusedmax,
+    has_groups=True,
+    paper_name="fusedmax",
+)

@@ -8,12 +8,9 @@ import torch
 from torch import Tensor
 
 from regattn._checks import check_scores, check_strengths
-from regattn._fusedmax import fusedmax, solve_fusedmax
 from regattn._mapping import resolve
-from regattn._operators import Solver, backend
-from regattn._oscarmax import oscarmax, solve_oscarmax
-
-_SOLVERS: dict[Any, Solver] = {fusedmax: solve_fusedmax, oscarmax: solve_oscarmax}
+from regattn._operators import backend
+from regattn._registry import find
 
 
 def groups(
@@ -43,17 +40,14 @@ def groups(
     """
     function, strengths = resolve(mapping, strengths)
     scores = scores.detach()
-    if function not in _SOLVERS or strengths.get("lam", 1.0) == 0:
+    spec = find(function)
+    if spec is None or spec.solver is None or not spec.has_groups or strengths.get("lam", 1.0) == 0:
         support = function(scores, dim, mask=mask, **strengths) > 0
         return support.cumsum(dim) * support
     check_scores(scores, dim, mask)
     check_strengths(**strengths)
     if mask is not None:
         scores = torch.where(mask, scores, -torch.inf)
-    _, structure = _SOLVERS[function].kernel(scores.movedim(dim, -1), None, *_positional(function, strengths))
+    numbers = (float(strengths.get(name, default)) for name, default in spec.defaults.items())
+    _, structure = spec.solver.kernel(scores.movedim(dim, -1), None, *numbers)
     return backend(structure).labels(structure).clamp(min=0).movedim(-1, dim).long()
-
-
-def _positional(function: Any, strengths: dict[str, Any]) -> tuple[float, float]:
-    defaults = function.__kwdefaults__
-    return tuple(float(strengths.get(name, defaults[name])) for name in ("gamma", "lam"))  # type: ignore[return-value]

@@ -7,12 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from regattn._certify import Rows, half_gap
 from regattn._checks import Strength, check_scores, check_strengths
 from regattn._mapping import Mapping
 from regattn._operators import effect_of_gamma, solve_along
 from regattn._partition import define_partition_solver
 from regattn._prox_oscar import solve_oscar
+from regattn._registry import MappingSpec
 from regattn._simplex import solve_simplex
+from regattn._sparsemax import half_square
 
 
 def _effect_of_lam(scores: Tensor, present: Tensor, values: Tensor, gamma: Any, lam: Any) -> Tensor:
@@ -90,6 +93,32 @@ def oscarmax_published(
     return solve_along(solve_simplex, solve_along(solve_oscar, scaled, dim, mask, lam), dim, None, 1.0)
 
 
+def _omega(y: Tensor, allowed: Tensor, lam: Any) -> Tensor:
+    others_below = torch.arange(y.shape[-1] - 1, -1, -1, dtype=y.dtype, device=y.device)
+    below = others_below - (~allowed).sum(-1, keepdim=True)
+    return half_square(y) + lam * (y.sort(dim=-1, descending=True).values * below.clamp(min=0)).sum(-1)
+
+
+def _certificate(rows: Rows, lam: Any) -> Tensor:
+    """In each group of tied weights the largest and the smallest members bound τ, ranks taken off."""
+    d = rows.y.shape[-1]
+    a, y = rows.z - rows.y, rows.y.masked_fill(~rows.allowed, -1.0)
+    order = torch.argsort(a, dim=-1, descending=True, stable=True)
+    order = order.gather(-1, torch.argsort(y.gather(-1, order), dim=-1, descending=True, stable=True))
+    a, y = a.gather(-1, order), y.gather(-1, order)
+    rank = torch.arange(d)
+    others_below = (rows.allowed.sum(-1, keepdim=True) - 1 - rank).double()
+    total = torch.nn.functional.pad((a - lam * others_below).cumsum(-1), (1, 0))
+    new = torch.nn.functional.pad(y.diff(dim=-1) != 0, (1, 0), value=True)
+    start = torch.where(new, rank, 0).cummax(-1).values
+    last = torch.nn.functional.pad(new[:, 1:], (0, 1), value=True)
+    stop = torch.where(last, rank + 1, d).flip(-1).cummin(-1).values.flip(-1)
+    best = (total[:, 1:] - total.gather(-1, start)) / (rank + 1 - start)
+    worst = (total.gather(-1, stop) - total[:, :-1]) / (stop - rank)
+    lower = best.masked_fill(y < 0, -torch.inf).amax(-1)
+    return half_gap(lower, worst.masked_fill(y <= 0, torch.inf).amin(-1))
+
+
 class Oscarmax(Mapping):
     """Module form of :func:`oscarmax`."""
 
@@ -106,3 +135,16 @@ class OscarmaxPublished(Mapping):
 
     def __init__(self, dim: int = -1, *, gamma: float = 1.0, lam: float = 0.01) -> None:
         super().__init__(dim, gamma=gamma, lam=lam)
+
+
+OSCARMAX = MappingSpec(
+    oscarmax,
+    Oscarmax,
+    colour="#009E73",
+    omega=_omega,
+    certificate=_certificate,
+    solver=solve_oscarmax,
+    has_groups=True,
+    paper_name="oscarmax",
+)
+OSCARMAX_PUBLISHED = MappingSpec(oscarmax_published, OscarmaxPublished, colour="#8a8a8a")

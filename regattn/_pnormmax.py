@@ -5,11 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regattn._certify import Rows
 from regattn._checks import Strength, check_scores, check_strengths
 from regattn._eager import is_plain, wants_gradient
 from regattn._mapping import Mapping
 from regattn._operators import backend, define_solver, effect_of_gamma, solve_along
+from regattn._registry import MappingSpec
 from regattn._simplex import solve_simplex
+from regattn._sparsemax import sparsemax_certificate
 
 
 def pnormmax(
@@ -84,6 +87,36 @@ def _differentiable_product(weights: Tensor, direction: Tensor, gamma: Strength,
 _solve = define_solver("pnormmax", {"gamma": effect_of_gamma, "p": "float"}, _product, structured=False)
 
 
+def _omega(y: Tensor, allowed: Tensor, p: float) -> Tensor:
+    return 0.5 * torch.linalg.vector_norm(y, p, dim=-1) ** 2
+
+
+def _certificate(rows: Rows, p: float) -> Tensor:
+    """For any t = max z − τ the exact weights of that t are optimal up to how far they are from giving it.
+
+    They have the shape (1 + z/t)_+^{1/(p−1)}. Read off the given weights, t collects the rounding of all of
+    them; a secant step finds the one that suits them better.
+    """
+    if p == 2:
+        return sparsemax_certificate(rows)
+
+    def largest_derivative(y: Tensor) -> Tensor:  # of ½‖y‖_p²
+        top = y.amax(-1, keepdim=True)
+        return top * ((y / top) ** p).sum(-1, keepdim=True) ** ((2 - p) / p)
+
+    def violation(t: Tensor) -> tuple[Tensor, Tensor]:
+        shape = (1 + rows.z / t).clamp(min=0).masked_fill(~rows.allowed, 0.0) ** (1 / (p - 1))
+        exact = shape / shape.sum(-1, keepdim=True)
+        gap = largest_derivative(exact) - t
+        return torch.maximum((rows.y - exact).abs().amax(-1), gap.abs().squeeze(-1)), gap
+
+    t = largest_derivative(rows.y)
+    first, gap = violation(t)
+    second, next_gap = violation(t + gap)
+    third, _ = violation(t + gap * gap / (gap - next_gap))
+    return torch.fmin(first, torch.fmin(second, third))  # there is no third where the gaps are equal
+
+
 class PNormmax(Mapping):
     """Module form of :func:`pnormmax`."""
 
@@ -91,3 +124,14 @@ class PNormmax(Mapping):
 
     def __init__(self, dim: int = -1, *, gamma: Strength = 1.0, p: float = 1.5) -> None:
         super().__init__(dim, gamma=gamma, p=p)
+
+
+PNORMMAX = MappingSpec(
+    pnormmax,
+    PNormmax,
+    colour="#CC79A7",
+    omega=_omega,
+    certificate=_certificate,
+    solver=_solve,
+    paper_name="sq-pnorm-max",
+)

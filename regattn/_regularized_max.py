@@ -2,62 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from regattn._checks import check_scores
-from regattn._fusedmax import fusedmax
 from regattn._mapping import resolve
 from regattn._operators import to_last
-from regattn._oscarmax import oscarmax
-from regattn._pnormmax import pnormmax
-from regattn._softmax import softmax
-from regattn._sparsemax import sparsemax
+from regattn._registry import MappingSpec, find_with
 
 
-def _negative_entropy(y: Tensor) -> Tensor:
-    return torch.xlogy(y, y).sum(-1)
-
-
-def _half_square(y: Tensor) -> Tensor:
-    return 0.5 * (y * y).sum(-1)
-
-
-def _fused(y: Tensor, allowed: Tensor, lam: Any = 0.1) -> Tensor:
-    # positions that take no part are moved behind the others, so that neighbours are adjacent
-    order = torch.argsort(~allowed, dim=-1, stable=True)
-    y, allowed = y.gather(-1, order), allowed.gather(-1, order)
-    jumps = (y.diff(dim=-1).abs() * allowed[..., 1:]).sum(-1)
-    return _half_square(y) + lam * jumps
-
-
-def _oscar(y: Tensor, allowed: Tensor, lam: Any = 0.01) -> Tensor:
-    others_below = torch.arange(y.shape[-1] - 1, -1, -1, dtype=y.dtype, device=y.device)
-    below = others_below - (~allowed).sum(-1, keepdim=True)
-    return _half_square(y) + lam * (y.sort(dim=-1, descending=True).values * below.clamp(min=0)).sum(-1)
-
-
-def _half_square_pnorm(y: Tensor, p: float = 1.5) -> Tensor:
-    return 0.5 * torch.linalg.vector_norm(y, p, dim=-1) ** 2
-
-
-_OMEGA: dict[Callable[..., Tensor], Callable[..., Tensor]] = {
-    softmax: lambda y, allowed: _negative_entropy(y),
-    sparsemax: lambda y, allowed: _half_square(y),
-    fusedmax: _fused,
-    oscarmax: _oscar,
-    pnormmax: lambda y, allowed, p=1.5: _half_square_pnorm(y, p),
-}
-
-
-def _omega(weights: Tensor, allowed: Tensor, function: Callable[..., Tensor], strengths: dict) -> Tensor:
+def _omega(weights: Tensor, allowed: Tensor, spec: MappingSpec, strengths: dict[str, Any]) -> Tensor:
     """γ Ω of rows along the last dimension."""
-    each = {k: v.squeeze(-1) if isinstance(v, Tensor) and v.ndim else v for k, v in strengths.items()}
-    gamma = each.pop("gamma", 1.0)
-    return gamma * _OMEGA[function](weights, allowed, **each)
+    assert spec.omega is not None
+    every = spec.defaults | strengths
+    each = {k: v.squeeze(-1) if isinstance(v, Tensor) and v.ndim else v for k, v in every.items()}
+    gamma: Any = each.pop("gamma")
+    return gamma * spec.omega(weights, allowed, **each)
 
 
 class _Envelope(torch.autograd.Function):
@@ -116,9 +78,7 @@ def max_omega(
     Source: Niculae & Blondel (2017), section 2, equation 2.
     """
     function, strengths = resolve(mapping, strengths)
-    if function not in _OMEGA:
-        known = ", ".join(f.__name__ for f in _OMEGA)
-        raise ValueError(f"mapping must be one of {known}, got {getattr(function, '__name__', function)!r}")
+    spec = find_with(function, "omega")
     check_scores(scores, dim, mask)
     x = scores if mask is None else torch.where(mask, scores, -torch.inf)
     x = x.movedim(dim, -1)
@@ -127,7 +87,7 @@ def max_omega(
     allowed = x.detach() != -torch.inf
     y = weights.detach()
     inner = torch.where(y > 0, x.detach() * y, y).sum(-1)
-    value = inner - _omega(y, allowed, function, strengths).to(inner.dtype)
+    value = inner - _omega(y, allowed, spec, strengths).to(inner.dtype)
     value = value.masked_fill(~allowed.any(-1), -torch.inf)
     return _Envelope.apply(value, x, weights)
 
@@ -178,5 +138,5 @@ def fenchel_young_loss(
     x = scores if mask is None else torch.where(mask, scores, -torch.inf)
     x, y = x.movedim(dim, -1), target.movedim(dim, -1)
     strengths = {name: to_last(value, dim, scores.ndim) for name, value in strengths.items()}
-    omega = _omega(y, x.detach() != -torch.inf, function, strengths)
+    omega = _omega(y, x.detach() != -torch.inf, find_with(function, "omega"), strengths)
     return maximum + omega - torch.where(y > 0, x * y, 0.0).sum(-1)

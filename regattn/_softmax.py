@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regattn._certify import Rows
 from regattn._checks import Strength, check_scores, check_strengths
 from regattn._eager import is_plain
 from regattn._mapping import Mapping
+from regattn._registry import MappingSpec
 
 
 def softmax(scores: Tensor, dim: int = -1, *, gamma: Strength = 1.0, mask: Tensor | None = None) -> Tensor:
@@ -66,6 +68,15 @@ def _some_row_is_nan(weights: Tensor, dim: int) -> bool:
     return bool(weights.detach().select(dim, 0).isnan().any())
 
 
+def _negative_entropy(y: Tensor, allowed: Tensor) -> Tensor:
+    return torch.xlogy(y, y).sum(-1)
+
+
+def _certificate(rows: Rows) -> Tensor:
+    exact = torch.softmax(rows.z.masked_fill(~rows.allowed, -torch.inf), -1)
+    return (rows.y - exact).abs().masked_fill(~rows.allowed, 0.0).amax(-1)
+
+
 class Softmax(Mapping):
     """Module form of :func:`softmax`."""
 
@@ -73,3 +84,13 @@ class Softmax(Mapping):
 
     def __init__(self, dim: int = -1, *, gamma: Strength = 1.0) -> None:
         super().__init__(dim, gamma=gamma)
+
+
+SOFTMAX = MappingSpec(
+    softmax,
+    Softmax,
+    colour="#000000",
+    omega=_negative_entropy,
+    certificate=_certificate,
+    paper_name="softmax",
+)

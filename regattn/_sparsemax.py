@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from regattn._certify import Rows, half_gap
 from regattn._checks import Strength, check_scores, check_strengths
 from regattn._mapping import Mapping
 from regattn._operators import solve_along
+from regattn._registry import MappingSpec
 from regattn._simplex import solve_simplex
 
 
@@ -42,6 +45,16 @@ def sparsemax(scores: Tensor, dim: int = -1, *, gamma: Strength = 1.0, mask: Ten
     return solve_along(solve_simplex, scores, dim, mask, gamma)
 
 
+def half_square(y: Tensor, allowed: Tensor | None = None) -> Tensor:
+    return 0.5 * (y * y).sum(-1)
+
+
+def sparsemax_certificate(rows: Rows) -> Tensor:
+    a = rows.z - rows.y
+    lower = a.masked_fill(~rows.allowed, -torch.inf).amax(-1)
+    return half_gap(lower, a.masked_fill(rows.y == 0, torch.inf).amin(-1))
+
+
 class Sparsemax(Mapping):
     """Module form of :func:`sparsemax`."""
 
@@ -49,3 +62,14 @@ class Sparsemax(Mapping):
 
     def __init__(self, dim: int = -1, *, gamma: Strength = 1.0) -> None:
         super().__init__(dim, gamma=gamma)
+
+
+SPARSEMAX = MappingSpec(
+    sparsemax,
+    Sparsemax,
+    colour="#0072B2",
+    omega=half_square,
+    certificate=sparsemax_certificate,
+    solver=solve_simplex,
+    paper_name="sparsemax",
+)

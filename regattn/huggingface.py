@@ -10,12 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from regattn._fusedmax import fusedmax
-from regattn._oscarmax import oscarmax
-from regattn._pnormmax import pnormmax
+from regattn._registry import MAPPINGS
 from regattn._scaled_dot_product import attend
-from regattn._softmax import softmax
-from regattn._sparsemax import sparsemax
 
 try:
     from transformers import MODEL_MAPPING, AttentionInterface, AttentionMaskInterface
@@ -32,8 +28,8 @@ _NOT_IMPLEMENTED = ("softcap", "s_aux", "sinks", "indices", "block_indices", "cu
 def register(name: str | None = None, mapping: Callable[..., Tensor] | None = None) -> None:
     """Make mappings known to transformers as values of ``attn_implementation``.
 
-    ``register()`` registers ``regattn_softmax``, ``regattn_sparsemax``, ``regattn_fusedmax``,
-    ``regattn_oscarmax`` and ``regattn_pnormmax``, each with its default strengths;
+    ``register()`` registers ``regattn_softmax``, ``regattn_sparsemax``, ``regattn_fusedmax`` and so on, every
+    mapping of this library that is a regularized argmax, each with its default strengths;
     ``register(name, mapping)`` registers one of your own. A name is used as ``"eager"`` is, in
     ``from_pretrained``, ``from_config`` and ``model.set_attn_implementation``, after every start of
     Python; it is not saved with a model. The weights are in ``model(…, output_attentions=True)``. A query
@@ -65,8 +61,9 @@ def register(name: str | None = None, mapping: Callable[..., Tensor] | None = No
         torch.Size([1, 2, 3, 3])
     """
     if name is None and mapping is None:
-        for default in (softmax, sparsemax, fusedmax, oscarmax, pnormmax):
-            register(f"regattn_{default.__name__}", default)
+        for spec in MAPPINGS.values():
+            if spec.omega is not None:
+                register(f"regattn_{spec.name}", spec.function)
         return
     if name is None or mapping is None:
         raise ValueError(f"register needs a name and a mapping, or neither, got {name!r} and {mapping!r}")
