@@ -215,9 +215,13 @@ def _unknown_choice(message: str) -> str:
 
 
 def _no_choice(path: str) -> str:
-    group, _, choice = path.rpartition("/")
-    known = sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
-    return f"{group} must be one of {', '.join(known)}, got {choice!r}{_hint(choice, known)}"
+    folder = (CONFIGS / path).parent
+    while not folder.is_dir():
+        folder = folder.parent
+    group = folder.relative_to(CONFIGS)
+    choice = (CONFIGS / path).relative_to(folder)
+    known = sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
+    return f"{group} must be one of {', '.join(known)}, got {str(choice)!r}{_hint(str(choice), known)}"
 
 
 def _explain(error: BaseException, name: str) -> str:

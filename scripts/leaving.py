@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,8 +23,14 @@ from tasks.training.update import evaluate
 _HISTORY = ("epoch", "step", "loss", "seconds", "dev")  # of an epoch's entry, what the record keeps
 
 
-def leave(setup: Setup, run: RunDirectory, result: FitResult) -> None:
+def leave(setup: Setup, run: RunDirectory, result: FitResult, experiment: str) -> None:
     """Test what was trained, write everything down, the record last, and report.
+
+    Args:
+        setup: the run.
+        run: its directory.
+        result: of its training.
+        experiment: the recipe that it is, or "".
 
     Raises:
         UsageError: a file cannot be written; the same command tries again, without training.
@@ -31,7 +38,7 @@ def leave(setup: Setup, run: RunDirectory, result: FitResult) -> None:
         RecordError: there is a record of this run with another outcome.
     """
     try:
-        record, picture = _write(setup, run, result)
+        record, picture = _write(setup, run, result, experiment)
     except OSError as error:
         raise UsageError(
             f"{cli.sentence(error)}; the training is finished and kept in {run.path}, "
@@ -40,10 +47,10 @@ def leave(setup: Setup, run: RunDirectory, result: FitResult) -> None:
     _report(setup, record, picture)
 
 
-def _write(setup: Setup, run: RunDirectory, result: FitResult) -> tuple[Record, Path]:
+def _write(setup: Setup, run: RunDirectory, result: FitResult, experiment: str) -> tuple[Record, Path]:
     from scripts.pictures import draw_grid  # and matplotlib, which nothing before the end of a run needs
 
-    record = _record(setup, result)
+    record = replace(_record(setup, result), experiment=experiment)
     title = f"{setup.mapping.function.__name__}, {setup.task.corpus.name}"
     grid = setup.task.example()
     picture = draw_grid(run.path / "attention.png", grid, title)

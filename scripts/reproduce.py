@@ -10,7 +10,7 @@ from pathlib import Path
 
 from scripts import cli
 from scripts.children import end_with_parent
-from scripts.comparing.selection import TIERS
+from scripts.recipes import TIERS
 from scripts.reproducing.hours import describe_hours
 from scripts.reproducing.jobs import TABLES, list_jobs, parse_seeds, parse_tables
 from scripts.reproducing.launchers import launch_jobs

@@ -16,11 +16,11 @@ from scripts.cells import Table
 from scripts.columns import MAPPING, SEEDS, UNKNOWN, Column, mapping_label
 from scripts.comparing.paper import LEGEND, read_paper
 from scripts.comparing.paper_tables import paper_tables
-from scripts.comparing.selection import TIERS
 from scripts.comparing.verdicts import tally
 from scripts.formats import FORMATS, to_grid
 from scripts.markdown import markdown
 from scripts.readme import fill_readme
+from scripts.recipes import TIERS
 from scripts.reports import Kind, Report, report_of
 from tasks.training.atomic import write_atomically
 from tasks.training.records import Record, read_records

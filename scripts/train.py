@@ -19,6 +19,7 @@ from scripts.cli import UsageError
 from scripts.leaving import leave
 from scripts.loggers import NoLogger
 from scripts.picture_files import check_drawing
+from scripts.recipes import recipe_of
 from scripts.runs import Setup, find_run, read_run_config, set_up
 from scripts.schema import register
 from tasks.training.fit import FitResult, count_steps, fit
@@ -50,6 +51,8 @@ def train_as(setup: Setup, processes: Processes, watchers: Sequence[Observer] = 
     observers: list[Observer] = []
     # Now: what is checked out when the training is over is not what it ran.
     code = processes.first(commit)
+    mapping = setup.mapping.function.__name__
+    experiment = processes.first(partial(recipe_of, cli.plain(config), mapping))
 
     def begin() -> None:
         _announce(setup)
@@ -62,7 +65,7 @@ def train_as(setup: Setup, processes: Processes, watchers: Sequence[Observer] = 
     with processes.enter_on_first(setup.directory) as run:
         processes.first(begin)
         result = _fit(setup, run, observers, processes, code)
-        processes.first(partial(leave, setup, run, result))
+        processes.first(partial(leave, setup, run, result, experiment))
 
 
 class _Start(NoLogger):

@@ -13,8 +13,9 @@ from scripts.comparing.costs import cost_table
 from scripts.comparing.interpretability import interpretability_table
 from scripts.comparing.measured import measured_in, our_cell, quoted_cell, seeds_cell
 from scripts.comparing.paper import LEGEND, Paper, PaperColumn, PaperTable
-from scripts.comparing.selection import TIERS, Row, Runs, row_of
+from scripts.comparing.selection import Row, Runs, row_of
 from scripts.comparing.significance import ItemScores
+from scripts.recipes import TIERS
 
 
 def paper_tables(records: Runs, details: Path, paper: Paper) -> list[Table]:

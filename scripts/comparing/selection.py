@@ -4,54 +4,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import Any
 
-from omegaconf import OmegaConf
-
-from scripts import cli
 from scripts.columns import MAPPINGS, mapping_rank
-from scripts.experiments import compose_cell
 from tasks.training.provenance import PACE, SEEDS, config_hash
 from tasks.training.records import Record, RecordError
 
-TIERS = ("mini", "small", "paper")
 Runs = Sequence[Record]
 Row = Mapping[str, Runs]
 """Mapping → its runs, by seed; only mappings that have any, in the paper's order."""
 
 
-@cache
-def setting_of_cell(tier: str, task: str, mapping: str) -> str:
-    """The :func:`setting_hash` of the experiment that makes a cell's runs.
-
-    Raises:
-        UsageError: there is no such experiment.
-    """
-    config = compose_cell(tier, task, mapping)
-    for key in cli.missing_keys(config):  # where files lie, which no hash depends on
-        OmegaConf.update(config, key, "")
-    return setting_hash(cli.plain(config))
-
-
-def setting_hash(config: Mapping[str, Any]) -> str:
-    """Hash of a config without its seed and without what says how it is run: runs with the same may share
-    a cell.
-
-    Example:
-        >>> setting_hash({"seed": 1, "trainer": {"threads": 1}}) == setting_hash({"seed": 2, "trainer": {}})
-        True
-    """
-    return config_hash(config, without=(*SEEDS, *PACE))
-
-
-def records_of_cell(records: Runs, setting: str) -> list[Record]:
-    """The runs of a cell, of all ``records``: one for each seed, if it can be one with details.
+def records_of_cell(records: Runs, experiment: str) -> list[Record]:
+    """The runs of a cell, of ``records`` of one mapping: one for each seed, if it can be one with details.
 
     Raises:
         RecordError: they differ in their corpora.
     """
-    found = [record for record in records if setting_hash(record.config) == setting]
+    found = [record for record in records if record.experiment == experiment]
     _check_one_corpus(found)
     by_seed: dict[int, Record] = {}
     for record in sorted(found, key=lambda r: (not r.details, r.id)):
@@ -81,11 +50,10 @@ def row_of(records: Runs, task: str, tier: str) -> dict[str, list[Record]]:
     Raises:
         RecordError: they differ in their corpora.
     """
-    of_task = [record for record in records if (record.task, record.tier) == (task, tier)]
     row = {}
     for mapping in MAPPINGS:
-        mine = [record for record in of_task if record.mapping == mapping]
-        if mine and (found := records_of_cell(mine, setting_of_cell(tier, task, mapping))):
+        mine = [record for record in records if record.mapping == mapping]
+        if found := records_of_cell(mine, f"{tier}/{task}"):
             row[mapping] = found
     _check_one_corpus([record for runs in row.values() for record in runs])
     return row

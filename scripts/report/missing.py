@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from scripts.cells import Cell, Table
 from scripts.columns import UNKNOWN
 from scripts.comparing.paper import Paper, PaperTable
-from scripts.comparing.selection import TIERS, Row, row_of
+from scripts.comparing.selection import Row, row_of
+from scripts.recipes import TIERS
 from tasks.training.records import Record
 
 Cells = Mapping[str, Row]
@@ -88,7 +89,7 @@ def runs_of(table: PaperTable, records: Sequence[Record]) -> Cells:
 def _row(table: PaperTable, mapping: str, cells: Cells) -> tuple[Cell, ...]:
     count = len(table.rows[mapping])
     less, made_up = (_made(cells[tier].get(mapping, ())) for tier in ("small", "mini"))
-    experiment = Cell(f"paper_{table.task}_{mapping}")
+    experiment = Cell(f"paper/{table.task}")
     return Cell(table.title), Cell(mapping), Cell(str(count), count), less, made_up, experiment
 
 

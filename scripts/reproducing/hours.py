@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from scripts.comparing.selection import TIERS
+from scripts.recipes import TIERS
 from scripts.reproducing.jobs import TABLES
 from scripts.reproducing.plan import Planned
 from tasks.training.records import Record

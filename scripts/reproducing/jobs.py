@@ -10,7 +10,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from scripts.cli import UsageError, compose_config, missing_keys, plain
 from scripts.columns import MAPPINGS
-from scripts.experiments import compose_cell, name_of_cell
 from scripts.train import make_command
 from tasks.ranges import Range, check_number
 from tasks.training.provenance import config_hash
@@ -27,7 +26,7 @@ class Job:
 
     Args:
         table: one of :data:`TABLES`.
-        experiment: the cell, a file of configs/experiment.
+        experiment: its recipe, a file of configs/experiment.
         mapping: of its attention.
         seed: of the run.
         arguments: overrides besides, those that this experiment has a key for.
@@ -45,12 +44,22 @@ class Job:
 
     @property
     def name(self) -> str:
-        return f"{self.experiment}-s{self.seed}"
+        return f"{self.experiment.replace('/', '-')}-{self.mapping}-s{self.seed}"
+
+    @property
+    def cell(self) -> str:
+        """All that it shares with the runs of other seeds."""
+        return f"{self.experiment} {self.mapping}"
 
     @property
     def overrides(self) -> list[str]:
         """What a person gives to train it."""
-        return [f"experiment={self.experiment}", f"seed={self.seed}", *self.arguments]
+        return [
+            f"experiment={self.experiment}",
+            f"attention={self.mapping}",
+            f"seed={self.seed}",
+            *self.arguments,
+        ]
 
     @property
     def command(self) -> str:
@@ -76,7 +85,7 @@ def list_jobs(tables: Sequence[str], tier: str, seeds: Sequence[int], arguments:
     Raises:
         UsageError: an override that no table has a key for, or that is wrong.
     """
-    fitting = {table: _fitting(f"{tier}_{TABLES[table]}_softmax", arguments) for table in tables}
+    fitting = {table: _fitting(f"{tier}/{TABLES[table]}", arguments) for table in tables}
     used = {argument for chosen in fitting.values() for argument in chosen}
     # One that fits nowhere is refused where it is composed.
     astray = [argument for argument in arguments if argument not in used]
@@ -91,8 +100,8 @@ def list_jobs(tables: Sequence[str], tier: str, seeds: Sequence[int], arguments:
 def _jobs_of(
     table: str, tier: str, mapping: str, seeds: Sequence[int], arguments: tuple[str, ...]
 ) -> Iterator[Job]:
-    experiment = name_of_cell(tier, TABLES[table], mapping)
-    config = compose_cell(tier, TABLES[table], mapping, arguments)
+    experiment = f"{tier}/{TABLES[table]}"
+    config = compose_config([f"experiment={experiment}", f"attention={mapping}", *arguments])
     lacks = tuple(missing_keys(config))
     for seed in seeds:
         config.seed = seed

@@ -128,7 +128,7 @@ def render(plan: Sequence[Planned], at_once: int) -> str:
 def _cells(plan: Iterable[Planned]) -> list[list[Planned]]:
     cells: dict[str, list[Planned]] = {}
     for planned in plan:
-        cells.setdefault(planned.job.experiment, []).append(planned)
+        cells.setdefault(planned.job.cell, []).append(planned)
     return list(cells.values())
 
 
@@ -137,7 +137,7 @@ def _row(cell: Sequence[Planned]) -> tuple[str, ...]:
     done = " ".join(str(planned.job.seed) for planned in cell if planned.record)
     missing = " ".join(str(planned.job.seed) for planned in cell if not planned.record)
     needs = f"needs {', '.join(f'{key}=…' for key in first.job.lacks)}" if first.job.lacks else ""
-    return first.job.experiment, done or "–", missing or "–", format_seconds(first.seconds), needs
+    return first.job.cell, done or "–", missing or "–", format_seconds(first.seconds), needs
 
 
 def format_seconds(seconds: float | None) -> str:

@@ -26,6 +26,8 @@ class Record:
         mapping: name of the attention's mapping.
         mapping_params: its parameters, such as ``{"gamma": 1.0, "lam": 0.1}``.
         tier: mini, small or paper.
+        experiment: the recipe that the run is, such as ``small/snli``, of which nothing but the mapping and
+            the seed was changed; empty for any other run.
         corpus: ``name``, ``sha256`` and ``sizes`` per split.
         seed: the seed.
         metrics: per split (``dev``, ``test``), metric to value.
@@ -66,6 +68,7 @@ class Record:
     config: dict[str, Any]
     command: str
     signatures: dict[str, dict[str, str]] = field(default_factory=dict)
+    experiment: str = ""
     details: str = ""
     history: list[dict[str, Any]] = field(default_factory=list)
 

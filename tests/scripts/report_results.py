@@ -13,7 +13,6 @@ from omegaconf import OmegaConf
 import regattn
 from scripts import cli
 from scripts.columns import MAPPINGS
-from scripts.experiments import compose_cell
 from tasks.grid import AttentionGrid
 from tasks.training.details import Details, Example, write_details
 from tasks.training.records import Record, write_record
@@ -35,7 +34,7 @@ def attention(mapping: str) -> Example:
 @cache
 def config_of(mapping: str, tier: str) -> dict[str, Any]:
     """The config of the experiment that makes the cell's runs, so that these are its."""
-    config = compose_cell(tier, "snli", mapping)
+    config = cli.compose_config([f"experiment={tier}/snli", f"attention={mapping}"])
     for key in cli.missing_keys(config):
         OmegaConf.update(config, key, "")
     return cli.plain(config)
@@ -51,6 +50,7 @@ def run(mapping: str, seed: int, tier: str, folder: Path, **changes: object) -> 
         mapping=mapping,
         mapping_params=STRENGTHS.get(mapping, {"gamma": 1.0}),
         tier=tier,
+        experiment=f"{tier}/snli",
         seed=seed,
         corpus={
             "name": f"corpus_{tier}",

@@ -29,8 +29,12 @@ CONFIG_FAULTS = {
         r"attention must be one of .*, got 'fusemax'; did you mean fusedmax\?",
     ),
     "no experiment": (
-        ["experiment=small_snli_fusemax"],
-        r"experiment must be one of .*, got 'small_snli_fusemax'; did you mean small_snli_fusedmax\?",
+        ["experiment=small/snly"],
+        r"experiment/small must be one of .*, got 'snly'; did you mean snli\?",
+    ),
+    "no tier": (
+        ["experiment=large/snli"],
+        r"experiment must be one of mini/gigaword, .*, got 'large/snli'; did you mean paper/snli\?",
     ),
     "one of two": (["debug=[tiny,tinier]"], r"debug must be one of tiny, got 'tinier'"),
     "mapping outside": (

@@ -34,7 +34,6 @@ def test_an_attention_config_is_its_mapping(name: str) -> None:
     assert mapping.function is getattr(regattn, name)
 
 
-TASKS = {"alignment": "translation"}  # of experiments that are not called after theirs
 NEEDS = {
     "snli/folder": ["data.root=folder"],
     "snli/subset": ["data.root=folder"],
@@ -45,12 +44,13 @@ NEEDS = {
     "translation/tatoeba": ["data.root=folder"],
     "translation/tatoeba_french": ["data.root=folder"],
     "translation/wmt_small": ["data.root=folder"],
-    "translation_small": ["data.root=folder"],
-    "alignment_small": ["data.root=folder"],
-    "gigaword_small": ["data.root=folder"],
-    "snli_small": ["data.root=folder"],
-    "snli_small_tuned": ["data.root=folder"],
-    "snli_paper": ["task.vectors=glove.txt"],
+    "small/snli": ["data.root=folder"],
+    "small/snli_untuned": ["data.root=folder"],
+    "small/gigaword": ["data.root=folder"],
+    "small/translation": ["data.root=folder"],
+    "small/translation_alignment": ["data.root=folder"],
+    "paper/snli": ["task.vectors=glove.txt"],
+    "paper/translation": ["data.root=folder"],
 }
 
 
@@ -61,22 +61,16 @@ def test_every_data_config_composes(name: str) -> None:
     assert config.tier == ("mini" if name.endswith("mini") else "small")
 
 
-BASES = [
-    name for name in group("experiment") if name.split("_")[0] in (*TASKS, "snli", "gigaword", "translation")
-]
-
-
-@pytest.mark.parametrize("name", BASES)
-def test_every_experiment_composes(name: str) -> None:
-    subject, tier = name.split("_")[:2]
-    task = TASKS.get(subject, subject)
-    config = read_config([f"task={task}", f"experiment={name}", *NEEDS.get(name, [])])
-    assert config.tier == tier
+@pytest.mark.parametrize("name", group("experiment"))
+def test_an_experiment_is_of_its_tier_and_task(name: str) -> None:
+    tier, task = name.split("/")
+    config = read_config([f"experiment={name}", *NEEDS.get(name, [])])
+    assert config.tier == tier and task.split("_")[0] == config.task_name
 
 
 @pytest.mark.parametrize("task", ["translation", "gigaword"])
 def test_the_paper_encoder_decoder_is_the_default_of_its_classes(task: str) -> None:
-    config = read_config([f"task={task}", f"experiment={task}_paper"])
+    config = read_config([f"experiment=paper/{task}", *NEEDS.get(f"paper/{task}", [])])
     assert ModelSettings(**config.task.model) == ModelSettings()
     assert BatchSettings(**config.task.batches) == BatchSettings()
     assert SearchSettings(**config.task.search) == SearchSettings()
@@ -100,7 +94,7 @@ WRONG = [
     ("attention.lam=abc", "attention.lam", "'abc'"),
     ("trainer.epochs=1.5", "trainer.epochs", "'1.5'"),
     ("data=snli/folder", "data.root must be given", "got nothing"),
-    ("experiment=snli_paper", "task.vectors must be given", "got nothing"),
+    ("experiment=paper/snli", "task.vectors must be given", "got nothing"),
 ]
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from scripts.cells import Table
-from scripts.cli import compose_config, plain, read_config
 from scripts.columns import MAPPINGS
 from scripts.comparing.costs import cost_table
 from scripts.comparing.interpretability import interpretability_table
@@ -14,18 +13,14 @@ from scripts.comparing.measured import measured_in
 from scripts.comparing.paper import read_paper
 from scripts.comparing.paper_tables import paper_tables, score_table
 from scripts.comparing.selection import (
-    TIERS,
     by_recipe,
     records_of_cell,
     row_of,
-    setting_hash,
-    setting_of_cell,
 )
 from tasks.training.records import Record, RecordError
 from tests.example_record import RECORD
 
 PAPER = read_paper()
-MINI = plain(read_config(["experiment=mini_snli_softmax"]))
 READING = {"zero_share": 0.5, "segments": 2.0, "groups": 1.5, "entropy": 0.25}
 
 
@@ -86,21 +81,21 @@ def test_scores_stand_under_what_they_were_measured_on(
     assert [one.label for one in measured_in(PAPER.tables[table], record)] == labels
 
 
-def run(name: str, *overrides: str, **changes: object) -> Record:
-    """A run of mini SNLI with these config values changed."""
-    config = plain(read_config(["experiment=mini_snli_softmax", *overrides])) if overrides else MINI
-    given = {"mapping": "softmax", "tier": "mini", "config": config, **changes}
-    return replace(RECORD, id=name, **given)
+def run(name: str, **changes: object) -> Record:
+    """A run of mini/snli."""
+    return replace(
+        RECORD, id=name, **{"mapping": "softmax", "tier": "mini", "experiment": "mini/snli", **changes}
+    )
 
 
-def test_a_cell_holds_the_runs_of_its_experiment_whatever_their_seed_and_machine() -> None:
+def test_a_cell_holds_the_runs_of_its_experiment_whatever_their_seed() -> None:
     other = [
-        run("b", "seed=2", "trainer.threads=3", "output_dir=x", seed=2),
+        run("b", seed=2),
         run("a"),
-        run("lr", "optim.lr=0.5", seed=3),
-        run("gamma", "attention.gamma=0.5", seed=4),
-        run("tier", tier="small", seed=5),
-        run("mapping", mapping="sparsemax", seed=6),
+        run("none", experiment="", seed=3),
+        run("tier", experiment="small/snli", tier="small", seed=5),
+        run("task", experiment="mini/gigaword", seed=5),
+        run("mapping", mapping="oscarmax_published", seed=6),
     ]
     assert {m: [r.id for r in runs] for m, runs in row_of(other, "snli", "mini").items()} == {
         "softmax": ["a", "b"]
@@ -109,31 +104,18 @@ def test_a_cell_holds_the_runs_of_its_experiment_whatever_their_seed_and_machine
 
 def test_of_two_runs_of_a_seed_the_one_with_details_stands() -> None:
     found = [run("a"), run("b", details="0" * 64), run("c", details="0" * 64)]
-    assert [r.id for r in records_of_cell(found, setting_hash(MINI))] == ["b"]
+    assert [r.id for r in records_of_cell(found, "mini/snli")] == ["b"]
 
 
 def test_runs_of_two_corpora_share_no_cell() -> None:
     elsewhere = run("b", seed=2, corpus={**RECORD.corpus, "sha256": "2" * 64})
     with pytest.raises(RecordError, match="want one corpus, got those of a and b"):
-        records_of_cell([run("a"), elsewhere], setting_hash(MINI))
-
-
-def test_cells_of_every_tier_and_task_have_experiments_of_their_own() -> None:
-    cells = [(tier, "snli", "softmax") for tier in TIERS]
-    cells += [("paper", task, "softmax") for task in ("gigaword", "translation")]
-    cells += [("mini", "snli", "oscarmax")]
-    assert len({setting_of_cell(*cell) for cell in cells}) == len(cells)
-
-
-def test_a_cell_whose_data_must_be_named_is_found_wherever_they_lie() -> None:
-    config = compose_config(["experiment=small_snli_softmax", "data.root=anywhere"])
-    assert setting_hash(plain(config)) == setting_of_cell("small", "snli", "softmax")
+        records_of_cell([run("a"), elsewhere], "mini/snli")
 
 
 def test_tiers_never_share_a_table() -> None:
-    small = plain(compose_config(["experiment=small_snli_softmax", "data.root=x"]))
     corpus = {**RECORD.corpus, "name": "subset"}
-    records = [run("a"), run("b", tier="small", config=small, corpus=corpus)]
+    records = [run("a"), run("b", tier="small", experiment="small/snli", corpus=corpus)]
     tables = {table.name: table for table in paper_tables(records, Path("nowhere"), PAPER)}
     assert set(tables) == {
         f"{name}-{tier}"

@@ -9,7 +9,7 @@ import pytest
 
 from scripts.cli import UsageError, plain, read_config
 from scripts.columns import MAPPINGS
-from scripts.comparing.selection import setting_hash, setting_of_cell
+from scripts.recipes import recipe_of
 from scripts.reproduce import reproduce
 from scripts.reproducing.hours import describe_hours
 from scripts.reproducing.jobs import TABLES, Job, list_jobs, parse_seeds, parse_tables
@@ -20,7 +20,6 @@ from tasks.training.records import Record, read_records, write_record
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMITTED = read_records(ROOT / "results/runs")
-BASES = {"snli": "snli_small_tuned", "gigaword": "gigaword_small", "translation": "translation_small"}
 GIVEN = ["task.vectors=glove.txt", "data.root=folder"]
 
 
@@ -35,11 +34,11 @@ def jobs() -> dict[str, list[Job]]:
 def test_every_cell_composes_and_is_what_its_name_says(jobs: dict[str, list[Job]], tier: str) -> None:
     assert len(jobs[tier]) == len(TABLES) * len(MAPPINGS)
     for job in jobs[tier]:
-        config, (_, task, mapping) = job.config, job.experiment.split("_")
+        config, (_, task), mapping = job.config, job.experiment.split("/"), job.mapping
         assert (config["tier"], config["task_name"], job.lacks) == (tier, task, ())
-        assert config["attention"]["_target_"].rpartition(".")[2].lower() == mapping == job.mapping
+        assert config["attention"]["_target_"].rpartition(".")[2].lower() == mapping
         assert (config["data"]["_target_"].endswith("mini.generate")) == (tier == "mini")
-        assert setting_hash(config) == setting_of_cell(tier, task, mapping)
+        assert recipe_of(config, mapping) == job.experiment
     assert len({job.hash for job in jobs[tier]}) == len(jobs[tier])
 
 
@@ -53,22 +52,9 @@ def test_the_paper_tier_says_what_must_be_given() -> None:
     assert lacking == {"snli": ("task.vectors",), "summarization": (), "translation": ("data.root",)}
 
 
-@pytest.mark.parametrize("task", BASES)
-def test_a_small_cell_is_the_run_that_was_made_without_its_file(
-    jobs: dict[str, list[Job]], task: str
-) -> None:
-    for mapping in ("softmax", "oscarmax"):
-        job = next(job for job in jobs["small"] if job.experiment == f"small_{task}_{mapping}")
-        words = f"task={task} attention={mapping} experiment={BASES[task]} data.root=elsewhere seed=1"
-        assert job.hash == config_hash(plain(read_config(words.split())))
-
-
 def test_the_committed_records_are_found_again(jobs: dict[str, list[Job]]) -> None:
     known = {config_hash(record.config) for record in COMMITTED}
-    found = [job.experiment for job in jobs["small"] if job.hash in known]
-    for task in ("snli", "translation"):
-        assert {f"small_{task}_{mapping}" for mapping in MAPPINGS} <= set(found)
-    assert "small_gigaword_softmax" in found
+    assert all(job.hash in known for job in jobs["small"])
 
 
 def made(job: Job, seconds: float, directory: Path, **changes: object) -> Record:
@@ -99,8 +85,8 @@ def test_a_plan_knows_what_is_done_and_how_long_the_rest_takes(tmp_path: Path) -
     assert seconds[jobs[9].name] == 120 + OVERHEAD  # another mapping: the median of both
     text = render(plan, 2)
     assert "2 of 10 runs done, 8 to run, 2 at once; about" in text
-    row = next(line for line in text.split("\n") if line.startswith("mini_snli_softmax"))
-    assert row.split() == ["mini_snli_softmax", "1", "2", "1:35"]
+    row = next(line for line in text.split("\n") if line.startswith("mini/snli softmax"))
+    assert row.split() == ["mini/snli", "softmax", "1", "2", "1:35"]
 
 
 def test_the_longest_run_begins_first_and_an_unknown_one_before_it(tmp_path: Path) -> None:
@@ -149,9 +135,9 @@ def test_a_launcher_gets_exactly_what_is_missing() -> None:
     groups = by_arguments(jobs)
     assert list(groups) == [("data.root=a b", "trainer.epochs=1")]
     assert [choice_of(job) for job in jobs] == [
-        ("experiment=small_snli_softmax", "seed=4"),
-        ("experiment=small_snli_softmax", "seed=6"),
-        ("experiment=small_snli_sparsemax", "seed=4"),
+        ("experiment=small/snli", "attention=softmax", "seed=4"),
+        ("experiment=small/snli", "attention=softmax", "seed=6"),
+        ("experiment=small/snli", "attention=sparsemax", "seed=4"),
     ]
 
 
@@ -184,10 +170,10 @@ def test_hours_prefer_what_was_measured_nearest_to_the_paper(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("given", "wanted"),
     [
-        (["ARGS=experiment=small_snli_fusedmax seed=1"], ["experiment=small_snli_fusedmax", "seed=1"]),
-        (["ATTN=sparsemax", "ARGS=experiment=snli_small_tuned"], ["attention=sparsemax"]),
-        (["TASK=gigaword", "ARGS=experiment=gigaword_small"], ["task=gigaword"]),
-        (["PAIR=fr-en", "ARGS=experiment=mini_translation_softmax"], ["data.pair=fr-en"]),
+        (["ARGS=experiment=small/snli seed=1"], ["experiment=small/snli", "seed=1"]),
+        (["ATTN=sparsemax", "ARGS=experiment=small/snli"], ["attention=sparsemax"]),
+        (["TASK=gigaword", "ARGS=experiment=small/gigaword"], ["task=gigaword"]),
+        (["PAIR=fr-en", "ARGS=experiment=mini/translation"], ["data.pair=fr-en"]),
         ([], ["task=snli", "attention=softmax", "data=snli/mini"]),
     ],
 )

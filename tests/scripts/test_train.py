@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
             "attention=softmax",
             "data=gigaword/headlines",
             "data.root=a b",
-            "experiment=gigaword_small",
+            "experiment=small/gigaword",
         ],
     ],
     ids=lambda overrides: overrides[0],
