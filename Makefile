@@ -145,6 +145,15 @@ soak: $(VENV)/installed ## run the measured tests at N=1 (or a share) of their f
 	@$(BIN)/python -m pytest -q -n 2 --timeout 3600 --soak '$(N)' tests; code=$$?; \
 	  $(BIN)/python -m scripts.reliability && exit $$code
 
+# For one Python, which is enough while 3.11 and 3.12 need the same packages: a test holds that. torch is pinned by
+# version alone, for its CPU and CUDA builds differ; triton and CUDA's packages come with a build of torch.
+COMPILE := uv pip compile --quiet pyproject.toml --constraint constraints.txt --python-version 3.11 --generate-hashes \
+  --no-annotate --custom-compile-command 'make lock' --no-emit-package regattn --no-emit-package torch
+lock: ## renew requirements/ after a change of constraints.txt or pyproject.toml, with uv (pip install uv)
+	@$(COMPILE) --extra dev --output-file $(LOCK)
+	@$(COMPILE) --extra bench --excludes $(LOCK) --output-file requirements/peers.txt
+	@sed -i '/^\(cuda\|nvidia\|triton\)\b/,/[^\\]$$/d' $(LOCK) requirements/peers.txt
+
 test: $(VENV)/installed ## run the tests
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
