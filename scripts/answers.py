@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from scripts.picture_files import ENDINGS
+from scripts.style import ENDINGS
 from tasks.grid import AttentionGrid
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.translator import Output, Translator

@@ -15,13 +15,11 @@ from statistics import mean
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.style import context
 from matplotlib.ticker import MaxNLocator
 
 from scripts import cli
-from scripts.picture_files import save_figure
 from scripts.reports import Headline, report_of
-from scripts.style import COLOURS, STYLE
+from scripts.style import COLOURS, house_style, save_figure
 from scripts.tables import RESULTS, Corpus, by_mapping, by_setting
 from tasks.training.records import Record, read_records
 
@@ -62,7 +60,7 @@ def draw_curves(path: Path, panels: Panels, headline: Headline) -> Path:
         panels: titles, which may repeat, and runs, all of which have a history.
         headline: the metric.
     """
-    with context(["default", STYLE]):
+    with house_style():
         figure = Figure(figsize=(_WIDTH, _HEIGHT * len(panels)), layout="constrained")
         places = figure.subplots(len(panels), squeeze=False)[:, 0]
         for axes, (title, records) in zip(places, panels, strict=True):

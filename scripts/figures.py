@@ -14,15 +14,13 @@ from typing import Any
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.style import context
 
 import regattn
 from scripts import cli
 from scripts.columns import mapping_rank
 from scripts.curves import file_names
-from scripts.picture_files import save_figure
 from scripts.pictures import Panel, draw_panels
-from scripts.style import COLOURS, STYLE
+from scripts.style import COLOURS, house_style, save_figure
 from scripts.tables import RESULTS, by_mapping, by_setting
 from tasks.training.details import read_details
 from tasks.training.records import Record, read_records
@@ -48,7 +46,7 @@ def draw_mappings(path: Path) -> None:
     """Figure 1: the regularized maximum of (t, 0), left, and the weight of its first score, right."""
     t = torch.linspace(-_SPAN, _SPAN, _POINTS, dtype=torch.float64)
     scores = torch.stack([t, torch.zeros_like(t)], -1)
-    with context(["default", STYLE, {"svg.hashsalt": "figure1", "pdf.fonttype": 42}]):
+    with house_style():
         figure = Figure(figsize=(8.6, 3.2), layout="constrained")
         left, right = figure.subplots(1, 2)
         for mapping in MAPPINGS:

@@ -38,8 +38,8 @@ def to_markdown(table: Table) -> str:
 
 def to_grid(table: Table) -> str:
     """The table alone in Markdown."""
-    rows = [[_bold(cell, _plain, "**{}**") for cell in row] for row in table.rows]
-    return markdown([_plain(head) for head in table.heads], rows)
+    rows = [[_bold(cell, str, "**{}**") for cell in row] for row in table.rows]
+    return markdown(table.heads, rows)
 
 
 def to_tex(table: Table) -> str:
@@ -90,10 +90,6 @@ def tex(text: str) -> str:
         100 \% of test\_2016 $\pm$ 1
     """
     return "".join(_TEX.get(letter, letter) for letter in text)
-
-
-def _plain(text: str) -> str:
-    return text.replace("|", r"\|")
 
 
 def _bold(cell: Cell, escape: Callable[[str], str], form: str) -> str:

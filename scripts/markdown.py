@@ -1,12 +1,58 @@
-"""Tables in Markdown, for whatever the suite derives from its results."""
+"""Tables in Markdown, and the parts of the README that are made of results, not written."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tasks.training.atomic import write_atomically
+
+README = Path("README.md")
 
 
 def markdown(heads: Iterable[str], rows: Iterable[Iterable[str]], *, numbers: bool = False) -> str:
-    """A table; the columns behind the first stand at the right where they hold ``numbers``."""
+    r"""A table; the columns behind the first stand at the right where they hold ``numbers``.
+
+    Example:
+        >>> print(markdown(["a", "b"], [["x|y", "1"]]))
+        | a | b |
+        | --- | --- |
+        | x\|y | 1 |
+    """
     heads = list(heads)
     rules = ["---", *["---:" if numbers else "---"] * (len(heads) - 1)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in (heads, rules, *rows))
+    lines = ([cell.replace("|", r"\|") for cell in line] for line in (heads, rules, *rows))
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def filled(text: str, parts: Mapping[str, str]) -> str:
+    """The text with each part in its place, between ``<!-- name -->`` and ``<!-- end of name -->``.
+
+    Raises:
+        ValueError: a part has no place in the text, or several.
+
+    Example:
+        >>> filled("a <!-- x -->old<!-- end of x --> z", {"x": "new"}).split()
+        ['a', '<!--', 'x', '-->', 'new', '<!--', 'end', 'of', 'x', '-->', 'z']
+    """
+    for name, content in parts.items():
+        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        place = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+        made = f"{begin}\n\n{content.strip()}\n\n{end}"
+        text, count = place.subn(lambda _, made=made: made, text)  # type: ignore[misc]
+        if count != 1:
+            raise ValueError(f"a README must have one place for {name}, {begin} … {end}, got {count}")
+    return text
+
+
+def fill_readme(parts: Mapping[str, str], path: Path = README) -> None:
+    """Put the parts into the README.
+
+    Raises:
+        ValueError: a part has no place in it, or several; nothing is written then.
+    """
+    text = path.read_text(encoding="utf-8")
+    made = filled(text, parts)
+    if made != text:
+        write_atomically(path, [made.encode()])

@@ -16,13 +16,11 @@ from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.patches import Rectangle
-from matplotlib.style import context
 
-from scripts.picture_files import ENDINGS, save_figure
+from scripts.style import ENDINGS, house_style, save_figure
 from tasks.grid import AttentionGrid
 
 _FONT = "DejaVu Sans"
-_STYLE = {"font.family": _FONT, "font.size": 9, "svg.hashsalt": "attention", "pdf.fonttype": 42}
 GROUP_COLOURS = ("#d95f02", "#7b3294", "#1b7837", "#c51b7d", "#8c510a", "#444444")
 _PAGE, _GAP = 17.0, 0.4  # inches, as all lengths here: most width of a line of panels; room for a title
 _CELL, _LEGIBLE, _LEAST = 0.38, 0.14, 0.2  # sides of a cell: usual, least side by side, least alone
@@ -118,7 +116,7 @@ def draw_panels(path: Path | str, lines: Sequence[Sequence[Panel]]) -> None:
         raise ValueError(f"path must end in {', '.join(ENDINGS)}, got {path.name!r}")
     if not any(lines):
         raise ValueError("a picture wants at least one panel, got none")
-    with context(["default", _STYLE]):
+    with house_style():
         figure = _figure([list(line) for line in lines if line])
         # Words may be of any length: the page grows round them, the cells keep their size.
         save_figure(figure, path, bbox_inches="tight", pad_inches=0.1)
@@ -207,7 +205,8 @@ def _label(axes: Axes, panel: Panel, cell: float, *, below: bool, beside: bool) 
     axes.tick_params(length=0)
     axes.tick_params("x", pad=5)
     axes.set(xlim=(0, columns), ylim=(rows, 0))
-    axes.spines[:].set(color="#bbbbbb", linewidth=0.6)
+    axes.grid(visible=False)
+    axes.spines[:].set(visible=True, color="#bbbbbb", linewidth=0.6)
 
 
 def _draw(axes: Axes, panel: Panel, cell: float) -> None:

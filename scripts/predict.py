@@ -9,8 +9,8 @@ from hydra.utils import instantiate
 
 from scripts import cli
 from scripts.cli import UsageError
-from scripts.picture_files import check_drawing
 from scripts.runs import find_run_for, read_run_config, read_stored
+from scripts.style import check_drawing
 from tasks.data.tokens import tokenize
 from tasks.data.vocabulary import Vocabulary
 from tasks.entailment.data import LABELS, Pair

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts import cli
-from scripts.markdown import markdown
-from scripts.readme import fill_readme
+from scripts.markdown import fill_readme, markdown
 from tasks.data.files import read_whole
 
 RESULT = Path("results", "reliability.json")
@@ -32,11 +31,7 @@ def markdown_tables(found: dict[str, Any]) -> str:
 
 def _cells(row: dict[str, Any]) -> list[str]:
     worst = "–" if row["worst"] is None else f"{row['worst']:.2g} of it"
-    return [_plain(text) for text in (row["what"], row["target"], measured(row), worst)]
-
-
-def _plain(text: str) -> str:
-    return text.replace("|", r"\|")
+    return [row["what"], row["target"], measured(row), worst]
 
 
 def measured(row: dict[str, Any]) -> str:

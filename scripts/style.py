@@ -1,9 +1,18 @@
-"""One style for every plot: benchmarks, learning curves, figures."""
+"""How figures look, and how they reach the disk: one style for benchmarks, curves and attention."""
 
 from __future__ import annotations
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+import io
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.packages import check_installed
+from tasks.training.atomic import write_atomically
+
+if TYPE_CHECKING:  # whoever draws nothing does without matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's palette: told apart by colour-blind readers. A colour is a problem, whoever solves it.
 COLOURS = {
@@ -14,7 +23,7 @@ COLOURS = {
     "pnormmax": "#CC79A7",
     "": "#8a8a8a",
 }
-STYLE = {
+_STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.spines.top": False,
@@ -22,11 +31,61 @@ STYLE = {
     "axes.grid": True,
     "grid.color": "#e6e6e6",
     "axes.axisbelow": True,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "regattn",
 }
-_WIDTH = 6.0  # inches; with the names beside it, the column of a README
+# Left to itself, each format would carry its date or the drawing library's version.
+_METADATA: dict[str, dict[str, Any]] = {
+    ".png": {"Software": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    ".svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
+}
+ENDINGS = tuple(_METADATA)
+"""Those of the files that a picture can be saved in."""
 
 
-def new_figure(height: float) -> tuple[Figure, Axes]:
-    """A figure of this height in inches."""
-    figure = Figure(figsize=(_WIDTH, height))
+def check_drawing() -> None:
+    """Refuse to begin what ends with a picture where none can be drawn.
+
+    Raises:
+        PackageError: so it is.
+    """
+    check_installed("matplotlib", "a picture")
+
+
+def house_style() -> AbstractContextManager[None]:
+    """The context in which figures are made and saved, whatever the user's own settings are."""
+    from matplotlib.style import context
+
+    return context(["default", _STYLE])
+
+
+def new_figure(height: float, width: float = 6.0) -> tuple[Figure, Axes]:
+    """A figure of so many inches; with names beside it, the usual width is the column of a README."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
     return figure, figure.add_subplot()
+
+
+def save_figure(figure: Figure, path: Path, **options: Any) -> None:
+    """Write ``figure`` whole or not at all, making its directory where it is missing.
+
+    Args:
+        figure: the picture.
+        path: ending in one of ``ENDINGS``.
+        options: of ``Figure.savefig``.
+
+    Raises:
+        OSError: the file system refuses.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, [drawn(figure, path.suffix, **options)])
+
+
+def drawn(figure: Figure, ending: str, **options: Any) -> bytes:
+    """``figure`` as a file with one of ``ENDINGS`` holds it."""
+    file = io.BytesIO()
+    figure.savefig(file, format=ending[1:], dpi=150, metadata=_METADATA[ending], **options)
+    return file.getvalue()

@@ -18,8 +18,7 @@ from scripts.comparing.paper import LEGEND, read_paper
 from scripts.comparing.paper_tables import paper_tables
 from scripts.comparing.verdicts import tally
 from scripts.formats import FORMATS, to_grid
-from scripts.markdown import markdown
-from scripts.readme import fill_readme
+from scripts.markdown import fill_readme, markdown
 from scripts.recipes import TIERS
 from scripts.reports import Kind, Report, report_of
 from tasks.training.atomic import write_atomically

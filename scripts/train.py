@@ -18,10 +18,10 @@ from scripts import cli, end_imports
 from scripts.cli import UsageError
 from scripts.leaving import leave
 from scripts.loggers import NoLogger
-from scripts.picture_files import check_drawing
 from scripts.recipes import recipe_of
 from scripts.runs import Setup, find_run, read_run_config, set_up
 from scripts.schema import register
+from scripts.style import check_drawing
 from tasks.training.fit import FitResult, count_steps, fit
 from tasks.training.observers import Observer, StartEvent
 from tasks.training.processes import Processes, join

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from scripts.readme import filled
+from scripts.markdown import filled
 from scripts.reliability import PLACE, markdown_tables
 from tests import soak
 from tests.soak_rows import BY_NAME, ROWS, Row

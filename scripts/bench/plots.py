@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.style import context
 
 from scripts.bench.dots import draw_shapes, draw_training
 from scripts.bench.lines import draw_length, draw_strength
 from scripts.bench.words import Section
-from scripts.picture_files import save_figure
-from scripts.style import STYLE
+from scripts.style import house_style, save_figure
 
 _PICTURES: dict[str, Callable[[Section], Figure]] = {
     "shapes": draw_shapes,
@@ -30,7 +28,7 @@ def draw(content: Mapping[str, Any], path: Path) -> dict[str, str]:
         section = content["sections"].get(name)
         if section and section["cells"]:
             target = path.with_name(f"{path.stem}-{name}.png")
-            with context(["default", STYLE]):
+            with house_style():
                 save_figure(picture(section), target, bbox_inches="tight")
             drawn[name] = target.name
     return drawn

@@ -15,7 +15,7 @@ import torch
 
 from scripts import cli
 from scripts.children import end_with_parent
-from scripts.picture_files import check_drawing
+from scripts.style import check_drawing
 from scripts.train import start
 from tasks.training.rundir import RunInUseError
 from tasks.training.signals import STOPPING

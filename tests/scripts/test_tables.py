@@ -7,7 +7,7 @@ import pytest
 
 from scripts.comparing.paper import read_paper
 from scripts.comparing.paper_tables import paper_tables
-from scripts.readme import filled
+from scripts.markdown import filled
 from scripts.reports import REPORTS
 from scripts.tables import PLACE, files, main, part_tables, readme_part, tables
 from tasks.training.records import Record, RecordError, write_record

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.readme import fill_readme, filled
+from scripts.markdown import fill_readme, filled
 
 TEXT = "# A\n\n<!-- one -->\nold\n<!-- end of one -->\n\nwords\n\n<!-- two -->\n<!-- end of two -->\n"
 
@@ -19,9 +19,9 @@ def test_parts_replace_what_stood_there() -> None:
 
 
 @pytest.mark.parametrize("text", ["", TEXT + TEXT, "<!-- one -->\n"])
-def test_a_part_wants_one_place(tmp_path: Path, text: str) -> None:
+def test_a_part_has_one_place_or_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "README.md"
     path.write_text(text)
-    with pytest.raises(ValueError, match="wants one place for one"):
+    with pytest.raises(ValueError, match="must have one place for one"):
         fill_readme({"one": "new"}, path)
     assert path.read_text() == text
