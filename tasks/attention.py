@@ -82,8 +82,8 @@ def _check(weights: Tensor, mask: Tensor, groups: Tensor) -> None:
     shapes = [tuple(tensor.shape) for tensor in (weights, mask, groups)]
     if weights.ndim != 2 or len(set(shapes)) != 1:
         got = ", ".join(map(str, shapes))
-        raise ValueError(f"weights, mask and groups want one shape (rows, sources), got {got}")
+        raise ValueError(f"weights, mask and groups must have one shape (rows, sources), got {got}")
     if mask.dtype != torch.bool:
         raise ValueError(f"mask must be bool, got {mask.dtype}")
     if bool((((weights != 0) | (groups != 0)) & ~mask).any()):
-        raise ValueError("masked positions want weight 0 and group 0, got others")
+        raise ValueError("masked positions must have weight 0 and group 0, got others")

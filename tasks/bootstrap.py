@@ -68,7 +68,7 @@ def paired_bootstrap(
     """
     if not len(baseline) == len(system):
         raise ValueError(
-            f"a comparison wants the same items of both systems, got {len(baseline)} and {len(system)}"
+            f"a comparison must have the same items of both systems, got {len(baseline)} and {len(system)}"
         )
     first, second = (
         resampled_scores(items, score=score, samples=samples, seed=seed) for items in (baseline, system)
@@ -140,7 +140,9 @@ def differences_over_seeds(
         [1.0, 1.0]
     """
     if not (baseline and system):
-        raise ValueError(f"a comparison wants runs of both systems, got {len(baseline)} and {len(system)}")
+        raise ValueError(
+            f"a comparison must have runs of both systems, got {len(baseline)} and {len(system)}"
+        )
     first, second = (np.stack([runs[key] for key in sorted(runs)]) for runs in (baseline, system))
     random = np.random.RandomState([seed, 1])  # another stream than that of the items
     means = second.mean(0) - first.mean(0)
@@ -174,7 +176,7 @@ def margin_p_value(differences: Rows, margin: float) -> float:
     return (1 + int((within[1:] != within[0]).sum())) / len(differences)
 
 
-@lru_cache(maxsize=2)  # those of one test set: every run on it wants them
+@lru_cache(maxsize=2)  # those of one test set: every run on it needs them
 def _draws(items: int, samples: int, seed: int) -> np.ndarray[Any, Any]:
     # NumPy promises never to change this older generator's stream, which it does not for the new one.
     random = np.random.RandomState(seed)
@@ -192,6 +194,6 @@ def _other_seeds(scores: Rows, random: np.random.RandomState) -> Rows | float:
 
 def _check(items: int, samples: int, seed: int) -> None:
     if items < 1:
-        raise ValueError(f"a test set wants at least 1 item, got {items}")
+        raise ValueError(f"a test set must have at least 1 item, got {items}")
     check_number("samples", samples, Count)
     check_number("seed", seed, Seed)

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 
 class PackageError(ImportError):
-    """A package is not installed; the message says what wants it."""
+    """A package is not installed; the message says what needs it."""
 
 
 def check_installed(package: str, wanted_by: str) -> None:
@@ -18,9 +18,9 @@ def check_installed(package: str, wanted_by: str) -> None:
         PackageError: it is missing.
 
     Example:
-        >>> check_installed("matplotlip", "a picture")
+        >>> check_installed("datasetz", "a table")
         Traceback (most recent call last):
-        tasks.packages.PackageError: a picture wants the package matplotlip, got none: pip install matplotlip
+        tasks.packages.PackageError: a table must have the package datasetz, got none: pip install datasetz
     """
     if find_spec(package) is None:
-        raise PackageError(f"{wanted_by} wants the package {package}, got none: pip install {package}")
+        raise PackageError(f"{wanted_by} must have the package {package}, got none: pip install {package}")

@@ -103,7 +103,7 @@ def check_different(files: Mapping[str, Sequence[str]]) -> None:
     """Raise ValueError where a split would be read from one file twice."""
     for split, names in files.items():
         if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"{split} wants different files, got {twice[0]} twice")
+            raise ValueError(f"{split} must name different files, got {twice[0]} twice")
 
 
 def items_of(parts: Iterable[Part[Item]]) -> list[Item]:
@@ -133,7 +133,7 @@ def count_files(
         if not any(part.items for part in parts):
             dropped: Counter[str] = sum((counts.dropped for counts in found.values()), Counter())
             reasons = ", ".join(f"{reason} {count}" for reason, count in dropped.items()) or "nothing"
-            raise ValueError(f"the {split} split of {name} wants a pair, got none; dropped: {reasons}")
+            raise ValueError(f"the {split} split of {name} must have a pair, got none; dropped: {reasons}")
     return files
 
 
@@ -147,7 +147,9 @@ def pinned(corpus: AnyCorpus, sha256: str | None) -> AnyCorpus:
         ValueError: it has another.
     """
     if sha256 not in (None, corpus.sha256):
-        raise ValueError(f"data.sha256 wants {corpus.name} to have {sha256}, got {corpus.sha256}")
+        raise ValueError(
+            f"{corpus.name} must have the checksum of data.sha256, {sha256}, got {corpus.sha256}"
+        )
     return corpus
 
 

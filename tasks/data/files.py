@@ -32,7 +32,7 @@ def nothing_found(root: Path, names: Iterable[str]) -> OSError:
     if found := next((root / name for name in names if os.path.lexists(root / name)), None):
         return no_file(found)
     got = ", ".join(sorted(os.listdir(root))[:8]) if root.is_dir() else "no such folder"
-    return FileNotFoundError(f"{root} wants a file {' or '.join(names)}, got {got or 'an empty folder'}")
+    return FileNotFoundError(f"{root} must hold a file {' or '.join(names)}, got {got or 'an empty folder'}")
 
 
 def packed(file: Path) -> Path | None:
@@ -73,17 +73,17 @@ def check_file(file: Path) -> None:
     if not file.is_file():
         raise no_file(file)
     if file.stat().st_size == 0:
-        raise ValueError(f"{file} wants to hold data, got an empty file")
+        raise ValueError(f"{file} must hold data, got an empty file")
 
 
 def no_file(path: Path) -> OSError:
     """The error to raise where this is not a file."""
     if path.is_dir():
-        return IsADirectoryError(f"{path} wants to be a file, got a directory")
+        return IsADirectoryError(f"{path} must be a file, got a directory")
     if path.exists():
-        return OSError(f"{path} wants to be a file, got a pipe or device")
+        return OSError(f"{path} must be a file, got a pipe or device")
     got = "a link to nothing" if path.is_symlink() else "nothing there"
-    return FileNotFoundError(f"{path} wants to be a file, got {got}")
+    return FileNotFoundError(f"{path} must be a file, got {got}")
 
 
 def check_not_endless(path: Path) -> None:
@@ -98,7 +98,7 @@ def unchanged(file: Path) -> Iterator[None]:
     before = _state(file)
     yield
     if _state(file) != before:
-        raise ValueError(f"{file} wants to stay as it is while it is read, got a change")
+        raise ValueError(f"{file} must stay as it is while it is read, got a change")
 
 
 def _state(file: Path) -> tuple[int, ...]:
@@ -119,7 +119,9 @@ def open_bytes(file: Path) -> Iterator[IO[bytes]]:
         with unchanged(file), gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
             yield io.BufferedReader(stream, 1 << 20)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{file} wants a whole gzip file, got a damaged one: {first_line(error)}") from error
+        raise ValueError(
+            f"{file} must be a whole gzip file, got a damaged one: {first_line(error)}"
+        ) from error
 
 
 def raw_lines(stream: IO[bytes], file: Path) -> Iterator[bytes]:
@@ -132,7 +134,8 @@ def raw_lines(stream: IO[bytes], file: Path) -> Iterator[bytes]:
     while line := stream.readline(LONGEST_LINE + 1):
         if len(line) > LONGEST_LINE:
             raise ValueError(
-                f"{file} wants lines of at most {LONGEST_LINE:,} bytes, got a longer one at offset {start}"
+                f"{file} must have lines of at most {LONGEST_LINE:,} bytes, got a longer one "
+                f"at offset {start}"
             )
         yield line
         start += len(line)
@@ -147,11 +150,13 @@ def text_lines(file: Path) -> Iterator[str]:
             text = line.removesuffix(b"\n").removesuffix(b"\r")
             if odd := re.search(rb"[\r\0]", text):
                 at = start + odd.start()
-                raise ValueError(f"{file} wants no 0x{odd[0].hex()} inside a line, got one at offset {at}")
+                raise ValueError(
+                    f"{file} must have no 0x{odd[0].hex()} inside a line, got one at offset {at}"
+                )
             yield text.decode("utf-8" if start else "utf-8-sig")
             start += len(line)
     if start == 0:
-        raise ValueError(f"{file} wants to hold data, got an empty file")
+        raise ValueError(f"{file} must hold data, got an empty file")
 
 
 def check_utf8(line: bytes, start: int, file: Path) -> None:
@@ -160,7 +165,7 @@ def check_utf8(line: bytes, start: int, file: Path) -> None:
         line.decode("utf-8")
     except UnicodeDecodeError as error:
         at = start + error.start
-        raise ValueError(f"{file} wants UTF-8, got byte 0x{line[error.start]:02x} at offset {at}") from None
+        raise ValueError(f"{file} must be UTF-8, got byte 0x{line[error.start]:02x} at offset {at}") from None
 
 
 def first_line(error: BaseException) -> str:

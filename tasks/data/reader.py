@@ -36,13 +36,13 @@ class Row(NamedTuple):
         values = found or [None] if isinstance(found, list) else [found]
         for value in values:
             if not isinstance(value, str | None):
-                raise ValueError(f"{self.where} wants text as its {column}, got {value!r}")
+                raise ValueError(f"{self.where} must have text as its {column}, got {value!r}")
         return tuple(value or "" for value in values)
 
     def text(self, column: str) -> str:
         """The one text in a column; errors as for :meth:`texts`."""
         if isinstance(self.values[column], list):
-            raise ValueError(f"{self.where} wants text as its {column}, got {self.values[column]!r}")
+            raise ValueError(f"{self.where} must have text as its {column}, got {self.values[column]!r}")
         return self.texts(column)[0]
 
 
@@ -128,12 +128,12 @@ def read_hub(
             )
     except ConnectionError as error:
         raise ConnectionError(
-            f"the data set {name!r} wants the hub, got no connection ({first_line(error)}): pass a folder "
-            "with its files instead, or set HF_HUB_OFFLINE=1 if the library's cache holds it"
+            f"the data set {name!r} must come from the hub, got no connection ({first_line(error)}): pass "
+            "a folder with its files instead, or set HF_HUB_OFFLINE=1 if the library's cache holds it"
         ) from error
     except (FileNotFoundError, ValueError) as error:
         got = f"{name!r}, {split!r}: {first_line(error)}"
-        raise ValueError(f"the hub wants an existing data set and split, got {got}") from error
+        raise ValueError(f"the hub must have the data set and split, got {got}") from error
     where = f"{name} {split}"
     return _select(library_table(table, _names(columns, None), where), where, columns, {})
 
@@ -173,5 +173,7 @@ def _select(table: Table, file: str, columns: Mapping[str, Sequence[str]], keep:
 def _find(names: Sequence[str], columns: Sequence[str], file: str) -> str:
     name = next((name for name in names if name in columns), None)
     if name is None:
-        raise ValueError(f"{file} wants a column {' or '.join(names)}, got {', '.join(columns) or 'none'}")
+        raise ValueError(
+            f"{file} must have a column {' or '.join(names)}, got {', '.join(columns) or 'none'}"
+        )
     return name

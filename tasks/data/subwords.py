@@ -50,10 +50,10 @@ class SubwordTokenizer:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
             start = model and tuple(self._processor.id_to_piece(list(range(EOS + 1))))
         except (RuntimeError, IndexError) as error:
-            raise ValueError(f"a tokenizer wants a sentencepiece model, got none: {error}") from None
+            raise ValueError(f"a tokenizer must be given a sentencepiece model, got none: {error}") from None
         special = (*SPECIAL, *BOUNDARIES)
         if start != special:
-            raise ValueError(f"a sentencepiece model wants to begin with {special}, got {start}")
+            raise ValueError(f"a sentencepiece model must begin with {special}, got {start}")
 
     @classmethod
     def train(
@@ -83,7 +83,7 @@ class SubwordTokenizer:
         check_ranges(cls.train, {"vocab_size": vocab_size, "character_coverage": character_coverage})
         sentences = [*_sentences(texts, normalizer)]  # sentencepiece would hide an error of reading them
         if not sentences:
-            raise ValueError("a tokenizer wants at least one word to learn from, got none")
+            raise ValueError("a tokenizer must have at least one word to learn from, got none")
         return cls(_learn(sentences, vocab_size, model_type, character_coverage), normalizer)
 
     def __len__(self) -> int:
@@ -165,5 +165,5 @@ def _learn(sentences: list[str], vocab_size: int, model_type: str, character_cov
         )
     except RuntimeError as error:
         reason = str(error).rpartition("] ")[2] or str(error)
-        raise ValueError(f"a tokenizer wants to learn {vocab_size} pieces, got: {reason}") from None
+        raise ValueError(f"a tokenizer must be able to learn {vocab_size} pieces, got: {reason}") from None
     return model.getvalue()

@@ -49,13 +49,13 @@ def read_table_file(file: Path, wanted: Iterable[str], cache: Path) -> Table:
     check_file(file)
     suffix, wanted = suffix_of(file), set(wanted)
     if suffix not in SUFFIXES or file.suffixes[-2:] == [".parquet", ".gz"]:
-        raise ValueError(f"{file} wants one of the suffixes {', '.join(SUFFIXES)}, got {file.suffix!r}")
+        raise ValueError(f"{file} must have one of the suffixes {', '.join(SUFFIXES)}, got {file.suffix!r}")
     if suffix == ".parquet":
         table = _read_parquet(file, wanted, cache)
     else:
         table = _collect(_csv_records(file, suffix) if suffix in _DIALECTS else _json_records(file), wanted)
     if not table.records:
-        raise ValueError(f"{file} wants rows, got none")
+        raise ValueError(f"{file} must have rows, got none")
     return table
 
 
@@ -90,7 +90,7 @@ def _json_records(file: Path) -> Iterator[Record]:
         values = _of_lines(chain(filter(None, [first]), lines), file)
     for where, value in values:
         if not isinstance(value, dict):
-            raise ValueError(f"{where} wants an object of JSON, got {json.dumps(value)[:40]}")
+            raise ValueError(f"{where} must be an object of JSON, got {json.dumps(value)[:40]}")
         yield value
 
 
@@ -108,9 +108,9 @@ def _parse(text: str, where: str) -> Any:
     try:
         value = json.loads(text, parse_constant=_no_number, object_pairs_hook=_different)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where} wants JSON, got: {first_line(error)}") from None
+        raise ValueError(f"{where} must be JSON, got: {first_line(error)}") from None
     if "\\u" in text and (odd := next(filter(_NO_TEXT.search, _texts(value)), None)):
-        raise ValueError(f"{where} wants text without NUL and halves of characters, got {odd[:40]!r}")
+        raise ValueError(f"{where} must have text without NUL and halves of characters, got {odd[:40]!r}")
     return value
 
 
@@ -141,10 +141,10 @@ def _csv_records(file: Path, suffix: str) -> Iterator[Record]:
     rows = filter(None, _csv_rows(file, _DIALECTS[suffix]))
     header = next(rows, [])
     if len(set(header)) != len(header):
-        raise ValueError(f"{file} wants different columns, got {_twice(header)!r} twice")
+        raise ValueError(f"{file} must have different columns, got {_twice(header)!r} twice")
     for number, row in enumerate(rows, 1):
         if len(row) != len(header):
-            raise ValueError(f"{file}, row {number} wants {len(header)} columns, got {len(row)}")
+            raise ValueError(f"{file}, row {number} must have {len(header)} columns, got {len(row)}")
         yield dict(zip(header, row, strict=True))
 
 
@@ -152,7 +152,7 @@ def _csv_rows(file: Path, dialect: dict[str, Any]) -> Iterator[list[str]]:
     try:
         yield from csv.reader((f"{line}\n" for line in text_lines(file)), **dialect)
     except csv.Error as error:
-        raise ValueError(f"{file} wants rows of fields, got: {error}") from error
+        raise ValueError(f"{file} must be rows of fields, got: {error}") from error
 
 
 # ------------------------------------------------------------------ the library
@@ -201,7 +201,7 @@ def _names_of(column: str, feature: Any, file: str) -> Sequence[str]:
     kind = type(feature).__name__
     if kind not in ("Value", "ClassLabel", "List", "LargeList", "Sequence", "dict", "list"):
         got = "several types" if kind == "Json" else kind
-        raise ValueError(f"{file} wants plain values of one type in column {column}, got {got}")
+        raise ValueError(f"{file} must have plain values of one type in column {column}, got {got}")
     return tuple(feature.names) if kind == "ClassLabel" else ()
 
 
@@ -211,7 +211,7 @@ def _read_parquet(file: Path, wanted: set[str], cache: Path) -> Table:
         first = stream.read(4)
         stream.seek(max(0, file.stat().st_size - 4))
         if (first, stream.read()) != (b"PAR1", b"PAR1"):
-            raise ValueError(f"{file} wants PAR1 at both ends of a parquet file, got a damaged one")
+            raise ValueError(f"{file} must have PAR1 at both ends of a parquet file, got a damaged one")
     with quiet_library() as datasets, unchanged(file):
         # Not load_dataset: for a local file, too, it reports to a server and waits for the answer.
         load = partial(datasets.Dataset.from_parquet, str(file), cache_dir=str(cache))
@@ -223,4 +223,4 @@ def _tried(read: Callable[[], T], file: str) -> T:
         return read()
     except Exception as error:  # what is damaged inside comes as almost anything
         cause = first_line(error.__cause__ or error)
-        raise ValueError(f"{file} wants whole rows, got: {cause}") from error
+        raise ValueError(f"{file} must have whole rows, got: {cause}") from error

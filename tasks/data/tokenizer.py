@@ -60,7 +60,7 @@ def fingerprint(content: Mapping[str, Any]) -> str:
 def check_ids(ids: Sequence[int], size: int) -> None:
     """Raise ValueError unless every number is that of one of ``size`` tokens."""
     if any(not 0 <= number < size for number in ids):
-        raise ValueError(f"a token's number wants to lie in 0 ... {size - 1}, got {list(ids)}")
+        raise ValueError(f"a token's number must lie in 0 ... {size - 1}, got {list(ids)}")
 
 
 def written(ids: Sequence[int], tokens: Sequence[str], unknown: Sequence[str] | None = None) -> list[str]:
@@ -75,7 +75,7 @@ def written(ids: Sequence[int], tokens: Sequence[str], unknown: Sequence[str] | 
     """
     given = tokens if unknown is None else unknown
     if len(given) != len(ids):
-        raise ValueError(f"{len(ids)} numbers want as many tokens for unknown ones, got {len(given)}")
+        raise ValueError(f"{len(ids)} numbers must have as many tokens for unknown ones, got {len(given)}")
     rows = zip(ids, tokens, given, strict=True)
     return [
         other if number == UNK else token for number, token, other in rows if number == UNK or number > EOS

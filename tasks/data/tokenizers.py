@@ -27,13 +27,13 @@ def tokenizer_from_json(content: Mapping[str, Any]) -> Tokenizer:
     kind, stored = rest.get("kind"), rest.pop("sha256", None)
     if kind not in [*_KINDS]:
         raise ValueError(
-            f"a stored tokenizer wants one of the kinds {', '.join(map(str, _KINDS))}, got {kind!r}"
+            f"a stored tokenizer must have one of the kinds {', '.join(map(str, _KINDS))}, got {kind!r}"
         )
     if (found := fingerprint(rest)) != stored:
-        raise ValueError(f"a stored tokenizer wants content of checksum {stored}, got {found}")
+        raise ValueError(f"a stored tokenizer must have content of checksum {stored}, got {found}")
     try:
         return _KINDS[kind].from_json(rest)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"a stored tokenizer of {kind} wants all its fields, got a damaged one: {error}"
+            f"a stored tokenizer of {kind} must have all its fields, got a damaged one: {error}"
         ) from None

@@ -82,7 +82,7 @@ def load_vectors(
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if not found:
-        raise ValueError(f"{path} wants a vector for at least one of {len(vocabulary)} words, got none")
+        raise ValueError(f"{path} must have a vector for at least one of {len(vocabulary)} words, got none")
     scale = float(np.std(np.stack(list(found.values()))))
     rows = [found[word] if word in found else _draw(word, dim, scale, seed) for word in vocabulary.words]
     return Vectors(_weights(rows), len(found), sha256)
@@ -119,7 +119,7 @@ def _scan(stream: IO[bytes], path: Path, words: set[str]) -> tuple[int, dict[str
         if number == 1:
             if b"\0" in line:
                 raise ValueError(
-                    f"{path} wants text, or one .txt file in a .gz or .zip, got bytes of 0, as in a tar"
+                    f"{path} must be text, or one .txt file in a .gz or .zip, got bytes of 0, as in a tar"
                 )
             columns = line.split(b" ")
             if len(columns) == 2 and all(map(bytes.isdigit, columns)):
@@ -136,7 +136,9 @@ def _check_spaces_in_word(line: bytes, dim: int, where: str) -> None:
     """Let pass the few words of GloVe 840B that hold spaces (". . ."); none is in a vocabulary."""
     extra = line.rsplit(b" ", dim)[0].split(b" ")[1:] if dim else []
     if not extra or any(map(_is_number, extra)):
-        raise ValueError(f"{where} wants a word and {max(dim, 1)} numbers, got {line.count(b' ')} numbers")
+        raise ValueError(
+            f"{where} must have a word and {max(dim, 1)} numbers, got {line.count(b' ')} numbers"
+        )
 
 
 def _is_number(text: bytes) -> bool:
@@ -152,10 +154,10 @@ def _numbers(line: bytes, where: str) -> np.ndarray:
     try:
         numbers = np.array([float(text) for text in columns])
     except ValueError as error:
-        raise ValueError(f"{where} wants numbers, got one that is none: {error}") from None
+        raise ValueError(f"{where} must have numbers, got one that is none: {error}") from None
     bad = numbers[~(np.abs(numbers) <= np.finfo(np.float32).max)]
     if bad.size:
-        raise ValueError(f"{where} wants finite numbers, got {bad[0]}")
+        raise ValueError(f"{where} must have finite numbers, got {bad[0]}")
     return numbers.astype(np.float32)
 
 
@@ -182,7 +184,7 @@ def _open(path: Path, member: str | None) -> Iterator[IO[bytes]]:
         with zipfile.ZipFile(path) as archive, _open_member(archive, path, member) as stream:
             yield io.BufferedReader(cast(Any, stream), 1 << 20)
     except _DAMAGE as error:
-        raise ValueError(f"{path} wants a whole zip archive, got a damaged one: {error}") from error
+        raise ValueError(f"{path} must be a whole zip archive, got a damaged one: {error}") from error
 
 
 def _open_member(archive: zipfile.ZipFile, path: Path, member: str | None) -> IO[bytes]:
@@ -191,9 +193,9 @@ def _open_member(archive: zipfile.ZipFile, path: Path, member: str | None) -> IO
     if len(texts) != 1:
         got = ", ".join(archive.namelist()) or "nothing"
         raise ValueError(
-            f"{path} wants one .txt file to read, named as member if there are several, got {got}"
+            f"{path} must have one .txt file to read, named as member if there are several, got {got}"
         )
     try:
         return archive.open(texts[0])
     except (NotImplementedError, RuntimeError) as error:  # a password, or a packing that Python cannot undo
-        raise ValueError(f"{path} wants an archive that opens without more, got: {error}") from error
+        raise ValueError(f"{path} must be an archive that opens without more, got: {error}") from error

@@ -31,7 +31,7 @@ class Vocabulary:
         self._ids = {word: number for number, word in enumerate(self.words)}
         if len(self._ids) != len(self.words):
             word, count = Counter(self.words).most_common(1)[0]
-            raise ValueError(f"a vocabulary wants different words, got {word!r} {count} times")
+            raise ValueError(f"a vocabulary must have different words, got {word!r} {count} times")
 
     @classmethod
     def from_counts(

@@ -45,7 +45,7 @@ class WordTokenizer:
     ) -> None:
         start, special = vocabulary.words[: EOS + 1], (*SPECIAL, *BOUNDARIES)
         if start != special:
-            raise ValueError(f"a tokenizer's vocabulary wants to begin with {special}, got {start}")
+            raise ValueError(f"a tokenizer's vocabulary must begin with {special}, got {start}")
         if moses is not None:
             _moses(moses)
         self.vocabulary, self.normalizer, self.moses = vocabulary, normalizer, moses
@@ -75,7 +75,7 @@ class WordTokenizer:
         tokenizer = cls(Vocabulary(BOUNDARIES), normalizer, moses)
         counts = Counter(token for text in texts for token in tokenizer.tokens(text))
         if not counts:
-            raise ValueError("a tokenizer wants at least one word to learn from, got none")
+            raise ValueError("a tokenizer must have at least one word to learn from, got none")
         for boundary in BOUNDARIES:
             del counts[boundary]
         kept = Vocabulary.from_counts(counts, min_count=min_count, max_size=max_size)
@@ -158,5 +158,5 @@ def _moses(language: str) -> tuple[Any, Any]:
 
     languages = sorted({*NonbreakingPrefixes().available_langs.values(), "ja", "ko"})
     if language not in languages:
-        raise ValueError(f"Moses wants one of the languages {' '.join(languages)}, got {language!r}")
+        raise ValueError(f"moses must be one of the languages {' '.join(languages)}, got {language!r}")
     return sacremoses.MosesTokenizer(language), sacremoses.MosesDetokenizer(language)

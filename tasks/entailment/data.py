@@ -86,7 +86,7 @@ def load_folder(
     check_different(files)
     keep = keep or {}
     if unread := keep.keys() - {file for names in files.values() for file in names}:
-        raise ValueError(f"keep wants names of files that are read, got {', '.join(sorted(unread))}")
+        raise ValueError(f"keep must name files that are read, got {', '.join(sorted(unread))}")
     rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
     for split, names in files.items():
         for file in names:
@@ -198,7 +198,7 @@ def _label(row: Row) -> int | None:
         return None
     if str(got) not in _NUMBERS:
         raise ValueError(
-            f"{row.where} wants a label among {', '.join(LABELS)}, 0, 1, 2, -1 and '-', got {got!r}"
+            f"{row.where} must have a label among {', '.join(LABELS)}, 0, 1, 2, -1 and '-', got {got!r}"
         )
     return _NUMBERS[str(got)]
 

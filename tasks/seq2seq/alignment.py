@@ -97,7 +97,7 @@ def aer_of_items(items: np.ndarray) -> float:
 def _check(table: torch.Tensor, source_words: Sequence[int], target_words: Sequence[int]) -> None:
     wanted = (len(target_words), len(source_words))
     if table.shape != wanted:
-        raise ValueError(f"weights of these words want the shape {wanted}, got {tuple(table.shape)}")
+        raise ValueError(f"weights of these words must have the shape {wanted}, got {tuple(table.shape)}")
     bad = table[~((table >= 0) & table.isfinite())]
     if bad.numel():
         raise ValueError(f"weights must be finite and not negative, got {float(bad[0])}")

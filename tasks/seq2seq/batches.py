@@ -57,7 +57,7 @@ def short_pairs(
         if 0 < len(source) <= longest and 0 < len(target) <= longest:
             pairs.append((array("i", source), array("i", target)))
     if not pairs:
-        raise ValueError(f"training wants a pair of 1 to {longest} tokens on both sides, got none")
+        raise ValueError(f"training must have a pair of 1 to {longest} tokens on both sides, got none")
     return pairs
 
 

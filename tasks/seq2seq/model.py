@@ -66,7 +66,7 @@ class ModelSettings:
             raise ValueError(f"hidden_size must be even for two directions, got {self.hidden_size}")
         if self.tie_embeddings and self.embedding_size != self.hidden_size:
             raise ValueError(
-                f"tie_embeddings wants embedding_size = hidden_size, got {self.embedding_size} "
+                f"tie_embeddings must have embedding_size = hidden_size, got {self.embedding_size} "
                 f"and {self.hidden_size}"
             )
 

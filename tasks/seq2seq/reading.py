@@ -70,12 +70,14 @@ def read_parallel(source: Path, targets: Sequence[Path]) -> Iterator[Example]:
         for file, line in zip(files, lines, strict=True):
             if line is None:
                 other = next(f for f, text in zip(files, lines, strict=True) if text is not None)
-                wanted = f"{file} wants a line {number} because {other} has one"
+                wanted = f"{file} must have a line {number} because {other} has one"
                 raise ValueError(f"{wanted}, got {number - 1} lines")
         blank = [not line.strip() for line in lines]
         if any(blank) and not all(blank):
             file, other = files[blank.index(True)], files[blank.index(False)]
-            raise ValueError(f"{file}, line {number} wants text because {other} has some, got a blank line")
+            raise ValueError(
+                f"{file}, line {number} must have text because {other} has some, got a blank line"
+            )
         yield Example(lines[0], lines[1:])
 
 
@@ -180,9 +182,9 @@ def check_test_names(names: Iterable[str]) -> None:
     taken = {"train", "dev"}
     for name in names:
         if not re.fullmatch(r"\w[\w.-]*", name):
-            raise ValueError(f"a test set wants a name of letters, digits, _, . and -, got {name!r}")
+            raise ValueError(f"a test set must have a name of letters, digits, _, . and -, got {name!r}")
         if name in taken:
-            raise ValueError(f"a test set wants a name of its own, got {name}")
+            raise ValueError(f"a test set must have a name of its own, got {name}")
         taken.add(name)
 
 

@@ -71,5 +71,5 @@ def split(state: Tensor | tuple[Tensor, ...]) -> States:
 
 
 def join(states: States) -> Tensor | States:
-    """The state as torch wants it: a tuple for an LSTM alone."""
+    """The state as torch takes it: a tuple for an LSTM alone."""
     return states if len(states) > 1 else states[0]

@@ -31,10 +31,10 @@ def check_outputs(outputs: Sequence[str], references: Sequence[Sequence[str]]) -
     """
     if not len(outputs) == len(references) > 0:
         got = f"{len(outputs)} outputs for {len(references)} items"
-        raise ValueError(f"a test set wants an output for every item, got {got}")
+        raise ValueError(f"a test set must have an output for every item, got {got}")
     # A text is a sequence of texts too, one for each of its letters.
     if any(isinstance(item, str) for item in references):
-        raise ValueError("an item wants a tuple of references, got a text")
+        raise ValueError("an item must have a tuple of references, got a text")
 
 
 class Scoring(Protocol):

@@ -156,7 +156,7 @@ def search_all(
     """
     empty = [position for position, ids in enumerate(sources) if not len(ids)]
     if empty:
-        raise ValueError(f"every sentence wants at least one token, got none at position {empty[0]}")
+        raise ValueError(f"every sentence must have at least one token, got none at position {empty[0]}")
     # Longest first, so that memory that does not suffice shows at once.
     order = sorted(range(len(sources)), key=lambda position: -len(sources[position]))
     found: dict[int, list[Hypothesis]] = {}

@@ -40,7 +40,9 @@ def splits_of_folder(
     keep = keep or {}
     for split, names in keep.items():
         if unread := names.keys() - set(filter(is_table, files.get(split, ()))):
-            raise ValueError(f"keep wants tables that {split} is read from, got {', '.join(sorted(unread))}")
+            raise ValueError(
+                f"keep must name tables that {split} is read from, got {', '.join(sorted(unread))}"
+            )
 
     def read(names: Sequence[str], kept: Mapping[str, Keep]) -> Iterator[tuple[str, Iterator[Example]]]:
         for name in names:

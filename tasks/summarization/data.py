@@ -164,10 +164,10 @@ def _usual_tests(root: Path) -> dict[str, str]:
 def _check_columns(files: Mapping[str, list[str]], columns: Mapping[str, Mapping[str, str]]) -> None:
     tables = {name for names in files.values() for name in names if is_table(name)}
     if unread := columns.keys() - tables:
-        raise ValueError(f"columns wants tables that are read, got {', '.join(sorted(unread))}")
+        raise ValueError(f"columns must name tables that are read, got {', '.join(sorted(unread))}")
     for file, sides in columns.items():
         if wrong := sides.keys() - {"source", "target"}:
-            raise ValueError(f"columns of {file} wants source and target, got {', '.join(sorted(wrong))}")
+            raise ValueError(f"columns of {file} must name source and target, got {', '.join(sorted(wrong))}")
 
 
 def _columns(columns: Mapping[str, Mapping[str, str]], table: str) -> Columns:
@@ -184,7 +184,7 @@ def _read_articles(article: Path) -> Iterator[Example]:
     """Read articles, and their headlines from the file of the like name."""
     title = article.with_name(article.name.replace("article", "title"))
     if title == article:
-        raise ValueError(f"{article} wants a suffix of tables or article in its name, got neither")
+        raise ValueError(f"{article} must have a suffix of tables or article in its name, got neither")
     yield from read_parallel(existing(article), [existing(title)])
 
 
@@ -223,7 +223,7 @@ def _check_sides(part: Part[Example]) -> None:
     longer = sum(len(e.target.split()) > len(e.source.split()) for e in part.items)
     if 2 * longer > len(part.items):
         got = f"{longer:,} longer ones of {len(part.items):,}: are the two exchanged?"
-        raise ValueError(f"{part.file} wants headlines that are shorter than their sentences, got {got}")
+        raise ValueError(f"{part.file} must have headlines that are shorter than their sentences, got {got}")
 
 
 def _prepared(source: str, title: str) -> tuple[str, str]:

@@ -217,4 +217,4 @@ def _longest_common_subsequence(first: list[str], second: list[str]) -> int:
 def _check(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> None:
     check_outputs(outputs, references)
     if not all(references):
-        raise ValueError("every item wants at least one reference, got none")
+        raise ValueError("every item must have at least one reference, got none")

@@ -75,7 +75,7 @@ def build(
         ValueError: a corpus that these settings cannot use, or no split of such a name.
     """
     if unknown := set(duc_splits) - corpus.splits.keys():
-        raise ValueError(f"duc_splits wants splits of the corpus, got {', '.join(sorted(unknown))}")
+        raise ValueError(f"duc_splits must name splits of the corpus, got {', '.join(sorted(unknown))}")
     return task.build(
         corpus, mapping, seed, device, Rouge(duc_splits), SENTENCE,
         text=text, model=model, batches=batches, search=search, replace_unknown=replace_unknown,

@@ -139,7 +139,7 @@ def load_hub(
 def _languages(pair: str) -> tuple[str, str]:
     source, _, target = pair.partition("-")
     if source == target or not re.fullmatch(r"\w+-\w+", pair):
-        raise ValueError(f"pair wants two languages such as de-en, got {pair!r}")
+        raise ValueError(f"pair must be two languages such as de-en, got {pair!r}")
     return source, target
 
 
@@ -161,7 +161,9 @@ def _files(
     if "dev" not in held_out:
         files["dev"] = [dev or _usual_file(root, "dev", languages)]
     elif dev:
-        raise ValueError(f"dev wants a file or a number of held_out, got both: {dev} and {held_out['dev']}")
+        raise ValueError(
+            f"dev must have a file or a number of held_out, got both: {dev} and {held_out['dev']}"
+        )
     if tests is None and not held_out.keys() - {"dev"}:
         tests = {"test": _usual_file(root, "test", languages)}
     return files | {split: [file] for split, file in (tests or {}).items()}
@@ -189,9 +191,9 @@ def _read_sides(languages: tuple[str, str], stem: Path) -> tuple[Path, Iterator[
 def _read_alignments(root: Path, pair: str, gold: Mapping[str, str], cache: Path | None) -> Iterator[Example]:
     """Read sentences with their links, turned round where the file has the other direction."""
     if gold.keys() != {"file", "pair"}:
-        raise ValueError(f"alignments wants a file and a pair, got {', '.join(gold) or 'nothing'}")
+        raise ValueError(f"alignments must name a file and a pair, got {', '.join(gold) or 'nothing'}")
     if sorted(gold["pair"].split("-")) != sorted(pair.split("-")):
-        raise ValueError(f"alignments wants the languages of {pair}, got {gold['pair']}")
+        raise ValueError(f"alignments must be of the languages of {pair}, got {gold['pair']}")
     columns = {"source": ("src",), "target": ("tgt",), "sure": ("sure",), "possible": ("possible",)}
     for row in read_rows([inside(root, gold["file"])], columns, cache=cache):
         example = example_from_row(row)
@@ -207,14 +209,16 @@ def _links(row: Row, kind: str, example: Example) -> frozenset[Link]:
     for link in found if isinstance(found, list) else [found]:
         i, j = _link(row, kind, link)
         if not (0 <= i < source and 0 <= j < target):
-            raise ValueError(f"{row.where} wants {kind} links within {source} and {target} words, got {link}")
+            raise ValueError(
+                f"{row.where} must have {kind} links within {source} and {target} words, got {link}"
+            )
         links.add((i, j))
     return frozenset(links)
 
 
 def _link(row: Row, kind: str, link: Any) -> Link:
     if not (isinstance(link, list) and len(link) == 2 and all(type(at) is int for at in link)):
-        raise ValueError(f"{row.where} wants {kind} links to be pairs of word positions, got {link!r}")
+        raise ValueError(f"{row.where} must have {kind} links that are pairs of word positions, got {link!r}")
     return link[0], link[1]
 
 
@@ -247,7 +251,7 @@ def _check_references(split: str, examples: Sequence[Example]) -> None:
     numbers = sorted({len(example.references) for example in examples})
     if len(numbers) > 1:
         got = " and ".join(map(str, numbers))
-        raise ValueError(f"{split} wants the same number of references for every sentence, got {got}")
+        raise ValueError(f"{split} must have the same number of references for every sentence, got {got}")
 
 
 def _unescaped(text: str) -> str:

@@ -39,10 +39,12 @@ def _homes(examples: Sequence[Example], sizes: Mapping[str, int]) -> list[str | 
     known: tuple[set[str], set[str]] = (set(), set())  # source and target sentences of the sets before
     for split, size in sizes.items():
         if size < 1:
-            raise ValueError(f"held_out wants at least 1 pair for {split}, got {size}")
+            raise ValueError(f"held_out must take at least 1 pair for {split}, got {size}")
         order = [place for place in order if not _shares(examples[place], known)]
         if len(order) <= size:
-            raise ValueError(f"held_out wants more than {size} pairs to take {split} from, got {len(order)}")
+            raise ValueError(
+                f"held_out must have more than {size} pairs to take {split} from, got {len(order)}"
+            )
         taken, order = order[:size], order[size:]
         for place in taken:
             homes[place] = split

@@ -95,7 +95,7 @@ def paired_bootstrap(
 
 
 def _counts(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
-    """Everything that BLEU counts of each item, as :func:`bleu_of_counts` wants it."""
+    """Everything that BLEU counts of each item, as :func:`bleu_of_counts` takes it."""
     metric = BLEU(effective_order=True)  # the score of single items, unused here, warns without it
     items = [metric.sentence_score(*item) for item in zip(outputs, references, strict=True)]
     return np.array([[item.sys_len, item.ref_len, *item.counts, *item.totals] for item in items])
@@ -118,7 +118,7 @@ def _detokenize(
     outputs: Sequence[str], references: Sequence[Sequence[str]], language: str | None
 ) -> tuple[list[str], list[list[str]]]:
     if language is None:
-        raise ValueError("texts in Moses tokens want the code of their language, got None")
+        raise ValueError("texts in Moses tokens must have the code of their language, got None")
     detokenizer = moses_detokenizer(language)
 
     def plain(text: str) -> str:
@@ -141,4 +141,4 @@ def _check(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> None:
     numbers = {len(item) for item in references}
     if len(numbers) != 1 or 0 in numbers:
         got = ", ".join(map(str, sorted(numbers)))
-        raise ValueError(f"every item wants the same number of references, at least 1, got {got}")
+        raise ValueError(f"every item must have the same number of references, at least 1, got {got}")

@@ -63,7 +63,7 @@ ENVIRONMENT_FAULTS = {
     "results": (["results_dir=file"], r"results_dir must be a folder that can be written, got file"),
     "no hub": (
         ["data=snli/snli"],
-        r"wants the hub, got no connection .*: pass a folder with its files instead",
+        r"must come from the hub, got no connection .*: pass a folder with its files instead",
     ),
     "no GPU": (["trainer.device=cuda"], r"device must be cpu or auto where .*, got cuda"),
 }

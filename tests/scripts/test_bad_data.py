@@ -15,15 +15,15 @@ from tests.scripts import bad_inputs as bad
 from tests.scripts.bad_inputs import Capture, Spoil, reading, refused, write_corpus
 
 TEXT_FAULTS: dict[str, tuple[Spoil, str]] = {
-    "missing": (bad.remove, r"corpus wants a file .*, got "),
-    "a directory": (bad.make_directory, r"wants to be a file, got a directory"),
-    "a pipe": (bad.make_pipe, r"wants to be a file, got a pipe or device"),
-    "a link to nothing": (bad.make_link_to_nothing, r"wants to be a file, got a link to nothing"),
-    "empty": (bad.content(b""), r"wants to hold data, got an empty file"),
-    "no UTF-8": (bad.insert(b"\xff", 20), r"wants UTF-8, got byte 0xff at offset 20"),
-    "cut inside a letter": (bad.insert(b"\xc3", 20), r"wants UTF-8, got byte 0xc3 at offset 20"),
-    "CR": (bad.insert(b"\r", 20), r"wants no 0x0d inside a line, got one at offset 20"),
-    "NUL": (bad.insert(b"\0", 20), r"wants no 0x00 inside a line, got one at offset 20"),
+    "missing": (bad.remove, r"corpus must hold a file .*, got "),
+    "a directory": (bad.make_directory, r"must be a file, got a directory"),
+    "a pipe": (bad.make_pipe, r"must be a file, got a pipe or device"),
+    "a link to nothing": (bad.make_link_to_nothing, r"must be a file, got a link to nothing"),
+    "empty": (bad.content(b""), r"must hold data, got an empty file"),
+    "no UTF-8": (bad.insert(b"\xff", 20), r"must be UTF-8, got byte 0xff at offset 20"),
+    "cut inside a letter": (bad.insert(b"\xc3", 20), r"must be UTF-8, got byte 0xc3 at offset 20"),
+    "CR": (bad.insert(b"\r", 20), r"must have no 0x0d inside a line, got one at offset 20"),
+    "NUL": (bad.insert(b"\0", 20), r"must have no 0x00 inside a line, got one at offset 20"),
 }
 
 
@@ -42,49 +42,49 @@ FILE_FAULTS: dict[str, tuple[str, Spoil, str]] = {
     "wrong columns": (
         "snli",
         bad.replace(b"gold_label", b"verdict"),
-        r"wants a column gold_label or label, got",
+        r"must have a column gold_label or label, got",
     ),
-    "a short row": ("snli", bad.replace(b"\tneutral", b""), r"train\.tsv, row 2 wants 3 columns, got 2"),
+    "a short row": ("snli", bad.replace(b"\tneutral", b""), r"train\.tsv, row 2 must have 3 columns, got 2"),
     "a column twice": (
         "snli",
         bad.replace(b"hypothesis", b"premise"),
-        r"train\.tsv wants different columns, got 'premise' twice",
+        r"train\.tsv must have different columns, got 'premise' twice",
     ),
     "unknown label": (
         "snli",
         bad.replace(b"\tneutral", b"\tmaybe"),
-        r"train\.tsv, row 2 wants a label among .* got 'maybe'",
+        r"train\.tsv, row 2 must have a label among .* got 'maybe'",
     ),
     "no label at all": (
         "snli",
         bad.replace(b"\tneutral", b"\t-", 9),
-        r"the train split of snli wants a pair, got none; dropped: no_label 5",
+        r"the train split of snli must have a pair, got none; dropped: no_label 5",
     ),
-    "a field of 1 MB": ("snli", bad.insert(b"x" * 10**6, 40), r"wants rows of fields, got: field larger"),
-    "fewer lines": ("translation", bad.content(LINES), r"train\.de wants a line 5 .* got 4 lines"),
-    "more lines": ("translation", bad.content(2 * LINES), r"train\.en wants a line 6 .* got 5 lines"),
+    "a field of 1 MB": ("snli", bad.insert(b"x" * 10**6, 40), r"must be rows of fields, got: field larger"),
+    "fewer lines": ("translation", bad.content(LINES), r"train\.de must have a line 5 .* got 4 lines"),
+    "more lines": ("translation", bad.content(2 * LINES), r"train\.en must have a line 6 .* got 5 lines"),
     "a blank line": (
         "translation",
         bad.replace(b"\nthe small boy near the river sees number 1\n", b"\n \n"),
-        r"train\.de, line 2 wants text because .* has some, got a blank line",
+        r"train\.de, line 2 must have text because .* has some, got a blank line",
     ),
     "lines of 1 MB": (
         "translation",
         bad.replace(b"number", b"x" * 10**6, 9),
-        r"the train split of .* wants a pair, got none; dropped: too_long 5",
+        r"the train split of .* must have a pair, got none; dropped: too_long 5",
     ),
-    "fewer headlines": ("gigaword", bad.content(LINES), r"article\.txt wants a line 5 .* got 4 lines"),
+    "fewer headlines": ("gigaword", bad.content(LINES), r"article\.txt must have a line 5 .* got 4 lines"),
     "longer headlines": (
         "gigaword",
         bad.replace(b"the small boy near ", b"", 9),
-        r"article\.txt wants headlines that are shorter than their sentences, got 5 longer ones of 5",
+        r"article\.txt must have headlines that are shorter than their sentences, got 5 longer ones of 5",
     ),
     "a cut archive": (
         "translation",
         bad.cut_gzip,
-        r"train\.de\.gz wants a whole gzip file, got a damaged one",
+        r"train\.de\.gz must be a whole gzip file, got a damaged one",
     ),
-    "a cut archive of news": ("gigaword", bad.cut_gzip, r"wants a whole gzip file, got a damaged one"),
+    "a cut archive of news": ("gigaword", bad.cut_gzip, r"must be a whole gzip file, got a damaged one"),
 }
 
 
@@ -128,20 +128,24 @@ ARGUMENT_FAULTS: dict[str, tuple[str, list[str], str]] = {
     "nothing short enough": (
         "translation",
         ["task.batches.max_length=1", "task.text.tokenizer=words"],
-        r"training wants a pair of 1 to 1 tokens on both sides, got none",
+        r"training must have a pair of 1 to 1 tokens on both sides, got none",
     ),
-    "a file twice": ("snli", ["data.train_files=[dev.tsv,dev.tsv]"], r"train wants different files, got dev"),
+    "a file twice": (
+        "snli",
+        ["data.train_files=[dev.tsv,dev.tsv]"],
+        r"train must name different files, got dev",
+    ),
     "no languages": (
         "translation",
         ["data.pair=../de-en"],
-        r"pair wants two languages such as de-en, got '\.\./de-en'",
+        r"pair must be two languages such as de-en, got '\.\./de-en'",
     ),
     "a folder outside": (
         "snli",
         ["data.root=nothing/../nowhere"],
-        r"nowhere wants a file .*, got no such folder",
+        r"nowhere must hold a file .*, got no such folder",
     ),
-    "no vectors": ("snli", ["task.vectors=none.txt"], r"none\.txt wants to be a file, got nothing there"),
+    "no vectors": ("snli", ["task.vectors=none.txt"], r"none\.txt must be a file, got nothing there"),
     "no list": (
         "snli",
         ["data.train_files=train.tsv"],
@@ -176,7 +180,7 @@ def test_nothing_of_an_archive_is_written(folder: Path, capsys: Capture, name: s
     with zipfile.ZipFile(folder / "a.zip", "w") as archive:
         archive.writestr(name, "/etc/passwd")
     said = refused(lambda: train(reading("snli", "task.vectors=a.zip")), capsys)
-    assert re.search(r"line 1 wants a word and 1 numbers, got 0 numbers", said)
+    assert re.search(r"line 1 must have a word and 1 numbers, got 0 numbers", said)
 
 
 @pytest.mark.measures("bad data")

@@ -58,12 +58,12 @@ RUN_FAULTS: dict[str, tuple[Spoil, tuple[str, ...], str]] = {
     "a pipe": (
         bad.checkpoints(bad.make_pipe),
         EVERY,
-        r"checkpoint\.ckpt wants to be a file, got a pipe or device",
+        r"checkpoint\.ckpt must be a file, got a pipe or device",
     ),
     "a pipe for a log": (
         lambda run: bad.make_pipe(run / "metrics.jsonl"),
         EVERY[3:],
-        r"metrics\.jsonl wants to be a file, got a pipe or device",
+        r"metrics\.jsonl must be a file, got a pipe or device",
     ),
     "newer": (bad.checkpoints(bad.newer), EVERY, r"must have checkpoint format 1, got format 2"),
     "malicious": (bad.checkpoints(bad.pickled), EVERY, r"checkpoint\.ckpt is damaged or no checkpoint"),
@@ -76,7 +76,7 @@ RUN_FAULTS: dict[str, tuple[Spoil, tuple[str, ...], str]] = {
     "a pipe for a config": (
         lambda run: bad.make_pipe(run / "config.json"),
         EVERY[:1],
-        r"config\.json wants to be a file, got a pipe or device",
+        r"config\.json must be a file, got a pipe or device",
     ),
     "no config": (bad.stored("config.json", "[]"), EVERY, r"config\.json wants a dictionary, got another"),
     "empty config": (bad.stored("config.json", "{}"), EVERY, r"attention must be a section|wants a run of"),
@@ -192,7 +192,7 @@ def test_what_is_no_sentence_is_not_predicted(
 RECORD_FAULTS: dict[str, tuple[Spoil, str]] = {
     "cut": (lambda file: file.write_bytes(file.read_bytes()[:-9]), r"cannot read the record"),
     "key": (bad.replace(b'"seed"', b'"sede"'), r"must hold the fields of a record, got sede too many"),
-    "a pipe": (bad.make_pipe, r"cannot read the record .*: .*json wants to be a file, got a pipe or device"),
+    "a pipe": (bad.make_pipe, r"cannot read the record .*: .*json must be a file, got a pipe or device"),
     "NaN": (bad.replace(b'"best_epoch": 1', b'"best_epoch": NaN'), r"numbers must be finite, got NaN"),
     "a copy": (
         lambda file: shutil.copy(file, file.with_name("z.json")),
@@ -229,5 +229,5 @@ def test_a_damaged_record_is_not_taken_for_a_finished_run(
 )
 def test_a_pipe_is_refused_and_not_waited_for(folder: Path, read: Callable[[Path], object]) -> None:
     os.mkfifo("a.json")
-    with pytest.raises(OSError, match=r"a\.json wants to be a file, got a pipe or device"):
+    with pytest.raises(OSError, match=r"a\.json must be a file, got a pipe or device"):
         read(Path("a.json"))

@@ -39,7 +39,7 @@ def test_a_missing_package_is_missed_at_once(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
     said = refused(command, capsys)  # type: ignore[arg-type]
-    assert said.endswith(f"wants the package {package}, got none: pip install {package}\n")
+    assert said.endswith(f"must have the package {package}, got none: pip install {package}\n")
 
 
 def test_only_a_picture_wants_what_draws_it(
@@ -57,5 +57,5 @@ def test_a_missing_logger_is_missed_before_the_first_step(
     with pytest.raises(SystemExit) as stop:
         train([*training("snli"), f"logger={logger}"])
     assert stop.value.code == cli.WRONG_INPUT
-    assert f"logger={logger} wants the package {logger}, got none" in capsys.readouterr().err
+    assert f"logger={logger} must have the package {logger}, got none" in capsys.readouterr().err
     assert not list(folder.rglob("*.ckpt"))

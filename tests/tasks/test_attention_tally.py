@@ -117,7 +117,12 @@ def test_rows_masked_everywhere_do_not_count() -> None:
         ),
         (torch.ones(3), torch.ones(3).bool(), torch.ones(3).long(), r"\(rows, sources\), got \(3,\)"),
         (torch.ones(1, 3), torch.ones(1, 3), torch.ones(1, 3).long(), "mask must be bool, got torch.float32"),
-        (torch.ones(1, 3), torch.zeros(1, 3).bool(), torch.zeros(1, 3).long(), "want weight 0 and group 0"),
+        (
+            torch.ones(1, 3),
+            torch.zeros(1, 3).bool(),
+            torch.zeros(1, 3).long(),
+            "must have weight 0 and group 0",
+        ),
     ],
 )
 def test_refusals(weights: torch.Tensor, mask: torch.Tensor, groups: torch.Tensor, message: str) -> None:

@@ -21,7 +21,7 @@ def write(path: Path, content: str | bytes) -> Path:
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet", "a.csv.gz"])
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
-    with pytest.raises(OSError, match="wants to be a file, got a pipe or device") as error:
+    with pytest.raises(OSError, match="must be a file, got a pipe or device") as error:
         read_rows([tmp_path / name], COLUMNS)
     assert not isinstance(error.value, FileNotFoundError)  # which many take for: nothing there yet
 
@@ -29,7 +29,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None
 @pytest.mark.measures("bad data")
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "one\ntwo\n")
-    with pytest.raises(ValueError, match=r"a\.txt wants to stay as it is while it is read, got a change"):
+    with pytest.raises(ValueError, match=r"a\.txt must stay as it is while it is read, got a change"):
         for _ in read_lines(path):
             write(path, "one\ntwo\nthree\n")
 
@@ -46,12 +46,12 @@ def test_lines_end_at_line_feeds_only(tmp_path: Path, name: str, end: str) -> No
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "wants to hold data, got an empty file"),
-        (b"ab\nc\xffd\n", "wants UTF-8, got byte 0xff at offset 4"),
-        (b"ab\nc\xc3", "wants UTF-8, got byte 0xc3 at offset 4"),
-        (b"ab\nc\rd\n", "wants no 0x0d inside a line, got one at offset 4"),
-        (b"ab\nc\r\r\n", "wants no 0x0d inside a line, got one at offset 4"),
-        (b"ab\n\0\n", "wants no 0x00 inside a line, got one at offset 3"),
+        (b"", "must hold data, got an empty file"),
+        (b"ab\nc\xffd\n", "must be UTF-8, got byte 0xff at offset 4"),
+        (b"ab\nc\xc3", "must be UTF-8, got byte 0xc3 at offset 4"),
+        (b"ab\nc\rd\n", "must have no 0x0d inside a line, got one at offset 4"),
+        (b"ab\nc\r\r\n", "must have no 0x0d inside a line, got one at offset 4"),
+        (b"ab\n\0\n", "must have no 0x00 inside a line, got one at offset 3"),
     ],
 )
 @pytest.mark.parametrize("name", ["train.de", "train.de.gz"])
@@ -66,7 +66,7 @@ def test_lines_of_a_damaged_archive_are_refused(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for size in (5, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:size])
-        with pytest.raises(ValueError, match="wants a whole gzip file, got a damaged one"):
+        with pytest.raises(ValueError, match="must be a whole gzip file, got a damaged one"):
             list(read_lines(path))
     with pytest.raises(FileNotFoundError, match="got nothing there"):
         list(read_lines(tmp_path / "none.de"))
@@ -78,6 +78,6 @@ def test_a_small_archive_does_not_fill_the_memory(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("tasks.data.files.LONGEST_LINE", 100)
     for suffix in (".txt.gz", ".jsonl.gz", ".tsv"):
         path = write(tmp_path / f"a{suffix}", "{   }\n" + "0" * 100_000)
-        message = r"wants lines of at most 100 bytes, got a longer one at offset 6"
+        message = r"must have lines of at most 100 bytes, got a longer one at offset 6"
         with pytest.raises(ValueError, match=message):
             list(read_lines(path)) if suffix == ".txt.gz" else read_rows([path], COLUMNS)

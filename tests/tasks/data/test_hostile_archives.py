@@ -57,7 +57,7 @@ def test_a_member_outside_is_read_and_written_nowhere(folder: Path, name: str) -
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO])
 def test_a_link_or_device_is_what_stands_in_the_archive(folder: Path, kind: int) -> None:
     """The text of a link is no vectors, and what it points to is not looked at."""
-    with pytest.raises(ValueError, match=r"v\.zip, line 1 wants a word and 1 numbers, got 0 numbers"):
+    with pytest.raises(ValueError, match=r"v\.zip, line 1 must have a word and 1 numbers, got 0 numbers"):
         load_vectors(zipped(folder / "v.zip", "v.txt", b"../../secret.txt", kind), WORDS)
 
 
@@ -77,7 +77,7 @@ def test_tars_are_not_opened(folder: Path, name: str, read) -> None:
             member = tarfile.TarInfo(place)
             member.size = len(GLOVE)
             archive.addfile(member, io.BytesIO(GLOVE))
-    with pytest.raises(ValueError, match=r"v\.tar.* wants .*(got bytes of 0|got one at offset)"):
+    with pytest.raises(ValueError, match=r"v\.tar.* must .*(got bytes of 0|got one at offset)"):
         read(folder / name, WORDS)
 
 
@@ -91,7 +91,7 @@ def test_a_bomb_is_left_at_the_longest_line(folder: Path, name: str, monkeypatch
     assert path.stat().st_size < 1 << 19
     tracemalloc.start()
     with pytest.raises(
-        ValueError, match="wants lines of at most 1,048,576 bytes, got a longer one at offset 0"
+        ValueError, match="must have lines of at most 1,048,576 bytes, got a longer one at offset 0"
     ):
         load_vectors(path, WORDS)
     assert tracemalloc.get_traced_memory()[1] < 1 << 23
@@ -113,7 +113,7 @@ def resized(path: Path, size: int) -> Path:
 @pytest.mark.parametrize("size", [5, len(GLOVE) - 10])
 def test_a_size_too_small_is_damage(folder: Path, size: int) -> None:
     path = resized(zipped(folder / "v.zip", "v.txt", GLOVE), size)
-    with pytest.raises(ValueError, match=r"v\.zip wants a whole zip archive, got a damaged one"):
+    with pytest.raises(ValueError, match=r"v\.zip must be a whole zip archive, got a damaged one"):
         load_vectors(path, WORDS)
 
 

@@ -91,7 +91,7 @@ def test_columns_of_pictures_are_refused_undecoded(tmp_path: Path) -> None:
     features = datasets.Features({"premise": datasets.Image(), "label": datasets.Value("string")})
     rows = {"premise": [{"bytes": None, "path": "/etc/passwd"}], "label": ["0"]}
     datasets.Dataset.from_dict(rows, features).to_parquet(str(tmp_path / "a.parquet"))
-    with pytest.raises(ValueError, match="wants plain values of one type in column premise, got Image"):
+    with pytest.raises(ValueError, match="must have plain values of one type in column premise, got Image"):
         read_rows([tmp_path / "a.parquet"], COLUMNS)
 
 
@@ -102,7 +102,7 @@ def test_a_parquet_file_that_is_damaged_inside_is_named(tmp_path: Path) -> None:
     footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
     for at in (4, footer):
         path.write_bytes(data[:at] + bytes(24) + data[at + 24 :])
-        with pytest.raises(ValueError, match=r"a\.parquet wants whole rows, got: "):
+        with pytest.raises(ValueError, match=r"a\.parquet must have whole rows, got: "):
             read_rows([path], COLUMNS)
 
 
@@ -154,33 +154,37 @@ def test_a_line_of_two_megabytes_is_one_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "", "wants to hold data, got an empty file"),
-        ("a.csv.gz", "", "wants to hold data, got an empty file"),
-        ("a.csv", "premise,text\na,b\n", "wants a column gold_label or label, got premise, text"),
-        ("a.csv", "premise,label\na,0\nb\n", "row 2 wants 2 columns, got 1"),
-        ("a.csv", "premise,label\na,0,5\nb,1,5\n", "row 1 wants 2 columns, got 3"),
-        ("a.csv", "premise,label\n", "wants rows, got none"),
-        ("a.csv", "\n\n", "wants rows, got none"),
-        ("a.jsonl", "\n \n", "wants rows, got none"),
-        ("a.csv", "premise,label,premise\na,0,b\n", "wants different columns, got 'premise' twice"),
-        ("a.csv", 'premise,label\n"a,0\n', "wants rows of fields, got: unexpected end of data"),
-        ("a.csv", b"premise,label\n\xc3\xa9\xe9,0\n", "wants UTF-8, got byte 0xe9 at offset 16"),
-        ("a.jsonl", b'{"premise": "\xff"}\n', "wants UTF-8, got byte 0xff at offset 13"),
-        ("a.csv", "premise,label\na\rb,0\n", "wants no 0x0d inside a line, got one at offset 15"),
-        ("a.tsv", "premise\tlabel\na\0b\t0\n", "wants no 0x00 inside a line, got one at offset 15"),
-        ("a.jsonl", '{"premise": "a"\n', r"row 1 wants JSON, got: Expecting"),
-        ("a.jsonl", '\n{"premise": "a", "label": 0}\n["a"]\n', r'row 2 wants an object of JSON, got \["a"\]'),
-        ("a.jsonl", "null\n", "row 1 wants an object of JSON, got null"),
-        ("a.json", '[{"premise": "a", "label": 0}, null]', "row 2 wants an object of JSON, got null"),
-        ("a.json", '[{"premise": "a", "label": 0},\n', "wants JSON, got: Expecting"),
-        ("a.jsonl", "[" * 5000 + "]" * 5000, "row 1 wants JSON, got: maximum recursion"),
-        ("a.jsonl", '{"premise": "a", "label": NaN}\n', "wants JSON, got: NaN, which is no number"),
+        ("a.csv", "", "must hold data, got an empty file"),
+        ("a.csv.gz", "", "must hold data, got an empty file"),
+        ("a.csv", "premise,text\na,b\n", "must have a column gold_label or label, got premise, text"),
+        ("a.csv", "premise,label\na,0\nb\n", "row 2 must have 2 columns, got 1"),
+        ("a.csv", "premise,label\na,0,5\nb,1,5\n", "row 1 must have 2 columns, got 3"),
+        ("a.csv", "premise,label\n", "must have rows, got none"),
+        ("a.csv", "\n\n", "must have rows, got none"),
+        ("a.jsonl", "\n \n", "must have rows, got none"),
+        ("a.csv", "premise,label,premise\na,0,b\n", "must have different columns, got 'premise' twice"),
+        ("a.csv", 'premise,label\n"a,0\n', "must be rows of fields, got: unexpected end of data"),
+        ("a.csv", b"premise,label\n\xc3\xa9\xe9,0\n", "must be UTF-8, got byte 0xe9 at offset 16"),
+        ("a.jsonl", b'{"premise": "\xff"}\n', "must be UTF-8, got byte 0xff at offset 13"),
+        ("a.csv", "premise,label\na\rb,0\n", "must have no 0x0d inside a line, got one at offset 15"),
+        ("a.tsv", "premise\tlabel\na\0b\t0\n", "must have no 0x00 inside a line, got one at offset 15"),
+        ("a.jsonl", '{"premise": "a"\n', r"row 1 must be JSON, got: Expecting"),
+        (
+            "a.jsonl",
+            '\n{"premise": "a", "label": 0}\n["a"]\n',
+            r'row 2 must be an object of JSON, got \["a"\]',
+        ),
+        ("a.jsonl", "null\n", "row 1 must be an object of JSON, got null"),
+        ("a.json", '[{"premise": "a", "label": 0}, null]', "row 2 must be an object of JSON, got null"),
+        ("a.json", '[{"premise": "a", "label": 0},\n', "must be JSON, got: Expecting"),
+        ("a.jsonl", "[" * 5000 + "]" * 5000, "row 1 must be JSON, got: maximum recursion"),
+        ("a.jsonl", '{"premise": "a", "label": NaN}\n', "must be JSON, got: NaN, which is no number"),
         ("a.jsonl", '{"premise": "a", "premise": "b", "label": 0}', "got: premise twice in one object"),
         ("a.jsonl", '{"premise": "\\ud800", "label": 0}', r"halves of characters, got '\\ud800'"),
-        ("a.jsonl", '{"premise": "a", "label": ["\\u0000"]}', r"wants text without NUL .*, got '\\x00'"),
-        ("a.parquet", "PAR1 and no more", "wants PAR1 at both ends of a parquet file, got a damaged one"),
-        ("a.txt", "premise", "wants one of the suffixes .* got '.txt'"),
-        ("a.parquet.gz", "PAR1", "wants one of the suffixes .* got '.gz'"),
+        ("a.jsonl", '{"premise": "a", "label": ["\\u0000"]}', r"must have text without NUL .*, got '\\x00'"),
+        ("a.parquet", "PAR1 and no more", "must have PAR1 at both ends of a parquet file, got a damaged one"),
+        ("a.txt", "premise", "must have one of the suffixes .* got '.txt'"),
+        ("a.parquet.gz", "PAR1", "must have one of the suffixes .* got '.gz'"),
     ],
 )
 @pytest.mark.measures("bad data")
@@ -198,18 +202,18 @@ def test_bad_files_are_named_in_one_sentence(
 def test_truncated_gzip_is_rejected(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl.gz", as_json(ROWS * 50))
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(ValueError, match="wants a whole gzip file, got a damaged one"):
+    with pytest.raises(ValueError, match="must be a whole gzip file, got a damaged one"):
         read_rows([path], COLUMNS)
 
 
 @pytest.mark.measures("bad data")
 def test_missing_files_directories_and_filters_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"a\.csv wants to be a file, got nothing there"):
+    with pytest.raises(FileNotFoundError, match=r"a\.csv must be a file, got nothing there"):
         read_rows([tmp_path / "a.csv"], COLUMNS)
     with pytest.raises(IsADirectoryError, match="got a directory"):
         read_rows([tmp_path], COLUMNS)
     path = write(tmp_path / "b.csv", "premise,label\na,0\n")
-    with pytest.raises(ValueError, match="wants a column split, got premise, label"):
+    with pytest.raises(ValueError, match="must have a column split, got premise, label"):
         read_rows([path], COLUMNS, {"split": "train"})
 
 
@@ -226,7 +230,7 @@ def test_no_network_is_said_at_once_and_what_to_do(tmp_path: Path, setting: dict
     assert time.monotonic() - start < 15
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode and last.startswith(
-        "ConnectionError: the data set 'stanfordnlp/snli' wants the hub"
+        "ConnectionError: the data set 'stanfordnlp/snli' must come from the hub"
     )
     assert "pass a folder with its files instead" in last
 
@@ -238,7 +242,7 @@ def test_importing_the_reader_does_not_import_the_library() -> None:
 
 
 def test_names_that_no_data_set_can_have_are_rejected() -> None:
-    with pytest.raises(ValueError, match="wants an existing data set and split, got 'a/b/c', 'train'"):
+    with pytest.raises(ValueError, match="must have the data set and split, got 'a/b/c', 'train'"):
         read_hub("a/b/c", "train", COLUMNS)
 
 
@@ -267,7 +271,7 @@ def test_entries_of_a_column_are_columns(tmp_path: Path) -> None:
         {"source": "yes", "target": "ja"},
         {"source": "no", "target": "nein"},
     ]
-    with pytest.raises(ValueError, match=r"wants a column fr or translation\.fr, got translation\.de"):
+    with pytest.raises(ValueError, match=r"must have a column fr or translation\.fr, got translation\.de"):
         read_rows([path], {"source": ("fr", "translation.fr")})
 
 
@@ -295,5 +299,5 @@ def test_a_data_set_of_the_hub(tmp_path: Path, config: str | None) -> None:
     for split in rows:
         found = read_hub(name, split, columns, config=config, cache=tmp_path / "cache")
         assert [row.values for row in found] == [{"source": f"{split} ja"}]
-    with pytest.raises(ValueError, match=r"wants an existing data set and split, got .*, 'validation'"):
+    with pytest.raises(ValueError, match=r"must have the data set and split, got .*, 'validation'"):
         read_hub(name, "validation", columns, config=config, cache=tmp_path / "cache")

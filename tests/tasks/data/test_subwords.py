@@ -152,7 +152,7 @@ def test_training_writes_nothing(tmp_path: Path) -> None:
         (lambda: SubwordTokenizer(TOKENIZER.model[:30]), "sentencepiece model"),
         (lambda: TOKENIZER.show([40]), r"lie in 0 ... 39, got \[40\]"),
         (lambda: TOKENIZER.decode([-1]), r"lie in 0 ... 39, got \[-1\]"),
-        (lambda: TOKENIZER.decode([4], []), "1 numbers want as many tokens for unknown ones, got 0"),
+        (lambda: TOKENIZER.decode([4], []), "1 numbers must have as many tokens for unknown ones, got 0"),
     ],
 )
 def test_bad_arguments_are_named(call, message: str, capfd: pytest.CaptureFixture[str]) -> None:

@@ -65,14 +65,17 @@ def forged_model(model: str) -> dict[str, object]:
         ({"kind": ["words"]}, "got \\['words'\\]"),
         ({"kind": "words"}, "content of checksum None, got "),
         ({**WORDS.to_json(), "moses": "en"}, "content of checksum [0-9a-f]{64}, got [0-9a-f]{64}"),
-        (forged(words=None), "tokenizer of words wants all its fields, got a damaged one: 'words'"),
+        (forged(words=None), "tokenizer of words must have all its fields, got a damaged one: 'words'"),
         (forged(words=["a", "b"]), "damaged one: a stored vocabulary begins with"),
         (forged(words=["<pad>", "<unk>", "a", "a"]), "damaged one: .* different words"),
         (forged(words=7), "damaged one"),
-        (forged(moses="xx"), "damaged one: Moses wants"),
+        (forged(moses="xx"), "damaged one: moses must be"),
         (forged(normalizer={"case": True}), "damaged one: .*unexpected keyword argument 'case'"),
-        (forged_model("?"), "tokenizer of subwords wants all its fields, got a damaged one"),
-        (forged_model(base64.b64encode(b"no model").decode()), "damaged one: .*wants a sentencepiece model"),
+        (forged_model("?"), "tokenizer of subwords must have all its fields, got a damaged one"),
+        (
+            forged_model(base64.b64encode(b"no model").decode()),
+            "damaged one: .*must be given a sentencepiece model",
+        ),
     ],
 )
 def test_damaged_content_is_refused(content, message: str) -> None:

@@ -91,19 +91,19 @@ def test_random_vectors_have_the_scale_asked_for() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (GLOVE + "cat 1 2\n", "line 5 wants a word and 3 numbers, got 2 numbers"),
-        (GLOVE + "cat 1 2 3 4\n", "line 5 wants a word and 3 numbers, got 4 numbers"),
-        (GLOVE + "\n", "line 5 wants a word and 3 numbers, got 0 numbers"),
-        ("word\n", "line 1 wants a word and 1 numbers, got 0 numbers"),
-        ("the 1 2 3\ndog 1 nan 3\n", "line 2 wants finite numbers, got nan"),
-        ("the 1 2 3\ndog 1 -inf 3\n", "line 2 wants finite numbers, got -inf"),
-        ("the 1 2 3\ndog 1 1e39 3\n", "line 2 wants finite numbers, got 1e"),
-        ("the 1 2 3\ndog 1 x 3\n", "line 2 wants numbers, got one that is none: .*x"),
-        ("", "wants to hold data, got an empty file"),
+        (GLOVE + "cat 1 2\n", "line 5 must have a word and 3 numbers, got 2 numbers"),
+        (GLOVE + "cat 1 2 3 4\n", "line 5 must have a word and 3 numbers, got 4 numbers"),
+        (GLOVE + "\n", "line 5 must have a word and 3 numbers, got 0 numbers"),
+        ("word\n", "line 1 must have a word and 1 numbers, got 0 numbers"),
+        ("the 1 2 3\ndog 1 nan 3\n", "line 2 must have finite numbers, got nan"),
+        ("the 1 2 3\ndog 1 -inf 3\n", "line 2 must have finite numbers, got -inf"),
+        ("the 1 2 3\ndog 1 1e39 3\n", "line 2 must have finite numbers, got 1e"),
+        ("the 1 2 3\ndog 1 x 3\n", "line 2 must have numbers, got one that is none: .*x"),
+        ("", "must hold data, got an empty file"),
         ("other 1 2 3\n", "at least one of 6 words, got none"),
         (
             GLOVE.encode() + b"ca\xff 1 2 3\n",
-            f"wants UTF-8, got byte 0xff at offset {len(GLOVE.encode()) + 2}",
+            f"must be UTF-8, got byte 0xff at offset {len(GLOVE.encode()) + 2}",
         ),
     ],
 )
@@ -129,12 +129,12 @@ def test_a_zip_of_several_files_wants_a_name(tmp_path: Path) -> None:
     assert load_vectors(path, WORDS, member="../a.txt").dim == 3
     assert os.listdir(tmp_path) == ["v.zip"] and not (tmp_path.parent / "a.txt").exists()
     for member in (None, "c.txt"):
-        with pytest.raises(ValueError, match=r"wants one \.txt file .* got \.\./a\.txt, b\.txt"):
+        with pytest.raises(ValueError, match=r"must have one \.txt file .* got \.\./a\.txt, b\.txt"):
             load_vectors(path, WORDS, member=member)
 
 
 def test_missing_files_and_directories_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"none\.txt wants to be a file, got nothing"):
+    with pytest.raises(FileNotFoundError, match=r"none\.txt must be a file, got nothing"):
         load_vectors(tmp_path / "none.txt", WORDS)
     with pytest.raises(IsADirectoryError, match="got a directory"):
         load_vectors(tmp_path, WORDS)

@@ -145,13 +145,13 @@ def test_checksum_sees_everything_and_order_of_texts_nothing() -> None:
         (lambda: WordTokenizer.train(["a"], min_count=0), "min_count must be an .* at least 1, got 0"),
         (
             lambda: WordTokenizer(Vocabulary(["a"])),
-            r"to begin with .*'</s>'\), got \('<pad>', '<unk>', 'a'\)",
+            r"must begin with .*'</s>'\), got \('<pad>', '<unk>', 'a'\)",
         ),
         (lambda: WordTokenizer.train(["a"]).show([5]), r"lie in 0 ... 4, got \[5\]"),
         (lambda: WordTokenizer.train(["a"]).decode([-1]), r"lie in 0 ... 4, got \[-1\]"),
         (
             lambda: WordTokenizer.train(["a"]).decode([4], ["a", "b"]),
-            "1 numbers want as many tokens for unknown ones, got 2",
+            "1 numbers must have as many tokens for unknown ones, got 2",
         ),
     ],
 )

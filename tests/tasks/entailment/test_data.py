@@ -104,13 +104,13 @@ def test_left_out_rows_are_counted_by_reason() -> None:
 @pytest.mark.parametrize("label", ["Neutral!", 3, None, 1.5, True, "hidden"])
 def test_unknown_labels_are_named(label: Any) -> None:
     with pytest.raises(
-        ValueError, match=r"some\.csv, row 3 wants a label among entailment, .* got " + repr(label)
+        ValueError, match=r"some\.csv, row 3 must have a label among entailment, .* got " + repr(label)
     ):
         pairs_from_rows([row("a", "b", label)])
 
 
 def test_sentences_must_be_text() -> None:
-    with pytest.raises(ValueError, match=r"row 3 wants text as its hypothesis, got 5"):
+    with pytest.raises(ValueError, match=r"row 3 must have text as its hypothesis, got 5"):
         pairs_from_rows([row("a", 5, 0)])
 
 
@@ -157,13 +157,13 @@ def test_names_must_stay_inside(tmp_path: Path, name: str) -> None:
 def test_missing_files_and_misspelt_filters_are_named(tmp_path: Path) -> None:
     with pytest.raises(
         FileNotFoundError,
-        match=r"wants a file snli_1\.0_train\.jsonl or train\.parquet or .* got an empty folder",
+        match=r"must hold a file snli_1\.0_train\.jsonl or train\.parquet or .* got an empty folder",
     ):
         load_folder(tmp_path)
     with pytest.raises(FileNotFoundError, match="got no such folder"):
         load_folder(tmp_path / "none")
     write(tmp_path, PAIRS)
-    with pytest.raises(ValueError, match=r"keep wants names of files that are read, got trian\.csv"):
+    with pytest.raises(ValueError, match=r"keep must name files that are read, got trian\.csv"):
         load_folder(tmp_path, keep={"trian.csv": {"split": "train"}})
     with pytest.raises(ValueError, match="limit must be an integer of at least 1, got 0"):
         load_folder(tmp_path, limit=0)
@@ -171,7 +171,7 @@ def test_missing_files_and_misspelt_filters_are_named(tmp_path: Path) -> None:
 
 def test_a_split_without_pairs_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"the dev split of snli wants a pair, got none; dropped: no_label 1"
+        ValueError, match=r"the dev split of snli must have a pair, got none; dropped: no_label 1"
     ):
         load_folder(write(tmp_path, PAIRS | {"dev": [("a", "b", "-")]}))
 
@@ -188,7 +188,9 @@ def test_the_hub_has_the_same_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert load_hub().sha256 == load_folder(write(tmp_path, PAIRS)).sha256
     found = load_hub().sha256
     assert load_hub(sha256=found).sha256 == found
-    with pytest.raises(ValueError, match=f"sha256 wants stanfordnlp/snli to have {'0' * 64}, got {found}"):
+    with pytest.raises(
+        ValueError, match=f"snli must have the checksum of data.sha256, {'0' * 64}, got {found}"
+    ):
         load_hub(sha256="0" * 64)
 
 

@@ -92,7 +92,7 @@ def test_rates_of_nothing_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        (torch.zeros(3, 2), r"want the shape \(2, 3\), got \(3, 2\)"),
+        (torch.zeros(3, 2), r"must have the shape \(2, 3\), got \(3, 2\)"),
         (torch.tensor([[0.5, -0.5, 1.0], [0.0, 0.0, 0.0]]), "finite and not negative, got -0.5"),
         (torch.full((2, 3), torch.nan), "finite and not negative, got nan"),
     ],

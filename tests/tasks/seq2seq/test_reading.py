@@ -96,7 +96,7 @@ def test_a_damaged_side_is_refused(
     with pytest.raises(ValueError, match=f"side\\.{side}") as error:
         collect(read_parallel(source, targets))
     if damage is blank:
-        assert f"line {at + 1} wants text" in str(error.value)
+        assert f"line {at + 1} must have text" in str(error.value)
 
 
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -123,7 +123,7 @@ def test_kept_and_dropped_are_all_there_was(tmp_path: Path, blanks: list[str], l
 
 def test_the_file_with_fewer_lines_is_named(tmp_path: Path) -> None:
     source, *targets = write(tmp_path, b"a\nb\nc\n", b"a\nb\n")
-    message = r"side\.1 wants a line 3 because .*side\.0 has one, got 2 lines"
+    message = r"side\.1 must have a line 3 because .*side\.0 has one, got 2 lines"
     with pytest.raises(ValueError, match=message):
         list(read_parallel(source, targets))
     with pytest.raises(ValueError, match=message):
@@ -156,7 +156,7 @@ def test_rows_with_one_target_or_several() -> None:
         example = example_from_row(row._replace(values={"source": "s", "target": nothing}))
         assert example.references == ("",)
     for wrong in (5, ["t", 5]):
-        with pytest.raises(ValueError, match=r"a\.csv, row 3 wants text as its target, got 5"):
+        with pytest.raises(ValueError, match=r"a\.csv, row 3 must have text as its target, got 5"):
             example_from_row(row._replace(values={"source": "s", "target": wrong}))
 
 
@@ -202,7 +202,7 @@ def part(*examples: Example, file: str = "a") -> Part[Example]:
 def test_a_split_without_examples_is_an_error() -> None:
     splits = {"train": [part(Example("a", ("b",)))], "dev": [part(Example("c", ("d",)))]}
     splits["test"] = [Part("t", [], Counter(empty=3))]
-    with pytest.raises(ValueError, match="the test split of x wants a pair, got none; dropped: empty 3"):
+    with pytest.raises(ValueError, match="the test split of x must have a pair, got none; dropped: empty 3"):
         assemble("x", splits)
     with pytest.raises(ValueError, match="limit must be an integer of at least 1, got 0"):
         assemble("x", splits, 0)

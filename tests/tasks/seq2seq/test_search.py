@@ -405,7 +405,7 @@ def test_sources(source: Tensor, lengths: Tensor, message: str) -> None:
 def test_other_arguments() -> None:
     model = ToyModel(9)
     with pytest.raises(
-        ValueError, match=r"^every sentence wants at least one token, got none at position 1$"
+        ValueError, match=r"^every sentence must have at least one token, got none at position 1$"
     ):
         search_all(model, [[4], []], SearchSettings(), batch_size=2)
     with pytest.raises(ValueError, match=r"^targets must be as many as sources, 1, got 2$"):

@@ -251,7 +251,7 @@ def test_headlines_are_scored_by_the_rules_of_their_split() -> None:
     # The number is put back from the source: 5 of 5, 3 of 4, 2 of 2, 1 of 2 words.
     assert as_duc.metrics["rouge1"] == pytest.approx(100 * 11 / 13)
     assert rouge("duc", [" "], examples).metrics["rouge1"] == 0
-    with pytest.raises(ValueError, match="duc_splits wants splits of the corpus, got other"):
+    with pytest.raises(ValueError, match="duc_splits must name splits of the corpus, got other"):
         summarization.build(
             corpus, regattn.Softmax(), 1, torch.device("cpu"),
             text=TextSettings(), model=SMALL, batches=BatchSettings(), search=SearchSettings(),

@@ -132,7 +132,7 @@ def test_the_bootstrap_compares_each_score() -> None:
         (["a"], [("a",), ("b",)], "an output for every item, got 1 outputs for 2 items"),
         ([], [], "an output for every item, got 0 outputs for 0 items"),
         (["a"], [()], "at least one reference, got none"),
-        (["a"], ["a"], "wants a tuple of references, got a text"),
+        (["a"], ["a"], "must have a tuple of references, got a text"),
     ],
 )
 def test_refusals(outputs: list[str], references: list[tuple[str, ...]], message: str) -> None:

@@ -98,10 +98,10 @@ def test_several_references_of_a_table(tmp_path: Path) -> None:
 def test_references_of_another_length_are_refused(tmp_path: Path) -> None:
     write_duc(write_archive(tmp_path) / "DUC2004")
     write(tmp_path / "DUC2004" / "task1_ref2.txt", ["one"])
-    with pytest.raises(ValueError, match=r"task1_ref2\.txt wants a line 2 because .*input\.txt has one"):
+    with pytest.raises(ValueError, match=r"task1_ref2\.txt must have a line 2 because .*input\.txt has one"):
         load_folder(tmp_path)
     write(tmp_path / "DUC2004" / "task1_ref2.txt", ["one", " "])
-    with pytest.raises(ValueError, match=r"task1_ref2\.txt, line 2 wants text because"):
+    with pytest.raises(ValueError, match=r"task1_ref2\.txt, line 2 must have text because"):
         load_folder(tmp_path)
 
 
@@ -151,13 +151,16 @@ def test_only_training_pairs_are_filtered_and_only_they_and_dev_are_prepared(tmp
     ("arguments", "message"),
     [
         ({"train": ["../x.csv"]}, "must stay inside"),
-        ({"train": ["train/x.txt"]}, "wants a suffix of tables or article in its name, got neither"),
-        ({"tests": {"train": "Giga"}}, "a test set wants a name of its own, got train"),
-        ({"columns": {"x.csv": {"source": "a"}}}, r"columns wants tables that are read, got x\.csv"),
-        ({"keep": {"dev": {"x.csv": {"a": "b"}}}}, r"keep wants tables that dev is read from, got x\.csv"),
+        ({"train": ["train/x.txt"]}, "must have a suffix of tables or article in its name, got neither"),
+        ({"tests": {"train": "Giga"}}, "a test set must have a name of its own, got train"),
+        ({"columns": {"x.csv": {"source": "a"}}}, r"columns must name tables that are read, got x\.csv"),
+        (
+            {"keep": {"dev": {"x.csv": {"a": "b"}}}},
+            r"keep must name tables that dev is read from, got x\.csv",
+        ),
         (
             {"train": ["x.csv"], "columns": {"x.csv": {"from": "a"}}},
-            r"columns of x\.csv wants source and target, got from",
+            r"columns of x\.csv must name source and target, got from",
         ),
         ({"limit": 0}, "limit must be an integer of at least 1, got 0"),
         ({"max_chars": 0}, "max_chars must be an integer of at least 1, got 0"),
@@ -170,16 +173,16 @@ def test_wrong_arguments_are_named(tmp_path: Path, arguments: dict[str, Any], me
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(
-        FileNotFoundError, match=r"wants a file train\.article\.txt or .* got an empty folder"
+        FileNotFoundError, match=r"must hold a file train\.article\.txt or .* got an empty folder"
     ):
         load_folder(tmp_path)
     write_archive(tmp_path)
     with pytest.raises(
-        FileNotFoundError, match=r"wants a file x\.article or x\.article\.gz, got Giga, train"
+        FileNotFoundError, match=r"must hold a file x\.article or x\.article\.gz, got Giga, train"
     ):
         load_folder(tmp_path, train=["x.article"])
     (tmp_path / "Giga" / "task1_ref0.txt").unlink()
-    with pytest.raises(FileNotFoundError, match=r"wants a file task1_ref0\.txt or .* got input\.txt"):
+    with pytest.raises(FileNotFoundError, match=r"must hold a file task1_ref0\.txt or .* got input\.txt"):
         load_folder(tmp_path)
 
 
@@ -192,7 +195,7 @@ def test_the_hub_has_the_same_pairs(tmp_path: Path) -> None:
         there = {"dev": "validation"}.get(split, split)
         parquet.write_table(arrow.Table.from_pylist(rows), hub / f"{there}-00000-of-00001.parquet")
     corpus = load_hub(str(hub), cache=tmp_path / "cache")
-    with pytest.raises(ValueError, match=f"to have {'0' * 64}, got {corpus.sha256}"):
+    with pytest.raises(ValueError, match=f"checksum of data.sha256, {'0' * 64}, got {corpus.sha256}"):
         load_hub(str(hub), sha256="0" * 64, cache=tmp_path / "cache")
     assert corpus.sha256 == load_folder(write_archive(tmp_path / "archive")).sha256
 
@@ -215,7 +218,9 @@ def test_headlines_in_the_place_of_sentences_are_refused(tmp_path: Path) -> None
     table = "source\ttarget\n" + "oil falls\toil prices fell on monday , officials said .\n" * 3
     for split in ("train", "dev", "test"):
         (tmp_path / f"{split}.tsv").write_text(table)
-    with pytest.raises(ValueError, match=r"train\.tsv wants headlines .* shorter .*, got 3 longer ones of 3"):
+    with pytest.raises(
+        ValueError, match=r"train\.tsv must have headlines .* shorter .*, got 3 longer ones of 3"
+    ):
         load_folder(tmp_path, train=["train.tsv"], dev=["dev.tsv"], tests={"test": "test.tsv"})
 
 

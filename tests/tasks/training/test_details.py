@@ -53,5 +53,5 @@ def test_a_score_that_is_no_number_is_refused(tmp_path: Path) -> None:
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.json")
-    with pytest.raises(RecordError, match=r"a\.json wants to be a file, got a pipe or device; make evaluate"):
+    with pytest.raises(RecordError, match=r"a\.json must be a file, got a pipe or device; make evaluate"):
         read_details(tmp_path, "a", "0" * 64)

@@ -116,8 +116,8 @@ def test_the_p_value_is_twice_that_of_sacrebleu() -> None:
         ([], [], {}, "an output for every item, got 0 outputs for 0 items"),
         (["a", "b"], [("a",), ("b", "c")], {}, "the same number of references, at least 1, got 1, 2"),
         (["a"], [()], {}, "the same number of references, at least 1, got 0"),
-        (["a"], ["a"], {}, "wants a tuple of references, got a text"),
-        (["a"], [("a",)], {"tokenized": True}, "want the code of their language, got None"),
+        (["a"], ["a"], {}, "must have a tuple of references, got a text"),
+        (["a"], [("a",)], {"tokenized": True}, "must have the code of their language, got None"),
     ],
 )
 def test_refusals(

@@ -148,9 +148,9 @@ def test_held_out_sets_of_a_folder(tmp_path: Path) -> None:
     assert corpus.sizes["dev"] == corpus.sizes["test"] == 30
     assert corpus.sizes["train"] + sum(corpus.dropped["train"].values()) + 60 == 300
     assert corpus.dropped["train"]["sentence_held_out"] > 0
-    with pytest.raises(ValueError, match=r"held_out wants more than 300 pairs to take dev from, got 300"):
+    with pytest.raises(ValueError, match=r"held_out must have more than 300 pairs to take dev from, got 300"):
         load_folder(tmp_path, train=["all.jsonl"], held_out={"dev": 300, "test": 1})
-    with pytest.raises(ValueError, match="dev wants a file or a number of held_out, got both: x and 3"):
+    with pytest.raises(ValueError, match="dev must have a file or a number of held_out, got both: x and 3"):
         load_folder(tmp_path, train=["all.jsonl"], dev="x", held_out={"dev": 3, "test": 1})
 
 
@@ -177,9 +177,9 @@ def test_gold_alignments_follow_the_direction(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sure": [[0, 3]]}, "row 1 wants sure links within 3 and 3 words, got"),
-        ({"possible": [[-1, 0]]}, "row 1 wants possible links within 3 and 3 words, got"),
-        ({"sure": [[0, 1, 2]]}, "row 1 wants sure links to be pairs of word positions, got"),
+        ({"sure": [[0, 3]]}, "row 1 must have sure links within 3 and 3 words, got"),
+        ({"possible": [[-1, 0]]}, "row 1 must have possible links within 3 and 3 words, got"),
+        ({"sure": [[0, 1, 2]]}, "row 1 must have sure links that are pairs of word positions, got"),
     ],
 )
 def test_links_to_no_word_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -192,19 +192,22 @@ def test_links_to_no_word_are_refused(tmp_path: Path, change: dict[str, Any], me
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"pair": "de"}, "pair wants two languages such as de-en, got 'de'"),
-        ({"pair": "en-en"}, "pair wants two languages such as de-en, got 'en-en'"),
+        ({"pair": "de"}, "pair must be two languages such as de-en, got 'de'"),
+        ({"pair": "en-en"}, "pair must be two languages such as de-en, got 'en-en'"),
         ({"train": ["../x"]}, r"must stay inside .*, got '\.\./x'"),
         ({"dev": "/etc/hosts"}, "must stay inside"),
-        ({"tests": {"dev": "test"}}, "a test set wants a name of its own, got dev"),
-        ({"tests": {"x": "test"}, "alignments": {"x": {}}}, "a test set wants a name of its own, got x"),
-        ({"tests": {"x": "test"}, "held_out": {"x": 1}}, "a test set wants a name of its own, got x"),
+        ({"tests": {"dev": "test"}}, "a test set must have a name of its own, got dev"),
+        ({"tests": {"x": "test"}, "alignments": {"x": {}}}, "a test set must have a name of its own, got x"),
+        ({"tests": {"x": "test"}, "held_out": {"x": 1}}, "a test set must have a name of its own, got x"),
         (
             {"keep": {"train": {"x.csv": {"a": "b"}}}},
-            r"keep wants tables that train is read from, got x\.csv",
+            r"keep must name tables that train is read from, got x\.csv",
         ),
-        ({"alignments": {"x": {"file": "a", "pair": "fr-en"}}}, "wants the languages of de-en, got fr-en"),
-        ({"alignments": {"x": {"file": "a"}}}, "alignments wants a file and a pair, got file"),
+        (
+            {"alignments": {"x": {"file": "a", "pair": "fr-en"}}},
+            "must be of the languages of de-en, got fr-en",
+        ),
+        ({"alignments": {"x": {"file": "a"}}}, "alignments must name a file and a pair, got file"),
         ({"limit": 0}, "limit must be an integer of at least 1, got 0"),
     ],
 )
@@ -214,14 +217,14 @@ def test_wrong_arguments_are_named(tmp_path: Path, arguments: dict[str, Any], me
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"wants a file train\.de or .* got an empty folder"):
+    with pytest.raises(FileNotFoundError, match=r"must hold a file train\.de or .* got an empty folder"):
         load_folder(tmp_path)
     with pytest.raises(FileNotFoundError, match="got no such folder"):
         load_folder(tmp_path / "none")
     write_text(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"wants a file train\.fr or train\.fr\.gz, got test\.de"):
+    with pytest.raises(FileNotFoundError, match=r"must hold a file train\.fr or train\.fr\.gz, got test\.de"):
         load_folder(tmp_path, "fr-en", train=["train"], dev="train", tests={})
-    with pytest.raises(ValueError, match=r"wants a column fr"):
+    with pytest.raises(ValueError, match=r"must have a column fr"):
         write_rows(tmp_path / "t.jsonl", as_rows(PAIRS["train"]))
         load_folder(tmp_path, "fr-en", train=["t.jsonl"], dev="t.jsonl", tests={"x": "t.jsonl"})
 
@@ -237,7 +240,7 @@ def test_the_hub_has_the_same_pairs(tmp_path: Path, nested: bool) -> None:
         there = {"val": "validation"}.get(split, split)
         parquet.write_table(arrow.Table.from_pylist(rows), hub / f"{there}-00000-of-00001.parquet")
     corpus = load_hub(str(hub), cache=tmp_path / "cache")
-    with pytest.raises(ValueError, match=f"to have {'0' * 64}, got {corpus.sha256}"):
+    with pytest.raises(ValueError, match=f"checksum of data.sha256, {'0' * 64}, got {corpus.sha256}"):
         load_hub(str(hub), sha256="0" * 64, cache=tmp_path / "cache")
     assert corpus.sha256 == load_folder(write_text(tmp_path / "text")).sha256
     assert corpus.languages == ("de", "en")
@@ -290,14 +293,14 @@ def test_alignments_that_are_none_are_refused(tmp_path: Path, field: str, got: A
             (tmp_path / f"{split}.{language}").write_text(f"{split} {language}\n")
     row = {"src": "a b", "tgt": "c d", "sure": [[0, 0]], "possible": []}
     (tmp_path / "gold.jsonl").write_text(json.dumps({**row, field: got}))
-    with pytest.raises(ValueError, match=r"gold\.jsonl, row 1 wants .*, got"):
+    with pytest.raises(ValueError, match=r"gold\.jsonl, row 1 must have .*, got"):
         load_folder(tmp_path, alignments={"gold": {"file": "gold.jsonl", "pair": "de-en"}})
 
 
 @pytest.mark.measures("bad data")
 @pytest.mark.parametrize("name", ["../../outside", "a/b", "", ".."])
 def test_a_test_set_whose_outputs_would_lie_outside_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match=r"a test set wants a name of letters, .*, got"):
+    with pytest.raises(ValueError, match=r"a test set must have a name of letters, .*, got"):
         load_folder(tmp_path, train=["train"], dev="dev", tests={name: "test"})
 
 
@@ -306,5 +309,5 @@ def test_references_of_other_numbers_are_refused_before_the_training(tmp_path: P
     for split in ("train", "dev", "test"):
         lines = [{"de": f"{split} ja", "en": "yes"}, {"de": f"{split} nein", "en": ["no", "nay"]}]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    with pytest.raises(ValueError, match=r"train wants the same number of references .*, got 1 and 2"):
+    with pytest.raises(ValueError, match=r"train must have the same number of references .*, got 1 and 2"):
         load_folder(tmp_path)
