@@ -28,12 +28,12 @@ from scripts.checks import check_config
 from scripts.schema import register
 from tasks.packages import PackageError
 from tasks.training.checkpoint import CheckpointError
-from tasks.training.processes import ProcessError
+from tasks.training.distributed import ProcessError
+from tasks.training.fit import NonFiniteError
 from tasks.training.records import RecordError
-from tasks.training.rundir import RunInUseError
+from tasks.training.run_directory import RunInUseError
 from tasks.training.signals import Preempted, raise_stop_signals
 from tasks.training.state import ResumeError
-from tasks.training.update import NonFiniteError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 WRONG_INPUT = 2

@@ -12,13 +12,12 @@ from scripts.cli import UsageError
 from scripts.comparing.paper import read_paper
 from scripts.runs import Setup
 from tasks.training.atomic import write_atomically
-from tasks.training.cost import mapping_share, peak_memory_mb
-from tasks.training.fit import FitResult
+from tasks.training.fit import FitResult, evaluate
+from tasks.training.profiling import mapping_share, peak_memory_mb
 from tasks.training.provenance import versions
 from tasks.training.records import Record
 from tasks.training.results import write_results
-from tasks.training.rundir import RunDirectory
-from tasks.training.update import evaluate
+from tasks.training.run_directory import RunDirectory
 
 _HISTORY = ("epoch", "step", "loss", "seconds", "dev")  # of an epoch's entry, what the record keeps
 

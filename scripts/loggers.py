@@ -1,6 +1,6 @@
 """Where a run's figures may also go, chosen by the config group ``logger``; the JSONL log is always kept.
 
-Each takes what it needs of the run and is an observer of :mod:`tasks.training.observers`.
+Each takes what it needs of the run and is a callback of :mod:`tasks.training.callbacks`.
 """
 
 from __future__ import annotations
@@ -9,25 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tasks.packages import check_installed
-from tasks.training.observers import EpochEvent, StartEvent, StepEvent
+from tasks.training.callbacks import Callback, EpochEvent, StepEvent
 
 
-class NoLogger:
+class NoLogger(Callback):
     """Nothing beyond the run's own metrics.jsonl."""
 
     def __init__(self, run_id: str, directory: Path, config: dict[str, Any]) -> None:
-        pass
-
-    def on_start(self, event: StartEvent) -> None:
-        pass
-
-    def on_step(self, event: StepEvent) -> None:
-        pass
-
-    def on_epoch(self, event: EpochEvent) -> None:
-        pass
-
-    def on_end(self) -> None:
         pass
 
 
@@ -39,8 +27,8 @@ class _Scalars(NoLogger):
 
     def on_step(self, event: StepEvent) -> None:
         figures = {"train/loss": event.loss}
-        if not event.is_first:  # that one also compiles
-            figures["train/tokens_per_second"] = event.tallies["tokens"] / event.seconds
+        if not event.is_warmup:  # that one also compiles
+            figures["train/tokens_per_second"] = event.metric_sums["tokens"] / event.seconds
         self.write(figures, event.step)
 
     def on_epoch(self, event: EpochEvent) -> None:

@@ -24,11 +24,11 @@ from tasks.seq2seq.task import build_model
 from tasks.seq2seq.text import Tokenizers
 from tasks.seq2seq.translator import Translator
 from tasks.training.details import Details, Example
+from tasks.training.model_size import bounded_size
 from tasks.training.optim import OptimSettings
 from tasks.training.provenance import config_hash, run_id
-from tasks.training.rundir import RunDirectory
+from tasks.training.run_directory import RunDirectory
 from tasks.training.settings import TrainerSettings
-from tasks.training.size import bounded_size
 from tasks.training.state import best_weights, load_weights
 from tasks.training.task import RecordedTask
 

@@ -22,13 +22,12 @@ from scripts.recipes import recipe_of
 from scripts.runs import Setup, find_run, read_run_config, set_up
 from scripts.schema import register
 from scripts.style import check_drawing
+from tasks.training.callbacks import Callback, Progress, StartEvent
+from tasks.training.distributed import enter_on_rank_zero, init_distributed, on_rank_zero
 from tasks.training.fit import FitResult, count_steps, fit
-from tasks.training.observers import Observer, StartEvent
-from tasks.training.processes import Processes, join
-from tasks.training.progress import Progress
 from tasks.training.provenance import commit
 from tasks.training.records import find_record, write_json_atomically
-from tasks.training.rundir import RunDirectory
+from tasks.training.run_directory import RunDirectory
 
 
 def train(config: DictConfig) -> None:
@@ -36,36 +35,35 @@ def train(config: DictConfig) -> None:
     train_set_up(set_up(config))
 
 
-def train_set_up(setup: Setup) -> None:
-    """One run of what a config stands for."""
-    with join(setup.device) as processes:
-        train_as(setup, processes)
+def train_set_up(setup: Setup, more_callbacks: Sequence[Callback] = ()) -> None:
+    """One run of what a config stands for; ``more_callbacks`` are told after the loggers."""
+    with init_distributed(setup.device):
+        _train(setup, more_callbacks)
 
 
-def train_as(setup: Setup, processes: Processes, watchers: Sequence[Observer] = ()) -> None:
-    """The same of what is built and joined already; ``watchers`` are told after the loggers."""
+def _train(setup: Setup, more_callbacks: Sequence[Callback]) -> None:
     config = setup.config
-    if processes.first(partial(_is_finished, setup)):
+    if on_rank_zero(partial(_is_finished, setup)):
         return
-    processes.first(partial(_check_leaving, config))
-    observers: list[Observer] = []
+    on_rank_zero(partial(_check_leaving, config))
+    callbacks: list[Callback] = []
     # Now: what is checked out when the training is over is not what it ran.
-    code = processes.first(commit)
+    code = on_rank_zero(commit)
     mapping = setup.mapping.function.__name__
-    experiment = processes.first(partial(recipe_of, cli.plain(config), mapping))
+    experiment = on_rank_zero(partial(recipe_of, cli.plain(config), mapping))
 
     def begin() -> None:
         _announce(setup)
-        observers.append(_Start(setup, run))
-        observers.append(instantiate(config.logger, _partial_=True)(setup.id, run.path, cli.plain(config)))
+        callbacks.append(_Start(setup, run))
+        callbacks.append(instantiate(config.logger, _partial_=True)(setup.id, run.path, cli.plain(config)))
         if config.progress:
-            observers.append(Progress(shown=setup.task.shown))
-        observers.extend(watchers)
+            callbacks.append(Progress(shown=setup.task.shown))
+        callbacks.extend(more_callbacks)
 
-    with processes.enter_on_first(setup.directory) as run:
-        processes.first(begin)
-        result = _fit(setup, run, observers, processes, code)
-        processes.first(partial(leave, setup, run, result, experiment))
+    with enter_on_rank_zero(setup.directory) as run:
+        on_rank_zero(begin)
+        result = _fit(setup, run, callbacks, code)
+        on_rank_zero(partial(leave, setup, run, result, experiment))
 
 
 class _Start(NoLogger):
@@ -99,9 +97,7 @@ def _is_finished(setup: Setup) -> bool:
     return True
 
 
-def _fit(
-    setup: Setup, run: RunDirectory, observers: Sequence[Observer], processes: Processes, code: str
-) -> FitResult:
+def _fit(setup: Setup, run: RunDirectory, callbacks: Sequence[Callback], code: str) -> FitResult:
     steps = count_steps(setup.task, setup.trainer)
     optimizer, scheduler = setup.optim.build(setup.task.model.parameters(), steps)
     return fit(
@@ -112,8 +108,7 @@ def _fit(
         config_hash=setup.hash,
         commit=code,
         scheduler=scheduler,
-        observers=observers,
-        processes=processes,
+        callbacks=callbacks,
     )
 
 

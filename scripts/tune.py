@@ -17,18 +17,17 @@ from scripts.runs import Setup, set_up
 from scripts.sweep import keep_apart
 from scripts.sweeping.search_space import Dimension, read_space
 from scripts.sweeping.studies import SharedStudy
-from scripts.train import make_command, train_as
+from scripts.train import make_command, train_set_up
 from tasks.ranges import Count, check_number
-from tasks.training.observers import EpochEvent, StartEvent, StepEvent
-from tasks.training.processes import Processes
+from tasks.training.callbacks import Callback, EpochEvent, StartEvent
+from tasks.training.fit import NonFiniteError
 from tasks.training.records import Record, find_record
-from tasks.training.update import NonFiniteError
 
 RESULTS = "results/studies"
 """Where the records of trials lie, unless told otherwise: apart from those that tables are made of."""
 
 
-class Watcher:
+class Pruning(Callback):
     """Tells Optuna the dev metric of every epoch, and ends a run that lags behind the median of others.
 
     Args:
@@ -48,9 +47,6 @@ class Watcher:
         if epochs:
             self._prune(epochs[-1]["epoch"], event.epochs)
 
-    def on_step(self, event: StepEvent) -> None:
-        """Nothing to tell."""
-
     def on_epoch(self, event: EpochEvent) -> None:
         """Tell the epoch.
 
@@ -59,9 +55,6 @@ class Watcher:
         """
         self._report(event.epoch, event.dev)
         self._prune(event.epoch, event.epochs)
-
-    def on_end(self) -> None:
-        """Nothing to close."""
 
     def _report(self, epoch: int, dev: dict[str, float]) -> None:
         self.trial.report(dev[self.metric], epoch)
@@ -121,7 +114,7 @@ def _train(trial: optuna.Trial, setup: Setup) -> Record:
     if finished := _record(setup):
         for entry in finished.history:
             trial.report(entry["dev"][setup.task.metric], entry["epoch"])
-    train_as(setup, Processes(), [Watcher(trial, setup)])
+    train_set_up(setup, [Pruning(trial, setup)])
     record = _record(setup)
     assert record is not None
     return record

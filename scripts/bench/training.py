@@ -13,7 +13,7 @@ from scripts.bench.plan import Course
 from scripts.bench.race import Pace, Work, race, summarize, threads
 from scripts.bench.words import FAMILIES
 from scripts.runs import Setup, set_up
-from tasks.training.update import update
+from tasks.training.fit import train_step
 
 _BATCH = 32
 
@@ -58,6 +58,6 @@ def _steps(setup: Setup, count: int) -> list[Work]:
     optimizer, _ = setup.optim.build(setup.task.model.parameters(), total_steps=count)
     batches = setup.task.train_batches(1)[:count]
     return [
-        partial(update, setup.task, optimizer, batch, clip_norm=None, where="the benchmark")
+        partial(train_step, setup.task, optimizer, batch, clip_norm=None, where="the benchmark")
         for batch in batches
     ]

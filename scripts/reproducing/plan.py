@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from scripts.reproducing.jobs import Job
-from tasks.training.progress import format_duration
+from tasks.training.callbacks import format_duration
 from tasks.training.provenance import SEEDS, config_hash
 from tasks.training.records import Record, read_records
 

@@ -20,7 +20,7 @@ from scripts.reports import report_of
 from scripts.reproducing.jobs import Job
 from scripts.reproducing.plan import record_of
 from scripts.reproducing.worker import preload, train_in_child
-from tasks.training.progress import format_duration
+from tasks.training.callbacks import format_duration
 from tasks.training.records import Record
 from tasks.training.signals import Preempted, catch_stop_signals
 

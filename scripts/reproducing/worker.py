@@ -17,7 +17,7 @@ from scripts import cli
 from scripts.children import end_with_parent
 from scripts.style import check_drawing
 from scripts.train import start
-from tasks.training.rundir import RunInUseError
+from tasks.training.run_directory import RunInUseError
 from tasks.training.signals import STOPPING
 
 _PATIENCE = 2.0  # seconds before another try to enter a run that is in use

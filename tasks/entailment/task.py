@@ -20,7 +20,7 @@ from tasks.entailment.reading import read
 from tasks.grid import AttentionGrid
 from tasks.ranges import BatchSize, Count, Share, check_ranges
 from tasks.training.details import Rows
-from tasks.training.size import check_size
+from tasks.training.model_size import check_size
 
 _PREMISE = "two children in red jackets throw snow at each other while a man with a dog walks past ."
 PAIR = Pair(tuple(_PREMISE.split(" ")), ("nobody", "is", "outside", "."), LABELS.index("contradiction"))
@@ -107,12 +107,12 @@ class EntailmentTask:
         labels = torch.tensor([pair.label for pair in pairs], device=self.device)
         premise, hypothesis = batch_of(pairs, self.vocabulary, self.device)
         logits, _ = self.model(premise, hypothesis)
-        tallies = {
+        metric_sums = {
             "examples": float(len(pairs)),
             "tokens": float(premise.lengths.sum() + hypothesis.lengths.sum()),
             "correct": float((logits.detach().argmax(-1) == labels).sum()),
         }
-        return cross_entropy(logits, labels), tallies
+        return cross_entropy(logits, labels), metric_sums
 
     def evaluate(self, split: str) -> dict[str, float]:
         self.model.eval()

@@ -98,12 +98,12 @@ class Seq2SeqTask:
         nll = -(log_probabilities.gather(-1, targets.unsqueeze(-1)).squeeze(-1) * asked).sum()
         even = -(log_probabilities.mean(-1) * asked).sum()
         smoothing, tokens = self.batches.label_smoothing, float(asked.sum())
-        tallies = {
+        metric_sums = {
             "examples": float(len(batch)) if self.batches.mean_over == "sentences" else tokens,
             "tokens": tokens,
             "nll": float(nll.detach()),
         }
-        return ((1 - smoothing) * nll + smoothing * even) / tallies["examples"], tallies
+        return ((1 - smoothing) * nll + smoothing * even) / metric_sums["examples"], metric_sums
 
     def evaluate(self, split: str) -> dict[str, float]:
         """Measure how a split's references are read and what is written for its sources.

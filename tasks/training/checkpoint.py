@@ -7,6 +7,7 @@ flipped bits.
 
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -119,6 +120,64 @@ def set_aside(path: Path) -> None:
         os.replace(path, path.with_name(f"{path.name}.damaged"))
 
 
+def serialize(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """Describe ``value`` in plain JSON and move its tensors, named by their path, into ``tensors``.
+
+    Args:
+        value: tensors, numbers, strings and None in dicts, lists and tuples, such as an optimizer's
+            ``state_dict()``.
+        name: first part of the names of the tensors.
+        tensors: receives the tensors.
+
+    Returns:
+        A description from which :func:`deserialize` rebuilds ``value``. Containers are tagged, because JSON
+        knows neither tuples nor keys that are integers.
+
+    Raises:
+        TypeError: ``value`` contains something else.
+
+    Example:
+        >>> serialize({0: (1.5, None)}, "state", {})
+        {'dict': [[0, {'tuple': [1.5, None]}]]}
+    """
+    if isinstance(value, Tensor):
+        assert name not in tensors, f"two tensors are called {name}"
+        tensors[name] = value
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {
+            "dict": [[_key(key), serialize(item, f"{name}.{key}", tensors)] for key, item in value.items()]
+        }
+    if isinstance(value, list | tuple):
+        tag = "list" if isinstance(value, list) else "tuple"
+        return {tag: [serialize(item, f"{name}.{index}", tensors) for index, item in enumerate(value)]}
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{name} must be made of tensors, numbers, strings and None, got {type(value).__name__}")
+
+
+def deserialize(stored: Any, tensors: dict[str, Tensor]) -> Any:
+    """Rebuild the value that :func:`serialize` described.
+
+    Example:
+        >>> deserialize({"dict": [[0, {"tuple": [1.5, None]}]]}, {})
+        {0: (1.5, None)}
+    """
+    if not isinstance(stored, dict):
+        return stored
+    ((tag, content),) = stored.items()
+    if tag == "tensor":
+        return tensors[content]
+    if tag == "dict":
+        return {key: deserialize(item, tensors) for key, item in content}
+    if tag == "float":
+        return float(content)
+    items = [deserialize(item, tensors) for item in content]
+    return items if tag == "list" else tuple(items)
+
+
 def _read(path: Path) -> tuple[bytes, bytes]:
     try:
         check_not_endless(path)
@@ -144,3 +203,9 @@ def _metadata(body: bytes) -> dict[str, str]:
     length = int.from_bytes(body[:8], "little")
     metadata: dict[str, str] = json.loads(body[8 : 8 + length])["__metadata__"]
     return metadata
+
+
+def _key(key: object) -> object:
+    if not isinstance(key, int | str):
+        raise TypeError(f"a key must be an integer or a string, got {key!r}")
+    return key

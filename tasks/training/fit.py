@@ -1,22 +1,39 @@
-"""A training from what it is made of to its figures."""
+"""Training: one loop over epochs and batches that reads from top to bottom and resumes at any step."""
 
+import math
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from tasks.training.loop import Loop
-from tasks.training.metrics_log import MetricsLog, NoLog
-from tasks.training.observers import Observer, Observers, StartEvent
-from tasks.training.processes import Processes
-from tasks.training.randomness import seed_all
-from tasks.training.rundir import RunDirectory
+from tasks.training.callbacks import Callback, EpochEvent, StartEvent, StepEvent
+from tasks.training.distributed import (
+    all_gather,
+    broadcast,
+    is_rank_zero,
+    on_rank_zero,
+    rank,
+    shard,
+    sum_gradients,
+)
+from tasks.training.optim import Scheduler, learning_rate
+from tasks.training.rng_state import get_rng_state, seed_all
+from tasks.training.run_directory import MetricsLog, RunDirectory
 from tasks.training.settings import TrainerSettings
-from tasks.training.signals import catch_stop_signals
-from tasks.training.state import Live, RunState
-from tasks.training.task import Batch, Scheduler, Task
+from tasks.training.signals import Preempted, StopRequest, catch_stop_signals
+from tasks.training.state import Counters, TrainState
+from tasks.training.task import Batch, Task
+
+LossAndSums = tuple[float, dict[str, float]]
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss, a metric sum, a gradient or a metric is NaN or infinite; the message names the batch."""
 
 
 @dataclass(frozen=True)
@@ -50,26 +67,24 @@ def fit(
     config_hash: str,
     commit: str = "unknown",
     scheduler: Scheduler | None = None,
-    observers: Sequence[Observer] = (),
-    processes: Processes | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> FitResult:
     """Train ``task.model``, or continue from where its run directory says that it stood.
 
     On CPU, with the number of threads fixed, a run that was stopped at any step and continued takes the same
     steps, bit for bit, as one that was not. A checkpoint is saved at the end of every epoch, every
-    ``settings.checkpoint_every`` steps, and when a signal asks for a stop. Of several processes only the
-    first evaluates, writes and needs observers; all of them stop after the same step.
+    ``settings.checkpoint_every`` steps, and when a signal asks for a stop. Of several processes only rank 0
+    evaluates, writes and needs callbacks; all of them stop after the same step.
 
     Args:
         task: model, data and metrics.
         optimizer: over parameters of ``task.model``.
         settings: how long to train and how to stop.
-        run: the run's directory, entered by the caller in the first process.
+        run: the run's directory, entered by the caller in rank 0.
         config_hash: a run is continued only under the same one.
         commit: the code that takes the steps; a run may be continued by another.
         scheduler: told of every update and epoch.
-        observers: told of every step and epoch.
-        processes: those that train together; None for this one alone.
+        callbacks: told of every step and epoch.
 
     Returns:
         The figures of the run; the model has the weights of its best epoch on dev.
@@ -82,34 +97,172 @@ def fit(
         CheckpointError: a checkpoint can be neither used nor written.
         ProcessError: another process failed.
     """
-    processes = processes or Processes()
-    assert run.is_locked or not processes.is_first, "enter the run directory before training in it"
+    assert run.is_locked or not is_rank_zero(), "enter the run directory before training in it"
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    # Not the same dropout in every process.
-    seed_all((settings.seed + processes.rank) % 2**32)
-    processes.spread(task.model.state_dict().values())
+    seed_all((settings.seed + rank()) % 2**32)  # not the same dropout in every process
+    broadcast(task.model.state_dict().values())
     identity = {"config": config_hash, "vocabulary": task.vocabulary_sha256, "torch": str(torch.__version__)}
-    live = Live(task.model, optimizer, scheduler, identity)
-    notes = live.resume(run.checkpoint, processes)
-    state = live.state
+    state = TrainState(task.model, optimizer, scheduler, identity)
+    notes = state.resume(run.checkpoint)
+    counters = state.counters
     device = next(task.model.parameters()).device.type
     for name, value in (("commit", commit), ("device", device), ("threads", str(torch.get_num_threads()))):
-        notes += state.add_origin(name, value)
-    started = time.perf_counter() - state.seconds
-    steps, audience = count_steps(task, settings), Observers(observers)
-    open_log = MetricsLog if processes.is_first else NoLog
-    with open_log(run.metrics, state.log_bytes) as log, catch_stop_signals() as request:
-        loop = Loop(task, live, settings, run, log, request, audience, processes, steps, started)
+        notes += counters.add_origin(name, value)
+    open_log = MetricsLog(run.metrics, counters.log_bytes) if is_rank_zero() else nullcontext()
+    with open_log as log, catch_stop_signals() as request:
         try:
-            audience.on_start(StartEvent(state.step, steps, settings.epochs, notes))
-            loop.take()
+            _train(task, state, settings, run, log, request, callbacks, notes)
         finally:
-            audience.on_end()
-    loop.stop_if(loop.asked())  # what came during the last evaluation or the audience's end
+            for callback in callbacks:
+                callback.on_end()
+    _stop_if(_signal(request), state, run)  # what came during the last evaluation or a callback's end
+    task.model.load_state_dict(state.best)
+    return _summarize(counters, notes)
 
-    task.model.load_state_dict(live.best)
-    return _summarize(state, notes)
+
+def _train(
+    task: Task[Batch],
+    state: TrainState,
+    settings: TrainerSettings,
+    run: RunDirectory,
+    log: MetricsLog | None,
+    request: StopRequest,
+    callbacks: Sequence[Callback],
+    notes: tuple[str, ...],
+) -> None:
+    """Take the steps that are left, or those until a signal asks for a stop."""
+    counters, optimizer, scheduler = state.counters, state.optimizer, state.scheduler
+    started = time.perf_counter() - counters.seconds  # when the run had begun, had it never been stopped
+    total_steps = count_steps(task, settings)
+    precision = settings.autocast(next(task.model.parameters()).device)
+    is_warmup = True
+
+    def save() -> None:
+        counters.seconds = time.perf_counter() - started
+        rng_states = all_gather(get_rng_state)
+        on_rank_zero(partial(_write, state, run, log, rng_states))
+
+    for callback in callbacks:
+        callback.on_start(StartEvent(counters.step, total_steps, settings.epochs, notes))
+    while not counters.is_finished(settings):
+        batches = task.train_batches(counters.epoch)
+        if not batches:
+            raise ValueError(f"an epoch must have at least one batch, got none in epoch {counters.epoch}")
+        task.model.train()
+        for batch in batches[counters.batch : counters.end_of_epoch(len(batches), settings)]:
+            begun = time.perf_counter()
+            where = f"step {counters.step + 1} (epoch {counters.epoch})"
+            loss, sums = train_step(
+                task, optimizer, batch, clip_norm=settings.clip_norm, where=where, precision=precision
+            )
+            seconds = time.perf_counter() - begun
+            counters.add_step(loss, sums, seconds, is_warmup=is_warmup)
+            step, epoch = counters.step, counters.epoch
+            if log is not None:
+                log.write("step", step=step, epoch=epoch, loss=loss, lr=learning_rate(optimizer), **sums)
+            if scheduler is not None:
+                scheduler.step()
+            for callback in callbacks:
+                callback.on_step(StepEvent(step, total_steps, epoch, loss, sums, seconds, is_warmup))
+            is_warmup = False
+            signal = _signal(request)
+            if signal or (settings.checkpoint_every is not None and step % settings.checkpoint_every == 0):
+                save()
+            _stop_if(signal, state, run)
+
+        dev = on_rank_zero(partial(evaluate, task, "dev", f"step {counters.step} (epoch {counters.epoch})"))
+        if task.metric not in dev:
+            raise ValueError(
+                f"evaluate must return the metric {task.metric!r}, got {', '.join(dev) or 'none'}"
+            )
+        is_best = counters.add_epoch(dev, task.metric)
+        if is_best:
+            state.keep_best()
+        if scheduler is not None:
+            scheduler.epoch(dev)
+        entry = counters.history[-1]
+        if log is not None:
+            log.write("epoch", **entry)
+        save()
+        for callback in callbacks:
+            callback.on_epoch(
+                EpochEvent(
+                    step=entry["step"],
+                    epoch=entry["epoch"],
+                    epochs=settings.epochs,
+                    loss=entry["loss"],
+                    metric_sums=entry["tallies"],
+                    seconds=entry["seconds"],
+                    dev=dev,
+                    is_best=is_best,
+                )
+            )
+        _stop_if(_signal(request), state, run)
+
+
+def train_step(
+    task: Task[Batch],
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    *,
+    clip_norm: float | None,
+    where: str,
+    precision: AbstractContextManager[object] | None = None,
+) -> LossAndSums:
+    """Take one gradient step on ``batch``, unless something in it is not finite.
+
+    Args:
+        task: gives loss and metric sums.
+        optimizer: its parameters are the ones whose gradient is clipped.
+        batch: one of the task's; of several processes each differentiates its shard.
+        clip_norm: largest norm of the gradient, or None.
+        where: the step, for the error message.
+        precision: context of the forward pass, such as autocast.
+
+    Returns:
+        The loss and the metric sums of the whole batch.
+
+    Raises:
+        NonFiniteError: the loss, a metric sum or the gradient's norm is not finite; no weight has changed.
+            Every process raises it.
+        ProcessError: another process failed; no weight has changed.
+    """
+
+    def check(name: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise NonFiniteError(
+                f"{name} must be finite, got {value} at {where} on {task.describe(batch)}; "
+                f"the update was not made"
+            )
+
+    optimizer.zero_grad(set_to_none=True)
+    parts = all_gather(partial(_differentiate, task, shard(batch), precision or nullcontext()))
+    loss, sums = _combine(parts)
+    check("the loss", loss)
+    for name, value in sums.items():
+        check(name, value)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    sum_gradients(parameters, weight=_examples(parts[rank()]) / sums["examples"])
+    norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    check("the gradient's norm", norm.item())
+    if clip_norm is not None:
+        clip_grads_with_norm_(parameters, clip_norm, norm)
+    optimizer.step()
+    return loss, sums
+
+
+def evaluate(task: Task[Batch], split: str, where: str) -> dict[str, float]:
+    """Return the metrics of ``task`` on ``split``, after ``where`` in the training.
+
+    Raises:
+        NonFiniteError: one of them is not finite.
+    """
+    metrics = task.evaluate(split)
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise NonFiniteError(f"{name} must be finite, got {value} on {split} after {where}")
+    return metrics
 
 
 def count_steps(task: Task[Batch], settings: TrainerSettings) -> int:
@@ -118,17 +271,61 @@ def count_steps(task: Task[Batch], settings: TrainerSettings) -> int:
     return steps if settings.max_steps is None else min(steps, settings.max_steps)
 
 
-def _summarize(state: RunState, notes: tuple[str, ...]) -> FitResult:
-    seconds = sum(entry["seconds"] for entry in state.history)
-    tokens = sum(entry["tallies"]["tokens"] for entry in state.history)
+def _differentiate(task: Task[Batch], batch: Batch, precision: AbstractContextManager[object]) -> LossAndSums:
+    """Loss and metric sums of a shard, whose gradient is left in the parameters."""
+    if len(batch) == 0:
+        return 0.0, {}
+    with precision:
+        loss, sums = task.step(batch)
+    loss.backward()
+    return loss.item(), sums
+
+
+def _combine(parts: Sequence[LossAndSums]) -> LossAndSums:
+    """Loss and metric sums of a batch from those of its shards: a mean over its examples, and sums."""
+    total: dict[str, float] = {}
+    for _, sums in parts:
+        for name, value in sums.items():
+            total[name] = total[name] + value if name in total else value
+    # A weight of exactly 1 where there is one part: its loss is not rounded again.
+    return sum(part[0] * (_examples(part) / total["examples"]) for part in parts), total
+
+
+def _examples(part: LossAndSums) -> float:
+    return part[1].get("examples", 0.0)
+
+
+def _signal(request: StopRequest) -> str | None:
+    """The signal that any process got: all stop for it."""
+    return next(filter(None, all_gather(lambda: request.signal)), None)
+
+
+def _stop_if(signal: str | None, state: TrainState, run: RunDirectory) -> None:
+    """End a run that is saved, where there was a signal."""
+    if signal:
+        raise Preempted(f"{signal} stopped the run at step {state.counters.step}, saved in {run.path}")
+
+
+def _write(
+    state: TrainState, run: RunDirectory, log: MetricsLog | None, rng_states: Sequence[dict[str, Any]]
+) -> None:
+    assert log is not None
+    run.check()
+    state.counters.log_bytes = log.sync()
+    state.save(run.checkpoint, rng_states)
+
+
+def _summarize(counters: Counters, notes: tuple[str, ...]) -> FitResult:
+    seconds = sum(entry["seconds"] for entry in counters.history)
+    tokens = sum(entry["tallies"]["tokens"] for entry in counters.history)
     return FitResult(
-        epochs=len(state.history),
-        best_epoch=state.best_epoch,
-        dev=state.history[state.best_epoch - 1]["dev"],
-        seconds=state.seconds,
-        seconds_per_epoch=seconds / len(state.history),
-        tokens_per_second=state.pace.tokens_per_second or tokens / seconds,
-        history=state.history,
+        epochs=len(counters.history),
+        best_epoch=counters.best_epoch,
+        dev=counters.history[counters.best_epoch - 1]["dev"],
+        seconds=counters.seconds,
+        seconds_per_epoch=seconds / len(counters.history),
+        tokens_per_second=counters.throughput.tokens_per_second or tokens / seconds,
+        history=counters.history,
         notes=notes,
-        origins=state.origins,
+        origins=counters.origins,
     )

@@ -6,7 +6,7 @@ from typing import Annotated
 import torch
 
 from tasks.ranges import Count, CountOrNone, Range, Seed, check_ranges
-from tasks.training.processes import local_device
+from tasks.training.distributed import local_device
 
 DEVICES = ("cpu", "cuda", "auto")
 PRECISIONS = ("float32", "bfloat16")

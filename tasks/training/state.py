@@ -6,25 +6,25 @@ commit of the code, and the number of threads where ``trainer.threads`` is null.
 number of threads is said; the bits may no longer be the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from tasks.training import checkpoint
-from tasks.training.checkpoint import Checkpoint, CheckpointError
-from tasks.training.pace import Pace
-from tasks.training.packing import pack, unpack
-from tasks.training.processes import Processes
+from tasks.training.checkpoint import Checkpoint, CheckpointError, deserialize, serialize
+from tasks.training.distributed import on_rank_zero, rank, world_size
+from tasks.training.optim import Scheduler
 from tasks.training.provenance import versions
-from tasks.training.randomness import set_random_state
+from tasks.training.rng_state import set_rng_state
 from tasks.training.settings import TrainerSettings
-from tasks.training.task import Scheduler
 
 _ANEW = "go on with what it was made with, or begin anew under another output_dir"
+_STORED = {"metric_sums": "tallies", "throughput": "pace"}
+"""Fields of :class:`Counters` that checkpoints know by another name."""
 
 
 class ResumeError(RuntimeError):
@@ -32,12 +32,44 @@ class ResumeError(RuntimeError):
 
 
 @dataclass
-class RunState:
-    """The counters of a run, all of them plain JSON.
+class Throughput:
+    """Tokens and seconds of training steps, without the first step of every process.
 
-    ``history`` holds one entry per finished epoch, ``tallies`` the sums over the epoch under way, ``batch``
-    how many of its batches are done, ``pace`` how fast all steps went, ``log_bytes`` the length of the
-    metrics log, ``origins`` the code, the device and the threads that took the steps, each in its order.
+    That one also compiles what it calls, for up to half a minute, and says nothing of those after it.
+
+    Example:
+        >>> throughput = Throughput()
+        >>> throughput.add(100, 25.0, is_warmup=True)
+        >>> throughput.tokens_per_second is None
+        True
+        >>> throughput.add(100, 0.5, is_warmup=False)
+        >>> throughput.tokens_per_second
+        200.0
+    """
+
+    tokens: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, tokens: float, seconds: float, *, is_warmup: bool) -> None:
+        """Count a step."""
+        if not is_warmup:
+            self.tokens += tokens
+            self.seconds += seconds
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """The mean, or None before there is one."""
+        return self.tokens / self.seconds if self.seconds else None
+
+
+@dataclass
+class Counters:
+    """What a run counts, all of it plain JSON.
+
+    ``history`` holds one entry per finished epoch, ``metric_sums`` the sums over the epoch under way,
+    ``batch`` how many of its batches are done, ``throughput`` how fast all steps went, ``log_bytes`` the
+    length of the metrics log, ``origins`` the code, the device and the threads that took the steps, each in
+    its order.
     """
 
     step: int = 0
@@ -46,15 +78,20 @@ class RunState:
     best: float | None = None
     seconds: float = 0.0
     log_bytes: int = 0
-    tallies: dict[str, float] = field(default_factory=dict)
+    metric_sums: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     origins: dict[str, list[str]] = field(default_factory=dict)
-    pace: Pace = field(default_factory=Pace)
+    throughput: Throughput = field(default_factory=Throughput)
 
     @classmethod
-    def of(cls, stored: dict[str, Any]) -> "RunState":
-        """The counters that were stored by ``asdict``; runs from before there was a pace begin one."""
-        return cls(**{**stored, "pace": Pace(**stored.get("pace", {}))})
+    def from_json(cls, stored: dict[str, Any]) -> Self:
+        """What :meth:`to_json` returned; runs from before their throughput was kept begin to count it."""
+        names = {old: new for new, old in _STORED.items()}
+        values = {names.get(name, name): value for name, value in stored.items()}
+        return cls(**{**values, "throughput": Throughput(**values.get("throughput", {}))})
+
+    def to_json(self) -> dict[str, Any]:
+        return {_STORED.get(name, name): value for name, value in asdict(self).items()}
 
     @property
     def epoch(self) -> int:
@@ -70,6 +107,12 @@ class RunState:
         is_out_of_patience = settings.patience is not None and stale_epochs >= settings.patience
         return self.epoch > settings.epochs or is_out_of_steps or is_out_of_patience
 
+    def end_of_epoch(self, batches: int, settings: TrainerSettings) -> int:
+        """The batch before which the epoch under way ends, where ``batches`` are in it."""
+        if settings.max_steps is None:
+            return batches
+        return min(batches, self.batch + settings.max_steps - self.step)
+
     def add_origin(self, name: str, value: str) -> tuple[str, ...]:
         """Note under what the run goes on; a sentence says so where that is another than before."""
         known = self.origins.setdefault(name, [])
@@ -79,38 +122,43 @@ class RunState:
         known.append(value)
         return tuple(f"made so far with {name} {last}, from here on with {value}" for last in before)
 
-    def add_step(self, loss: float, tallies: dict[str, float], seconds: float, *, is_first: bool) -> None:
+    def add_step(
+        self, loss: float, metric_sums: Mapping[str, float], seconds: float, *, is_warmup: bool
+    ) -> None:
         """Count one update."""
         self.step += 1
         self.batch += 1
-        self.pace.add(tallies["tokens"], seconds, is_first=is_first)
-        for name, value in {**tallies, "loss": loss * tallies["examples"], "seconds": seconds}.items():
-            self.tallies[name] = self.tallies.get(name, 0.0) + value
+        self.throughput.add(metric_sums["tokens"], seconds, is_warmup=is_warmup)
+        step = {**metric_sums, "loss": loss * metric_sums["examples"], "seconds": seconds}
+        for name, value in step.items():
+            self.metric_sums[name] = self.metric_sums.get(name, 0.0) + value
 
-    def add_epoch(self, dev: dict[str, float], metric: str) -> bool:
+    def add_epoch(self, dev: Mapping[str, float], metric: str) -> bool:
         """Close the epoch under way, and return whether its dev ``metric`` is the largest so far."""
-        sums = self.tallies
+        sums = self.metric_sums
         is_best = self.best is None or dev[metric] > self.best
         if is_best:
             self.best, self.best_epoch = dev[metric], self.epoch
         entry = {"epoch": self.epoch, "step": self.step, "loss": sums.pop("loss") / sums["examples"]}
-        self.history.append({**entry, "seconds": sums.pop("seconds"), "tallies": sums, "dev": dev})
-        self.batch, self.tallies = 0, {}
+        # Under the name that metrics logs and checkpoints have had from the beginning.
+        self.history.append({**entry, "seconds": sums.pop("seconds"), "tallies": sums, "dev": dict(dev)})
+        self.batch, self.metric_sums = 0, {}
         return is_best
 
 
 @dataclass
-class Live:
+class TrainState:
     """The moving parts of a run, which one checkpoint holds together.
 
-    ``identity`` is what has to be the same for a run to be resumed, beside the versions of packages.
+    ``identity`` is what has to be the same for a run to be resumed, beside the versions of packages;
+    ``best`` are the weights of the best epoch.
     """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     scheduler: Scheduler | None
     identity: dict[str, str]
-    state: RunState = field(default_factory=RunState)
+    counters: Counters = field(default_factory=Counters)
     best: dict[str, Tensor] = field(default_factory=dict)
 
     def keep_best(self) -> None:
@@ -118,70 +166,68 @@ class Live:
         weights = self.model.state_dict().items()
         self.best = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights}
 
-    def save(self, path: Path, random: Sequence[dict[str, Any]]) -> None:
-        """Save everything at ``path``, with the ``random`` state of every process."""
-        tensors: dict[str, Tensor] = {}
-        state = {
-            "identity": self.identity,
-            "versions": versions(),
-            "run": asdict(self.state),
-            "model": pack(dict(self.model.state_dict()), "model", tensors),
-            "best": pack(self.best, "best", tensors),
-            "optimizer": pack(self.optimizer.state_dict(), "optimizer", tensors),
-            "scheduler": pack(self.scheduler.state_dict() if self.scheduler else None, "scheduler", tensors),
-            "random": pack(random[0], "random", tensors),
-            "random_of_others": pack(list(random[1:]), "random_of_others", tensors),
+    def save(self, path: Path, rng_states: Sequence[dict[str, Any]]) -> None:
+        """Save everything at ``path``, with the random state of every process."""
+        parts = {
+            "model": dict(self.model.state_dict()),
+            "best": self.best,
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict() if self.scheduler else None,
+            "random": rng_states[0],
+            "random_of_others": list(rng_states[1:]),
         }
+        tensors: dict[str, Tensor] = {}
+        state = {"identity": self.identity, "versions": versions(), "run": self.counters.to_json()}
+        state.update({name: serialize(part, name, tensors) for name, part in parts.items()})
         checkpoint.save(path, tensors, state)
 
-    def resume(self, path: Path, processes: Processes) -> tuple[str, ...]:
+    def resume(self, path: Path) -> tuple[str, ...]:
         """Continue from the checkpoint at ``path``, where there is one, and return the sentences that say so.
 
         Raises:
             ResumeError: it is the checkpoint of another config, vocabulary or number of processes, or other
                 versions or another code made it.
             CheckpointError: neither it nor the one before it can be used.
-            ProcessError: either of these, where it is the first process that reads it.
+            ProcessError: either of these, where it is rank 0 that reads it.
         """
-        found = processes.first(lambda: self._read(path, processes.size))
+        found = on_rank_zero(lambda: self._read(path))
         if found is None:
             return ()
         try:
-            self._restore(found, processes.rank)
+            self._restore(found)
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error).split("\n")[-1].strip().rstrip(".")
             raise ResumeError(
                 f"{path} must hold what this version of the code keeps: {reason}; {_ANEW}"
             ) from error
-        resumed = f"resumed at step {self.state.step}"
+        resumed = f"resumed at step {self.counters.step}"
         return (resumed,) if found.note is None else (found.note, resumed)
 
-    def _restore(self, found: Checkpoint, rank: int) -> None:
-        tensors, state, _ = found
-        self.state = RunState.of(state["run"])
-        self.model.load_state_dict(unpack(state["model"], tensors))
-        self.best = unpack(state["best"], tensors)
-        self.optimizer.load_state_dict(unpack(state["optimizer"], tensors))
-        if self.scheduler is not None:
-            self.scheduler.load_state_dict(unpack(state["scheduler"], tensors))
-        others = unpack(state.get("random_of_others", []), tensors)
-        set_random_state([unpack(state["random"], tensors), *others][rank])
-
-    def _read(self, path: Path, processes: int) -> Checkpoint | None:
+    def _read(self, path: Path) -> Checkpoint | None:
         if not checkpoint.exists(path):
             return None
         found = checkpoint.load_latest(path)
         _check_identity(path, found.state.get("identity", {}), self.identity, f"; {_ANEW}")
         _check_identity(path, found.state.get("versions", {}), versions(), f"; {_ANEW}")
-        # Runs from before there could be several processes hold no random state of others.
-        made_by = 1 + len(unpack(found.state.get("random_of_others", []), found.tensors))
-        if made_by != processes:
+        made_by = 1 + len(_rng_states_of_others(found))
+        if made_by != world_size():
             raise ResumeError(
-                f"{path} must be continued by its {made_by} processes, got {processes}; {_ANEW}"
+                f"{path} must be continued by its {made_by} processes, got {world_size()}; {_ANEW}"
             )
         if found.note is not None:
             checkpoint.set_aside(path)
         return found
+
+    def _restore(self, found: Checkpoint) -> None:
+        tensors, state, _ = found
+        self.counters = Counters.from_json(state["run"])
+        self.model.load_state_dict(deserialize(state["model"], tensors))
+        self.best = deserialize(state["best"], tensors)
+        self.optimizer.load_state_dict(deserialize(state["optimizer"], tensors))
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(deserialize(state["scheduler"], tensors))
+        rng_states = [state["random"], *_rng_states_of_others(found)]
+        set_rng_state(deserialize(rng_states[rank()], tensors))
 
 
 def best_weights(path: Path, vocabulary_sha256: str) -> dict[str, Tensor]:
@@ -194,7 +240,7 @@ def best_weights(path: Path, vocabulary_sha256: str) -> dict[str, Tensor]:
     tensors, state, _ = checkpoint.load_latest(path)
     try:
         found, finished = state["identity"]["vocabulary"], state["run"]["best_epoch"]
-        weights: dict[str, Tensor] = unpack(state["best"], tensors)
+        weights: dict[str, Tensor] = deserialize(state["best"], tensors)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path} must hold the state of a run, got something else: {error!r}"
@@ -218,6 +264,12 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> No
         raise ResumeError(
             f"{path} must have the weights that this run's config asks for: {reason}"
         ) from error
+
+
+def _rng_states_of_others(found: Checkpoint) -> list[Any]:
+    # Runs from before there could be several processes hold none.
+    states: list[Any] = found.state.get("random_of_others", {"list": []})["list"]
+    return states
 
 
 def _check_identity(path: Path, found: dict[str, str], wanted: dict[str, str], hint: str = "") -> None:

@@ -42,9 +42,9 @@ class Task(Protocol[Batch]):
         """Name ``batch`` for an error message, such as ``"pairs 12, 7, 90"``."""
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """Return the scalar loss of ``batch``, a mean over its examples and float32, and its tallies.
+        """Return the scalar loss of ``batch``, a mean over its examples and float32, and its metric sums.
 
-        Tallies are sums over the batch: always ``examples`` and ``tokens``, and ``correct`` where it is one.
+        These are sums over the batch: always ``examples`` and ``tokens``, and ``correct`` where it is one.
         """
 
     def evaluate(self, split: str) -> dict[str, float]:
@@ -98,19 +98,3 @@ class RecordedTask(Task[Batch], Protocol[Batch]):
 
     def example(self) -> AttentionGrid:
         """Return the attention over an item that is this project's own, the same one for every mapping."""
-
-
-class Scheduler(Protocol):
-    """Changes the optimizer's learning rate, between updates or between epochs; it sets the first one too."""
-
-    def step(self) -> None:
-        """Called once after every update."""
-
-    def epoch(self, dev: dict[str, float]) -> None:
-        """Called once after every epoch with its dev metrics."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain values and tensors, from which :meth:`load_state_dict` continues."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from ``state_dict``."""

@@ -21,7 +21,7 @@ from scripts.reliability import read as read_reliability
 from scripts.report.kernels import kernels
 from scripts.sweeping.journals import Journal
 from scripts.train import main as train
-from tasks.training.rundir import RunDirectory
+from tasks.training.run_directory import RunDirectory
 from tests.scripts import bad_inputs as bad
 from tests.scripts.bad_inputs import Capture, Spoil, refused, training
 

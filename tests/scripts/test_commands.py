@@ -19,7 +19,7 @@ from scripts.evaluate import evaluate
 from scripts.predict import predict
 from scripts.train import main as train
 from tasks.entailment.task import EntailmentTask
-from tasks.training import loop, state
+from tasks.training import fit, state
 from tasks.training.signals import STOPPING
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,7 +108,7 @@ def test_a_training_is_not_lost_where_its_record_is_refused(
     def refuse(*arguments: object, **named: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(loop, "update", refuse)
+    monkeypatch.setattr(fit, "train_step", refuse)
     files = [path for path in run.iterdir() if path.name != "run.lock"]
     kept = [path.stat().st_mtime_ns for path in files]
     with monkeypatch.context() as patch:
@@ -266,7 +266,7 @@ def test_a_run_cut_short_is_continued_to_the_same_end(folder: Path, monkeypatch:
     def cut(task: object, *args: object, **kwargs: object) -> dict[str, float]:
         raise Stop
 
-    monkeypatch.setattr(loop, "evaluate_dev", cut)
+    monkeypatch.setattr(fit, "evaluate", cut)
     with pytest.raises(Stop):
         train([*TINY, "trainer.checkpoint_every=2"])
     monkeypatch.undo()
@@ -283,7 +283,7 @@ def test_tensorboard_and_offline_wandb_get_the_figures(folder: Path, monkeypatch
     run = only(list((folder / "runs").iterdir()))
     assert list((run / "tensorboard").glob("events.*"))
     from scripts.loggers import WandbLogger
-    from tasks.training.observers import StepEvent
+    from tasks.training.callbacks import StepEvent
 
     logger = WandbLogger("run", folder, {}, project="regattn", mode="offline")
     logger.on_step(StepEvent(1, 2, 1, 0.5, {"tokens": 10.0}, 0.1))

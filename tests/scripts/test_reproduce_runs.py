@@ -20,7 +20,7 @@ from scripts.reproducing.jobs import Job, list_jobs
 from scripts.reproducing.runner import log_of, run_jobs, tell
 from scripts.runs import set_up
 from scripts.train import main as train
-from tasks.training.rundir import RunDirectory
+from tasks.training.run_directory import RunDirectory
 
 TINY = ["data.train=96", "data.dev=30", "data.test=30", "trainer.epochs=1", "task.hidden_size=16"]
 LONGER = ["data.train=240", "data.dev=30", "data.test=30", "trainer.epochs=3", "task.hidden_size=16"]

@@ -1,4 +1,4 @@
-"""Entailment as the trainer sees it: batches, tallies, metrics."""
+"""Entailment as the trainer sees it: batches, metric_sums, metrics."""
 
 from dataclasses import replace
 
@@ -32,11 +32,11 @@ def test_an_epoch_has_every_pair_once_in_an_order_of_its_own() -> None:
 def test_tallies_count_the_batch() -> None:
     task = small()
     batch = task.train_batches(1)[0]
-    loss, tallies = task.step(batch)
+    loss, metric_sums = task.step(batch)
     pairs = [CORPUS.splits["train"][i] for i in batch]
-    assert tallies["examples"] == len(pairs)
-    assert tallies["tokens"] == sum(len(p.premise) + len(p.hypothesis) for p in pairs)
-    assert 0 <= tallies["correct"] <= len(pairs)
+    assert metric_sums["examples"] == len(pairs)
+    assert metric_sums["tokens"] == sum(len(p.premise) + len(p.hypothesis) for p in pairs)
+    assert 0 <= metric_sums["correct"] <= len(pairs)
     assert loss.requires_grad and loss.ndim == 0
 
 

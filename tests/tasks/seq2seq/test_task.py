@@ -64,7 +64,7 @@ def test_the_loss_is_cross_entropy_over_sentences_or_tokens(
     task.model.eval()
     batch = task.train_batches(1)[0]
     with torch.no_grad():
-        loss, tallies = task.step(batch)
+        loss, metric_sums = task.step(batch)
 
     train = [task.corpus.splits["train"][i] for i in batch]
     wanted, nll, tokens = 0.0, 0.0, 0
@@ -81,7 +81,7 @@ def test_the_loss_is_cross_entropy_over_sentences_or_tokens(
         nll += float(cross_entropy(logits.detach(), ended, reduction="sum"))
         tokens += len(ended)
     examples = len(batch) if mean_over == "sentences" else tokens
-    assert tallies == {"examples": examples, "tokens": tokens, "nll": pytest.approx(nll, rel=1e-5)}
+    assert metric_sums == {"examples": examples, "tokens": tokens, "nll": pytest.approx(nll, rel=1e-5)}
     assert float(loss) == pytest.approx(wanted / examples, rel=1e-5)
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import BATCH_SIZE, STEPS_PER_EPOCH, TinyTask, Watcher, train
+from tiny_run import BATCH_SIZE, STEPS_PER_EPOCH, Recorder, TinyTask, train
 
-from tasks.training.observers import EpochEvent, StartEvent, StepEvent
-from tasks.training.rundir import RunDirectory
-from tasks.training.update import NonFiniteError
+from tasks.training.callbacks import EpochEvent, StartEvent, StepEvent
+from tasks.training.fit import NonFiniteError, fit
+from tasks.training.optim import Adam
+from tasks.training.run_directory import RunDirectory
+from tasks.training.settings import TrainerSettings
 
 
 class ScriptedTask(TinyTask):
@@ -53,30 +55,30 @@ def test_max_steps_cuts_an_epoch_short(tmp_path: Path) -> None:
 
 
 def test_figures_are_those_of_the_steps(tmp_path: Path) -> None:
-    watcher = Watcher()
-    result, _ = train(tmp_path, observer=watcher)
-    steps = [event for event in watcher.events if isinstance(event, StepEvent)]
-    epochs = [event for event in watcher.events if isinstance(event, EpochEvent)]
-    assert watcher.events[0] == StartEvent(0, 24, 3, ())
+    recorder = Recorder()
+    result, _ = train(tmp_path, callback=recorder)
+    steps = [event for event in recorder.events if isinstance(event, StepEvent)]
+    epochs = [event for event in recorder.events if isinstance(event, EpochEvent)]
+    assert recorder.events[0] == StartEvent(0, 24, 3, ())
     assert [event.step for event in steps] == list(range(1, 25))
-    assert [event.epoch for event in epochs] == [1, 2, 3] and watcher.is_over
+    assert [event.epoch for event in epochs] == [1, 2, 3] and recorder.is_over
     seconds = sum(event.seconds for event in steps)
     assert result.seconds_per_epoch == pytest.approx(seconds / 3)
     warm = sum(event.seconds for event in steps[1:])
-    assert [event.is_first for event in steps] == [True, *[False] * 23]
+    assert [event.is_warmup for event in steps] == [True, *[False] * 23]
     assert result.tokens_per_second == pytest.approx((3 * 60 - BATCH_SIZE) * 6 / warm)
     assert result.seconds > seconds
     first = steps[:STEPS_PER_EPOCH]
-    mean = sum(event.loss * event.tallies["examples"] for event in first) / 60
+    mean = sum(event.loss * event.metric_sums["examples"] for event in first) / 60
     assert epochs[0].loss == pytest.approx(mean)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["loss"] for line in lines if line["event"] == "step"] == [event.loss for event in steps]
 
 
 def test_the_speed_of_a_run_of_one_step_is_that_of_its_step(tmp_path: Path) -> None:
-    watcher = Watcher()
-    result, _ = train(tmp_path, observer=watcher, max_steps=1)
-    (step,) = (event for event in watcher.events if isinstance(event, StepEvent))
+    recorder = Recorder()
+    result, _ = train(tmp_path, callback=recorder, max_steps=1)
+    (step,) = (event for event in recorder.events if isinstance(event, StepEvent))
     assert result.tokens_per_second == pytest.approx(BATCH_SIZE * 6 / step.seconds)
 
 
@@ -121,7 +123,7 @@ def test_gradients_are_clipped(tmp_path: Path) -> None:
         ("inf", "loss"),
         ("-inf", "loss"),
         ("gradient", "gradient's norm"),
-        ("tally", "correct"),
+        ("metric sum", "correct"),
     ],
 )
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
@@ -137,7 +139,7 @@ def test_nothing_finite_is_lost_to_nan(
         )
 
     with pytest.raises(NonFiniteError) as stopped:
-        train(tmp_path, task=task, observer=Watcher(keep), checkpoint_every=5, clip_norm=clip_norm)
+        train(tmp_path, task=task, callback=Recorder(keep), checkpoint_every=5, clip_norm=clip_norm)
     batch = ", ".join(map(str, task.train_batches(2)[3]))
     assert named in str(stopped.value) and f"at step 12 (epoch 2) on pairs {batch};" in str(stopped.value)
     assert all(torch.equal(weights[name], parameter) for name, parameter in task.model.named_parameters())
@@ -168,11 +170,11 @@ def test_an_empty_epoch_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         train(tmp_path)
 
 
-def test_observers_hear_the_end_of_a_failed_run(tmp_path: Path) -> None:
-    watcher = Watcher()
+def test_callbacks_hear_the_end_of_a_failed_run(tmp_path: Path) -> None:
+    recorder = Recorder()
     with pytest.raises(NonFiniteError):
-        train(tmp_path, task=TinyTask(poison=(1, 0, "nan")), observer=watcher)
-    assert watcher.is_over
+        train(tmp_path, task=TinyTask(poison=(1, 0, "nan")), callback=recorder)
+    assert recorder.is_over
 
 
 def test_the_same_seed_gives_the_same_bits_whatever_came_before(tmp_path: Path) -> None:
@@ -185,10 +187,6 @@ def test_the_same_seed_gives_the_same_bits_whatever_came_before(tmp_path: Path) 
 
 
 def test_a_directory_that_is_not_entered_is_a_mistake(tmp_path: Path) -> None:
-    from tasks.training.fit import fit
-    from tasks.training.optim import Adam
-    from tasks.training.settings import TrainerSettings
-
     task = TinyTask()
     optimizer, _ = Adam(lr=0.1).build(task.model.parameters(), 1)
     with pytest.raises(AssertionError, match="enter the run directory"):

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 import torch
 from forked import Child, needs_fork
-from tiny_run import Watcher, outcome, train
+from tiny_run import Recorder, outcome, train
 
 from scripts import cli
 from tasks.training import atomic, signals
 from tasks.training.checkpoint import load_latest
-from tasks.training.rundir import RunDirectory, RunInUseError
+from tasks.training.run_directory import RunDirectory, RunInUseError
 
 pytestmark = needs_fork
 STEPS = 24
@@ -113,7 +113,7 @@ def run_told_twice(path: Path, number: int) -> None:
 
     signals.StopRequest = Requests  # type: ignore[misc]
     atomic.os.fsync = fsync
-    cli.main(lambda: train(path, observer=Watcher(made)))  # type: ignore[arg-type,return-value]
+    cli.main(lambda: train(path, callback=Recorder(made)))  # type: ignore[arg-type,return-value]
 
 
 def stopped(path: Path, number: int, seconds: float, chance: random.Random) -> int:

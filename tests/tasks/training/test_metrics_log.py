@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tasks.training.metrics_log import MetricsLog
+from tasks.training.run_directory import MetricsLog
 
 
 def test_lines_after_the_position_are_taken_again(tmp_path: Path) -> None:

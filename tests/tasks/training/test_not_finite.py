@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_run import TinyTask, Watcher, train
+from tiny_run import Recorder, TinyTask, train
 from torch import Tensor, nn
 
-from tasks.training.update import NonFiniteError
+from tasks.training.fit import NonFiniteError
 
 AT = 2, 3  # epoch, batch
 NAMES = {"data": "the ", "scores": "the ", "loss": "the loss", "gradient": "the gradient's norm"}
@@ -38,13 +38,13 @@ class Spoilt(TinyTask):
     def step(self, batch: tuple[int, ...]) -> tuple[Tensor, dict[str, float]]:
         epoch, index = AT
         self.is_spoilt = batch == self.train_batches(epoch)[index]
-        loss, tallies = super().step(batch)
+        loss, metric_sums = super().step(batch)
         if self.is_spoilt and self.place == "loss":
             loss = loss * self.value
         if self.is_spoilt and self.place == "gradient":
             loss.register_hook(lambda gradient: gradient * self.value)
         self.is_spoilt = False
-        return loss, tallies
+        return loss, metric_sums
 
     def evaluate(self, split: str) -> dict[str, float]:
         self.evaluations += 1
@@ -66,7 +66,7 @@ def test_the_run_stops_before_the_update_and_can_go_on(
         weights.update({name: p.detach().clone() for name, p in task.model.named_parameters()})
 
     with pytest.raises(NonFiniteError) as stopped:
-        train(tmp_path, task=task, observer=Watcher(keep), checkpoint_every=5, clip_norm=clip_norm)
+        train(tmp_path, task=task, callback=Recorder(keep), checkpoint_every=5, clip_norm=clip_norm)
     assert all(torch.equal(weights[name], p) for name, p in task.model.named_parameters())
     said = str(stopped.value)
     if place == "metric":

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_run import TinyTask, Watcher, outcome, train
+from tiny_run import Recorder, TinyTask, outcome, train
 
 from tasks.training.optim import SGD, Adam, AdamW, OptimSettings
 from tasks.training.signals import Preempted
@@ -66,6 +66,7 @@ def rates_of_epochs(settings: SGD, perplexities: list[float]) -> list[float]:
     rates = []
     for perplexity in perplexities:
         rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
         scheduler.step()
         scheduler.epoch({"perplexity": perplexity})
     return rates
@@ -92,6 +93,7 @@ def rates_of_steps(settings: AdamW, total: int) -> list[float]:
     rates = []
     for _ in range(total):
         rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
         scheduler.step()
     return rates
 
@@ -118,6 +120,7 @@ def test_a_training_that_ends_while_it_warms_up(warmup_steps: int) -> None:
     rates = []
     for _ in range(9):  # epochs may be longer than the first, by which the steps were counted
         rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
         scheduler.step()
     assert rates[:4] == [step / warmup_steps for step in (1, 2, 3, 4)] and rates[-1] == 0.0
 
@@ -134,9 +137,9 @@ def test_a_resumed_run_has_the_same_rates(tmp_path: Path, settings: OptimSetting
     def start(path: Path, stop: int | None = None) -> dict[str, Any]:
         task = TinyTask()
         optimizer, scheduler = settings.build(task.model.parameters(), 24)
-        watcher = Watcher(lambda now: now == stop and os.kill(os.getpid(), signal.SIGTERM))
+        recorder = Recorder(lambda now: now == stop and os.kill(os.getpid(), signal.SIGTERM))
         return outcome(
-            path, *train(path, task=task, optimizer=optimizer, scheduler=scheduler, observer=watcher)
+            path, *train(path, task=task, optimizer=optimizer, scheduler=scheduler, callback=recorder)
         )
 
     whole = start(tmp_path / "whole")

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_run import TinyTask, Watcher, outcome, train
+from tiny_run import Recorder, TinyTask, outcome, train
 from torch import Tensor, nn
 
 import regattn
 from tasks.entailment import mini
 from tasks.entailment.task import build
+from tasks.training.fit import train_step
 from tasks.training.optim import Adam
 from tasks.training.settings import TrainerSettings
 from tasks.training.signals import Preempted
-from tasks.training.update import update
 
 BFLOAT16 = TrainerSettings(epochs=1, precision="bfloat16")
 CPU = torch.device("cpu")
@@ -47,9 +47,9 @@ def test_steps_are_in_the_precision_asked_for_and_evaluations_in_float32(
 def test_a_run_in_bfloat16_is_resumed_to_the_bit(tmp_path: Path) -> None:
     whole = outcome(tmp_path / "a", *train(tmp_path / "a", precision="bfloat16"))
     exact = outcome(tmp_path / "c", *train(tmp_path / "c"))
-    watcher = Watcher(lambda now: now == 11 and os.kill(os.getpid(), signal.SIGTERM))
+    recorder = Recorder(lambda now: now == 11 and os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Preempted):
-        train(tmp_path / "b", observer=watcher, precision="bfloat16")
+        train(tmp_path / "b", callback=recorder, precision="bfloat16")
     assert outcome(tmp_path / "b", *train(tmp_path / "b", precision="bfloat16")) == whole != exact
 
 
@@ -67,7 +67,7 @@ def test_the_entailment_model_attends_in_float32(mapping: nn.Module) -> None:
     step = task.step
     task.step = lambda batch: losses.append(step(batch)) or losses[-1]  # type: ignore[method-assign]
     for batch in task.train_batches(1):
-        update(task, optimizer, batch, clip_norm=None, where="", precision=BFLOAT16.autocast(CPU))
+        train_step(task, optimizer, batch, clip_norm=None, where="", precision=BFLOAT16.autocast(CPU))
     assert len(seen) == 3
     assert {tensor.dtype for pair in seen for tensor in pair} == {torch.float32}
     for _, weights in seen:

@@ -15,16 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_run import TinyTask, Watcher, outcome, train
+from tiny_run import Recorder, TinyTask, outcome, train
 
-from tasks.training import checkpoint, state
+from tasks.training import checkpoint
+from tasks.training.callbacks import StepEvent
 from tasks.training.checkpoint import CheckpointError
-from tasks.training.observers import StepEvent
-from tasks.training.processes import Processes
 from tasks.training.provenance import versions
-from tasks.training.rundir import RunDirectory, RunInUseError
+from tasks.training.run_directory import RunDirectory, RunInUseError
 from tasks.training.signals import STOPPING, Preempted
-from tasks.training.state import Live, ResumeError, best_weights
+from tasks.training.state import ResumeError, TrainState, best_weights
 
 ROOT = Path(__file__).parents[3]
 
@@ -45,7 +44,7 @@ def interrupt(path: Path, step: int, number: int = signal.SIGUSR1, **settings: A
             os.kill(os.getpid(), number)
 
     with pytest.raises(Preempted) as stopped:
-        train(path, observer=Watcher(send), **settings)
+        train(path, callback=Recorder(send), **settings)
     assert stopped.value.exit_code == 75
     return str(stopped.value)
 
@@ -82,10 +81,10 @@ def test_a_signal_during_the_evaluation_waits_for_its_end(
 
 
 def test_a_signal_while_the_audience_leaves_is_heard(tmp_path: Path, whole: dict[str, Any]) -> None:
-    watcher = Watcher()
-    watcher.on_end = lambda: os.kill(os.getpid(), signal.SIGTERM)  # type: ignore[method-assign]
+    recorder = Recorder()
+    recorder.on_end = lambda: os.kill(os.getpid(), signal.SIGTERM)  # type: ignore[method-assign]
     with pytest.raises(Preempted, match="at step 24"):
-        train(tmp_path, observer=watcher)
+        train(tmp_path, callback=recorder)
     assert outcome(tmp_path, *train(tmp_path)) == whole
 
 
@@ -103,7 +102,7 @@ def test_a_run_whose_directory_is_gone_ends_and_harms_no_other(
                     pass
 
     with pytest.raises(RunInUseError, match="run was removed or replaced while a run was in it"):
-        train(path, observer=Watcher(remove))
+        train(path, callback=Recorder(remove))
     assert not path.exists() or [file.name for file in path.iterdir()] == ["run.lock"]
     assert outcome(path, *train(path)) == whole
 
@@ -117,16 +116,18 @@ def test_a_run_goes_on_with_other_threads_but_says_so(tmp_path: Path) -> None:
 
 
 def test_the_speed_leaves_out_the_first_step_of_every_start(tmp_path: Path) -> None:
-    watchers = []
+    recorders = []
     for step in (5, 9, None):
-        watchers.append(Watcher(lambda now, last=step: now == last and os.kill(os.getpid(), signal.SIGUSR1)))
+        recorders.append(
+            Recorder(lambda now, last=step: now == last and os.kill(os.getpid(), signal.SIGUSR1))
+        )
         with nullcontext() if step is None else pytest.raises(Preempted):
-            result, _ = train(tmp_path, observer=watchers[-1])
-    steps = [event for watcher in watchers for event in watcher.events if isinstance(event, StepEvent)]
-    assert [event.step for event in steps if event.is_first] == [1, 6, 10]
-    warm = [event for event in steps if not event.is_first]
+            result, _ = train(tmp_path, callback=recorders[-1])
+    steps = [event for recorder in recorders for event in recorder.events if isinstance(event, StepEvent)]
+    assert [event.step for event in steps if event.is_warmup] == [1, 6, 10]
+    warm = [event for event in steps if not event.is_warmup]
     tokens, seconds = (
-        sum(values) for values in zip(*((e.tallies["tokens"], e.seconds) for e in warm), strict=True)
+        sum(values) for values in zip(*((e.metric_sums["tokens"], e.seconds) for e in warm), strict=True)
     )
     assert result.tokens_per_second == pytest.approx(tokens / seconds)
 
@@ -154,7 +155,7 @@ def test_a_run_names_all_code_that_made_it(tmp_path: Path) -> None:
 def test_seconds_add_up(tmp_path: Path) -> None:
     with pytest.raises(Preempted):
         train(
-            tmp_path, observer=Watcher(lambda step: (time.sleep(0.5), os.kill(os.getpid(), signal.SIGTERM)))
+            tmp_path, callback=Recorder(lambda step: (time.sleep(0.5), os.kill(os.getpid(), signal.SIGTERM)))
         )
     assert train(tmp_path)[0].seconds > 0.5
 
@@ -203,16 +204,16 @@ def test_max_steps_hold_over_a_resume(tmp_path: Path, max_steps: int, stop: int)
 
 
 CRIPPLES: dict[str, Callable[[Any], object]] = {
-    "torch's random state": lambda live: torch.manual_seed(99),
-    "numpy's random state": lambda live: np.random.seed(99),
-    "Python's random state": lambda live: random.seed(99),
-    "the optimizer": lambda live: live.optimizer.state.clear(),
-    "the scheduler's epochs": lambda live: live.scheduler.load_state_dict({"steps": 11, "epochs": 0}),
-    "the scheduler's steps": lambda live: live.scheduler.load_state_dict({"steps": 0, "epochs": 1}),
-    "the position": lambda live: setattr(live.state, "batch", 0),
-    "the epoch": lambda live: live.state.history.clear(),
-    "the tallies": lambda live: live.state.tallies.update(loss=0.0),
-    "the log's position": lambda live: setattr(live.state, "log_bytes", 0),
+    "torch's random state": lambda state: torch.manual_seed(99),
+    "numpy's random state": lambda state: np.random.seed(99),
+    "Python's random state": lambda state: random.seed(99),
+    "the optimizer": lambda state: state.optimizer.state.clear(),
+    "the scheduler's epochs": lambda state: state.scheduler.load_state_dict({"steps": 11, "epochs": 0}),
+    "the scheduler's steps": lambda state: state.scheduler.load_state_dict({"steps": 0, "epochs": 1}),
+    "the position": lambda state: setattr(state.counters, "batch", 0),
+    "the epoch": lambda state: state.counters.history.clear(),
+    "the metric_sums": lambda state: state.counters.metric_sums.update(loss=0.0),
+    "the log's position": lambda state: setattr(state.counters, "log_bytes", 0),
 }
 PROMISING = [0.9, 0.5, 0.5, 0.5, 0.5]  # accuracies on dev, of which the first is the best
 
@@ -235,18 +236,18 @@ def test_a_resumed_run_remembers_its_best_epoch(
     """Stopped in the epoch after the best; every part of the memory is needed for that."""
     whole = outcome(tmp_path / "a", *train(tmp_path / "a", task=Promising(), epochs=5, patience=2))
     interrupt(tmp_path / "b", 11, task=Promising(), epochs=5, patience=2)
-    resume = Live.resume
+    resume = TrainState.resume
 
-    def cripple(live: Live, path: Path, processes: Processes) -> tuple[str, ...]:
-        notes = resume(live, path, processes)
+    def cripple(state: TrainState, path: Path) -> tuple[str, ...]:
+        notes = resume(state, path)
         forgotten = {"best": None, "best_epoch": 0}
         if part == "weights":
-            live.keep_best()
+            state.keep_best()
         elif part in forgotten:
-            setattr(live.state, part, forgotten[part])
+            setattr(state.counters, part, forgotten[part])
         return notes
 
-    monkeypatch.setattr(Live, "resume", cripple)
+    monkeypatch.setattr(TrainState, "resume", cripple)
     result, task = train(tmp_path / "b", task=Promising(), epochs=5, patience=2)
     assert (outcome(tmp_path / "b", result, task) == whole) == (part == "nothing")
     assert part != "nothing" or (result.epochs, result.best_epoch) == (3, 1)
@@ -258,14 +259,14 @@ def test_resume_without_a_part_is_noticed(
     tmp_path: Path, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     interrupt(tmp_path, 11)
-    resume = Live.resume
+    resume = TrainState.resume
 
-    def cripple(live: Live, path: Path, processes: Processes) -> tuple[str, ...]:
-        notes = resume(live, path, processes)
-        CRIPPLES[part](live)
+    def cripple(state: TrainState, path: Path) -> tuple[str, ...]:
+        notes = resume(state, path)
+        CRIPPLES[part](state)
         return notes
 
-    monkeypatch.setattr(Live, "resume", cripple)
+    monkeypatch.setattr(TrainState, "resume", cripple)
     assert outcome(tmp_path, *train(tmp_path)) != whole
 
 
@@ -293,7 +294,7 @@ def test_resume_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     for package in ("python", "numpy", "numba", "safetensors"):
         said = f"{package}, 0.1, got .*; go on with"
         with monkeypatch.context() as patch, pytest.raises(ResumeError, match=said):
-            patch.setattr(state, "versions", lambda name=package: {**versions(), name: "0.1"})
+            patch.setattr("tasks.training.state.versions", lambda name=package: {**versions(), name: "0.1"})
             train(tmp_path)
     with pytest.raises(ResumeError, match=r"version of the code keeps: .*embedding.*; go on"):
         train(tmp_path, task=Wider())

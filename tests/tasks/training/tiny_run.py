@@ -12,13 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tasks.training.callbacks import Callback, EpochEvent, StartEvent, StepEvent
+from tasks.training.distributed import enter_on_rank_zero
 from tasks.training.fit import FitResult, fit
-from tasks.training.observers import EpochEvent, StartEvent, StepEvent
-from tasks.training.optim import Adam
-from tasks.training.processes import Processes
-from tasks.training.rundir import RunDirectory
+from tasks.training.optim import Adam, Scheduler
+from tasks.training.run_directory import RunDirectory
 from tasks.training.settings import TrainerSettings
-from tasks.training.task import Scheduler
 
 EXAMPLES, BATCH_SIZE, LENGTH = 60, 8, 6
 STEPS_PER_EPOCH = 8
@@ -72,10 +71,10 @@ class TinyTask:
         scores = self.model(words)
         loss = nn.functional.cross_entropy(scores, labels)
         correct = (scores.argmax(-1) == labels).sum().item()
-        tallies = {"examples": len(batch), "tokens": words.numel(), "correct": correct}
+        metric_sums = {"examples": len(batch), "tokens": words.numel(), "correct": correct}
         if self.poison is not None and batch == self.train_batches(self.poison[0])[self.poison[1]]:
-            loss, tallies = poisoned(loss, tallies, self.poison[2])
-        return loss, tallies
+            loss, metric_sums = poisoned(loss, metric_sums, self.poison[2])
+        return loss, metric_sums
 
     def evaluate(self, split: str) -> dict[str, float]:
         self.model.eval()
@@ -86,14 +85,14 @@ class TinyTask:
         return {"accuracy": accuracy, "loss": nn.functional.cross_entropy(scores, labels).item()}
 
 
-def poisoned(loss: Tensor, tallies: dict[str, float], what: str) -> tuple[Tensor, dict[str, float]]:
-    """Make the loss, a tally, or only the gradient, NaN or infinite."""
+def poisoned(loss: Tensor, metric_sums: dict[str, float], what: str) -> tuple[Tensor, dict[str, float]]:
+    """Make the loss, a metric sum, or only the gradient, NaN or infinite."""
     if what == "gradient":
         # sqrt has an infinite slope at 0.
-        return loss + (loss - loss.detach()).abs().sqrt(), tallies
-    if what == "tally":
-        return loss, {**tallies, "correct": float("nan")}
-    return loss * float(what), tallies
+        return loss + (loss - loss.detach()).abs().sqrt(), metric_sums
+    if what == "metric sum":
+        return loss, {**metric_sums, "correct": float("nan")}
+    return loss * float(what), metric_sums
 
 
 class Decay:
@@ -121,8 +120,8 @@ class Decay:
         self.steps, self.epochs = state_dict["steps"], state_dict["epochs"]
 
 
-class Watcher:
-    """An observer that keeps what it is told, and calls ``on_each(step)`` after every step."""
+class Recorder(Callback):
+    """A callback that keeps what it is told, and calls ``on_each(step)`` after every step."""
 
     def __init__(self, on_each: Any = lambda step: None) -> None:
         self.events: list[StartEvent | StepEvent | EpochEvent] = []
@@ -147,24 +146,21 @@ def train(
     path: Path,
     *,
     task: TinyTask | None = None,
-    observer: Watcher | None = None,
+    callback: Callback | None = None,
     config_hash: str = "config",
     commit: str = "unknown",
     optimizer: torch.optim.Optimizer | None = None,
     scheduler: Scheduler | None = None,
-    processes: Processes | None = None,
     **settings: Any,
 ) -> tuple[FitResult, TinyTask]:
     """Train the tiny task in ``path`` for three epochs, or as ``settings`` say."""
     task = task or TinyTask()
     optimizer = optimizer or Adam(lr=0.02, weight_decay=1e-4).build(task.model.parameters(), 24)[0]
     chosen = TrainerSettings(**{"epochs": 3, "clip_norm": 1.0, "seed": 5, **settings})
-    processes = processes or Processes()
-    with processes.enter_on_first(RunDirectory(path)) as run:
+    with enter_on_rank_zero(RunDirectory(path)) as run:
         result = fit(
             task, optimizer, chosen, run, config_hash=config_hash, commit=commit,
-            scheduler=scheduler or Decay(optimizer), observers=[observer] if observer else [],
-            processes=processes,
+            scheduler=scheduler or Decay(optimizer), callbacks=[callback] if callback else [],
         )  # fmt: skip
     return result, task
 
@@ -184,4 +180,4 @@ def outcome(path: Path, result: FitResult, task: TinyTask) -> dict[str, Any]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    train(Path(sys.argv[1]), observer=Watcher(lambda step: time.sleep(0.02)), checkpoint_every=3)
+    train(Path(sys.argv[1]), callback=Recorder(lambda step: time.sleep(0.02)), checkpoint_every=3)

@@ -7,9 +7,9 @@ import torch
 from tiny_run import TinyTask
 from torch import Tensor, nn
 
-from tasks.training.cost import mapping_share, peak_memory_mb
-from tasks.training.packing import pack
-from tasks.training.randomness import get_random_state
+from tasks.training.checkpoint import serialize
+from tasks.training.profiling import mapping_share, peak_memory_mb
+from tasks.training.rng_state import get_rng_state
 
 
 class Clock:
@@ -27,7 +27,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("tasks.training.cost.time.perf_counter", clock.read)
+    monkeypatch.setattr("tasks.training.profiling.time.perf_counter", clock.read)
     return clock
 
 
@@ -90,10 +90,10 @@ def trace(task: TinyTask) -> Any:
     state = [
         dict(task.model.state_dict()),
         [parameter.grad for parameter in task.model.parameters()],
-        get_random_state(),
+        get_rng_state(),
         [module.training for module in task.model.modules()],
     ]
-    packed = pack(state, "trace", tensors)
+    packed = serialize(state, "trace", tensors)
     return packed, {name: tensor.tolist() for name, tensor in tensors.items()}
 
 

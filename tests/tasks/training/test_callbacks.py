@@ -7,18 +7,17 @@ import pytest
 from rich.console import Console
 from tiny_run import train
 
-from tasks.training.observers import EpochEvent, StartEvent, StepEvent
-from tasks.training.progress import Progress
+from tasks.training.callbacks import EpochEvent, Progress, StartEvent, StepEvent
 
-TALLIES = {"examples": 8.0, "correct": 6.0, "tokens": 100.0}
+METRIC_SUMS = {"examples": 8.0, "correct": 6.0, "tokens": 100.0}
 
 
 def play(progress: Progress) -> None:
     progress.on_start(StartEvent(10, 14, 2, ("resumed at step 10",)))
-    progress.on_step(StepEvent(11, 14, 2, 0.5, TALLIES, 25.0, is_first=True))
-    progress.on_step(StepEvent(12, 14, 2, 0.5, TALLIES, 0.1))
-    tallies = {"examples": 16.0, "tokens": 200.0}
-    progress.on_epoch(EpochEvent(12, 2, 2, 0.25, tallies, 0.2, {"accuracy": 0.5}, is_best=True))
+    progress.on_step(StepEvent(11, 14, 2, 0.5, METRIC_SUMS, 25.0, is_warmup=True))
+    progress.on_step(StepEvent(12, 14, 2, 0.5, METRIC_SUMS, 0.1))
+    metric_sums = {"examples": 16.0, "tokens": 200.0}
+    progress.on_epoch(EpochEvent(12, 2, 2, 0.25, metric_sums, 0.2, {"accuracy": 0.5}, is_best=True))
     progress.on_end()
 
 
@@ -52,19 +51,19 @@ def test_every_epoch_has_its_own_mean() -> None:
     stream = io.StringIO()
     progress = Progress(stream, every=0.0)
     play(progress)
-    progress.on_step(StepEvent(13, 14, 3, 0.75, TALLIES, 0.1))
+    progress.on_step(StepEvent(13, 14, 3, 0.75, METRIC_SUMS, 0.1))
     assert "epoch 3/2 · loss 0.7500 · " in stream.getvalue().splitlines()[-1]
 
 
 def test_speed_and_time_left_are_without_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("tasks.training.progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("tasks.training.callbacks.time.monotonic", lambda: now)
     stream = io.StringIO()
     progress = Progress(stream)
     progress.on_start(StartEvent(10, 16, 2, ()))
     for step, took, epoch in ((11, 25.0, 1), (12, 10.0, 2), (13, 20.0, 2)):
         now += took
-        progress.on_step(StepEvent(step, 16, epoch, 0.5, TALLIES, took, is_first=step == 11))
+        progress.on_step(StepEvent(step, 16, epoch, 0.5, METRIC_SUMS, took, is_warmup=step == 11))
     assert [line.split("% · ")[1] for line in stream.getvalue().splitlines()] == [
         "speed and time left not known yet",
         "10 tokens/s · 0:40 left",
@@ -84,5 +83,5 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_watches_a_real_run(tmp_path: Path) -> None:
     stream = io.StringIO()
-    train(tmp_path, observer=Progress(stream))  # type: ignore[arg-type]
+    train(tmp_path, callback=Progress(stream))
     assert stream.getvalue().count("epoch ") == 3

@@ -9,12 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_run import TinyModel, TinyTask, Watcher, outcome, train
+from tiny_run import Recorder, TinyModel, TinyTask, outcome, train
 from torch import Tensor, nn
 
+from tasks.training.distributed import (
+    enter_on_rank_zero,
+    init_distributed,
+    is_rank_zero,
+    rank,
+    sum_gradients,
+    world_size,
+)
 from tasks.training.fit import FitResult
-from tasks.training.processes import Processes, join
-from tasks.training.rundir import RunDirectory
+from tasks.training.run_directory import RunDirectory
 
 CPU = torch.device("cpu")
 
@@ -60,32 +67,32 @@ def failure(work: Callable[[], object]) -> str:
     return "nothing"
 
 
-def equal(path: Path, processes: Processes) -> Any:
+def equal(path: Path) -> Any:
     task = PlainTask()
     with torch.no_grad():
-        task.model.output.bias.add_(processes.rank)  # the first one's weights count
-    return outcome(path, *train(path, task=task, processes=processes))
+        task.model.output.bias.add_(rank())  # the first one's weights count
+    return outcome(path, *train(path, task=task))
 
 
-def stopped(path: Path, processes: Processes) -> Any:
+def stopped(path: Path) -> Any:
     """A signal to the last process stops all, and what follows is as if none had come."""
 
     def outcome_here(path: Path, result: FitResult, task: TinyTask) -> Any:
         seen = outcome(path, result, task)
         # Running means are each process's own until a resume, which gives all of them the first one's.
         kept = {name: seen["weights"][name] for name, _ in task.model.named_parameters()}
-        return seen if processes.is_first else {**seen, "weights": kept}
+        return seen if is_rank_zero() else {**seen, "weights": kept}
 
-    whole = outcome_here(path / "whole", *train(path / "whole", processes=processes))
+    whole = outcome_here(path / "whole", *train(path / "whole"))
 
     def send(step: int) -> None:
-        if step == 11 and processes.rank == processes.size - 1:
+        if step == 11 and rank() == world_size() - 1:
             os.kill(os.getpid(), signal.SIGUSR1)
 
     parts = path / "parts"
-    said = failure(lambda: train(parts, observer=Watcher(send), processes=processes))
+    said = failure(lambda: train(parts, callback=Recorder(send)))
     left = os.listdir(parts)
-    continued, task = train(parts, processes=processes)
+    continued, task = train(parts)
     return {
         "said": said,
         "files": sorted(left),
@@ -95,54 +102,54 @@ def stopped(path: Path, processes: Processes) -> Any:
     }
 
 
-def not_finite(path: Path, processes: Processes) -> Any:
+def not_finite(path: Path) -> Any:
     """One process alone sees the NaN."""
-    poisoned = PlainTask().train_batches(2)[3][processes.size - 1]
-    watcher = Watcher()
+    poisoned = PlainTask().train_batches(2)[3][world_size() - 1]
+    recorder = Recorder()
 
     def fail(batch: Sequence[int], loss: Tensor) -> Tensor:
-        is_late = len(watcher.events) > 9
+        is_late = len(recorder.events) > 9
         return loss * float("nan") if is_late and poisoned in batch[:1] else loss
 
     task = PlainTask(fail)
-    said = failure(lambda: train(path, task=task, observer=watcher, processes=processes))
+    said = failure(lambda: train(path, task=task, callback=recorder))
     weights = {name: tensor.tolist() for name, tensor in task.model.state_dict().items()}
     return {"said": said, "weights": weights}
 
 
-def failed(path: Path, processes: Processes) -> Any:
+def failed(path: Path) -> Any:
     def fail(batch: Sequence[int], loss: Tensor) -> Tensor:
-        if processes.rank == 1:
+        if rank() == 1:
             raise ValueError("no such word")
         return loss
 
-    return failure(lambda: train(path, task=PlainTask(fail), processes=processes))
+    return failure(lambda: train(path, task=PlainTask(fail)))
 
 
-def in_use(path: Path, processes: Processes) -> Any:
+def in_use(path: Path) -> Any:
     def start() -> None:
-        with processes.enter_on_first(RunDirectory(path)):
-            train(path, task=PlainTask(), processes=processes)
+        with enter_on_rank_zero(RunDirectory(path)):
+            train(path, task=PlainTask())
 
     return failure(start)
 
 
-def unused(path: Path, processes: Processes) -> Any:
+def unused(path: Path) -> Any:
     """A parameter that no process uses keeps no gradient, one that a single process uses has its share."""
     all_, one, none = (nn.Parameter(torch.ones(2)) for _ in range(3))
-    all_.grad = torch.full((2,), 1.0 + processes.rank)
-    if processes.rank == 1:
+    all_.grad = torch.full((2,), 1.0 + rank())
+    if rank() == 1:
         one.grad = torch.ones(2)
-    processes.sum_gradients([all_, one, none], [0.25, 0.75][processes.rank])
+    sum_gradients([all_, one, none], [0.25, 0.75][rank()])
     return [None if p.grad is None else p.grad.tolist() for p in (all_, one, none)]
 
 
-def dies(path: Path, processes: Processes) -> Any:
+def dies(path: Path) -> Any:
     def die(step: int) -> None:
-        if step == 3 and processes.rank == 1:
+        if step == 3 and rank() == 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    return failure(lambda: train(path, task=PlainTask(), observer=Watcher(die), processes=processes))
+    return failure(lambda: train(path, task=PlainTask(), callback=Recorder(die)))
 
 
 SCENES = {scene.__name__: scene for scene in (equal, stopped, not_finite, failed, in_use, unused, dies)}
@@ -151,9 +158,10 @@ SCENES = {scene.__name__: scene for scene in (equal, stopped, not_finite, failed
 if __name__ == "__main__":
     torch.set_num_threads(1)
     folder, names = Path(sys.argv[1]), sys.argv[2:]
-    with join(CPU) as processes:
+    with init_distributed(CPU):
+        own = rank()
         for name in names:
-            seen = SCENES[name](folder / name, processes)
-            (folder / f"{name}.{processes.rank}.json").write_text(json.dumps(seen))
+            seen = SCENES[name](folder / name)
+            (folder / f"{name}.{own}.json").write_text(json.dumps(seen))
     threads = [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]
-    (folder / f"threads.{processes.rank}.json").write_text(json.dumps(threads))
+    (folder / f"threads.{own}.json").write_text(json.dumps(threads))

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 import torch
-from many_processes import PlainTask
+from several_processes import PlainTask
 from tiny_run import outcome, train
 
-from tasks.training.processes import local_device
+from tasks.training.distributed import local_device
 from tasks.training.state import ResumeError
 
 ROOT = Path(__file__).parents[3]
-SCRIPT = Path(__file__).with_name("many_processes.py")
+SCRIPT = Path(__file__).with_name("several_processes.py")
 TOGETHER = ("equal", "stopped", "not_finite", "failed", "in_use", "unused", "dies")
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tasks.training import rundir
-from tasks.training.rundir import RunDirectory, RunInUseError
+from tasks.training import run_directory
+from tasks.training.run_directory import RunDirectory, RunInUseError
 
 ROOT = Path(__file__).parents[3]
 HOLD = """
 import sys
 from pathlib import Path
-from tasks.training.rundir import RunDirectory, RunInUseError
+from tasks.training.run_directory import RunDirectory, RunInUseError
 try:
     with RunDirectory(Path(sys.argv[1])):
         print("holding", flush=True)
@@ -66,7 +66,7 @@ def test_the_name_of_a_killed_process_is_not_taken_for_the_holder(
         lock.write_text("process 1 on a machine that is gone\n")
         # The holder writes its own name while the other one waits.
         monkeypatch.setattr(
-            "tasks.training.rundir.time.sleep", lambda _: lock.write_text("process 2 on here\n")
+            "tasks.training.run_directory.time.sleep", lambda _: lock.write_text("process 2 on here\n")
         )
         with pytest.raises(RunInUseError, match="in use by process 2 on here"), RunDirectory(tmp_path):
             pass
@@ -105,7 +105,7 @@ def test_a_lock_that_cannot_be_taken_is_named(
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match=r"No locks available.*run\.lock"):
-        patch.setattr(rundir.fcntl if operation == "flock" else rundir.os, operation, refuse)
+        patch.setattr(run_directory.fcntl if operation == "flock" else run_directory.os, operation, refuse)
         with RunDirectory(tmp_path):
             pass
     with RunDirectory(tmp_path) as run:

@@ -14,7 +14,7 @@ def seed_all(seed: int) -> None:
     random.seed(seed)
 
 
-def get_random_state() -> dict[str, Any]:
+def get_rng_state() -> dict[str, Any]:
     """Return the state of every generator, as tensors and plain values only."""
     kind, keys, *rest = np.random.get_state(legacy=True)
     return {
@@ -26,8 +26,8 @@ def get_random_state() -> dict[str, Any]:
     }
 
 
-def set_random_state(state: dict[str, Any]) -> None:
-    """Put every generator into the ``state`` that :func:`get_random_state` returned."""
+def set_rng_state(state: dict[str, Any]) -> None:
+    """Put every generator into the ``state`` that :func:`get_rng_state` returned."""
     torch.set_rng_state(state["torch"])
     # A run may be resumed on another device; the CPU state is then all there is to restore.
     if state["cuda"] is not None and torch.cuda.is_initialized():

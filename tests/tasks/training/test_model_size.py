@@ -3,8 +3,8 @@
 import pytest
 from torch import nn
 
-from tasks.training import size
-from tasks.training.size import bounded_size
+from tasks.training import model_size
+from tasks.training.model_size import bounded_size
 
 
 def tied() -> nn.Module:
@@ -15,19 +15,19 @@ def tied() -> nn.Module:
 
 
 def test_weights_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(size, "MOST_WEIGHTS", 80)
+    monkeypatch.setattr(model_size, "MOST_WEIGHTS", 80)
     with bounded_size():
         tied()
     with bounded_size():  # begins anew
         tied()
-    monkeypatch.setattr(size, "MOST_WEIGHTS", 79)
+    monkeypatch.setattr(model_size, "MOST_WEIGHTS", 79)
     with pytest.raises(ValueError, match="at most 79 weights, got 80 or more"), bounded_size():
         tied()
     tied()  # outside nothing is bounded
 
 
 def test_tensors_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(size, "MOST_TENSORS", 8)
+    monkeypatch.setattr(model_size, "MOST_TENSORS", 8)
     with bounded_size():
         nn.GRU(2, 2, num_layers=2)
     with pytest.raises(ValueError, match="at most 8 tensors of weights, got more"), bounded_size():

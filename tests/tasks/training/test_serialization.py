@@ -1,4 +1,4 @@
-"""Packing is undone by unpacking, through JSON and for every optimizer."""
+"""Serialized and read back values are the same, through JSON and for every optimizer."""
 
 import json
 import math
@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from tasks.training.packing import pack, unpack
-from tasks.training.randomness import get_random_state, set_random_state
+from tasks.training.checkpoint import deserialize, serialize
+from tasks.training.rng_state import get_rng_state, set_rng_state
 
 
 def through_json(value: Any) -> Any:
     tensors: dict[str, torch.Tensor] = {}
-    text = json.dumps(pack(value, "value", tensors), allow_nan=False)
-    return unpack(json.loads(text), {name: tensor.clone() for name, tensor in tensors.items()})
+    text = json.dumps(serialize(value, "value", tensors), allow_nan=False)
+    return deserialize(json.loads(text), {name: tensor.clone() for name, tensor in tensors.items()})
 
 
 @pytest.mark.parametrize(
@@ -35,14 +35,14 @@ def test_nan() -> None:
 
 def test_tensors_are_named_by_their_path() -> None:
     tensors: dict[str, torch.Tensor] = {}
-    pack({"state": {0: {"step": torch.ones(())}}, "list": [torch.zeros(2)]}, "optimizer", tensors)
+    serialize({"state": {0: {"step": torch.ones(())}}, "list": [torch.zeros(2)]}, "optimizer", tensors)
     assert list(tensors) == ["optimizer.state.0.step", "optimizer.list.0"]
 
 
 @pytest.mark.parametrize("value", [{1.5: 0}, [object()], {"a": {1, 2}}, b"bytes", {None: 1}])
 def test_anything_else_is_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="must be"):
-        pack(value, "value", {})
+        serialize(value, "value", {})
 
 
 @pytest.mark.parametrize(
@@ -87,9 +87,9 @@ def test_random_state_of_every_generator() -> None:
     import numpy as np
 
     np.random.standard_normal()  # leaves a second normal number cached
-    state = through_json(get_random_state())
+    state = through_json(get_rng_state())
     draws = [(torch.rand(3).tolist(), np.random.standard_normal(3).tolist(), random.random())]
     torch.manual_seed(0), np.random.seed(0), random.seed(0)
-    set_random_state(state)
+    set_rng_state(state)
     draws.append((torch.rand(3).tolist(), np.random.standard_normal(3).tolist(), random.random()))
     assert draws[0] == draws[1]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tasks.training.randomness import get_random_state, set_random_state
+from tasks.training.rng_state import get_rng_state, set_rng_state
 from tasks.training.task import Batch, Task
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
@@ -108,7 +108,7 @@ def _wait_for_device() -> None:
 
 @contextmanager
 def _left_as_it_was(model: nn.Module) -> Iterator[None]:
-    random = get_random_state()
+    random = get_rng_state()
     modes = {module: module.training for module in model.modules()}
     gradients = {parameter: parameter.grad for parameter in model.parameters()}
     buffers = {buffer: buffer.clone() for buffer in model.buffers()}
@@ -125,4 +125,4 @@ def _left_as_it_was(model: nn.Module) -> Iterator[None]:
             buffer.copy_(values)
         for module, mode in modes.items():
             module.training = mode
-        set_random_state(random)
+        set_rng_state(random)
