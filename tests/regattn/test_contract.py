@@ -429,7 +429,7 @@ def test_works_in_a_forked_child_after_threads_were_used(two_threads):
     queue = context.SimpleQueue()
     child = context.Process(target=_in_child, args=(queue, x), daemon=True)
     child.start()
-    child.join(timeout=30)
+    child.join(timeout=600)
     if child.is_alive():
         child.kill()
     assert child.exitcode == 0, "the child hangs or crashed"

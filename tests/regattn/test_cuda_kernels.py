@@ -533,20 +533,20 @@ for d, dtype, strength in ((33, torch.float32, 1.0), (120, torch.bfloat16, each)
 """
 
 
-def test_every_kernel_compiles_for_a_gpu(pytestconfig):
+def test_every_kernel_compiles_for_a_gpu(pytestconfig, tmp_path):
     """Down to PTX and machine code; the interpreter accepts much that the compiler does not.
 
     What triton has compiled before, of the same source, options and compiler, it finds again.
     """
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    compiled = pytestconfig.cache.mkdir("triton")
+    cache = getattr(pytestconfig, "cache", None)
+    compiled = cache.mkdir("triton") if cache else tmp_path
     environment |= {"TRITON_CACHE_DIR": str(compiled), "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", COMPILE],
         env=environment,
         capture_output=True,
         text=True,
-        timeout=280,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     names = {"sparsemax", "fusedmax", "oscarmax", "group_average", "pnormmax", "pnormmax_product"}

@@ -99,7 +99,7 @@ def test_forked_children_answer_while_the_parent_has_threads(threads):
     again = [float(function_of(name)(x).numpy().astype("float64").sum()) for name in MAPPINGS]
     assert again == expected
     for child, queue, counts in children:
-        child.join(timeout=30)
+        child.join(timeout=600)
         if child.is_alive():
             child.kill()
         assert child.exitcode == 0, "the child hangs or crashed"

@@ -344,7 +344,7 @@ def test_two_processes_leave_one_record(folder: Path) -> None:
     done = subprocess.run(
         [*torchrun, "-m", "scripts.train", *TINY, "task.dropout=0", "trainer.epochs=1"],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=180,
+        capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     record = record_in(folder)

@@ -40,7 +40,7 @@ def stall(path: Path) -> None:
 
     def chunks() -> Iterator[bytes]:
         yield b"half"
-        time.sleep(60)
+        time.sleep(3600)
 
     write_atomically(path, chunks())
 

@@ -40,7 +40,7 @@ def start(folder: Path, *scenes: str) -> list[subprocess.Popen[bytes]]:
 
 def wait(processes: list[subprocess.Popen[bytes]]) -> list[int]:
     try:
-        return [process.wait(timeout=120) for process in processes]
+        return [process.wait() for process in processes]
     finally:
         for process in processes:
             process.kill()

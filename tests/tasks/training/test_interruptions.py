@@ -34,14 +34,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return outcome(path, *train(path))
 
 
-@pytest.fixture(scope="module")
-def seconds(tmp_path_factory: pytest.TempPathFactory) -> float:
-    """How long a run takes in a child."""
-    started = time.perf_counter()
-    assert Child(partial(run, tmp_path_factory.mktemp("timed") / "run")).wait() == 0
-    return time.perf_counter() - started
-
-
 def run(path: Path) -> None:
     """A run that saves after every other step, so that it is often killed while it saves."""
     train(path, checkpoint_every=2)
@@ -54,11 +46,19 @@ def logged(path: Path) -> int:
 
 
 # ------------------------------------------------------------------ kill -9
-def killed(path: Path, seconds: float, chance: random.Random) -> int:
+def wait_for_a_moment(child: Child, path: Path, chance: random.Random) -> None:
+    """Until a random step is logged, and a little longer: by steps, for a busy machine takes longer."""
+    step = chance.randrange(STEPS)
+    while logged(path) < step and not child.has_ended():
+        time.sleep(0.001)
+    time.sleep(chance.uniform(0, 0.01))
+
+
+def killed(path: Path, chance: random.Random) -> int:
     """Start or continue a run and kill it at a random moment of its life; return the steps it had made."""
     while True:
         child = Child(partial(run, path))
-        time.sleep(chance.uniform(0, seconds))
+        wait_for_a_moment(child, path, chance)
         child.send()
         if child.wait() == -signal.SIGKILL:
             return logged(path)
@@ -66,17 +66,16 @@ def killed(path: Path, seconds: float, chance: random.Random) -> int:
 
 
 def test_killed_at_any_moment_a_run_ends_the_same(
-    tmp_path: Path, whole: dict[str, Any], seconds: float, measure: Any
+    tmp_path: Path, whole: dict[str, Any], measure: Any
 ) -> None:
     chance, row, same, at = random.Random(0), measure("kill"), [], set()
     for trial in range(row.n):
         path = tmp_path / str(trial)
-        at.add(killed(path, seconds, chance))
+        at.add(killed(path, chance))
         if chance.random() < 0.3:
-            killed(path, seconds / 2, chance)
+            at.add(killed(path, chance))
         same.append(outcome(path, *train(path, checkpoint_every=2)) == whole)
     row.all(same, threads=1, dtype="float32", after_steps=f"{min(at)}-{max(at)}")
-    assert len(at) > 1 or row.n == 1, "always killed at the same step: the test says little"
 
 
 # ------------------------------------------------------------------ signals
@@ -116,13 +115,13 @@ def run_told_twice(path: Path, number: int) -> None:
     cli.main(lambda: train(path, callback=Recorder(made)))  # type: ignore[arg-type,return-value]
 
 
-def stopped(path: Path, number: int, seconds: float, chance: random.Random) -> int:
+def stopped(path: Path, number: int, chance: random.Random) -> int:
     """Start a run, stop it at a random moment after its first step, and return its exit code."""
     while True:
         child = Child(partial(run_told_twice, path, number))
         while not logged(path) and not child.has_ended():
             time.sleep(0.001)
-        time.sleep(chance.uniform(0, seconds))
+        wait_for_a_moment(child, path, chance)
         child.send(number)
         code = child.wait()
         if code not in (0, -number) or logged(path) < STEPS:
@@ -132,12 +131,12 @@ def stopped(path: Path, number: int, seconds: float, chance: random.Random) -> i
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=lambda number: number.name)
 def test_stopped_at_any_moment_a_run_says_so_and_ends_the_same(
-    tmp_path: Path, whole: dict[str, Any], seconds: float, number: signal.Signals, measure: Any
+    tmp_path: Path, whole: dict[str, Any], number: signal.Signals, measure: Any
 ) -> None:
     chance, row = random.Random(number), measure(f"{number.name}")
     for trial in range(row.n):
         path = tmp_path / str(trial)
-        code = stopped(path, number, seconds, chance)
+        code = stopped(path, number, chance)
         at = load_latest(path / "checkpoint.ckpt").state["run"]["step"]
         told = path / "told twice"
         # Where there is no such file the first signal came at the end of the save that follows an epoch.
@@ -160,8 +159,7 @@ def contend(folder: Path, name: str) -> None:
     try:
         with RunDirectory(folder / "run"):
             (folder / "holder").write_text(str(os.getpid()))
-            deadline = time.monotonic() + 60
-            while not refusals.exists() and time.monotonic() < deadline:
+            while not refusals.exists():
                 time.sleep(0.005)
     except RunInUseError as error:
         (folder / name).write_text(str(error))

@@ -37,7 +37,7 @@ def test_a_second_process_is_refused_and_told_of_the_first(tmp_path: Path) -> No
     with RunDirectory(path) as run:
         assert run.is_locked
         second = start(path)
-        _, message = second.communicate(timeout=20)
+        _, message = second.communicate()
         assert second.returncode == 1
         assert message.strip() == (
             f"{path} is in use by process {os.getpid()} on {socket.gethostname()}; wait for it or end it"
@@ -53,7 +53,7 @@ def test_of_processes_that_start_together_one_gets_in(tmp_path: Path) -> None:
     ]
     assert len(holders) == 1
     for process in processes:
-        _, message = process.communicate(timeout=20)
+        _, message = process.communicate()
         if process not in holders:
             assert f"in use by process {holders[0].pid} on {socket.gethostname()}" in message
 
