@@ -25,7 +25,7 @@ FILES = (".json", *ENDINGS)
 """Endings of the files that attention is saved in."""
 
 PICTURED = 8
-"""Sentences that are drawn: in a picture of more, none could be found."""
+"""PaddedBatch that are drawn: in a picture of more, none could be found."""
 
 _ASIDE = 4  # sentences of one run in a line of the picture
 
@@ -57,7 +57,7 @@ class Asked:
     def write(self, texts: Sequence[str]) -> list[list[Output]]:
         """The outputs of the run."""
         begun = time.perf_counter()
-        written = self.translator.write(texts, self.settings)
+        written = self.translator.generate(texts, self.settings)
         self.seconds += time.perf_counter() - begun
         self.tokens += sum(len(output.ids) for outputs in written for output in outputs)
         return written

@@ -57,7 +57,7 @@ def measure(translator: Translator, texts: Sequence[str], settings: SearchSettin
     """Write an output for each of ``texts`` and time it."""
     with _stopwatch(translator.mapping) as spent:
         begun = time.perf_counter()
-        outputs = translator.write(texts, settings)
+        outputs = translator.generate(texts, settings)
         seconds = time.perf_counter() - begun
     return Speed(sum(len(best[0].weights) for best in outputs), seconds, sum(spent))
 

@@ -15,7 +15,7 @@ from tasks.data.tokens import tokenize
 from tasks.data.vocabulary import Vocabulary
 from tasks.entailment.data import LABELS, Pair
 from tasks.entailment.model import EntailmentModel
-from tasks.entailment.reading import Reading, read
+from tasks.entailment.reading import Prediction, predict_pair
 from tasks.entailment.task import batch_of
 from tasks.training.state import best_weights, load_weights
 
@@ -48,7 +48,7 @@ def predict(arguments: Sequence[str]) -> None:
     if unknown:
         print(f"not in the run's vocabulary: {', '.join(unknown)}", file=sys.stderr)
     pair = Pair(premise, hypothesis, label=0)
-    reading = read(model, pair, batch_of([pair], vocabulary, "cpu"))
+    reading = predict_pair(model, pair, batch_of([pair], vocabulary, "cpu"))
     _print(reading)
     from scripts.pictures import draw_grid  # and matplotlib, after all that can be refused
 
@@ -63,7 +63,7 @@ def _check_sentence(name: str, text: str) -> None:
         raise UsageError(f"{name} must be UTF-8, got {text!r}")
 
 
-def _print(reading: Reading) -> None:
+def _print(reading: Prediction) -> None:
     print(reading.label)
     print("  ".join(f"{label} {p:.4f}" for label, p in zip(LABELS, reading.probabilities, strict=True)))
     grid = reading.grid

@@ -18,7 +18,7 @@ from scripts.reproducing.plan import Planned, longest_first, make_plan, render
 from scripts.reproducing.runner import run_jobs, tell
 from scripts.reproducing.sources import describe_data
 from scripts.sweeping.launching import LAUNCHERS, split_overrides
-from tasks.ranges import CountOrNone, check_number
+from tasks.ranges import PositiveIntOrNone, check_number
 from tasks.training.records import read_records
 from tasks.training.settings import Threads
 
@@ -58,7 +58,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--gpu-tokens-per-s", type=float, help="for the hours that tier paper takes")
     parser.add_argument("overrides", nargs="*", help="for every run, such as data.root=…")
     given = parser.parse_args(arguments)
-    check_number("JOBS", given.jobs, CountOrNone)
+    check_number("JOBS", given.jobs, PositiveIntOrNone)
     check_number("THREADS", given.threads, Threads)
     return given
 

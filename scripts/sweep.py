@@ -17,7 +17,7 @@ from scripts.sweeping.grids import Choice, Grid, read_grid
 from scripts.sweeping.launching import LAUNCHERS, launch, split_overrides
 from scripts.sweeping.ranking import rank, ranking
 from scripts.train import make_command
-from tasks.ranges import Count, check_number
+from tasks.ranges import PositiveInt, check_number
 from tasks.training.records import read_records
 
 RESULTS = "results/sweeps"
@@ -126,7 +126,7 @@ def _main(arguments: Sequence[str]) -> None:
     parser.add_argument("--list", action="store_true", help="name the settings, for a shell, and train none")
     parser.add_argument("overrides", nargs="*")
     given = parser.parse_args(arguments)
-    check_number("JOBS", given.jobs, Count)
+    check_number("JOBS", given.jobs, PositiveInt)
     if given.list:
         grid = _apart(read_grid(given.sweep, given.overrides))
         print("\n".join(shlex.join([*grid.fixed, *choice]) for choice in grid.choices))

@@ -18,7 +18,7 @@ from scripts.sweep import keep_apart
 from scripts.sweeping.search_space import Dimension, read_space
 from scripts.sweeping.studies import SharedStudy
 from scripts.train import make_command, train_set_up
-from tasks.ranges import Count, check_number
+from tasks.ranges import PositiveInt, check_number
 from tasks.training.callbacks import Callback, EpochEvent, StartEvent
 from tasks.training.fit import NonFiniteError
 from tasks.training.records import Record, find_record
@@ -152,7 +152,7 @@ def _main(arguments: Sequence[str]) -> None:
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("overrides", nargs="*")
     given = parser.parse_args(arguments)
-    check_number("TRIALS", given.trials, Count)
+    check_number("TRIALS", given.trials, PositiveInt)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     tune(given.study, read_space(given.space), given.trials, given.overrides)
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tasks.ranges import Count, Seed, check_number
+from tasks.ranges import PositiveInt, Seed, check_number
 
 Rows = np.ndarray[Any, np.dtype[np.float64]]
 SAMPLES = 1000
@@ -195,5 +195,5 @@ def _other_seeds(scores: Rows, random: np.random.RandomState) -> Rows | float:
 def _check(items: int, samples: int, seed: int) -> None:
     if items < 1:
         raise ValueError(f"a test set must have at least 1 item, got {items}")
-    check_number("samples", samples, Count)
+    check_number("samples", samples, PositiveInt)
     check_number("seed", seed, Seed)

@@ -41,13 +41,13 @@ class Range:
         return " and ".join(f"{words} {end:,}" for words, end in ends.items() if math.isfinite(end))
 
 
-Count = Annotated[int, Range(least=1)]
-CountOrNone = Annotated[int | None, Range(least=1)]
-CountOr0 = Annotated[int, Range(least=0)]
+PositiveInt = Annotated[int, Range(least=1)]
+PositiveIntOrNone = Annotated[int | None, Range(least=1)]
+NonNegativeInt = Annotated[int, Range(least=0)]
 BatchSize = Annotated[int, Range(least=1, most=2**16)]
 Seed = Annotated[int, Range(least=0, below=2**32)]
 """What numpy takes."""
-Share = Annotated[float, Range(least=0, below=1)]
+Fraction = Annotated[float, Range(least=0, below=1)]
 
 
 def check_ranges(declared: Callable[..., object], values: Mapping[str, object]) -> None:
@@ -57,7 +57,7 @@ def check_ranges(declared: Callable[..., object], values: Mapping[str, object]) 
         ValueError: so it is, or it is no number.
 
     Example:
-        >>> def bake(loaves: Count, salt: Share = 0.02) -> None: ...
+        >>> def bake(loaves: PositiveInt, salt: Fraction = 0.02) -> None: ...
         >>> check_ranges(bake, {"loaves": 0})
         Traceback (most recent call last):
         ValueError: loaves must be an integer of at least 1, got 0
@@ -68,7 +68,7 @@ def check_ranges(declared: Callable[..., object], values: Mapping[str, object]) 
 
 
 def check_number(name: str, value: object, hint: Any) -> None:
-    """The same of one value, for a ``hint`` such as :data:`Count`."""
+    """The same of one value, for a ``hint`` such as :data:`PositiveInt`."""
     kind, bounds = get_args(hint)
     kinds = get_args(kind) or (kind,)
     if value is None and NoneType in kinds:

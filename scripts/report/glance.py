@@ -48,7 +48,7 @@ def _best(cells: Cells, mapping: str) -> Cell:
 
 
 def summary(records: Sequence[Record], tables: Sequence[Table], count: Count) -> list[str]:
-    """Sentences: what there is of the paper's figures, what became of its claims, on which data."""
+    """PaddedBatch: what there is of the paper's figures, what became of its claims, on which data."""
     return [_figures(count), *_claims(tables), *_data(records)]
 
 

@@ -11,7 +11,7 @@ from typing import IO
 
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from tasks.data.files import check_not_endless
+from tasks.data.files import check_regular_file
 
 
 class Journal(JournalFileBackend):
@@ -24,7 +24,7 @@ class Journal(JournalFileBackend):
     """
 
     def __init__(self, path: Path, lock: Path) -> None:
-        check_not_endless(path)
+        check_regular_file(path)
         super().__init__(str(path), _FileLock(lock))
         with locked(lock):
             _cut_torn_line(path)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from tasks.data.vocabulary import PAD
-from tasks.ranges import Count, Seed, check_number
+from tasks.ranges import PositiveInt, Seed, check_number
 
 UNITS = ("sentences", "tokens")
 """What the size of a batch may count."""
@@ -50,7 +50,7 @@ def epoch_batches(
         >>> epoch_batches([3, 9, 3, 9], 9, seed=0, epoch=0, count="tokens")
         [[3], [0, 2], [1]]
     """
-    check_number("batch_size", batch_size, Count)
+    check_number("batch_size", batch_size, PositiveInt)
     if count not in UNITS:
         raise ValueError(f"count must be one of {', '.join(UNITS)}, got {count!r}")
     check_number("seed", seed, Seed)
@@ -73,7 +73,7 @@ def in_order_batches(n: int, batch_size: int) -> list[list[int]]:
         >>> in_order_batches(5, 2)
         [[0, 1], [2, 3], [4]]
     """
-    check_number("batch_size", batch_size, Count)
+    check_number("batch_size", batch_size, PositiveInt)
     return _cut(list(range(n)), batch_size)
 
 

@@ -16,18 +16,19 @@ REPLACED = "\ufffd"
 
 
 class FileCounts(NamedTuple):
-    """How many items a split has read of a file, why some were dropped, and what is odd about others."""
+    """How many items a split has read of a file, why some were dropped, what is suspicious about others."""
 
     read: int
     dropped: Counter[str]
-    odd: Counter[str]
+    suspicious: Counter[str]
 
     def plus(self, other: "FileCounts") -> "FileCounts":
-        return FileCounts(self.read + other.read, self.dropped + other.dropped, self.odd + other.odd)
+        dropped, suspicious = self.dropped + other.dropped, self.suspicious + other.suspicious
+        return FileCounts(self.read + other.read, dropped, suspicious)
 
     def __str__(self) -> str:
         parts = [f"{self.read:,} read"]
-        for word, reasons in (("dropped", self.dropped), ("kept, but odd", self.odd)):
+        for word, reasons in (("dropped", self.dropped), ("kept, but suspicious", self.suspicious)):
             if reasons:
                 parts.append(f"{word}: " + ", ".join(f"{n:,} {reason}" for reason, n in reasons.items()))
         return "; ".join(parts)
@@ -47,10 +48,10 @@ class Part(Generic[Item]):
         self.dropped += Counter({reason: len(self.items) - len(kept)})  # a count of 0 is none
         self.items = kept
 
-    def counts(self, odd: Callable[[Item], Iterable[str]]) -> FileCounts:
-        """What became of the file; ``odd`` says what is odd about an item."""
-        odds = Counter(reason for item in self.items for reason in odd(item))
-        return FileCounts(len(self.items) + self.dropped.total(), self.dropped, odds)
+    def counts(self, suspicious: Callable[[Item], Iterable[str]]) -> FileCounts:
+        """What became of the file; ``suspicious`` says what is suspicious about an item."""
+        reasons = Counter(reason for item in self.items for reason in suspicious(item))
+        return FileCounts(len(self.items) + self.dropped.total(), self.dropped, reasons)
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,14 @@ class Corpus(Generic[Item]):
         sha256: checksum of what all items say, in order, whatever file or format they came from.
         splits: items under ``train`` and ``dev``, and under one or more names of test sets.
         files: for each split what became of the items of every file that it was read from.
-        embedded: whether every word of it is this project's own, so that results may quote it.
+        synthetic: whether every word of it is this project's own, so that results may quote it.
     """
 
     name: str
     sha256: str
     splits: dict[str, list[Item]]
     files: dict[str, dict[str, FileCounts]]
-    embedded: bool = field(default=False, kw_only=True)
+    synthetic: bool = field(default=False, kw_only=True)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -85,12 +86,12 @@ class Corpus(Generic[Item]):
 
     @property
     def notes(self) -> list[str]:
-        """A line for each file of which something was dropped, or is odd."""
+        """A line for each file of which something was dropped, or is suspicious."""
         return [
             f"{file}, for {split}: {counts}"
             for split, files in self.files.items()
             for file, counts in files.items()
-            if counts.dropped or counts.odd
+            if counts.dropped or counts.suspicious
         ]
 
     @property
@@ -112,14 +113,14 @@ def items_of(parts: Iterable[Part[Item]]) -> list[Item]:
 
 
 def count_files(
-    name: str, splits: Mapping[str, Sequence[Part[Item]]], odd: Callable[[str, Item], Iterable[str]]
+    name: str, splits: Mapping[str, Sequence[Part[Item]]], suspicious: Callable[[str, Item], Iterable[str]]
 ) -> dict[str, dict[str, FileCounts]]:
     """What became of every file of every split.
 
     Args:
         name: of the corpus.
         splits: all parts of each.
-        odd: from a split and an item to what is odd about it.
+        suspicious: from a split and an item to what is suspicious about it.
 
     Raises:
         ValueError: nothing is left of a split.
@@ -128,7 +129,7 @@ def count_files(
     for split, parts in splits.items():
         found = files.setdefault(split, {})
         for part in parts:
-            counts = part.counts(partial(odd, split))
+            counts = part.counts(partial(suspicious, split))
             found[part.file] = found[part.file].plus(counts) if part.file in found else counts
         if not any(part.items for part in parts):
             dropped: Counter[str] = sum((counts.dropped for counts in found.values()), Counter())
@@ -140,7 +141,7 @@ def count_files(
 AnyCorpus = TypeVar("AnyCorpus", bound=Corpus[Any])
 
 
-def pinned(corpus: AnyCorpus, sha256: str | None) -> AnyCorpus:
+def verify_checksum(corpus: AnyCorpus, sha256: str | None) -> AnyCorpus:
     """Return the corpus if its checksum is this one; ``None`` takes any.
 
     Raises:

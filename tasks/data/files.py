@@ -14,7 +14,7 @@ LONGEST_LINE = 2**28
 """Bytes: a longer line is taken for damage, or for a small archive that unpacks to anything."""
 
 
-def inside(root: Path, name: str) -> Path:
+def resolve_within(root: Path, name: str) -> Path:
     """Join the two; names are compared as written, so that links inside the folder may point elsewhere.
 
     Raises:
@@ -35,7 +35,7 @@ def nothing_found(root: Path, names: Iterable[str]) -> OSError:
     return FileNotFoundError(f"{root} must hold a file {' or '.join(names)}, got {got or 'an empty folder'}")
 
 
-def packed(file: Path) -> Path | None:
+def with_gz(file: Path) -> Path | None:
     """Return ``file``, or ``file.gz``, or None where there is neither."""
     return next((found for found in _packings(file) if found.is_file()), None)
 
@@ -46,7 +46,7 @@ def existing(file: Path) -> Path:
     Raises:
         FileNotFoundError, IsADirectoryError: there is neither.
     """
-    found = packed(file)
+    found = with_gz(file)
     if found is None:
         raise nothing_found(file.parent, [packing.name for packing in _packings(file)])
     return found
@@ -86,7 +86,7 @@ def no_file(path: Path) -> OSError:
     return FileNotFoundError(f"{path} must be a file, got {got}")
 
 
-def check_not_endless(path: Path) -> None:
+def check_regular_file(path: Path) -> None:
     """Raise OSError where it is a pipe or device: to open it may be to wait for ever."""
     if path.exists() and not path.is_file() and not path.is_dir():
         raise no_file(path)

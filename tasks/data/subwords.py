@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import sentencepiece
 
 from tasks.data.normalize import PLAIN, Normalizer
-from tasks.data.tokenizer import BOS, BOUNDARIES, EOS, PAD, UNK, check_ids, fingerprint, written
+from tasks.data.tokenizer import BOS, BOUNDARIES, EOS, PAD, UNK, check_ids, fingerprint, strip_special
 from tasks.data.vocabulary import SPECIAL
 from tasks.ranges import Range, check_ranges
 
@@ -104,7 +104,7 @@ class SubwordTokenizer:
         return self._processor.encode(_prepare(text, self.normalizer), out_type=int)
 
     def decode(self, ids: Sequence[int], unknown: Sequence[str] | None = None) -> str:
-        kept = "".join(written(ids, self.show(ids), unknown))
+        kept = "".join(strip_special(ids, self.show(ids), unknown))
         return " ".join(kept.replace(SPACE, " ").split())
 
     def show(self, ids: Sequence[int]) -> list[str]:

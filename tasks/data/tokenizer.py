@@ -11,7 +11,7 @@ BOS, EOS = len(SPECIAL), len(SPECIAL) + 1
 BOUNDARIES = ("<s>", "</s>")
 """Begin and end of a sequence, numbered after padding and the unknown word."""
 
-__all__ = ["BOS", "BOUNDARIES", "EOS", "PAD", "UNK", "Tokenizer", "check_ids", "fingerprint", "written"]
+__all__ = ["BOS", "BOUNDARIES", "EOS", "PAD", "UNK", "Tokenizer", "check_ids", "fingerprint", "strip_special"]
 
 
 class Tokenizer(Protocol):
@@ -63,14 +63,16 @@ def check_ids(ids: Sequence[int], size: int) -> None:
         raise ValueError(f"a token's number must lie in 0 ... {size - 1}, got {list(ids)}")
 
 
-def written(ids: Sequence[int], tokens: Sequence[str], unknown: Sequence[str] | None = None) -> list[str]:
+def strip_special(
+    ids: Sequence[int], tokens: Sequence[str], unknown: Sequence[str] | None = None
+) -> list[str]:
     """Return those of the tokens that are text, each ``UNK`` as ``unknown`` has it.
 
     Raises:
         ValueError: ``unknown`` is of another length.
 
     Example:
-        >>> written([BOS, UNK, 7, EOS, PAD], ["<s>", "<unk>", "dog", "</s>", "<pad>"], list("ABCDE"))
+        >>> strip_special([BOS, UNK, 7, EOS, PAD], ["<s>", "<unk>", "dog", "</s>", "<pad>"], list("ABCDE"))
         ['B', 'dog']
     """
     given = tokens if unknown is None else unknown

@@ -16,7 +16,7 @@ import torch
 
 from tasks.data.files import check_file, check_utf8, open_bytes, raw_lines, unchanged
 from tasks.data.vocabulary import PAD, SPECIAL, Vocabulary
-from tasks.ranges import Count, Range, check_ranges
+from tasks.ranges import PositiveInt, Range, check_ranges
 
 # What the four ways to pack a member, and damaged names and places of members, come as.
 _DAMAGE = (
@@ -89,7 +89,7 @@ def load_vectors(
 
 
 def random_vectors(
-    vocabulary: Vocabulary, dim: Count, *, std: Annotated[float, Range(least=0)] = 0.4, seed: int = 0
+    vocabulary: Vocabulary, dim: PositiveInt, *, std: Annotated[float, Range(least=0)] = 0.4, seed: int = 0
 ) -> Vectors:
     """Draw a vector for every word, by the rule that :func:`load_vectors` has for words without one.
 

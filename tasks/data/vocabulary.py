@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Annotated
 
-from tasks.ranges import Count, Range, check_ranges
+from tasks.ranges import PositiveInt, Range, check_ranges
 
 PAD, UNK = 0, 1
 SPECIAL = ("<pad>", "<unk>")
@@ -38,7 +38,7 @@ class Vocabulary:
         cls,
         counts: Counter[str],
         *,
-        min_count: Count = 1,
+        min_count: PositiveInt = 1,
         max_size: Annotated[int | None, Range(least=0)] = None,
     ) -> "Vocabulary":
         """Keep the frequent words, the most frequent first and equally frequent ones in code point order.

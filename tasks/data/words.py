@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from tasks.data.normalize import PLAIN, Normalizer
-from tasks.data.tokenizer import BOUNDARIES, EOS, UNK, check_ids, fingerprint, written
+from tasks.data.tokenizer import BOUNDARIES, EOS, UNK, check_ids, fingerprint, strip_special
 from tasks.data.vocabulary import SPECIAL, Vocabulary
 from tasks.packages import check_installed
 
@@ -99,7 +99,7 @@ class WordTokenizer:
         return [number if number > EOS else UNK for number in ids]  # a text may hold "</s>" as a word
 
     def decode(self, ids: Sequence[int], unknown: Sequence[str] | None = None) -> str:
-        kept = written(ids, self.show(ids), unknown)
+        kept = strip_special(ids, self.show(ids), unknown)
         if self.moses is None:
             return " ".join(kept)
         return _moses(self.moses)[1].detokenize(kept, unescape=False)

@@ -11,7 +11,7 @@ from torch.utils.data import TensorDataset
 from tasks.data.batching import epoch_batches, pad
 from tasks.data.vocabulary import PAD, Vocabulary
 from tasks.entailment.data import LABELS, Corpus, Pair
-from tasks.ranges import Count, check_number
+from tasks.ranges import PositiveInt, check_number
 
 _HIDDEN, _BATCH = 64, 128
 
@@ -52,7 +52,7 @@ def baseline_accuracies(corpus: Corpus, *, epochs: int = 20, seed: int = 1) -> d
     Raises:
         ValueError: ``epochs < 1`` or ``seed < 0``.
     """
-    check_number("epochs", epochs, Count)
+    check_number("epochs", epochs, PositiveInt)
     train = corpus.splits["train"]
     vocabulary = Vocabulary.from_counts(Counter(word for p in train for word in p.premise + p.hypothesis))
     splits = {name: _tensors(pairs, vocabulary) for name, pairs in corpus.splits.items()}

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from tasks.data import corpus
 from tasks.data.corpus import REPLACED, SPLITS, Part, check_different, count_files, items_of
-from tasks.data.files import inside, nothing_found
+from tasks.data.files import nothing_found, resolve_within
 from tasks.data.reader import HUB_SPLITS, Row, read_hub, read_rows
 from tasks.data.tokens import tokenize
-from tasks.ranges import CountOrNone, check_number
+from tasks.ranges import PositiveIntOrNone, check_number
 
 LABELS = ("entailment", "neutral", "contradiction")
 
@@ -80,7 +80,7 @@ def load_folder(
         ValueError: a name leaves ``root``; ``keep`` names a file that is not read; an unknown label; a split
             without pairs; ``limit < 1``; anything that the reader rejects.
     """
-    check_number("limit", limit, CountOrNone)
+    check_number("limit", limit, PositiveIntOrNone)
     named = dict(zip(SPLITS, (train_files, dev_files, test_files), strict=True))
     files = {split: list(names) or [_usual_file(Path(root), split)] for split, names in named.items()}
     check_different(files)
@@ -90,7 +90,9 @@ def load_folder(
     rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
     for split, names in files.items():
         for file in names:
-            rows[split] += read_rows([inside(Path(root), file)], _COLUMNS, keep.get(file), cache=cache)
+            rows[split] += read_rows(
+                [resolve_within(Path(root), file)], _COLUMNS, keep.get(file), cache=cache
+            )
     return _corpus(name, rows, lowercase, disjoint_premises, limit)
 
 
@@ -114,12 +116,12 @@ def load_hub(
         ValueError: no such data set; another checksum; an unknown label; a split without pairs;
             ``limit < 1``.
     """
-    check_number("limit", limit, CountOrNone)
+    check_number("limit", limit, PositiveIntOrNone)
     rows = {
         split: read_hub(name, there, _COLUMNS, revision=revision, cache=cache)
         for split, there in HUB_SPLITS.items()
     }
-    return corpus.pinned(_corpus(name, rows, lowercase, disjoint_premises, limit), sha256)
+    return corpus.verify_checksum(_corpus(name, rows, lowercase, disjoint_premises, limit), sha256)
 
 
 def pairs_from_rows(rows: Iterable[Row], lowercase: bool = True) -> tuple[list[Pair], Counter[str]]:

@@ -8,7 +8,7 @@ import torch
 
 from tasks.attention import AttentionTally
 from tasks.entailment.data import Pair
-from tasks.entailment.model import Examined
+from tasks.entailment.model import EntailmentOutput
 
 
 class Tally:
@@ -27,7 +27,7 @@ class Tally:
         self.with_evidence = 0
         self.attention = AttentionTally()
 
-    def add(self, pairs: Sequence[Pair], found: Examined) -> None:
+    def add(self, pairs: Sequence[Pair], found: EntailmentOutput) -> None:
         """Count one batch."""
         labels = torch.tensor([pair.label for pair in pairs])
         logits, weights = found.logits.cpu().double(), found.weights.cpu().double()

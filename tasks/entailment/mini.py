@@ -17,7 +17,7 @@ from random import Random
 from typing import NamedTuple
 
 from tasks.data.corpus import SPLITS
-from tasks.data.draw import check_sizes, pick, shuffled
+from tasks.data.portable_random import check_sizes, choice, shuffled
 from tasks.entailment.data import LABELS, Corpus, Pair, checksum
 
 Words = tuple[str, ...]
@@ -81,7 +81,7 @@ def generate(*, train: int = 9000, dev: int = 900, test: int = 900, seed: int = 
     for split in reversed(SPLITS):
         splits[split] = _split(Random(f"{seed} {split}"), sizes[split], known)
     splits = {split: splits[split] for split in SPLITS}
-    return Corpus("mini", checksum(splits), splits, {}, embedded=True)
+    return Corpus("mini", checksum(splits), splits, {}, synthetic=True)
 
 
 def _split(rng: Random, size: int, known: set[Words]) -> list[Pair]:
@@ -100,10 +100,10 @@ def _triple(rng: Random) -> list[Pair]:
     """One hypothesis, and a premise for each label."""
     about = AGENTS[int(rng.random() ** AGENT_SKEW * len(AGENTS))]
     agents = [about, *shuffled(rng, [agent for agent in AGENTS if agent != about])[:2]]
-    topic = pick(rng, list(TOPICS))
+    topic = choice(rng, list(TOPICS))
     side = int(rng.random() >= USUAL_SIDE)
     hypothesis = ("the", agents[0], "is", *_claim(rng, topic, side))
-    opening, connectives = pick(rng, OPENINGS), [pick(rng, CONNECTIVES) for _ in agents[1:]]
+    opening, connectives = choice(rng, OPENINGS), [choice(rng, CONNECTIVES) for _ in agents[1:]]
     pairs = []
     for label, clauses in enumerate(_clauses(rng, topic, side)):
         premise, evidence = _premise(rng, opening, connectives, agents, clauses)
@@ -114,8 +114,8 @@ def _triple(rng: Random) -> list[Pair]:
 def _claim(rng: Random, topic: str, side: int) -> Words:
     """Words of a hypothesis for one side of a topic, now and then as a denial of the other."""
     if rng.random() < DENIED:
-        return ("not", pick(rng, TOPICS[topic][1 - side][1]))
-    return (pick(rng, TOPICS[topic][side][1]),)
+        return ("not", choice(rng, TOPICS[topic][1 - side][1]))
+    return (choice(rng, TOPICS[topic][side][1]),)
 
 
 def _clauses(rng: Random, topic: str, side: int) -> list[list[Clause]]:
@@ -125,7 +125,7 @@ def _clauses(rng: Random, topic: str, side: int) -> list[list[Clause]]:
     if rng.random() < BOTH_SIDES:
         others = ((opposite, silent[0]), (same, opposite), (same, silent[0]))
     else:
-        others = ((silent[1], silent[2]), (silent[1], pick(rng, (same, opposite))), (silent[1], silent[2]))
+        others = ((silent[1], silent[2]), (silent[1], choice(rng, (same, opposite))), (silent[1], silent[2]))
     return [
         [own, *shuffled(rng, rest)] for own, rest in zip((same, silent[0], opposite), others, strict=True)
     ]
@@ -135,11 +135,11 @@ def _clause(rng: Random, topic: str, side: int | None) -> Clause:
     """Take a side on the topic, or none, and sometimes a side on another topic."""
     said = {topic: side}
     if rng.random() < 0.5:
-        said[pick(rng, [other for other in TOPICS if other != topic])] = pick(rng, (0, 1))
-    word = {key: pick(rng, TOPICS[key][value][0]) for key, value in said.items() if value is not None}
-    adjective = word.get("mood") or pick(rng, ("", *OTHER_ADJECTIVES))
-    verb = word.get("posture") or pick(rng, OTHER_VERBS)
-    place = ("in", "the", word["place"]) if "place" in word else pick(rng, ((), (), *OTHER_PLACES))
+        said[choice(rng, [other for other in TOPICS if other != topic])] = choice(rng, (0, 1))
+    word = {key: choice(rng, TOPICS[key][value][0]) for key, value in said.items() if value is not None}
+    adjective = word.get("mood") or choice(rng, ("", *OTHER_ADJECTIVES))
+    verb = word.get("posture") or choice(rng, OTHER_VERBS)
+    place = ("in", "the", word["place"]) if "place" in word else choice(rng, ((), (), *OTHER_PLACES))
     return Clause(("the", adjective) if adjective else ("the",), (verb, *place))
 
 

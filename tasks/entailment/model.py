@@ -12,17 +12,17 @@ import regattn
 from regattn import AdditiveScorer, Attention
 from tasks.data.vocabulary import PAD
 from tasks.entailment.data import LABELS
-from tasks.ranges import Count, Share, check_ranges
+from tasks.ranges import Fraction, PositiveInt, check_ranges
 
 
-class Sentences(NamedTuple):
+class PaddedBatch(NamedTuple):
     """A padded batch: word numbers (batch, longest) and lengths (batch,), the lengths on the CPU."""
 
     words: Tensor
     lengths: Tensor
 
 
-class Examined(NamedTuple):
+class EntailmentOutput(NamedTuple):
     """A batch as the model decides on it: ``logits`` (batch, 3), the rest (batch, premise length).
 
     ``mask`` is bool, ``True`` for words; ``groups`` as :func:`regattn.groups` numbers them.
@@ -60,8 +60,8 @@ class EntailmentModel(nn.Module):
         vectors: Tensor,
         mapping: nn.Module,
         *,
-        hidden_size: Count = 200,
-        dropout: Share = 0.1,
+        hidden_size: PositiveInt = 200,
+        dropout: Fraction = 0.1,
         train_vectors: bool = False,
     ) -> None:
         super().__init__()
@@ -76,32 +76,32 @@ class EntailmentModel(nn.Module):
         self.classify = nn.Linear(hidden_size, len(LABELS))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, premise: Sentences, hypothesis: Sentences) -> tuple[Tensor, Tensor]:
+    def forward(self, premise: PaddedBatch, hypothesis: PaddedBatch) -> tuple[Tensor, Tensor]:
         """Logits (batch, 3) and attention weights (batch, premise length)."""
         return self._decide(*self._read(premise, hypothesis))
 
     @torch.no_grad()
-    def examine(self, premise: Sentences, hypothesis: Sentences) -> Examined:
+    def predict(self, premise: PaddedBatch, hypothesis: PaddedBatch) -> EntailmentOutput:
         """Decide and show how: what :meth:`forward` returns, and what the mapping was given and fused."""
         states, query, mask = self._read(premise, hypothesis)
         logits, weights = self._decide(states, query, mask)
         scores, mask = self.attention.scorer(query, states).squeeze(1), mask.squeeze(1)
         groups = regattn.groups(scores, self.attention.mapping, mask=mask)
-        return Examined(logits, weights, scores, mask, groups)
+        return EntailmentOutput(logits, weights, scores, mask, groups)
 
     def _decide(self, states: Tensor, query: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         context, weights = self.attention(query, states, mask=mask)  # (batch, 1, D), (batch, 1, words)
         u = torch.tanh(self.from_context(context) + self.from_hypothesis(query)).squeeze(1)
         return self.classify(self.dropout(u)), weights.squeeze(1)
 
-    def _read(self, premise: Sentences, hypothesis: Sentences) -> tuple[Tensor, Tensor, Tensor]:
+    def _read(self, premise: PaddedBatch, hypothesis: PaddedBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Premise states (batch, words, D), last hypothesis state (batch, 1, D), mask (batch, 1, words)."""
         states, last = self._run(self.read_premise, premise, None)
         _, query = self._run(self.read_hypothesis, hypothesis, last)
         mask = (premise.words != PAD).unsqueeze(1)
         return states, query.transpose(0, 1), mask
 
-    def _run(self, gru: nn.GRU, sentences: Sentences, start: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _run(self, gru: nn.GRU, sentences: PaddedBatch, start: Tensor | None) -> tuple[Tensor, Tensor]:
         inputs = self.dropout(self.project(self.vectors(sentences.words)))
         packed = pack_padded_sequence(inputs, sentences.lengths, batch_first=True, enforce_sorted=False)
         states, last = gru(packed, start)

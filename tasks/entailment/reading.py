@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 
 from tasks.entailment.data import LABELS, Pair
-from tasks.entailment.model import EntailmentModel, Sentences
+from tasks.entailment.model import EntailmentModel, PaddedBatch
 from tasks.grid import AttentionGrid
 
 
 @dataclass(frozen=True)
-class Reading:
+class Prediction:
     """One pair as a model reads it: ``probabilities`` follow ``LABELS``, ``grid`` has one row."""
 
     probabilities: list[float]
@@ -28,11 +28,11 @@ def label_of(probabilities: list[float]) -> str:
     return LABELS[probabilities.index(max(probabilities))]
 
 
-def read(model: EntailmentModel, pair: Pair, batch: tuple[Sentences, Sentences]) -> Reading:
+def predict_pair(model: EntailmentModel, pair: Pair, batch: tuple[PaddedBatch, PaddedBatch]) -> Prediction:
     """Let the model read one pair, given also as a ``batch`` of one."""
     model.eval()
-    found = model.examine(*batch)
+    found = model.predict(*batch)
     probabilities = torch.softmax(found.logits[0], -1).tolist()
     target = (f"{' '.join(pair.hypothesis)} → {label_of(probabilities)}",)
     grid = AttentionGrid(pair.premise, target, found.weights.cpu(), found.groups.cpu())
-    return Reading(probabilities, grid)
+    return Prediction(probabilities, grid)

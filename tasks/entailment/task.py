@@ -15,10 +15,10 @@ from tasks.data.vectors import Vectors, load_vectors, random_vectors
 from tasks.data.vocabulary import Vocabulary
 from tasks.entailment.data import LABELS, Corpus, Pair
 from tasks.entailment.metrics import Tally
-from tasks.entailment.model import EntailmentModel, Sentences
-from tasks.entailment.reading import read
+from tasks.entailment.model import EntailmentModel, PaddedBatch
+from tasks.entailment.reading import predict_pair
 from tasks.grid import AttentionGrid
-from tasks.ranges import BatchSize, Count, Share, check_ranges
+from tasks.ranges import BatchSize, Fraction, PositiveInt, check_ranges
 from tasks.training.details import Rows
 from tasks.training.model_size import check_size
 
@@ -46,12 +46,14 @@ def _words(pairs: Sequence[Pair]) -> chain[str]:
 
 def batch_of(
     pairs: Sequence[Pair], vocabulary: Vocabulary, device: torch.device | str
-) -> tuple[Sentences, Sentences]:
+) -> tuple[PaddedBatch, PaddedBatch]:
     """Premises and hypotheses of ``pairs`` as the model reads them."""
     premise, hypothesis = (
         pad([vocabulary.encode(getattr(pair, side)) for pair in pairs]) for side in ("premise", "hypothesis")
     )
-    return Sentences(premise[0].to(device), premise[1]), Sentences(hypothesis[0].to(device), hypothesis[1])
+    return PaddedBatch(premise[0].to(device), premise[1]), PaddedBatch(
+        hypothesis[0].to(device), hypothesis[1]
+    )
 
 
 class EntailmentTask:
@@ -121,7 +123,7 @@ class EntailmentTask:
         by_length = sorted(range(len(pairs)), key=lambda i: len(pairs[i].premise))
         for batch in in_order_batches(len(pairs), _EVALUATION_BATCH):
             chosen = [pairs[by_length[i]] for i in batch]
-            found = self.model.examine(*batch_of(chosen, self.vocabulary, self.device))
+            found = self.model.predict(*batch_of(chosen, self.vocabulary, self.device))
             tally.add(chosen, found)
             for i, label in zip(batch, found.logits.argmax(-1).tolist(), strict=True):
                 answers[by_length[i]] = LABELS[label]
@@ -134,8 +136,8 @@ class EntailmentTask:
         return "accuracy " + ", ".join(f"{split} {of['accuracy']:.2%}" for split, of in metrics.items())
 
     def example(self) -> AttentionGrid:
-        pair = self.corpus.splits["test"][0] if self.corpus.embedded else PAIR
-        return read(self.model, pair, batch_of([pair], self.vocabulary, self.device)).grid
+        pair = self.corpus.splits["test"][0] if self.corpus.synthetic else PAIR
+        return predict_pair(self.model, pair, batch_of([pair], self.vocabulary, self.device)).grid
 
 
 def build(
@@ -144,12 +146,12 @@ def build(
     seed: int,
     device: torch.device,
     *,
-    hidden_size: Count = 100,
-    dropout: Share = 0.1,
+    hidden_size: PositiveInt = 100,
+    dropout: Fraction = 0.1,
     train_vectors: bool = False,
     batch_size: BatchSize = 16,
     vectors: str | None = None,
-    vector_size: Count = 50,
+    vector_size: PositiveInt = 50,
 ) -> EntailmentTask:
     """Make the task of a corpus with new weights, drawn from ``seed``.
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from torch import Tensor
 
 from tasks.data.batching import UNITS
-from tasks.ranges import BatchSize, Count, Range, Share, check_ranges
+from tasks.ranges import BatchSize, Fraction, PositiveInt, Range, check_ranges
 from tasks.seq2seq.data import Example
 from tasks.seq2seq.text import PairBatch, Tokenizers
 
@@ -35,10 +35,10 @@ class BatchSettings:
 
     size: BatchSize = 64
     count: Literal["sentences", "tokens"] = "sentences"
-    max_length: Count = 50
+    max_length: PositiveInt = 50
     mean_over: str = "sentences"
     pad_to_multiple: Annotated[int, Range(least=1, most=1_024)] = 1
-    label_smoothing: Share = 0.0
+    label_smoothing: Fraction = 0.0
 
     def __post_init__(self) -> None:
         check_ranges(type(self), vars(self))
@@ -61,12 +61,12 @@ def short_pairs(
     return pairs
 
 
-def asked_rows(pairs: PairBatch) -> Tensor:
-    """Positions in the flattened targets of everything asked for, and of some padding.
+def target_rows(pairs: PairBatch) -> Tensor:
+    """Positions in the flattened targets of all tokens to predict, and of some padding.
 
     The output layer takes most of a step, so most padding is dropped before it. Some fills the rows up to a
     multiple of 64: libraries compile a product for every new shape.
     """
-    asked = pairs.asked.flatten()
-    count = -(-int(asked.sum()) // 64) * 64
-    return asked.byte().argsort(descending=True, stable=True)[:count]
+    mask = pairs.target_mask.flatten()
+    count = -(-int(mask.sum()) // 64) * 64
+    return mask.byte().argsort(descending=True, stable=True)[:count]

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from tasks.data.tokenizer import BOS, EOS, PAD, UNK
-from tasks.seq2seq.continuations import first_rows, most_probable
-from tasks.seq2seq.outputs import Hypothesis, SearchSettings
+from tasks.seq2seq.search_config import Hypothesis, SearchSettings
+from tasks.seq2seq.topk import first_rows, most_probable
 
 _RISE = 1e-3  # how far above 0 rounding may lift a log-probability
 _LEAST_COVERAGE = (

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from random import Random
 
 from tasks.data.corpus import SPLITS
-from tasks.data.draw import check_sizes
+from tasks.data.portable_random import check_sizes
 from tasks.seq2seq.data import Example
 
 
@@ -14,7 +14,7 @@ def write_splits(
     """Write train, dev and test, the test set first: held-out sets do not depend on the size of train.
 
     Args:
-        sizes: number of examples of each split, for :func:`tasks.data.draw.check_sizes`.
+        sizes: number of examples of each split, for :func:`tasks.data.portable_random.check_sizes`.
         seed: any integer.
         write: from a generator of the split's own, and what is known from all splits, to a new example.
 

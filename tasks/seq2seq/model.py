@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from regattn import AdditiveScorer, Attention, BilinearScorer, DotScorer
 from tasks.data.tokenizer import PAD
-from tasks.ranges import Count, Range, Share, check_ranges
+from tasks.ranges import Fraction, PositiveInt, Range, check_ranges
 from tasks.seq2seq.recurrent import Recurrent, States, cell_of, split
 
 SCORERS: dict[str, Callable[[int], nn.Module]] = {
@@ -46,14 +46,14 @@ class ModelSettings:
     """
 
     cell: str = "lstm"
-    layers: Count = 2
-    hidden_size: Count = 500
-    embedding_size: Count = 500
+    layers: PositiveInt = 2
+    hidden_size: PositiveInt = 500
+    embedding_size: PositiveInt = 500
     bidirectional: bool = False
     input_feed: bool = True
     scorer: str = "bilinear"
-    dropout: Share = 0.3
-    embedding_dropout: Share = 0.0
+    dropout: Fraction = 0.3
+    embedding_dropout: Fraction = 0.0
     init_range: Annotated[float, Range(above=0, most=1_000)] = 0.1
     tie_embeddings: bool = False
 
@@ -103,7 +103,7 @@ class State(NamedTuple):
         return State(tuple(s[rows, beams] for s in self.layers), self.fed[rows, beams])
 
 
-class Reading(NamedTuple):
+class DecoderOutput(NamedTuple):
     """What the decoder made of b known targets of T tokens.
 
     ``outputs`` of the attention (b, T, hidden), its ``queries`` (b, T, hidden) and ``weights`` (b, T, S).
@@ -206,26 +206,26 @@ class Seq2Seq(nn.Module):
         layers = tuple(s.transpose(0, 1).unflatten(0, (rows, beams)) for s in layers)
         return self.predict(output).float().log_softmax(-1), weights, State(layers, output)
 
-    def read(self, targets: Tensor, memory: Memory) -> Reading:
+    def teacher_forced(self, targets: Tensor, memory: Memory) -> DecoderOutput:
         """Go through known targets (b, T), the first of their tokens being the begin."""
         embedded = self.embedding_dropout(self.embed_target(targets))
         if not self.input_feed:
             queries, _ = self.decoder(embedded, tuple(s.contiguous() for s in memory.last))
             outputs, weights = self._attend(queries, memory)
-            return Reading(outputs, queries, weights)
+            return DecoderOutput(outputs, queries, weights)
         layers = memory.last
         output = memory.states.new_zeros(len(targets), 1, self.hidden_size)
         steps = []
         for word in embedded.unbind(1):
             query, layers = self.decoder.step(self._inputs(word, output.squeeze(1)), layers)
             output, weights = self._attend(query.unsqueeze(1), memory)
-            steps.append(Reading(output, query.unsqueeze(1), weights))
-        return Reading(*(torch.cat(parts, 1) for parts in zip(*steps, strict=True)))
+            steps.append(DecoderOutput(output, query.unsqueeze(1), weights))
+        return DecoderOutput(*(torch.cat(parts, 1) for parts in zip(*steps, strict=True)))
 
-    def forward(self, source: Tensor, lengths: Tensor, targets: Tensor) -> tuple[Reading, Memory]:
+    def forward(self, source: Tensor, lengths: Tensor, targets: Tensor) -> tuple[DecoderOutput, Memory]:
         """Read sources and targets; logits are ``predict`` of the outputs."""
         memory = self.encode(source, lengths)
-        return self.read(targets, memory), memory
+        return self.teacher_forced(targets, memory), memory
 
     def _inputs(self, embedded: Tensor, fed: Tensor) -> Tensor:
         return torch.cat([embedded, fed], -1) if self.input_feed else embedded

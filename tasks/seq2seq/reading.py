@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tasks.data.corpus import REPLACED, Part, count_files, items_of
 from tasks.data.reader import Keep, Row, read_lines, read_rows
-from tasks.ranges import Count, CountOrNone, check_number
+from tasks.ranges import PositiveInt, PositiveIntOrNone, check_number
 from tasks.seq2seq.data import Corpus, Example, checksum
 
 Files = Iterable[tuple[str, Iterable[Example]]]
@@ -101,7 +101,7 @@ def collect(
     Raises:
         ValueError: ``max_chars < 1``.
     """
-    check_number("max_chars", max_chars, Count)
+    check_number("max_chars", max_chars, PositiveInt)
     kept: list[Example] = []
     dropped: Counter[str] = Counter()
     for example in examples:
@@ -145,7 +145,7 @@ def assemble(
     Raises:
         ValueError: a split without examples; ``limit < 1``.
     """
-    check_number("limit", limit, CountOrNone)
+    check_number("limit", limit, PositiveIntOrNone)
     tests = [split for split in splits if split not in ("train", "dev")]
     splits = {split: splits[split] for split in ("train", "dev", *tests)}
     same = same or (lambda source, target: (source, target))
@@ -154,7 +154,7 @@ def assemble(
     for part in splits["train"]:
         part.keep("pair_held_out", lambda example: same(example.source, example.target) not in held_out)
 
-    def odd(split: str, example: Example) -> Iterator[str]:
+    def suspicious(split: str, example: Example) -> Iterator[str]:
         if any(REPLACED in text for text in (example.source, *example.references)):
             yield "replaced"
         if example.source in example.references:
@@ -162,7 +162,7 @@ def assemble(
         if split == "dev" and not tested.isdisjoint(_pairs([example], same)):
             yield "also_tested"
 
-    files = count_files(name, splits, odd)
+    files = count_files(name, splits, suspicious)
     kept = {split: items_of(parts)[:limit] for split, parts in splits.items()}
     return Corpus(name, checksum(kept), kept, files, languages, tokenized)
 
@@ -173,8 +173,8 @@ def _pairs(examples: Iterable[Example], same: Callable[[str, str], Hashable]) ->
 
 def check_bounds(max_chars: int, limit: int | None = None) -> None:
     """Raise ValueError where a bound on what to keep is below 1: before any file is looked for."""
-    check_number("max_chars", max_chars, Count)
-    check_number("limit", limit, CountOrNone)
+    check_number("max_chars", max_chars, PositiveInt)
+    check_number("limit", limit, PositiveIntOrNone)
 
 
 def check_test_names(names: Iterable[str]) -> None:

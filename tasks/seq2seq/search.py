@@ -9,7 +9,7 @@ from torch import Tensor
 from tasks.data.batching import in_order_batches, pad
 from tasks.data.tokenizer import BOS, EOS, PAD
 from tasks.seq2seq.beams import Beams
-from tasks.seq2seq.outputs import Hypothesis, SearchSettings
+from tasks.seq2seq.search_config import Hypothesis, SearchSettings
 
 __all__ = ["Decoder", "Hypothesis", "Memory", "SearchSettings", "State", "score", "search", "search_all"]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tasks.data.corpus import check_different
-from tasks.data.files import inside
+from tasks.data.files import resolve_within
 from tasks.data.reader import HUB_SPLITS, Keep, is_table, read_hub
 from tasks.seq2seq.data import Example
 from tasks.seq2seq.reading import Files, example_from_row, read_table
@@ -46,7 +46,7 @@ def splits_of_folder(
 
     def read(names: Sequence[str], kept: Mapping[str, Keep]) -> Iterator[tuple[str, Iterator[Example]]]:
         for name in names:
-            file = inside(root, name)
+            file = resolve_within(root, name)
             if is_table(name):
                 yield str(file), read_table(file, *columns(name), kept.get(name), cache=cache)
             else:

@@ -13,10 +13,10 @@ from tasks.data.batching import epoch_batches
 from tasks.data.tokenizer import PAD
 from tasks.grid import AttentionGrid
 from tasks.seq2seq.alignment import AlignmentTally, alignment_from_attention
-from tasks.seq2seq.batches import BatchSettings, asked_rows, short_pairs
+from tasks.seq2seq.batches import BatchSettings, short_pairs, target_rows
 from tasks.seq2seq.data import Corpus, Example, Link
 from tasks.seq2seq.model import ModelSettings, Seq2Seq
-from tasks.seq2seq.scores import Scoring
+from tasks.seq2seq.scoring import Scoring
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.text import TextSettings, Tokenizers, pair_batch
 from tasks.seq2seq.translator import ForcedBatch, Translator
@@ -51,7 +51,7 @@ class Seq2SeqTask:
         seed: int,
     ) -> None:
         self.corpus, self.translator, self.scoring = corpus, translator, scoring
-        self.shown_example = corpus.splits[corpus.test_splits[0]][0] if corpus.embedded else shown_example
+        self.shown_example = corpus.splits[corpus.test_splits[0]][0] if corpus.synthetic else shown_example
         self.batches, self.seed = batches, seed
         self.shown = (scoring.metric, "perplexity", "zero_share", "aer")
         self.vocabulary = translator.tokenizers
@@ -89,15 +89,15 @@ class Seq2SeqTask:
         chosen = [self._pairs[i] for i in batch]
         device, multiple = self.model.device, self.batches.pad_to_multiple
         pairs = pair_batch([s for s, _ in chosen], [t for _, t in chosen], device, multiple)
-        reading, _ = self.model(pairs.source, pairs.lengths, pairs.begun)
-        rows = asked_rows(pairs)
-        targets = pairs.ended.flatten()[rows]
-        asked = targets != PAD
+        reading, _ = self.model(pairs.source, pairs.lengths, pairs.decoder_input)
+        rows = target_rows(pairs)
+        targets = pairs.labels.flatten()[rows]
+        is_target = targets != PAD
         logits = self.model.predict(reading.outputs.flatten(0, 1)[rows])
         log_probabilities = logits.float().log_softmax(-1)
-        nll = -(log_probabilities.gather(-1, targets.unsqueeze(-1)).squeeze(-1) * asked).sum()
-        even = -(log_probabilities.mean(-1) * asked).sum()
-        smoothing, tokens = self.batches.label_smoothing, float(asked.sum())
+        nll = -(log_probabilities.gather(-1, targets.unsqueeze(-1)).squeeze(-1) * is_target).sum()
+        even = -(log_probabilities.mean(-1) * is_target).sum()
+        smoothing, tokens = self.batches.label_smoothing, float(is_target.sum())
         metric_sums = {
             "examples": float(len(batch)) if self.batches.mean_over == "sentences" else tokens,
             "tokens": tokens,
@@ -119,7 +119,7 @@ class Seq2SeqTask:
             and those of :class:`AttentionTally`, over the references' tokens, and of the task's own.
         """
         examples = self.corpus.splits[split]
-        write = self.translator.write_greedily if split == "dev" else self.translator.write
+        write = self.translator.generate_greedily if split == "dev" else self.translator.generate
         self.outputs[split] = [best[0].text for best in write([e.source for e in examples])]
         scores = self.scoring(split, self.outputs[split], examples)
         self.signatures[split] = scores.signatures
@@ -135,7 +135,7 @@ class Seq2SeqTask:
     def example(self) -> AttentionGrid:
         """The attention while the output of one example is written, or its target read if that is empty."""
         shown = self.shown_example
-        written = self.translator.write([shown.source])[0][0].ids
+        written = self.translator.generate([shown.source])[0][0].ids
         return self.translator.grid(shown.source, written or self.vocabulary.target.encode(shown.target))
 
     def _read(self, split: str) -> dict[str, float]:
@@ -143,10 +143,10 @@ class Seq2SeqTask:
         likelihood, tokens = 0.0, 0
         attention, found = AttentionTally(), dict[int, set[Link]]()
         sources, targets = [e.source for e in examples], [e.target for e in examples]
-        for numbers, forced in self.translator.read(sources, targets):
-            asked = forced.pairs.asked
-            likelihood += float(forced.log_likelihood[asked].double().sum())
-            tokens += int(asked.sum())
+        for numbers, forced in self.translator.teacher_forced(sources, targets):
+            mask = forced.pairs.target_mask
+            likelihood += float(forced.log_likelihood[mask].double().sum())
+            tokens += int(mask.sum())
             _add_attention(attention, forced)
             links = _alignments(forced, [examples[n] for n in numbers], self.vocabulary)
             found |= zip(numbers, links, strict=True)

@@ -114,13 +114,14 @@ class Tokenizers(NamedTuple):
 class PairBatch(NamedTuple):
     """Sources (b, S), their lengths (b,) on the CPU, and targets (b, T) as they begin and as they end.
 
-    The decoder is fed ``begun``, opened by ``BOS``, and asked for ``ended``, closed by ``EOS``.
+    ``decoder_input``, opened by ``BOS``, is what the decoder is fed; ``labels``, closed by ``EOS``, what it
+    has to predict.
     """
 
     source: Tensor
     lengths: Tensor
-    begun: Tensor
-    ended: Tensor
+    decoder_input: Tensor
+    labels: Tensor
 
     @property
     def mask(self) -> Tensor:
@@ -128,14 +129,14 @@ class PairBatch(NamedTuple):
         return self.source != PAD
 
     @property
-    def asked(self) -> Tensor:
-        """Bool (b, T): where ``ended`` is no padding."""
-        return self.ended != PAD
+    def target_mask(self) -> Tensor:
+        """Bool (b, T): where ``labels`` is no padding."""
+        return self.labels != PAD
 
     @property
     def words(self) -> Tensor:
-        """Bool (b, T): where ``ended`` is a word, neither padding nor ``EOS``."""
-        return self.asked & (self.ended != EOS)
+        """Bool (b, T): where ``labels`` is a word, neither padding nor ``EOS``."""
+        return self.target_mask & (self.labels != EOS)
 
 
 def pair_batch(
@@ -146,6 +147,6 @@ def pair_batch(
 ) -> PairBatch:
     """Pad pairs of numbered texts to multiples of a length; every source has at least one token."""
     source, lengths = pad(sources, multiple)
-    begun, _ = pad([[BOS, *target] for target in targets], multiple)
-    ended, _ = pad([[*target, EOS] for target in targets], multiple)
-    return PairBatch(source.to(device), lengths, begun.to(device), ended.to(device))
+    decoder_input, _ = pad([[BOS, *target] for target in targets], multiple)
+    labels, _ = pad([[*target, EOS] for target in targets], multiple)
+    return PairBatch(source.to(device), lengths, decoder_input.to(device), labels.to(device))

@@ -74,7 +74,7 @@ class Translator:
         assert isinstance(mapping, regattn.Mapping)
         return mapping
 
-    def write(self, texts: Sequence[str], settings: SearchSettings | None = None) -> list[list[Output]]:
+    def generate(self, texts: Sequence[str], settings: SearchSettings | None = None) -> list[list[Output]]:
         """For each text its ``n_best`` outputs, best first; one empty output for a text without words."""
         self.model.eval()
         sources = [self.tokenizers.source.encode(text) for text in texts]
@@ -92,12 +92,14 @@ class Translator:
             outputs[number] = [self._output(source, hypothesis) for hypothesis in hypotheses]
         return outputs
 
-    def write_greedily(self, texts: Sequence[str]) -> list[list[Output]]:
+    def generate_greedily(self, texts: Sequence[str]) -> list[list[Output]]:
         """The same without a beam."""
-        return self.write(texts, replace(self.settings, beam_size=1, n_best=1))
+        return self.generate(texts, replace(self.settings, beam_size=1, n_best=1))
 
     @torch.no_grad()
-    def read(self, sources: Sequence[str], targets: Sequence[str]) -> Iterator[tuple[list[int], ForcedBatch]]:
+    def teacher_forced(
+        self, sources: Sequence[str], targets: Sequence[str]
+    ) -> Iterator[tuple[list[int], ForcedBatch]]:
         """Read along known targets, batch by batch; each comes with the positions of its pairs.
 
         Sources without words are passed over.
@@ -107,23 +109,28 @@ class Translator:
         order = sorted((n for n, pair in enumerate(pairs) if pair[0]), key=lambda n: len(pairs[n][0]))
         for batch in in_order_batches(len(order), _SENTENCES):
             numbers = [order[i] for i in batch]
-            yield numbers, self.read_ids([pairs[n][0] for n in numbers], [pairs[n][1] for n in numbers])
+            yield (
+                numbers,
+                self.teacher_forced_batch([pairs[n][0] for n in numbers], [pairs[n][1] for n in numbers]),
+            )
 
     @torch.no_grad()
-    def read_ids(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> ForcedBatch:
+    def teacher_forced_batch(
+        self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
+    ) -> ForcedBatch:
         """Read one batch of pairs as numbers."""
         self.model.eval()
         pairs = pair_batch(sources, targets, self.model.device)
-        reading, memory = self.model(pairs.source, pairs.lengths, pairs.begun)
+        reading, memory = self.model(pairs.source, pairs.lengths, pairs.decoder_input)
         log_probabilities = self.model.predict(reading.outputs).float().log_softmax(-1)
-        likelihood = log_probabilities.gather(-1, pairs.ended.unsqueeze(-1)).squeeze(-1)
+        likelihood = log_probabilities.gather(-1, pairs.labels.unsqueeze(-1)).squeeze(-1)
         scores = self.model.attention.scorer(reading.queries, memory.states).to(reading.weights.dtype)
         groups = regattn.groups(scores, self.mapping, mask=memory.mask)
         return ForcedBatch(pairs, likelihood, reading.weights, groups)
 
     def grid(self, text: str, ids: Sequence[int]) -> AttentionGrid:
         """The attention of one text and an output for it, the end's row left out."""
-        forced = self.read_ids([self.tokenizers.source.encode(text)], [ids])
+        forced = self.teacher_forced_batch([self.tokenizers.source.encode(text)], [ids])
         written = slice(None, len(ids))
         return AttentionGrid(
             source=tuple(self.tokenizers.source.tokens(text)),

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from tasks.data.corpus import Part, pinned
-from tasks.data.files import existing, nothing_found, packed
+from tasks.data.corpus import Part, verify_checksum
+from tasks.data.files import existing, nothing_found, with_gz
 from tasks.data.normalize import Normalizer
 from tasks.data.reader import Keep, is_table
 from tasks.seq2seq.data import Corpus, Example
@@ -116,7 +116,7 @@ def load_hub(
     check_bounds(max_chars, limit)
     wanted = {"source": SOURCES, "target": TARGETS}
     read = splits_of_hub(name, wanted, config=config, revision=revision, cache=cache)
-    return pinned(_corpus(name, read, rush_filter, prepare, max_chars, limit), sha256)
+    return verify_checksum(_corpus(name, read, rush_filter, prepare, max_chars, limit), sha256)
 
 
 def gigaword_form(text: str, *, title: bool = False) -> str:
@@ -148,7 +148,7 @@ def passes_filter(source: str, title: str) -> bool:
 
 def _usual_file(root: Path, split: str) -> str:
     names = [str(Path(folder, _USUAL[split].format("article"))) for folder in _FOLDERS]
-    found = next((name for name in names if packed(root / name)), None)
+    found = next((name for name in names if with_gz(root / name)), None)
     if found is None:
         raise nothing_found(root, names)
     return found
@@ -191,7 +191,7 @@ def _read_articles(article: Path) -> Iterator[Example]:
 def _read_folder(folder: Path) -> Iterator[Example]:
     """Read the input of a DUC task and as many references as there are, at least one."""
     references = [existing(folder / "task1_ref0.txt")]
-    while found := packed(folder / f"task1_ref{len(references)}.txt"):
+    while found := with_gz(folder / f"task1_ref{len(references)}.txt"):
         references.append(found)
     yield from read_parallel(existing(folder / "input.txt"), references)
 

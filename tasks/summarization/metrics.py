@@ -10,8 +10,8 @@ import numpy as np
 
 from tasks import bootstrap
 from tasks.bootstrap import Comparison
-from tasks.ranges import CountOrNone, check_ranges
-from tasks.seq2seq.scores import check_outputs
+from tasks.ranges import PositiveIntOrNone, check_ranges
+from tasks.seq2seq.scoring import check_outputs
 
 _NUMBER = re.compile("[0-9]+(?:[.,][0-9]+)*")
 _PATTERN = re.compile("#+(?:[.,]#+)*")
@@ -30,7 +30,7 @@ class RougeRule:
         ValueError: ``limit_bytes < 1``, or another ``measure``.
     """
 
-    limit_bytes: CountOrNone
+    limit_bytes: PositiveIntOrNone
     stem: bool
     measure: Literal["recall", "f1"]
 

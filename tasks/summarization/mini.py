@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from tasks.data.draw import pick
+from tasks.data.portable_random import choice
 from tasks.seq2seq.data import Corpus, Example, Links, checksum
 from tasks.seq2seq.mini import write_splits
 
@@ -114,7 +114,7 @@ def generate(*, train: int = 6000, dev: int = 400, test: int = 400, seed: int = 
     """
     sizes = {"train": train, "dev": dev, "test": test}
     splits = write_splits(sizes, seed, _new_example)
-    return Corpus("mini", checksum(splits), splits, {}, embedded=True)
+    return Corpus("mini", checksum(splits), splits, {}, synthetic=True)
 
 
 def _new_example(rng: Random, known: set[str]) -> Example:
@@ -156,16 +156,16 @@ def _subject(rng: Random) -> list[Phrase]:
     """A person, whose name the headline drops, or a body, whose article it drops."""
     if rng.random() < 0.6:
         subject = _phrase(rng, "{nation} {person}", "{nation} {person}")
-        return [subject, Phrase((pick(rng, NAMES),))]
+        return [subject, Phrase((choice(rng, NAMES),))]
     return [Phrase(("the",)), _phrase(rng, "{nation} {body}", "{nation} {body}")]
 
 
 def _action(rng: Random) -> list[Phrase]:
     """What is done, now and then on which day, and to what."""
-    said = pick(rng, tuple(ACTIONS))
+    said = choice(rng, tuple(ACTIONS))
     action = _phrase(rng, said, ACTIONS[said])
     thing = _kept(rng, DEEDS if said.endswith(" to") else THINGS)
-    return [_with_day(action, pick(rng, DAYS)) if rng.random() < 0.5 else action, thing]
+    return [_with_day(action, choice(rng, DAYS)) if rng.random() < 0.5 else action, thing]
 
 
 def _with_day(phrase: Phrase, day: str) -> Phrase:
@@ -175,18 +175,18 @@ def _with_day(phrase: Phrase, day: str) -> Phrase:
 
 
 def _kept(rng: Random, phrases: dict[str, str]) -> Phrase:
-    words = pick(rng, tuple(phrases))
+    words = choice(rng, tuple(phrases))
     return _phrase(rng, words, phrases[words])
 
 
 def _dropped(rng: Random, phrases: Sequence[str]) -> Phrase:
-    return _phrase(rng, pick(rng, phrases), "")
+    return _phrase(rng, choice(rng, phrases), "")
 
 
 def _phrase(rng: Random, words: str, headline: str) -> Phrase:
     """Fill in the names, the same in both, and find the words of the headline."""
     lists = {"nation": NATIONS, "city": CITIES, "day": DAYS, "person": PEOPLE, "body": BODIES}
-    names = {kind: pick(rng, options) for kind, options in lists.items()}
+    names = {kind: choice(rng, options) for kind, options in lists.items()}
     said = tuple(words.format(**names).split())
     kept = (word.partition("<") for word in headline.format(**names).split())
     return Phrase(said, tuple((word, said.index(origin or word)) for word, _, origin in kept))

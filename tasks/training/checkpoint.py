@@ -16,7 +16,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from tasks.data.files import check_not_endless
+from tasks.data.files import check_regular_file
 from tasks.training.atomic import write_atomically
 
 FORMAT = 1
@@ -180,7 +180,7 @@ def deserialize(stored: Any, tensors: dict[str, Tensor]) -> Any:
 
 def _read(path: Path) -> tuple[bytes, bytes]:
     try:
-        check_not_endless(path)
+        check_regular_file(path)
         with open(path, "rb") as file:
             # Bounded, so that a file without a newline is not read as one line.
             header = file.readline(256)

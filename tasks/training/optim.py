@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from tasks.ranges import Count, CountOr0, Range, Share, check_number, check_ranges
+from tasks.ranges import Fraction, NonNegativeInt, PositiveInt, Range, check_number, check_ranges
 
 Positive = Annotated[float, Range(above=0, most=1_000)]
 NotNegative = Annotated[float, Range(least=0, most=1_000)]
@@ -228,7 +228,7 @@ class AdamW:
     weight_decay: NotNegative = 0.01
     betas: tuple[float, float] = (0.9, 0.999)
     eps: Positive = 1e-8
-    warmup_steps: CountOr0 = 0
+    warmup_steps: NonNegativeInt = 0
     schedule: str = "linear"
 
     def __post_init__(self) -> None:
@@ -260,7 +260,7 @@ class SGD:
 
     lr: Positive = 1.0
     decay: Annotated[float, Range(above=0, below=1)] = 0.5
-    start_decay_at: Count = 8
+    start_decay_at: PositiveInt = 8
     metric: str = "perplexity"
 
     def __post_init__(self) -> None:
@@ -294,4 +294,4 @@ def _check_adam(settings: Adam | AdamW) -> None:
     if len(betas) != 2:
         raise ValueError(f"betas must be two numbers, got {len(betas)}")
     for beta in betas:
-        check_number("betas", beta, Share)
+        check_number("betas", beta, Fraction)

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tasks.data.files import check_not_endless
+from tasks.data.files import check_regular_file
 
 
 class RunInUseError(RuntimeError):
@@ -128,7 +128,7 @@ class MetricsLog:
     """
 
     def __init__(self, path: Path, position: int = 0) -> None:
-        check_not_endless(path)
+        check_regular_file(path)
         # Unbuffered: nothing is left to be written, and to fail, when the file is closed.
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 (closed by __exit__)
         self._path = path

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import torch
 
-from tasks.ranges import Count, CountOrNone, Range, Seed, check_ranges
+from tasks.ranges import PositiveInt, PositiveIntOrNone, Range, Seed, check_ranges
 from tasks.training.distributed import local_device
 
 DEVICES = ("cpu", "cuda", "auto")
@@ -33,11 +33,11 @@ class TrainerSettings:
         ValueError: a number out of its range.
     """
 
-    epochs: Count
-    max_steps: CountOrNone = None
-    patience: CountOrNone = None
+    epochs: PositiveInt
+    max_steps: PositiveIntOrNone = None
+    patience: PositiveIntOrNone = None
     clip_norm: Annotated[float | None, Range(above=0)] = None
-    checkpoint_every: CountOrNone = None
+    checkpoint_every: PositiveIntOrNone = None
     seed: Seed = 1
     threads: Threads = None
     device: str = "cpu"

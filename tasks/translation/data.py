@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks.data.corpus import items_of, pinned
-from tasks.data.files import existing, inside, nothing_found, packed
+from tasks.data.corpus import items_of, verify_checksum
+from tasks.data.files import existing, nothing_found, resolve_within, with_gz
 from tasks.data.reader import Keep, Row, read_rows
 from tasks.seq2seq.data import Corpus, Example, Link, Links
 from tasks.seq2seq.reading import (
@@ -23,7 +23,7 @@ from tasks.seq2seq.reading import (
     single_spaces,
 )
 from tasks.seq2seq.splits import splits_of_folder, splits_of_hub
-from tasks.translation.held_out import hold_out_of
+from tasks.translation.splits import hold_out_of
 
 _USUAL = {"train": ("train",), "dev": ("dev", "val", "valid", "validation"), "test": ("test",)}
 _TABLES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
@@ -70,7 +70,7 @@ def load_folder(
         columns: for a language the name of its column, where it is another.
         keep: for a split, and there for a file name, the columns and values of the rows to read.
         held_out: for ``dev`` or a test set that has no file, how many pairs of the training files to take;
-            see :func:`~tasks.translation.held_out.hold_out`.
+            see :func:`~tasks.translation.splits.hold_out`.
         alignments: for each further test set its ``file``, a table with the columns ``src``, ``tgt``,
             ``sure`` and ``possible`` (lists of pairs of word positions, from 0), and the ``pair`` of
             languages that its ``src`` and ``tgt`` are in.
@@ -133,7 +133,7 @@ def load_hub(
     named = zip(("source", "target"), _columns(languages, columns), strict=True)
     wanted = {side: (column, f"translation.{column}") for side, column in named}
     read = splits_of_hub(name, wanted, config=config, revision=revision, cache=cache)
-    return pinned(_corpus(f"{name}-{pair}", read, {}, languages, False, max_chars, limit), sha256)
+    return verify_checksum(_corpus(f"{name}-{pair}", read, {}, languages, False, max_chars, limit), sha256)
 
 
 def _languages(pair: str) -> tuple[str, str]:
@@ -171,7 +171,7 @@ def _files(
 
 def _usual_file(root: Path, split: str, languages: tuple[str, str]) -> str:
     for stem in _USUAL[split]:
-        if all(packed(_side(root / stem, language)) for language in languages):
+        if all(with_gz(_side(root / stem, language)) for language in languages):
             return stem
         for suffix in _TABLES:
             if (root / f"{stem}{suffix}").is_file():
@@ -195,7 +195,7 @@ def _read_alignments(root: Path, pair: str, gold: Mapping[str, str], cache: Path
     if sorted(gold["pair"].split("-")) != sorted(pair.split("-")):
         raise ValueError(f"alignments must be of the languages of {pair}, got {gold['pair']}")
     columns = {"source": ("src",), "target": ("tgt",), "sure": ("sure",), "possible": ("possible",)}
-    for row in read_rows([inside(root, gold["file"])], columns, cache=cache):
+    for row in read_rows([resolve_within(root, gold["file"])], columns, cache=cache):
         example = example_from_row(row)
         sure, possible = (_links(row, kind, example) for kind in ("sure", "possible"))
         example = replace(example, links=Links(sure, possible | sure))

@@ -12,7 +12,7 @@ from sacrebleu.metrics.chrf import CHRF
 from tasks import bootstrap
 from tasks.bootstrap import Comparison
 from tasks.packages import check_installed
-from tasks.seq2seq.scores import Scores, check_outputs
+from tasks.seq2seq.scoring import Scores, check_outputs
 
 
 def bleu(

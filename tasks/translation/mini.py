@@ -14,7 +14,7 @@ a sentence has exactly one translation, so that a model can reach all of them.
 from collections.abc import Sequence
 from random import Random
 
-from tasks.data.draw import pick
+from tasks.data.portable_random import choice
 from tasks.seq2seq.data import Corpus, Example, Links, checksum
 from tasks.seq2seq.mini import write_splits
 from tasks.translation import mini_grammar as grammar
@@ -50,7 +50,7 @@ def generate(
     source, target = _pair(pair)
     sizes = {"train": train, "dev": dev, "test": test}
     splits = write_splits(sizes, seed, lambda rng, known: _example(_new_meaning(rng, known), source, target))
-    return Corpus(f"mini-{pair}", checksum(splits), splits, {}, (source, target), embedded=True)
+    return Corpus(f"mini-{pair}", checksum(splits), splits, {}, (source, target), synthetic=True)
 
 
 def align(source: Words, target: Words) -> Links:
@@ -95,11 +95,11 @@ def _new_meaning(rng: Random, known: set[str]) -> Meaning:
 
 
 def _meaning(rng: Random) -> Meaning:
-    kind = pick(rng, ("plain", "plain", "relative", "conjunction", "speech"))
-    adverb = pick(rng, ("", *grammar.ADVERBS))
+    kind = choice(rng, ("plain", "plain", "relative", "conjunction", "speech"))
+    adverb = choice(rng, ("", *grammar.ADVERBS))
     if kind == "speech":
-        subject, mode = _phrase(rng, grammar.PEOPLE), pick(rng, grammar.MODES[:2])
-        main = Clause(subject, pick(rng, grammar.SPEECH), mode, adverb=adverb)
+        subject, mode = _phrase(rng, grammar.PEOPLE), choice(rng, grammar.MODES[:2])
+        main = Clause(subject, choice(rng, grammar.SPEECH), mode, adverb=adverb)
         return Meaning(main, conjunction="that", second=_clause(rng, _after_conjunction(rng)))
     if kind == "relative":
         subject = _phrase(rng, grammar.PEOPLE)
@@ -108,7 +108,7 @@ def _meaning(rng: Random) -> Meaning:
     if kind == "plain":
         return Meaning(main)
     second = _clause(rng, _after_conjunction(rng))
-    return Meaning(main, conjunction=pick(rng, grammar.CONJUNCTIONS), second=second)
+    return Meaning(main, conjunction=choice(rng, grammar.CONJUNCTIONS), second=second)
 
 
 def _after_conjunction(rng: Random) -> NounPhrase:
@@ -118,7 +118,7 @@ def _after_conjunction(rng: Random) -> NounPhrase:
 
 
 def _clause(rng: Random, subject: NounPhrase) -> Clause:
-    verb, mode = pick(rng, tuple(grammar.OBJECTS)), pick(rng, grammar.MODES)
+    verb, mode = choice(rng, tuple(grammar.OBJECTS)), choice(rng, grammar.MODES)
     objects = tuple(noun for noun in grammar.OBJECTS[verb] if noun != subject.noun)
     thing = _phrase(rng, objects) if objects else None
     place = _place(rng) if rng.random() < 0.4 else None
@@ -126,7 +126,7 @@ def _clause(rng: Random, subject: NounPhrase) -> Clause:
 
 
 def _place(rng: Random) -> tuple[str, NounPhrase]:
-    preposition = pick(rng, (*grammar.PREPOSITIONS, "with"))
+    preposition = choice(rng, (*grammar.PREPOSITIONS, "with"))
     nouns = grammar.PEOPLE if preposition == "with" else grammar.PLACES
     return preposition, _phrase(rng, nouns)._replace(plural=False)
 
@@ -134,7 +134,7 @@ def _place(rng: Random) -> tuple[str, NounPhrase]:
 def _phrase(
     rng: Random, nouns: Sequence[str], determiners: Sequence[str] = grammar.DETERMINERS
 ) -> NounPhrase:
-    noun, determiner = pick(rng, nouns), pick(rng, determiners)
+    noun, determiner = choice(rng, nouns), choice(rng, determiners)
     plural = noun in grammar.AGENTS and determiner != "a" and rng.random() < 0.3
-    adjective = pick(rng, grammar.ADJECTIVES_OF[noun]) if rng.random() < 0.6 else ""
+    adjective = choice(rng, grammar.ADJECTIVES_OF[noun]) if rng.random() < 0.6 else ""
     return NounPhrase(noun, determiner, plural, adjective)

@@ -36,7 +36,7 @@ def test_tokens_and_ends_are_counted_and_the_mapping_timed(mapping: nn.Module) -
     )  # fmt: skip
     texts = [example.source for example in task.corpus.splits["test"]]
     speed = measure(task.translator, texts, SETTINGS)
-    outputs = [best[0] for best in task.translator.write(texts, SETTINGS)]
+    outputs = [best[0] for best in task.translator.generate(texts, SETTINGS)]
     assert speed.tokens == sum(len(o.ids) + (len(o.ids) < 6) for o in outputs)
     assert 0 < speed.in_mapping < speed.seconds
     if isinstance(mapping, Slow):

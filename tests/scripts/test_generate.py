@@ -87,7 +87,7 @@ def test_every_line_has_its_line_in_any_chunks(
         False,
     ]
     assert "5 sentences, " in asking.said and " sentences/s, " in asking.said
-    wanted = load_translator(find_run(str(runs[0])), torch.device("cpu")).write(LINES)
+    wanted = load_translator(find_run(str(runs[0])), torch.device("cpu")).generate(LINES)
     assert lines[:-1] == [outputs[0].text for outputs in wanted]
     for size in (1, 2):
         monkeypatch.setattr(generate, "_CHUNK", size)

@@ -30,7 +30,7 @@ NORMALIZERS = st.builds(Normalizer, st.booleans(), st.booleans())
 TOKENIZER = SubwordTokenizer.train(TEXTS, vocab_size=40)
 
 
-def written(text: str, normalizer: Normalizer) -> str:
+def strip_special(text: str, normalizer: Normalizer) -> str:
     return normalizer(text).replace("▁", "_")
 
 
@@ -40,7 +40,7 @@ def test_texts_learnt_from_come_back(text: str, normalizer: Normalizer, model_ty
     tokenizer = SubwordTokenizer.train([text, "a dog"], model_type=model_type, normalizer=normalizer)
     known = text.replace("\x00", "").replace("▅", "")
     ids = tokenizer.encode(known)
-    assert UNK not in ids and tokenizer.decode(ids) == written(known, normalizer)
+    assert UNK not in ids and tokenizer.decode(ids) == strip_special(known, normalizer)
     assert tokenizer.show(ids) == tokenizer.tokens(known)
 
 
@@ -49,11 +49,11 @@ def test_tokens_numbers_and_places_agree(text: str) -> None:
     tokens, ids, words = TOKENIZER.tokens(text), TOKENIZER.encode(text), TOKENIZER.words(text)
     assert len(tokens) == len(ids) == len(words)
     assert not {PAD, BOS, EOS} & {*ids}
-    assert TOKENIZER.decode(ids, tokens) == written(text, PLAIN)
+    assert TOKENIZER.decode(ids, tokens) == strip_special(text, PLAIN)
     spelt = ["" for _ in text.split()]
     for token, word in zip(tokens, words, strict=True):
         spelt[word] += token
-    assert spelt == ["▁" + written(word, PLAIN) for word in text.split()]
+    assert spelt == ["▁" + strip_special(word, PLAIN) for word in text.split()]
 
 
 def test_pieces_and_unknown_characters_are_shown() -> None:

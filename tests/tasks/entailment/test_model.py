@@ -6,7 +6,7 @@ import torch
 import regattn
 from tasks.data.vectors import random_vectors
 from tasks.entailment.mini import generate
-from tasks.entailment.model import EntailmentModel, Sentences
+from tasks.entailment.model import EntailmentModel, PaddedBatch
 from tasks.entailment.task import batch_of, vocabulary_of
 
 MAPPINGS = [
@@ -41,7 +41,7 @@ def test_a_pair_alone_is_as_in_a_batch(mapping: torch.nn.Module) -> None:
 def test_more_padding_changes_nothing() -> None:
     model = model_with(regattn.Fusedmax())
     premise, hypothesis = batch_of(PAIRS[:5], VOCABULARY, "cpu")
-    padded = [Sentences(torch.nn.functional.pad(s.words, (0, 4)), s.lengths) for s in (premise, hypothesis)]
+    padded = [PaddedBatch(torch.nn.functional.pad(s.words, (0, 4)), s.lengths) for s in (premise, hypothesis)]
     torch.testing.assert_close(model(*padded)[0], model(premise, hypothesis)[0], atol=1e-12, rtol=0)
 
 
@@ -98,7 +98,7 @@ def test_an_examined_batch_is_decided_as_ever() -> None:
     model = model_with(regattn.Fusedmax(lam=0.5))
     batch = batch_of(PAIRS, VOCABULARY, "cpu")
     logits, weights = model(*batch)
-    found = model.examine(*batch)
+    found = model.predict(*batch)
     torch.testing.assert_close(found.logits, logits)
     torch.testing.assert_close(found.weights, weights)
     torch.testing.assert_close(regattn.fusedmax(found.scores, lam=0.5, mask=found.mask), weights)

@@ -9,7 +9,7 @@ import regattn
 from tasks.entailment.data import LABELS, Pair
 from tasks.entailment.metrics import Tally
 from tasks.entailment.mini import generate
-from tasks.entailment.model import Examined
+from tasks.entailment.model import EntailmentOutput
 from tasks.entailment.task import PAIR, EntailmentTask, batch_of, build, vocabulary_of
 
 CORPUS = generate(train=300, dev=60, test=60)
@@ -67,7 +67,7 @@ def test_answers_and_items_stand_as_the_corpus_does() -> None:
 def test_attention_is_shown_over_words_of_this_project() -> None:
     assert small().example().source == CORPUS.splits["test"][0].premise
     task = small()
-    task.corpus = replace(CORPUS, embedded=False)
+    task.corpus = replace(CORPUS, synthetic=False)
     assert task.example().source == PAIR.premise
 
 
@@ -83,7 +83,7 @@ def test_a_tally_by_hand() -> None:
     weights = torch.tensor([[0.25, 0.75, 0.0, 0.0], [0.5, 0.0, 0.5, 0.0]])
     mask = torch.tensor([[True, True, False, False], [True] * 4])
     groups = torch.tensor([[1, 2, 0, 0], [1, 0, 1, 0]])
-    tally.add(pairs, Examined(logits, weights, weights, mask, groups))
+    tally.add(pairs, EntailmentOutput(logits, weights, weights, mask, groups))
     metrics = tally.metrics()
     assert (metrics["segments"], metrics["groups"]) == (2, 1.5)
     assert metrics["accuracy"] == 0.5
@@ -96,7 +96,9 @@ def test_a_tally_by_hand() -> None:
 def test_without_known_evidence_there_is_no_such_metric() -> None:
     tally = Tally()
     row = torch.ones(1, 1)
-    tally.add([Pair(("a",), ("b",), 1)], Examined(torch.zeros(1, 3), row, row, row.bool(), row.long()))
+    tally.add(
+        [Pair(("a",), ("b",), 1)], EntailmentOutput(torch.zeros(1, 3), row, row, row.bool(), row.long())
+    )
     assert "evidence_mass" not in tally.metrics()
 
 

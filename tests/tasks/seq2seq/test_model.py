@@ -45,7 +45,7 @@ def sentences(lengths: list[int], size: int, seed: int = 0) -> tuple[torch.Tenso
     return tokens, torch.tensor(lengths)
 
 
-def begun(targets: torch.Tensor) -> torch.Tensor:
+def decoder_input(targets: torch.Tensor) -> torch.Tensor:
     return torch.cat([torch.full((len(targets), 1), BOS), targets], 1)
 
 
@@ -54,7 +54,7 @@ def begun(targets: torch.Tensor) -> torch.Tensor:
 def test_reading_along_is_stepping_along(settings: ModelSettings, mapping: nn.Module) -> None:
     model = build(settings, mapping)
     source, lengths = sentences([5, 2, 7], SOURCE_SIZE)
-    targets = begun(sentences([4, 4, 4], TARGET_SIZE)[0])
+    targets = decoder_input(sentences([4, 4, 4], TARGET_SIZE)[0])
     reading, memory = model(source, lengths, targets)
     state = model.start(memory)
     for t in range(targets.shape[1]):
@@ -71,7 +71,7 @@ def test_a_sentence_reads_the_same_alone_and_among_longer_ones(
 ) -> None:
     model = build(settings, mapping)
     source, lengths = sentences([3, 9, 1], SOURCE_SIZE)
-    targets = begun(sentences([2, 5, 5], TARGET_SIZE)[0])
+    targets = decoder_input(sentences([2, 5, 5], TARGET_SIZE)[0])
     together, _ = model(source, lengths, targets)
     for row, length in enumerate(lengths.tolist()):
         alone, _ = model(source[row : row + 1, :length], lengths[row : row + 1], targets[row : row + 1])
@@ -84,7 +84,7 @@ def test_the_first_two_steps_by_the_papers_formulas() -> None:
     """Luong's general attention and input feeding, written out with nn.LSTM and matrix products alone."""
     model = build(ModelSettings(hidden_size=8, embedding_size=6, layers=2))
     source, lengths = sentences([6], SOURCE_SIZE)
-    targets = begun(sentences([1], TARGET_SIZE)[0])
+    targets = decoder_input(sentences([1], TARGET_SIZE)[0])
     states, last = model.encoder(model.embed_source(source))
 
     lstm = nn.LSTM(6 + 8, 8, 2, batch_first=True).double()
@@ -128,7 +128,7 @@ def test_tied_vectors_are_one_tensor(shared: bool) -> None:
 def test_every_weight_learns_and_padding_stays_zero(settings: ModelSettings) -> None:
     model = build(settings, regattn.Softmax()).train()
     source, lengths = sentences([5, 3], SOURCE_SIZE)
-    reading, _ = model(source, lengths, begun(sentences([4, 4], TARGET_SIZE)[0]))
+    reading, _ = model(source, lengths, decoder_input(sentences([4, 4], TARGET_SIZE)[0]))
     model.predict(reading.outputs).log_softmax(-1)[..., EOS].sum().backward()
     silent = [name for name, weight in model.named_parameters() if not weight.grad.any()]
     assert silent == []
@@ -145,10 +145,10 @@ def test_dropout_acts_between_layers_and_on_the_output(cell: str, input_feed: bo
         model = build(settings)
         source, lengths = sentences([6] * 5, SOURCE_SIZE)
         memory = model.encode(source, lengths)  # without dropout
-        reading = model.read(begun(source), memory)
+        reading = model.teacher_forced(decoder_input(source), memory)
         model.train()
         torch.manual_seed(layers)
-        dropped = model.read(begun(source), memory)
+        dropped = model.teacher_forced(decoder_input(source), memory)
         same_states = torch.equal(model.encode(source, lengths).states, memory.states)
         same_queries = torch.equal(dropped.queries[:, 0], reading.queries[:, 0])
         return same_states, same_queries, reading.outputs[:, 0], dropped.outputs[:, 0]
@@ -168,11 +168,11 @@ def test_word_vectors_of_both_sides_are_dropped(input_feed: bool) -> None:
     )
     model = build(settings)
     source, lengths = sentences([6, 6], SOURCE_SIZE)
-    memory, targets = model.encode(source, lengths), begun(source)
-    queries = model.read(targets, memory).queries
+    memory, targets = model.encode(source, lengths), decoder_input(source)
+    queries = model.teacher_forced(targets, memory).queries
     model.train()
     assert not torch.equal(model.encode(source, lengths).states, memory.states)
-    assert not torch.equal(model.read(targets, memory).queries, queries)
+    assert not torch.equal(model.teacher_forced(targets, memory).queries, queries)
 
 
 def test_states_follow_their_hypotheses() -> None:

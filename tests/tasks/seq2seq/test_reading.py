@@ -190,7 +190,7 @@ def test_training_pairs_that_stand_elsewhere_are_dropped() -> None:
     assert corpus.notes == [
         "a, for train: 4 read; dropped: 1 empty, 1 pair_held_out",
         "b, for train: 1 read; dropped: 1 pair_held_out",
-        "d, for dev: 3 read; kept, but odd: 1 also_tested, 1 replaced, 1 same_text",
+        "d, for dev: 3 read; kept, but suspicious: 1 also_tested, 1 replaced, 1 same_text",
         "t, for test: 3 read; dropped: 2 too_long",
     ]
 

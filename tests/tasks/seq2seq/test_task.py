@@ -107,7 +107,8 @@ def test_dev_is_written_greedily_and_test_sets_by_beam() -> None:
         sources = [example.source for example in task.corpus.splits[split]]
         written = {
             size: [
-                best[0].text for best in task.translator.write(sources, SearchSettings(size, max_length=20))
+                best[0].text
+                for best in task.translator.generate(sources, SearchSettings(size, max_length=20))
             ]
             for size in (1, 3)
         }
@@ -121,7 +122,9 @@ def test_likelihood_is_a_mean_over_tokens_and_ends() -> None:
     total, tokens = 0.0, 0
     for example in task.corpus.splits["test"]:
         target = task.vocabulary.target.encode(example.target)
-        forced = task.translator.read_ids([task.vocabulary.source.encode(example.source)], [target])
+        forced = task.translator.teacher_forced_batch(
+            [task.vocabulary.source.encode(example.source)], [target]
+        )
         total += float(forced.log_likelihood.sum())
         tokens += len(target) + 1
     assert task.evaluate("test")["log_likelihood"] == pytest.approx(total / tokens, rel=1e-5)
@@ -130,11 +133,13 @@ def test_likelihood_is_a_mean_over_tokens_and_ends() -> None:
 def test_an_output_read_along_has_the_probability_it_was_found_with() -> None:
     task = build()
     for [best], example in zip(
-        task.translator.write([e.source for e in task.corpus.splits["test"]]),
+        task.translator.generate([e.source for e in task.corpus.splits["test"]]),
         task.corpus.splits["test"],
         strict=True,
     ):
-        forced = task.translator.read_ids([task.vocabulary.source.encode(example.source)], [best.ids])
+        forced = task.translator.teacher_forced_batch(
+            [task.vocabulary.source.encode(example.source)], [best.ids]
+        )
         if len(best.weights) > len(best.ids):  # it ended by itself
             assert float(forced.log_likelihood.sum()) == pytest.approx(best.log_probability, abs=1e-5)
         torch.testing.assert_close(forced.weights[0, : len(best.weights)], best.weights, rtol=0, atol=1e-5)
@@ -142,7 +147,7 @@ def test_an_output_read_along_has_the_probability_it_was_found_with() -> None:
 
 def test_a_text_without_words_gives_one_without_words() -> None:
     task = build()
-    [[empty], [other]] = task.translator.write(["  ", "die frau lacht"])
+    [[empty], [other]] = task.translator.generate(["  ", "die frau lacht"])
     assert (empty.text, empty.ids, empty.source) == ("", (), ())
     assert other.source == ("die", "frau", "lacht")
 
@@ -152,11 +157,11 @@ def test_unknown_words_are_replaced_by_the_most_attended_one() -> None:
     with torch.no_grad():  # nothing but unknown words, five at most
         task.model.predict.weight.zero_()
         task.model.predict.bias.copy_(torch.tensor([0.0, 9.0, *[0.0] * (len(task.vocabulary.target) - 2)]))
-    [[output]] = task.translator.write(["ein hund haus"], SearchSettings(beam_size=1, max_length=5))
+    [[output]] = task.translator.generate(["ein hund haus"], SearchSettings(beam_size=1, max_length=5))
     attended = [output.source[row.argmax()] for row in output.weights[:5]]
     assert output.text.split() == attended
     task.translator.replace_unknown = False
-    [[output]] = task.translator.write(["ein hund haus"], SearchSettings(beam_size=1, max_length=5))
+    [[output]] = task.translator.generate(["ein hund haus"], SearchSettings(beam_size=1, max_length=5))
     assert set(output.text.split()) == {"<unk>"}
 
 
@@ -188,7 +193,7 @@ def test_a_model_that_writes_nothing_has_a_grid_all_the_same() -> None:
 
 
 def test_attention_is_shown_over_words_of_this_project() -> None:
-    task = build(replace(generate(train=60, dev=20, test=20), embedded=False))
+    task = build(replace(generate(train=60, dev=20, test=20), synthetic=False))
     assert task.shown_example.source == translation.SENTENCES["de"]
     assert task.shown_example.target == translation.SENTENCES["en"]
 
@@ -229,12 +234,12 @@ def test_text_is_not_cut_twice() -> None:
 
 def test_a_batch_begins_ends_and_is_padded() -> None:
     wide = pair_batch([[7, 8], [9]], [[5], [6, 4, 5]], torch.device("cpu"), 3)
-    assert [tensor.shape[1] for tensor in (wide.source, wide.begun, wide.ended)] == [3, 6, 6]
+    assert [tensor.shape[1] for tensor in (wide.source, wide.decoder_input, wide.labels)] == [3, 6, 6]
     batch = pair_batch([[7, 8], [9]], [[5], [6, 4, 5]], torch.device("cpu"))
     assert batch.source.tolist() == [[7, 8], [9, PAD]]
-    assert batch.begun.tolist() == [[BOS, 5, PAD, PAD], [BOS, 6, 4, 5]]
-    assert batch.ended.tolist() == [[5, EOS, PAD, PAD], [6, 4, 5, EOS]]
-    assert batch.asked.tolist() == [[True, True, False, False], [True] * 4]
+    assert batch.decoder_input.tolist() == [[BOS, 5, PAD, PAD], [BOS, 6, 4, 5]]
+    assert batch.labels.tolist() == [[5, EOS, PAD, PAD], [6, 4, 5, EOS]]
+    assert batch.target_mask.tolist() == [[True, True, False, False], [True] * 4]
     assert batch.words.tolist() == [[True, False, False, False], [True, True, True, False]]
     assert batch.mask.tolist() == [[True, True], [True, False]]
 

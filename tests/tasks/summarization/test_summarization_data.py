@@ -237,7 +237,7 @@ def test_anomalies_are_counted_for_every_file(tmp_path: Path) -> None:
         tmp_path, train=["a.tsv", "b.tsv"], dev=["dev.tsv"], tests={"test": "test.tsv"}, max_chars=50
     )
     assert [note.removeprefix(f"{tmp_path}/") for note in corpus.notes] == [
-        "a.tsv, for train: 3 read; dropped: 1 empty, 1 pair_held_out; kept, but odd: 1 replaced",
+        "a.tsv, for train: 3 read; dropped: 1 empty, 1 pair_held_out; kept, but suspicious: 1 replaced",
         "b.tsv, for train: 2 read; dropped: 1 too_long",
-        "dev.tsv, for dev: 2 read; kept, but odd: 1 also_tested, 1 same_text",
+        "dev.tsv, for dev: 2 read; kept, but suspicious: 1 also_tested, 1 same_text",
     ]

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.seq2seq.data import Corpus, Example
 from tasks.translation.data import load_folder, load_hub
-from tasks.translation.held_out import hold_out
+from tasks.translation.splits import hold_out
 
 SHARED = Path(__file__).resolve().parents[3] / "../shared/data"
 PAIRS = {

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from tasks.data.draw import MOST, check_sizes
+from tasks.data.portable_random import MOST, check_sizes
 from tasks.entailment import mini as pairs
 from tasks.summarization import mini as headlines
 from tasks.translation import mini as sentences

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from torch import Tensor
 
-from tasks.ranges import Count, CountOr0, Range, check_ranges
+from tasks.ranges import NonNegativeInt, PositiveInt, Range, check_ranges
 from tasks.seq2seq.reading import MAX_CHARS
 
 Penalty = Annotated[float, Range(least=0, most=10)]
@@ -38,11 +38,11 @@ class SearchSettings:
 
     beam_size: Annotated[int, Range(least=1, most=1_000)] = 5
     max_length: Annotated[int, Range(least=1, most=MAX_CHARS)] = 100
-    min_length: CountOr0 = 0
-    n_best: Count = 1
+    min_length: NonNegativeInt = 0
+    n_best: PositiveInt = 1
     length_penalty: Penalty = 0.0
     coverage_penalty: Penalty = 0.0
-    no_repeat_ngram: CountOr0 = 0
+    no_repeat_ngram: NonNegativeInt = 0
     max_length_ratio: Annotated[float | None, Range(above=0, most=1_000)] = None
     allow_unknown: bool = True
 

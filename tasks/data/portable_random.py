@@ -32,7 +32,7 @@ def check_sizes(sizes: Mapping[str, int], multiple: int = 1) -> None:
         raise ValueError(f"{names} of an embedded corpus must be at most {MOST:,} together, got {total:,}")
 
 
-def pick(rng: Random, options: Sequence[T]) -> T:
+def choice(rng: Random, options: Sequence[T]) -> T:
     """Return one of ``options``, each as likely as the others."""
     return options[int(rng.random() * len(options))]
 
