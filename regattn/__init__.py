@@ -1,11 +1,9 @@
 """Sparse and structured attention: mappings from scores to weights on the simplex, exact, in PyTorch."""
 
-from regattn._attention import Attention
+from regattn._attention import AdditiveScorer, Attention, BilinearScorer, DotScorer
 from regattn._certify import certify
 from regattn._fusedmax import FUSEDMAX, Fusedmax, fusedmax
 from regattn._groups import groups
-from regattn._isotonic import isotonic_regression
-from regattn._mapping import Mapping
 from regattn._multihead import MultiheadAttention
 from regattn._oscarmax import (
     OSCARMAX,
@@ -15,15 +13,11 @@ from regattn._oscarmax import (
     oscarmax,
     oscarmax_published,
 )
-from regattn._pi_omega import Pi_Omega
 from regattn._pnormmax import PNORMMAX, PNormmax, pnormmax
-from regattn._prox_oscar import prox_oscar
-from regattn._prox_tv import prox_tv1d
-from regattn._registry import MAPPINGS, MappingSpec, register
-from regattn._regularized_max import fenchel_young_loss, max_omega
+from regattn._prox import isotonic_regression, project_simplex, prox_oscar, prox_tv1d
+from regattn._registry import MAPPINGS, Mapping, MappingSpec, register
+from regattn._regularized_max import Pi_Omega, fenchel_young_loss, max_omega, regularized_argmax
 from regattn._scaled_dot_product import scaled_dot_product_attention
-from regattn._scorers import AdditiveScorer, BilinearScorer, DotScorer
-from regattn._simplex import project_simplex
 from regattn._softmax import SOFTMAX, Softmax, softmax
 from regattn._sparsemax import SPARSEMAX, Sparsemax, sparsemax
 
@@ -55,6 +49,7 @@ __all__ = [
     "project_simplex",
     "prox_oscar",
     "prox_tv1d",
+    "regularized_argmax",
     "scaled_dot_product_attention",
     "softmax",
     "sparsemax",

@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from regattn._autograd import to_last
 from regattn._checks import check_scores, check_strengths
-from regattn._mapping import resolve
-from regattn._operators import to_last
-from regattn._registry import find_with
+from regattn._registry import find_with, resolve
 
 
 class Rows(NamedTuple):
@@ -84,8 +83,8 @@ def certify(
     violation = torch.maximum(spec.certificate(rows, **strengths), feasible)
     violation = torch.where(rows.allowed.any(-1), violation, feasible)
     violation = violation.masked_fill(violation.isnan(), torch.inf)  # NaN weights are no answer
-    poisoned = ~(x < torch.inf).all(-1).reshape(-1)
-    return violation.masked_fill(poisoned, torch.nan).reshape(shape)
+    invalid = ~(x < torch.inf).all(-1).reshape(-1)
+    return violation.masked_fill(invalid, torch.nan).reshape(shape)
 
 
 def _per_row(strength: Any, scores: Tensor, dim: int) -> Any:

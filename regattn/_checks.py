@@ -9,7 +9,7 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from regattn._eager import is_plain
+from regattn._autograd import can_call_kernel
 
 Strength = float | Tensor
 
@@ -119,7 +119,7 @@ def _check_tensor(name: str, value: Tensor, scores: Tensor, dim: int) -> None:
         )
     if value.device != scores.device and value.ndim > 0:
         raise ValueError(f"{name} must be on the device of the scores, {scores.device}, got {value.device}")
-    if is_plain(value) and value.device.type == "cpu":
+    if can_call_kernel(value) and value.device.type == "cpu":
         allowed = RANGES[name]
         above = value >= allowed.low if allowed.low_allowed else value > allowed.low
         below = value <= allowed.high if allowed.high_allowed else value < allowed.high

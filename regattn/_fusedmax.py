@@ -7,16 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from regattn._autograd import define_partition_solver, dx_dgamma, solve_along
 from regattn._certify import Rows, half_gap
 from regattn._checks import Strength, check_scores, check_strengths
-from regattn._mapping import Mapping
-from regattn._operators import effect_of_gamma, solve_along
-from regattn._partition import define_partition_solver
-from regattn._registry import MappingSpec
+from regattn._registry import Mapping, MappingSpec
 from regattn._sparsemax import half_square
 
 
-def _effect_of_lam(scores: Tensor, present: Tensor, values: Tensor, gamma: Any, lam: Any) -> Tensor:
+def _dx_dlam(scores: Tensor, present: Tensor, values: Tensor, gamma: Any, lam: Any) -> Tensor:
     """−∂TV/∂y, the number of neighbours above less that of neighbours below; inside a group they cancel."""
     order = torch.argsort(~present, dim=-1, stable=True)  # what takes part, moved together
     y, taking = values.gather(-1, order), present.gather(-1, order)
@@ -26,9 +24,7 @@ def _effect_of_lam(scores: Tensor, present: Tensor, values: Tensor, gamma: Any, 
     return gamma * torch.zeros_like(values).scatter(-1, order, pulls)
 
 
-solve_fusedmax = define_partition_solver(
-    "fusedmax", {"gamma": effect_of_gamma, "lam": _effect_of_lam}, on_simplex=True
-)
+solve_fusedmax = define_partition_solver("fusedmax", {"gamma": dx_dgamma, "lam": _dx_dlam}, on_simplex=True)
 
 
 def fusedmax(

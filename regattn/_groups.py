@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from regattn._autograd import load_kernel
 from regattn._checks import check_scores, check_strengths
-from regattn._mapping import resolve
-from regattn._operators import backend
-from regattn._registry import find
+from regattn._registry import find, resolve
 
 
 def groups(
@@ -50,4 +49,5 @@ def groups(
         scores = torch.where(mask, scores, -torch.inf)
     numbers = (float(strengths.get(name, default)) for name, default in spec.defaults.items())
     _, structure = spec.solver.kernel(scores.movedim(dim, -1), None, *numbers)
-    return backend(structure).labels(structure).clamp(min=0).movedim(-1, dim).long()
+    labels = load_kernel(structure.device.type, "groups", "labels")(structure)
+    return labels.clamp(min=0).movedim(-1, dim).long()

@@ -7,18 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from regattn._autograd import define_partition_solver, dx_dgamma, solve_along
 from regattn._certify import Rows, half_gap
 from regattn._checks import Strength, check_scores, check_strengths
-from regattn._mapping import Mapping
-from regattn._operators import effect_of_gamma, solve_along
-from regattn._partition import define_partition_solver
-from regattn._prox_oscar import solve_oscar
-from regattn._registry import MappingSpec
-from regattn._simplex import solve_simplex
+from regattn._prox import solve_oscar, solve_simplex
+from regattn._registry import Mapping, MappingSpec
 from regattn._sparsemax import half_square
 
 
-def _effect_of_lam(scores: Tensor, present: Tensor, values: Tensor, gamma: Any, lam: Any) -> Tensor:
+def _dx_dlam(scores: Tensor, present: Tensor, values: Tensor, gamma: Any, lam: Any) -> Tensor:
     """−∂/∂y of the sum over pairs: how many stand below, those in the same group counted half."""
     y = torch.where(present, values, torch.inf).contiguous()
     ascending = y.sort(dim=-1).values
@@ -27,9 +24,7 @@ def _effect_of_lam(scores: Tensor, present: Tensor, values: Tensor, gamma: Any, 
     return -gamma * (below + 0.5 * (equal - 1)).to(values.dtype)
 
 
-solve_oscarmax = define_partition_solver(
-    "oscarmax", {"gamma": effect_of_gamma, "lam": _effect_of_lam}, on_simplex=True
-)
+solve_oscarmax = define_partition_solver("oscarmax", {"gamma": dx_dgamma, "lam": _dx_dlam}, on_simplex=True)
 
 
 def oscarmax(

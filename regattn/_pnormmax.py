@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from regattn._autograd import can_call_kernel, define_solver, dx_dgamma, load_kernel, solve_along
 from regattn._certify import Rows
 from regattn._checks import Strength, check_scores, check_strengths
-from regattn._eager import is_plain, wants_gradient
-from regattn._mapping import Mapping
-from regattn._operators import backend, define_solver, effect_of_gamma, solve_along
-from regattn._registry import MappingSpec
-from regattn._simplex import solve_simplex
+from regattn._prox import solve_simplex
+from regattn._registry import Mapping, MappingSpec
 from regattn._sparsemax import sparsemax_certificate
 
 
@@ -54,8 +54,11 @@ def pnormmax(
 
 def _product(weights: Tensor, direction: Tensor, gamma: Strength, p: float) -> Tensor:
     """J @ direction from the weights: by the kernel, unless something is to come out of it again."""
-    if is_plain(direction) and is_plain(weights) and not wants_gradient(weights, direction, gamma):
-        return backend(weights).pnormmax_product(direction, weights, gamma, p)
+    tensors = [t for t in (weights, direction, gamma) if isinstance(t, Tensor)]
+    differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    if can_call_kernel(direction) and can_call_kernel(weights) and not differentiable:
+        product: Callable[..., Tensor] = load_kernel(weights.device.type, "pnormmax", "product")
+        return product(direction, weights, gamma, p)
     return _differentiable_product(weights, direction, gamma, p)
 
 
@@ -80,11 +83,11 @@ def _differentiable_product(weights: Tensor, direction: Tensor, gamma: Strength,
     g = torch.where(support, direction.to(y.dtype), 0.0)
     solved = s * g - c * y * (y * g).sum(-1, keepdim=True)
     ones = s - c * y
-    share = solved.sum(-1, keepdim=True) / (s.sum(-1, keepdim=True) - c)
-    return ((solved - ones * share) / gamma).to(direction.dtype)
+    shift = solved.sum(-1, keepdim=True) / (s.sum(-1, keepdim=True) - c)
+    return ((solved - ones * shift) / gamma).to(direction.dtype)
 
 
-_solve = define_solver("pnormmax", {"gamma": effect_of_gamma, "p": "float"}, _product, structured=False)
+_solve = define_solver("pnormmax", {"gamma": dx_dgamma, "p": "float"}, _product, structured=False)
 
 
 def _omega(y: Tensor, allowed: Tensor, p: float) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from regattn._mapping import Mapping, resolve
+from regattn._registry import Mapping, resolve
 from regattn._softmax import softmax
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regattn._autograd import can_call_kernel
 from regattn._certify import Rows
 from regattn._checks import Strength, check_scores, check_strengths
-from regattn._eager import is_plain
-from regattn._mapping import Mapping
-from regattn._registry import MappingSpec
+from regattn._registry import Mapping, MappingSpec
 
 
 def softmax(scores: Tensor, dim: int = -1, *, gamma: Strength = 1.0, mask: Tensor | None = None) -> Tensor:
@@ -54,7 +53,7 @@ def softmax(scores: Tensor, dim: int = -1, *, gamma: Strength = 1.0, mask: Tenso
         finite = working > -torch.inf
         working = torch.where(finite, working - top, 0.0) / gamma
         working = torch.where(finite, working, -torch.inf)
-    if is_plain(working) and working.device.type == "cpu":
+    if can_call_kernel(working) and working.device.type == "cpu":
         weights = torch.softmax(working, dim)
         if not _some_row_is_nan(weights, dim):
             return weights.to(scores.dtype)

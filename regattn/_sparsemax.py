@@ -5,12 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regattn._autograd import solve_along
 from regattn._certify import Rows, half_gap
 from regattn._checks import Strength, check_scores, check_strengths
-from regattn._mapping import Mapping
-from regattn._operators import solve_along
-from regattn._registry import MappingSpec
-from regattn._simplex import solve_simplex
+from regattn._prox import solve_simplex
+from regattn._registry import Mapping, MappingSpec
 
 
 def sparsemax(scores: Tensor, dim: int = -1, *, gamma: Strength = 1.0, mask: Tensor | None = None) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from regattn.kernels.rows import compiling
+from regattn.kernels.cpu import compiling
 
 FOLDER = Path(compiling.__file__).parent
 FILES = sorted(file.name for file in FOLDER.glob("*.py"))
@@ -43,7 +43,7 @@ def test_machine_code_is_kept_until_the_files_change(compile_anew, monkeypatch):
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_file_counts(name, tmp_path):
-    copy = shutil.copytree(FOLDER, tmp_path / "rows", ignore=shutil.ignore_patterns("__pycache__"))
+    copy = shutil.copytree(FOLDER, tmp_path / "cpu", ignore=shutil.ignore_patterns("__pycache__"))
     assert compiling.fingerprint(copy) == compiling._FILES
     (copy / name).write_text((copy / name).read_text() + "\n")
     assert compiling.fingerprint(copy) != compiling._FILES

@@ -12,14 +12,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import regattn
-from regattn import _operators, _partition, _pnormmax
-from regattn.kernels import cpu, reference
+from regattn import _autograd, _pnormmax
+from regattn.kernels import reference
 from tests import oracles
 
 ON_GPU = torch.cuda.is_available()
@@ -32,8 +33,9 @@ with pytest.MonkeyPatch.context() as patch:  # whether to interpret is decided w
     from triton.runtime.interpreter import InterpretedFunction
 
     from regattn.kernels import cuda
+    from regattn.kernels.cuda import fusedmax, groups, oscarmax, pnormmax, sparsemax
 
-if not ON_GPU and not all(isinstance(f, InterpretedFunction) for f in (tl.sum, cuda.triton_solvers.fusedmax)):
+if not ON_GPU and not all(isinstance(f, InterpretedFunction) for f in (tl.sum, fusedmax.fusedmax_rows)):
     pytest.skip("triton was imported for a GPU before, and there is none", allow_module_level=True)
 
 own_call_of_a_function = InterpretedFunction.__call__
@@ -43,6 +45,12 @@ STRENGTHS: dict[str, list[dict[str, float]]] = {
     "fusedmax": [{"gamma": 1.0, "lam": 0.1}, {"gamma": 0.3, "lam": 1.5}],
     "oscarmax": [{"gamma": 1.0, "lam": 0.01}, {"gamma": 0.3, "lam": 0.5}],
     "pnormmax": [{"gamma": 1.0, "p": 1.5}, {"gamma": 3.0, "p": 1.1}, {"gamma": 1.0, "p": 2.0}],
+}
+SOLVERS: dict[str, Callable[..., Any]] = {
+    "sparsemax": sparsemax.sparsemax,
+    "fusedmax": fusedmax.fusedmax,
+    "oscarmax": oscarmax.oscarmax,
+    "pnormmax": pnormmax.pnormmax,
 }
 CASES = [  # the interpreter is slow: the first strengths at all lengths, the others at two
     (mapping, strengths, d)
@@ -110,7 +118,7 @@ def fast_interpreter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 # ------------------------------------------------------------------ what is compared with what
 def solve(mapping: str, x: torch.Tensor, mask: torch.Tensor | None = None, **strengths):
-    found = getattr(cuda, mapping)(x, mask, *strengths.values())
+    found = SOLVERS[mapping](x, mask, *strengths.values())
     values, structure = (found, found) if mapping == "pnormmax" else found
     assert values.shape == structure.shape == x.shape
     assert values.dtype == x.dtype
@@ -119,8 +127,8 @@ def solve(mapping: str, x: torch.Tensor, mask: torch.Tensor | None = None, **str
 
 def product(mapping: str, direction: torch.Tensor, structure: torch.Tensor, **strengths) -> torch.Tensor:
     if mapping == "pnormmax":
-        return cuda.pnormmax_product(direction, structure, *strengths.values())
-    return cuda.group_average(direction, structure, 1 / strengths["gamma"], True)
+        return pnormmax.product(direction, structure, *strengths.values())
+    return groups.group_average(direction, structure, 1 / strengths["gamma"], True)
 
 
 def public(mapping: str, x: torch.Tensor, mask=None, **strengths) -> torch.Tensor:
@@ -200,7 +208,7 @@ def test_right_within_rounding(mapping, strengths, d, dtype):
     y, structure = solve(mapping, x, **strengths)
     assert_certified(mapping, x, y, **strengths)
     if mapping != "pnormmax":
-        assert_groups_are_those_of_the_weights(y, cuda.labels(structure))
+        assert_groups_are_those_of_the_weights(y, groups.labels(structure))
 
     smooth = x[:2]  # elsewhere two derivatives may be right
     direction = normal(*smooth.shape, dtype=dtype)
@@ -236,10 +244,10 @@ def test_structure_is_that_of_the_reference(mapping):
     x = scores(33, n=4)[:8]  # normal and heavy-tailed: elsewhere two partitions may be right
     parameters = (0.7,) if mapping == "sparsemax" else (0.7, 0.05)
     x[1::2, ::5] = -torch.inf
-    y, structure = getattr(cuda, mapping)(x, None, *parameters)
+    y, structure = SOLVERS[mapping](x, None, *parameters)
     rows = [getattr(reference, mapping)(row, *parameters) for row in x.cpu().numpy()]
     np.testing.assert_allclose(y.cpu(), np.stack([row[0] for row in rows]), rtol=0, atol=1e-14)
-    labels = cuda.labels(structure)
+    labels = groups.labels(structure)
     assert labels.dtype == torch.int32
     assert partition(labels) == partition(torch.from_numpy(np.stack([row[1] for row in rows])))
 
@@ -253,13 +261,13 @@ def test_exact_on_small_integer_vectors(mapping, lam):
         mapping, vectors * 24, 0 if mapping == "sparsemax" else int(lam * 24), 24
     )
     x = torch.from_numpy(vectors).to(DEVICE, torch.float32)
-    y, structure = getattr(cuda, mapping)(x, None, 1.0, *([] if mapping == "sparsemax" else [lam]))
+    y, structure = SOLVERS[mapping](x, None, 1.0, *([] if mapping == "sparsemax" else [lam]))
     y = y.cpu().double().numpy()
     assert np.abs(y - exact / one).max() <= np.finfo(np.float32).eps
     assert ((y > 0) == (exact > 0)).all()
     assert ((np.diff(y) == 0) == (np.diff(exact) == 0)).all()
     if mapping != "sparsemax" and lam > 0:  # neighbours that are tied are one group
-        labels = np.diff(cuda.labels(structure).cpu().numpy())
+        labels = np.diff(groups.labels(structure).cpu().numpy())
         assert ((labels == 0) == (np.diff(exact) == 0)).all()
 
 
@@ -294,7 +302,7 @@ def test_adversarial_rows(mapping, lam):
     assert_certified(mapping, x, y, gamma=1.0, lam=lam)
     assert (y.double().sum(-1) - 1).abs().max() <= 64 * torch.finfo(torch.float32).eps
     if lam == 1e4:  # rounding must not part what belongs together
-        assert (cuda.labels(structure) == 1).all()
+        assert (groups.labels(structure) == 1).all()
 
 
 @pytest.mark.parametrize("mapping", ["fusedmax", "oscarmax"])
@@ -306,7 +314,7 @@ def test_a_long_row(mapping):
     assert error <= unit(x, 1.0, lam)
     assert (y > 0).sum() > 20, "too few are left: the row says nothing"
     direction = normal(1, 8192)
-    ours = cuda.group_average(direction, structure, 1.0, True)
+    ours = groups.group_average(direction, structure, 1.0, True)
     torch.testing.assert_close(
         ours.cpu(), public_product(mapping, direction, x, gamma=1.0, lam=lam), rtol=0, atol=1e-12
     )
@@ -318,8 +326,8 @@ def test_lambda_0_is_sparsemax_ties_included(mapping):
     y, structure = solve(mapping, x, gamma=1.0, lam=0.0)
     expected, singles = solve("sparsemax", x, gamma=1.0)
     torch.testing.assert_close(y, expected, rtol=0, atol=1e-15)
-    average = cuda.group_average(direction, structure, 1.0, True)
-    torch.testing.assert_close(average, cuda.group_average(direction, singles, 1.0, True), rtol=0, atol=1e-14)
+    ours, theirs = (groups.group_average(direction, s, 1.0, True) for s in (structure, singles))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -331,16 +339,16 @@ def test_scores_are_sorted_by_all_their_bits(dtype, bits, sign):
     """Neighbours in the order differ in the last bits of either half, and λ is too small to tie them."""
     order = torch.randperm(33)
     x = sign * (1 + order.double() / 2**bits).to(DEVICE, dtype)
-    labels = cuda.labels(cuda.oscarmax(x, None, 64.0, 2.0 ** (-bits - 16))[1])
+    labels = groups.labels(oscarmax.oscarmax(x, None, 64.0, 2.0 ** (-bits - 16))[1])
     assert (labels.cpu() == (33 - order if sign > 0 else order + 1)).all()
 
 
 def test_group_average_without_centre_and_with_a_scale_per_row():
     x, direction = scores(33), normal(len(oracles.KINDS), 33)
     _, structure = solve("fusedmax", x, gamma=1.0, lam=0.1)
-    labels = cuda.labels(structure).cpu()
+    labels = groups.labels(structure).cpu()
     scale = torch.rand(len(x), 1, dtype=torch.float64)
-    ours = cuda.group_average(direction, structure, scale.to(DEVICE), False).cpu()
+    ours = groups.group_average(direction, structure, scale.to(DEVICE), False).cpu()
     jacobians = [
         reference.jacobian(row.numpy(), float(s), False) for row, s in zip(labels, scale, strict=True)
     ]
@@ -387,7 +395,7 @@ def test_a_poisoned_row_is_nan_and_alone(mapping, strengths, poison):
     assert y[2].isnan().all() and ours[2].isnan().all()
     assert (y[others] == clean[others]).all() and (ours[others] == expected[others]).all()
     if mapping != "pnormmax":
-        assert (cuda.labels(structure)[2] == cuda.POISONED).all()
+        assert (groups.labels(structure)[2] == groups.INVALID).all()
 
 
 @each_mapping
@@ -437,9 +445,9 @@ def test_strides_are_followed(mapping, strengths, view, monkeypatch):
 def test_more_leading_dimensions_than_a_kernel_takes_are_copied():
     x = normal(2, 3, 2, 3, 5)[:, ::2].transpose(0, 2)[..., ::2, :]
     gamma = torch.rand(2, 1, 1, 1, 1, dtype=torch.float64).to(DEVICE) + 0.5
-    y, _ = cuda.fusedmax(x, None, gamma, 0.1)
+    y, _ = fusedmax.fusedmax(x, None, gamma, 0.1)
     expected = torch.stack(
-        [cuda.fusedmax(a.contiguous(), None, float(g), 0.1)[0] for a, g in zip(x, gamma, strict=True)]
+        [fusedmax.fusedmax(a.contiguous(), None, float(g), 0.1)[0] for a, g in zip(x, gamma, strict=True)]
     )
     torch.testing.assert_close(y, expected, rtol=0, atol=1e-14)
 
@@ -491,9 +499,9 @@ def test_public_functions_reach_these_kernels(mapping, monkeypatch):
 
     theirs = derivatives("cpu")
     if not ON_GPU:
-        for module in (_operators, _partition, _pnormmax):
-            monkeypatch.setattr(module, "backend", lambda tensor: cuda)
-        monkeypatch.delattr(cpu, mapping)
+        for module in (_autograd, _pnormmax):
+            load = module.load_kernel
+            monkeypatch.setattr(module, "load_kernel", lambda _, *name, load=load: load("cuda", *name))
     for one, other in zip(derivatives(DEVICE), theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
 
@@ -511,6 +519,7 @@ class NoGPU:
 
 driver.set_active(NoGPU())
 from regattn.kernels import cuda
+from regattn.kernels.cuda import fusedmax, groups, oscarmax, pnormmax, sparsemax
 
 def compile_only(kernel, grid, arguments, options):
     compiled = kernel.run(*arguments, grid=grid, warmup=True, **options)
@@ -521,15 +530,15 @@ cuda._launch = compile_only
 each = torch.ones(4, 1)
 for d, dtype, strength in ((33, torch.float32, 1.0), (120, torch.bfloat16, each), (120, torch.float64, 1.0)):
     x, mask = torch.zeros(4, d, dtype=dtype), torch.ones(1, d, dtype=torch.bool)
-    cuda.oscarmax(x, mask, strength, strength)
+    oscarmax.oscarmax(x, mask, strength, strength)
     if dtype == torch.float64:  # of which only the sort is written anew
         continue
-    _, structure = cuda.sparsemax(x, mask, strength)
-    cuda.fusedmax(x.T.contiguous().T, None, strength, strength)
-    cuda.group_average(x, structure, strength, True)
+    _, structure = sparsemax.sparsemax(x, mask, strength)
+    fusedmax.fusedmax(x.T.contiguous().T, None, strength, strength)
+    groups.group_average(x, structure, strength, True)
     for p in (1.5, 1.2, 2.0):
-        y = cuda.pnormmax(x, mask, strength, p)
-    cuda.pnormmax_product(x, y, strength, 1.5)
+        y = pnormmax.pnormmax(x, mask, strength, p)
+    pnormmax.product(x, y, strength, 1.5)
 """
 
 
@@ -549,5 +558,5 @@ def test_every_kernel_compiles_for_a_gpu(pytestconfig, tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    names = {"sparsemax", "fusedmax", "oscarmax", "group_average", "pnormmax", "pnormmax_product"}
-    assert set(done.stdout.split()) == names
+    names = {"sparsemax", "fusedmax", "oscarmax", "group_average", "pnormmax", "product"}
+    assert set(done.stdout.split()) == {f"{name}_rows" for name in names}

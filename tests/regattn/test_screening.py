@@ -11,7 +11,7 @@ from torch import Tensor
 
 import regattn
 from regattn.kernels import reference
-from regattn.kernels.rows import simplex
+from regattn.kernels.cpu import sparsemax
 from scripts.bench.sections import hard_rows
 from tests import oracles
 from tests.oracles import bound
@@ -168,10 +168,10 @@ def one_block_for_each_round(blocks: int) -> np.ndarray:
 
 
 def test_rows_that_exhaust_the_rounds_are_sorted():
-    x = one_block_for_each_round(2 * simplex._ROUNDS)
+    x = one_block_for_each_round(2 * sparsemax._ROUNDS)
     lengths = [n for n in range(3, x.size) if x[n] != x[n - 1] and x[n - 1] >= -1]
     x = x[: lengths[-1]]
-    assert rounds_needed(x) > simplex._ROUNDS + 1, "no row for this: the test says nothing"
+    assert rounds_needed(x) > sparsemax._ROUNDS + 1, "no row for this: the test says nothing"
     rng = np.random.default_rng(0)
     for order in (np.arange(x.size), rng.permutation(x.size)):
         row = x[order]

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from numba import njit
 
-from regattn.kernels.rows import sorting
+from regattn.kernels.cpu import sorting
 
 
 @njit
 def sort(key, item, start, stop):
-    spare, place = np.empty(sorting.SOME), np.empty(sorting.SOME, np.int64)
-    sorting.sort_descending(key, item, start, stop, spare, place)
+    spare, index = np.empty(sorting.SOME), np.empty(sorting.SOME, np.int64)
+    sorting.sort_descending(key, item, start, stop, spare, index)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 17, 63, 64, 65, 300])

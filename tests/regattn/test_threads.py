@@ -16,13 +16,13 @@ from numba import njit
 from numba.core.errors import TypingError
 
 import regattn
-from regattn.kernels import cpu, rows, threads
-from regattn.kernels.rows import parallel
+from regattn.kernels import cpu
+from regattn.kernels.cpu import openmp
 
 ROWS, WIDTH = 1500, 400
 
 needs_openmp = pytest.mark.skipif(
-    not threads._fork, reason="PyTorch without GOMP_parallel: rows are not shared"
+    not openmp._gomp_parallel, reason="PyTorch without GOMP_parallel: rows are not shared"
 )
 
 
@@ -41,8 +41,8 @@ def count_rows_but_one(start, stop, seen, bad):
 
 
 @njit
-def take(ledger):
-    return parallel._take(ledger)
+def take(queue):
+    return openmp._take(queue)
 
 
 @pytest.fixture
@@ -68,60 +68,61 @@ def solve() -> list[torch.Tensor]:
 
 @needs_openmp
 @pytest.mark.parametrize("count", [2, 3, 7])
-def test_every_row_is_done_once(count):
+def test_every_row_is_done_once(count, two_threads):
+    torch.set_num_threads(count)
     for _ in range(20):
         seen = np.zeros(ROWS, np.int64)
-        rows.share(threads._fork, count, count_rows, ROWS, seen)
+        openmp.parallel_rows(count_rows, ROWS, seen)
         assert (seen == 1).all()
 
 
 @pytest.mark.parametrize("rows_in_all", [1, 2, 31, ROWS])
 def test_blocks_become_smaller(rows_in_all):
-    ledger, sizes = np.array([0, rows_in_all, 2, 0]), []
-    start, stop = take(ledger)
+    queue, sizes = np.array([0, rows_in_all, 2, 0]), []
+    start, stop = take(queue)
     while start < stop:
         sizes.append(stop - start)
-        start, stop = take(ledger)
+        start, stop = take(queue)
     assert sum(sizes) == rows_in_all and sizes == sorted(sizes, reverse=True)
     assert sizes[0] == max(rows_in_all // 4, 1)
     assert len(sizes) <= 40
 
 
 @needs_openmp
-def test_what_a_thread_meets_is_raised_in_the_caller():
+def test_what_a_thread_meets_is_raised_in_the_caller(two_threads):
     for bad in (0, ROWS - 1):
         seen = np.zeros(ROWS, np.int64)
         with pytest.raises(MemoryError, match="no memory for the rows of count_rows_but_one"):
-            rows.share(threads._fork, 2, count_rows_but_one, ROWS, seen, bad)
+            openmp.parallel_rows(count_rows_but_one, ROWS, seen, bad)
         assert seen[bad] == 0 and (seen <= 1).all()
-    rows.share(threads._fork, 2, count_rows_but_one, ROWS, seen, -1)  # and it is not remembered
+    openmp.parallel_rows(count_rows_but_one, ROWS, seen, -1)  # and it is not remembered
 
 
 @needs_openmp
-def test_each_type_has_machine_code_of_its_own():
+def test_each_type_has_machine_code_of_its_own(two_threads):
     for kind in (np.int64, np.float32, np.int64, np.float64):
         seen = np.zeros(ROWS, kind)
-        rows.share(threads._fork, 2, count_rows, ROWS, seen)
+        openmp.parallel_rows(count_rows, ROWS, seen)
         assert (seen == 1).all()
 
 
 @needs_openmp
-def test_arrays_with_gaps_are_refused():
-    rows.share(threads._fork, 2, count_rows, ROWS, np.zeros(ROWS, np.int64))
+def test_arrays_with_gaps_are_refused(two_threads):
+    openmp.parallel_rows(count_rows, ROWS, np.zeros(ROWS, np.int64))
     with pytest.raises(TypingError, match="must be C-contiguous"):
-        rows.share(threads._fork, 2, count_rows, ROWS, np.zeros(2 * ROWS, np.int64)[::2])
+        openmp.parallel_rows(count_rows, ROWS, np.zeros(2 * ROWS, np.int64)[::2])
 
 
 @needs_openmp
-def test_arrays_are_not_held_after_the_call():
+def test_arrays_are_not_held_after_the_call(two_threads):
     seen = np.zeros(ROWS)
     before = sys.getrefcount(seen)
-    rows.share(threads._fork, 2, count_rows, ROWS, seen)
+    openmp.parallel_rows(count_rows, ROWS, seen)
     assert sys.getrefcount(seen) == before
 
 
 def test_gradient_is_not_copied(monkeypatch, two_threads):
-    held, real = [], cpu.share
+    held, real = [], cpu.parallel_rows
 
     def holding(*arguments: Any) -> None:
         held.append(arguments[-3].ctypes.data)  # where the output of group_average stands
@@ -129,7 +130,7 @@ def test_gradient_is_not_copied(monkeypatch, two_threads):
 
     x = torch.randn(ROWS, WIDTH, requires_grad=True)
     y = regattn.sparsemax(x)
-    monkeypatch.setattr(cpu, "share", holding)
+    monkeypatch.setattr(cpu, "parallel_rows", holding)
     y.backward(torch.randn(ROWS, WIDTH))
     assert x.grad is not None and x.grad.data_ptr() == held[0]
 
@@ -165,11 +166,11 @@ def test_threads_give_the_bits_of_one(two_threads):
 
 def test_without_openmp_the_caller_works_alone(two_threads, monkeypatch):
     shared = solve()
-    monkeypatch.setattr(threads, "_fork", threads._find("GOMP_no_such_function"))
-    monkeypatch.setattr(rows, "share", None)
+    monkeypatch.setattr(openmp, "_gomp_parallel", openmp._find("GOMP_no_such_function"))
+    monkeypatch.setattr(openmp, "_solve_in_threads", None)
     assert all(torch.equal(a, b) for a, b in zip(shared, solve(), strict=True))
 
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="other systems have other OpenMP runtimes")
 def test_pytorch_s_openmp_is_found():
-    assert bool(threads._fork) == ("OpenMP" in torch.__config__.parallel_info())
+    assert bool(openmp._gomp_parallel) == ("OpenMP" in torch.__config__.parallel_info())

@@ -11,7 +11,7 @@ from numba import njit
 from numba.core.caching import FunctionCache
 
 _options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-# What only compiled code calls needs no door to Python, which would take as long to compile as the rest.
+# What only compiled code calls needs no wrapper for Python, which would take as long to compile as the rest.
 # Nor does it count references, which the kernel holds: counting is atomic, takes a fifth of the time on short
 # rows, and threads fight over the count of an array that they share.
 _inner = _options | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False}

@@ -1,4 +1,4 @@
-"""What every Triton kernel of this library does with rows: read them, sum over segments, write them.
+"""What every Triton kernel does with rows: read them, sum over segments, write them.
 
 A tensor of rows is (ROWS, BLOCK) in a program. No ``tl.gather``: it would make the compiler keep each row
 in every warp. What stands elsewhere in a row is brought by a scan, or looked up in memory.
@@ -62,8 +62,8 @@ def load_scores(x, mask, strides, mask_strides, sizes, rows, columns, n, d, WORK
         taking = taking & (tl.load(mask + at, mask=taking, other=0) != 0)
     at = offset(rows, sizes, strides) + columns.to(tl.int64) * strides[3]
     scores = convert(tl.load(x + at, mask=taking, other=-INF), WORK)
-    poisoned = tl.max((~(scores < INF)).to(tl.int32), 1, keep_dims=True) > 0
-    return tl.where(poisoned, -INF, scores), poisoned
+    invalid = tl.max((~(scores < INF)).to(tl.int32), 1, keep_dims=True) > 0
+    return tl.where(invalid, -INF, scores), invalid
 
 
 @triton.jit
@@ -138,12 +138,12 @@ def threshold(level, member):
 
 
 @triton.jit
-def write(y, structure, rows, position, values, start, poisoned, n, d):
+def write(y, structure, rows, position, values, start, invalid, n, d):
     """Values and structure of listed positions; all of a row is listed before what lies beyond it."""
     listed = (rows < n) & (tl.arange(0, values.shape[1])[None, :] < d)
     inside = values > 0
     entry = 4 * position + tl.where(inside, start.to(tl.int32), 2)
-    values = tl.where(poisoned, float("nan"), values)
+    values = tl.where(invalid, float("nan"), values)
     tl.store(y + rows * d + position, convert(values, y.dtype.element_ty), mask=listed)
     columns = tl.arange(0, values.shape[1])[None, :]
-    tl.store(structure + rows * d + columns, tl.where(poisoned, -1, entry), mask=listed)
+    tl.store(structure + rows * d + columns, tl.where(invalid, -1, entry), mask=listed)

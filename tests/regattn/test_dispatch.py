@@ -1,4 +1,4 @@
-"""Threads, processes, and the doors to a solver: the same bits by every way, and nothing else touched."""
+"""Threads, processes, and the dispatch paths to a solver: the same bits by each, and nothing else touched."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_several_python_threads_at_once(count, threads):
                     assert_equal(pair, other)
 
 
-# ------------------------------------------------------------------ doors
+# ------------------------------------------------------------------ dispatch paths
 def registered(name: str) -> Callable[..., Tensor]:
     """The operator as the dispatcher knows it."""
     strengths = (MAPPINGS | BLOCKS)[name]
@@ -143,7 +143,7 @@ def registered(name: str) -> Callable[..., Tensor]:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @each_solver
-def test_every_door_leads_to_the_same_bits(name, dtype):
+def test_every_dispatch_path_gives_the_same_bits(name, dtype):
     function, x, direction = function_of(name), *torch.randn(2, 40, 30).to(dtype).unbind()
     y, gradient = both(function, x, direction)
     assert_equal((function(x),), (y,))  # no derivative wanted

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from regattn.kernels.rows.compiling import inlined
-from regattn.kernels.rows.vectors import (
+from regattn.kernels.cpu.compiling import inlined
+from regattn.kernels.cpu.vectors import (
     count_flags,
     first_flag,
     ordered_key,
@@ -14,7 +14,7 @@ from regattn.kernels.rows.vectors import (
     where_true,
 )
 
-POISONED = -1
+INVALID = -1
 BAD, EMPTY, GAPS, FULL = -1, 0, 1, 2
 SMALLEST = 5e-324
 LONG = 16  # scores for which a call is nothing
@@ -22,7 +22,7 @@ MANY = 128  # survivors for which another look in vector instructions pays
 
 
 @inlined
-def survey(scores, mask, masked, r, sound):
+def scan_row(scores, mask, masked, r, sound):
     """State of a row, bad if its strengths are not ``sound``, and its largest score.
 
     By way of integers, because a maximum of floats is not vectorised.
@@ -59,7 +59,7 @@ def score_floor(scores, top, depth):
 
 
 @inlined
-def survivors(scores, mask, masked, gaps, r, floor, place, rank):
+def survivors(scores, mask, masked, gaps, r, floor, index, rank):
     """Positions whose score is at least ``floor``, and their ranks among those that take part.
 
     Returns the number of survivors and of positions that take part.
@@ -77,19 +77,19 @@ def survivors(scores, mask, masked, gaps, r, floor, place, rank):
             survive &= present
             while survive != np.uint64(0):
                 i = first_flag(survive)
-                place[m] = begin + i
+                index[m] = begin + i
                 rank[m] = n + count_flags(present & ((np.uint64(1) << np.uint64(i)) - np.uint64(1)))
                 m += 1
                 survive &= survive - np.uint64(1)
             n += count_flags(present)
         elif survive == ~np.uint64(0):
-            places, ranks = place[m : m + 64], rank[m : m + 64]  # a range from 0 is vectorised
+            indices, ranks = index[m : m + 64], rank[m : m + 64]  # a range from 0 is vectorised
             for i in range(64):
-                ranks[i] = places[i] = begin + i
+                ranks[i] = indices[i] = begin + i
             m += 64
         else:
             while survive != np.uint64(0):
-                rank[m] = place[m] = begin + first_flag(survive)
+                rank[m] = index[m] = begin + first_flag(survive)
                 m += 1
                 survive &= survive - np.uint64(1)
     return m, n if gaps else d
@@ -108,11 +108,11 @@ def count_present(scores, mask, masked, r, lowest):
 
 
 @inlined
-def _shift(scores, r, top, gamma, depth, place, rank, m, z):
+def _shift(scores, r, top, gamma, depth, index, rank, m, z):
     """z ← (score − top)/γ of the survivors that reach −depth; returns their number."""
     scale = reciprocal(gamma)
     dropped = False
-    if m == scores.shape[1]:  # without going by way of ``place``, in vector instructions
+    if m == scores.shape[1]:  # without going by way of ``index``, in vector instructions
         row = scores[r]
         for k in range(row.size):
             value = (np.float64(row[k]) - top) * scale
@@ -120,7 +120,7 @@ def _shift(scores, r, top, gamma, depth, place, rank, m, z):
             z[k] = value
     else:
         for k in range(m):
-            value = (np.float64(scores[r, place[k]]) - top) * scale
+            value = (np.float64(scores[r, index[k]]) - top) * scale
             dropped |= value < -depth
             z[k] = value
     if not dropped:
@@ -128,21 +128,21 @@ def _shift(scores, r, top, gamma, depth, place, rank, m, z):
     kept = 0
     for k in range(m):
         # by way of scalars: reading back what was just stored costs more than all the rest
-        value, p, q = z[k], place[k], rank[k]
-        z[kept], place[kept], rank[kept] = value, p, q
+        value, p, q = z[k], index[k], rank[k]
+        z[kept], index[kept], rank[kept] = value, p, q
         kept += value >= -depth
     return kept
 
 
 @inlined
-def within_reach(scores, mask, masked, state, r, top, gamma, depth, place, rank, z):
+def within_reach(scores, mask, masked, state, r, top, gamma, depth, index, rank, z):
     """z ← (score − top)/γ of the positions that reach −depth, and which these are.
 
     Returns their number and that of the positions that take part.
     """
     floor = score_floor(scores, top, gamma * depth)
-    m, n = survivors(scores, mask, masked, state == GAPS, r, floor, place, rank)
-    return _shift(scores, r, top, gamma, depth, place, rank, m, z), n
+    m, n = survivors(scores, mask, masked, state == GAPS, r, floor, index, rank)
+    return _shift(scores, r, top, gamma, depth, index, rank, m, z), n
 
 
 @inlined
@@ -157,11 +157,11 @@ def set_counts(structure, r, members, groups):
 
 
 @inlined
-def open_row(scores, mask, masked, r, sound, values, structure):
-    """State of a row and its largest score, as :func:`survey`; writes what is known before it is solved."""
-    state, top = survey(scores, mask, masked, r, sound)
+def init_row(scores, mask, masked, r, sound, values, structure):
+    """State of a row and its largest score, as :func:`scan_row`; writes what is known before it is solved."""
+    state, top = scan_row(scores, mask, masked, r, sound)
     fill(values[r], np.nan if state == BAD else 0.0)
-    set_counts(structure, r, POISONED if state == BAD else 0, 0)
+    set_counts(structure, r, INVALID if state == BAD else 0, 0)
     return state, top
 
 
@@ -181,9 +181,9 @@ def is_sound(strength, lowest):
 
 
 @inlined
-def open_priced_row(scores, mask, masked, r, gamma, lam, values, structure):
-    """γ and λ of a row, and what :func:`open_row` says of it."""
-    strength, price = strength_of(gamma, r), strength_of(lam, r)
-    sound = is_sound(strength, SMALLEST) and is_sound(price, 0.0)
-    state, top = open_row(scores, mask, masked, r, sound, values, structure)
-    return strength, price, state, top
+def load_row(scores, mask, masked, r, gammas, lams, values, structure):
+    """γ and λ of a row, and what :func:`init_row` says of it."""
+    gamma, lam = strength_of(gammas, r), strength_of(lams, r)
+    sound = is_sound(gamma, SMALLEST) and is_sound(lam, 0.0)
+    state, top = init_row(scores, mask, masked, r, sound, values, structure)
+    return gamma, lam, state, top

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 import regattn
-from regattn import Pi_Omega
+from regattn import regularized_argmax
 
 
 def half_square(y: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ def test_half_square_is_sparsemax(gamma):
     for got, expected in zip(
         *(
             (y, *torch.autograd.grad(y, x, direction))
-            for y in (Pi_Omega(x, half_square, gamma=gamma), regattn.sparsemax(x, gamma=gamma))
+            for y in (regularized_argmax(x, half_square, gamma=gamma), regattn.sparsemax(x, gamma=gamma))
         ),
         strict=True,
     ):
@@ -72,7 +72,7 @@ def test_quadratic_form_against_all_supports(gamma):
     matrix, omega = quadratic_form(6)
     x = scores(12, 6)
     expected = torch.stack([solve_quadratic(row, matrix, gamma) for row in x])
-    torch.testing.assert_close(Pi_Omega(x, omega, gamma=gamma), expected, rtol=0, atol=3e-6)
+    torch.testing.assert_close(regularized_argmax(x, omega, gamma=gamma), expected, rtol=0, atol=3e-6)
     assert ((expected == 0).sum(-1) > 0).any() and ((expected > 0).sum(-1) > 1).any()
 
 
@@ -80,7 +80,7 @@ def test_jacobian_of_a_quadratic_form():
     """(H⁻¹ − H⁻¹11ᵀH⁻¹ / 1ᵀH⁻¹1)/γ on the support."""
     matrix, omega = quadratic_form(5)
     x = scores(5)
-    y = Pi_Omega(x, omega, gamma=0.5)
+    y = regularized_argmax(x, omega, gamma=0.5)
     s = y > 0
     inverse = torch.linalg.inv(matrix[s][:, s])
     expected = torch.zeros(5, 5, dtype=torch.float64)
@@ -88,21 +88,21 @@ def test_jacobian_of_a_quadratic_form():
         inverse - inverse.sum(1, keepdim=True) * inverse.sum(0) / inverse.sum()
     ) / 0.5
     for jacobian in (torch.func.jacrev, torch.func.jacfwd):
-        got = jacobian(lambda v: Pi_Omega(v, omega, gamma=0.5))(x)
+        got = jacobian(lambda v: regularized_argmax(v, omega, gamma=0.5))(x)
         torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("p", [1.5, 1.8, 2.0])
 def test_squared_norm_is_pnormmax(p):
     x = scores(20, 5)
-    y = Pi_Omega(x, half_square_of_norm(p))
+    y = regularized_argmax(x, half_square_of_norm(p))
     torch.testing.assert_close(y, regattn.pnormmax(x, p=p), rtol=0, atol=1e-5)
 
 
 def test_squared_norm_beyond_two_is_optimal():
     """p = 3 is outside pnormmax; the conditions are checked by hand."""
     x, p = scores(20, 5), 3.0
-    y = Pi_Omega(x, half_square_of_norm(p), tol=1e-13)
+    y = regularized_argmax(x, half_square_of_norm(p), tol=1e-13)
     slack = x - (y**p).sum(-1, keepdim=True) ** ((2 - p) / p) * y ** (p - 1)
     tau = torch.where(y > 1e-5, slack, torch.nan).nanmean(-1, keepdim=True)
     assert (slack - tau).amax() <= 1e-5
@@ -114,7 +114,7 @@ def test_derivatives():
         return half_square(y) + 0.3 * (y**4).sum() + 0.2 * y.square().sum() ** 2
 
     def mapping(x: Tensor) -> Tensor:
-        return Pi_Omega(x, omega, gamma=0.8, tol=1e-14)
+        return regularized_argmax(x, omega, gamma=0.8, tol=1e-14)
 
     assert gradcheck(
         mapping, scores(2, 3).requires_grad_(), atol=1e-4, eps=1e-4, check_forward_ad=True, fast_mode=True
@@ -125,25 +125,25 @@ def test_derivatives():
 def test_masks_dims_and_types():
     x, mask = scores(6, 3), torch.rand(6, 3) > 0.4
     mask[:, 2] = False
-    got = Pi_Omega(x, half_square, 0, mask=mask)
+    got = regularized_argmax(x, half_square, 0, mask=mask)
     torch.testing.assert_close(got, regattn.sparsemax(x, 0, mask=mask), rtol=0, atol=1e-6)
     assert (got[~mask] == 0).all()
     x.requires_grad_()
-    (gradient,) = torch.autograd.grad(Pi_Omega(x, half_square, 0, mask=mask)[1].sum(), x)
+    (gradient,) = torch.autograd.grad(regularized_argmax(x, half_square, 0, mask=mask)[1].sum(), x)
     assert (gradient[~mask] == 0).all() and gradient.isfinite().all()
     for dtype in (torch.float32, torch.bfloat16):
-        assert Pi_Omega(torch.randn(2, 3).to(dtype), half_square).dtype == dtype
-    poisoned = Pi_Omega(torch.tensor([[0.0, float("nan")], [0.0, 1.0]]), half_square)
-    assert poisoned[0].isnan().all() and poisoned[1].tolist() == [0.0, 1.0]
-    mapped = torch.func.vmap(lambda row: Pi_Omega(row, half_square))(x.detach())
-    torch.testing.assert_close(mapped, Pi_Omega(x.detach(), half_square), rtol=0, atol=1e-6)
+        assert regularized_argmax(torch.randn(2, 3).to(dtype), half_square).dtype == dtype
+    invalid = regularized_argmax(torch.tensor([[0.0, float("nan")], [0.0, 1.0]]), half_square)
+    assert invalid[0].isnan().all() and invalid[1].tolist() == [0.0, 1.0]
+    mapped = torch.func.vmap(lambda row: regularized_argmax(row, half_square))(x.detach())
+    torch.testing.assert_close(mapped, regularized_argmax(x.detach(), half_square), rtol=0, atol=1e-6)
 
 
 def test_says_when_it_has_not_converged():
     _matrix, omega = quadratic_form(6)
-    with pytest.raises(RuntimeError, match=r"wanted a duality gap of at most 1e-14, got .* after 2 steps"):
-        Pi_Omega(scores(3, 6), omega, tol=1e-14, max_iter=2)
+    with pytest.raises(RuntimeError, match=r"the duality gap must be at most 1e-14, got .* after 2 steps"):
+        regularized_argmax(scores(3, 6), omega, tol=1e-14, max_iter=2)
     with pytest.raises(ValueError, match="tol must be above 0, got 0"):
-        Pi_Omega(scores(3), half_square, tol=0)
+        regularized_argmax(scores(3), half_square, tol=0)
     with pytest.raises(ValueError, match="gamma must be finite and above 0, got -1"):
-        Pi_Omega(scores(3), half_square, gamma=-1.0)
+        regularized_argmax(scores(3), half_square, gamma=-1.0)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from regattn.kernels.rows.compiling import called, inlined
-from regattn.kernels.rows.vectors import count_flags, where_at_least
+from regattn.kernels.cpu.compiling import called, inlined
+from regattn.kernels.cpu.vectors import count_flags, where_at_least
 
 SOME = 64  # keys that are sorted by counting: as many as are compared at once
 
@@ -38,8 +38,8 @@ def heap_sort(key, item, n):
 
 
 @called
-def sort_by_counting(key, start, stop, ranked, place):
-    """Descending, at most ``SOME``: the keys, and where each stood behind ``start``; ties stay in order.
+def sort_by_counting(key, start, stop, ranked, index):
+    """Descending, at most ``SOME``: the keys, and where each stood after ``start``; ties stay in order.
 
     Quadratic, but in vector instructions without a branch, of which sorts by comparison mispredict half.
     """
@@ -51,19 +51,19 @@ def sort_by_counting(key, start, stop, ranked, place):
         rank = count_flags(where_at_least(key, start, n, k)) - 1
         while ranked[rank] == k:
             rank -= 1
-        ranked[rank], place[rank] = k, i
+        ranked[rank], index[rank] = k, i
 
 
 @called
-def sort_descending(key, item, start, stop, spare, place):
-    """No more than O(n log n) for any row; ``spare`` and ``place`` have room for ``SOME``."""
+def sort_descending(key, item, start, stop, spare, index):
+    """No more than O(n log n) for any row; ``spare`` and ``index`` have room for ``SOME``."""
     n = stop - start
     if n <= SOME:
-        sort_by_counting(key, start, stop, spare, place)
+        sort_by_counting(key, start, stop, spare, index)
         for i in range(n):
-            key[start + i], place[i] = spare[i], item[start + place[i]]
+            key[start + i], index[i] = spare[i], item[start + index[i]]
         for i in range(n):
-            item[start + i] = place[i]
+            item[start + i] = index[i]
         return
     keys, items = key[start:stop], item[start:stop]
     heap_sort(keys, items, n)

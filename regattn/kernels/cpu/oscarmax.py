@@ -1,23 +1,24 @@
-"""oscarmax: the simplex, with a price for differences between all pairs."""
+"""oscarmax: the simplex, with a penalty on differences between all pairs."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from regattn.kernels.rows.compiling import inlined, kernel, reordered_sum
-from regattn.kernels.rows.reading import (
+from regattn.kernels.cpu import on_tensors
+from regattn.kernels.cpu.compiling import inlined, kernel, reordered_sum
+from regattn.kernels.cpu.screening import (
     FULL,
     GAPS,
     MANY,
     count_present,
-    open_priced_row,
+    load_row,
     reciprocal,
     score_floor,
     set_counts,
     within_reach,
 )
-from regattn.kernels.rows.simplex import add_up, largest, singletons
-from regattn.kernels.rows.sorting import SOME, pool, sort_by_counting, sort_descending
+from regattn.kernels.cpu.sorting import SOME, pool, sort_by_counting, sort_descending
+from regattn.kernels.cpu.sparsemax import add_up, largest, singletons
 
 
 @reordered_sum
@@ -36,17 +37,17 @@ _PER_BUCKET = 24
 
 
 @inlined
-def _prices(lam, n, start, stop):
-    """λ(n−1−start) + … + λ(n−stop): what the ranks from ``start`` to ``stop`` pay."""
+def _penalties(lam, n, start, stop):
+    """λ(n−1−start) + … + λ(n−stop): what the ranks from ``start`` to ``stop`` lose."""
     return lam * (stop - start) * (n - 0.5 * (start + stop + 1))
 
 
 @inlined
-def _screen_again(z, m, n, lam, place, tau):
-    """Drop scores until it no longer helps: of m survivors each pays at least λ(n−m), and τ is at
+def _screen_again(z, m, n, lam, index, tau):
+    """Drop scores until it no longer helps: of m survivors each loses at least λ(n−m), and τ is at
     least what they attain together."""
     while True:
-        tau = max(tau, (add_up(z, 0, m) - _prices(lam, n, 0, m) - 1.0) / m)
+        tau = max(tau, (add_up(z, 0, m) - _penalties(lam, n, 0, m) - 1.0) / m)
         floor = min(tau + lam * (n - m), -1e-300) * (1.0 + 1e-12)
         kept = 0
         for k in range(m):
@@ -55,8 +56,8 @@ def _screen_again(z, m, n, lam, place, tau):
             return m
         kept = 0
         for k in range(m):
-            value, p = z[k], place[k]
-            z[kept], place[kept] = value, p
+            value, p = z[k], index[k]
+            z[kept], index[kept] = value, p
             kept += value > floor
         m = kept
 
@@ -71,8 +72,8 @@ def _sort_into_parts(
     ``end[q]``, its scores add up to ``sums[q]``.
 
     The scores are dealt into buckets of width w. Let V be the prefix sums of the sorted scores less
-    their prices. Inside a bucket of c scores V exceeds its chord by at most cw/4 − λc²/8. Where that
-    does not bring it above the concave majorant of V at the ends of buckets (behind the prefix that
+    their penalties. Inside a bucket of c scores V exceeds its chord by at most cw/4 − λc²/8. Where that
+    does not bring it above the concave majorant of V at the ends of buckets (after the prefix that
     attains τ there: above the line of slope τ), the bucket is one part.
     """
     width = max(largest(-1.0, z, m), 1e-290)
@@ -103,7 +104,7 @@ def _sort_into_parts(
         c = begin[b + 1]
         begin[b + 1] += begin[b]
         end[b], size[b] = begin[b], c
-        total[b] = dealt[b] - _prices(lam, n, begin[b], begin[b + 1])
+        total[b] = dealt[b] - _penalties(lam, n, begin[b], begin[b + 1])
         height += total[b]
         gap[b + 1] = height
         if begin[b + 1] > 0 and height - 1.0 >= tau * begin[b + 1]:
@@ -140,7 +141,7 @@ def _sort_into_parts(
 
 
 @kernel
-def oscarmax(start, stop, scores, mask, masked, gamma, lam, values, structure):
+def oscarmax_rows(start, stop, scores, mask, masked, gammas, lams, values, structure):
     """argmax over the simplex of ⟨x, y⟩ − γ(½‖y‖² + λ Σ_{i<j} max(y_i, y_j)).
 
     With v the sorted scores less λ(n−1, …, 0), the support is the shortest prefix that attains
@@ -151,39 +152,39 @@ def oscarmax(start, stop, scores, mask, masked, gamma, lam, values, structure):
     z, key, gap = np.empty(d + 1), np.empty(d + 1), np.empty(d + 4)
     dealt = np.empty(d + 4)
     total, size, sums = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
-    place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    index, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     spare, where = np.empty(SOME), np.empty(SOME, np.int64)
     end, begin, bucket = np.empty(d + 1, np.int64), np.empty(d + 4, np.int64), np.empty(d + 1, np.uint32)
     for r in range(start, stop):
-        strength, price, state, top = open_priced_row(scores, mask, masked, r, gamma, lam, values, structure)
+        gamma, lam, state, top = load_row(scores, mask, masked, r, gammas, lams, values, structure)
         if state <= 0:
             continue
-        price = min(price, 1e200 / d)  # so that no sum of prices overflows
+        lam = min(lam, 1e200 / d)  # so that no sum of penalties overflows
         n = d
         if state == GAPS:
             n = count_present(scores, mask, masked, r, lowest)
         # τ is at least what the maximum alone attains, and what all scores together attain
-        depth = 1.0 + price * (n - 1)
-        if price > 0.0:
-            mean = _mean(scores[r], mask[r if masked else 0], masked, lowest, top, strength, n)
-            depth = min(depth, 0.5 * price * (n - 1) + 1.0 / n - mean)
+        depth = 1.0 + lam * (n - 1)
+        if lam > 0.0:
+            mean = _mean(scores[r], mask[r if masked else 0], masked, lowest, top, gamma, n)
+            depth = min(depth, 0.5 * lam * (n - 1) + 1.0 / n - mean)
         if state == FULL and n >= MANY:
-            floor = score_floor(scores, top, strength * depth)
+            floor = score_floor(scores, top, gamma * depth)
             if 8 * count_present(scores, mask, masked, r, floor) > 7 * n:
                 # Leaving out so few would cost more than taking them along, for all are taken in vectors.
                 depth = np.inf
         reach = depth * (1.0 + 1e-12)
-        m, _ = within_reach(scores, mask, masked, state, r, top, strength, reach, place, rank, z)
-        if price == 0.0:  # tied scores are not a fused group then
-            singletons(z, m, place, values, structure, r, key, item)
+        m, _ = within_reach(scores, mask, masked, state, r, top, gamma, reach, index, rank, z)
+        if lam == 0.0:  # tied scores are not a fused group then
+            singletons(z, m, index, values, structure, r, key, item)
             continue
-        m = _screen_again(z, m, n, price, place, -depth)
+        m = _screen_again(z, m, n, lam, index, -depth)
         parts = _sort_into_parts(
-            z, m, n, price, key, item, end, sums, bucket, begin, dealt, gap, total, size, spare, where
+            z, m, n, lam, key, item, end, sums, bucket, begin, dealt, gap, total, size, spare, where
         )
         height, best, last, k = -1.0, -np.inf, 0, 0
         for q in range(parts):
-            total[q], size[q] = sums[q] - _prices(price, n, k, end[q]), end[q] - k
+            total[q], size[q] = sums[q] - _penalties(lam, n, k, end[q]), end[q] - k
             k = end[q]
             height += total[q]
             if last == 0 or height * end[last - 1] > best * k:
@@ -191,7 +192,7 @@ def oscarmax(start, stop, scores, mask, masked, gamma, lam, values, structure):
         # From here relative to τ: it and the levels of groups are of size λn, their differences are not.
         tau, k = best / end[last - 1], 0
         for q in range(last):
-            total[q] = sums[q] - size[q] * (price * (n - 0.5 * (k + end[q] + 1)) + tau)
+            total[q] = sums[q] - size[q] * (lam * (n - 0.5 * (k + end[q] + 1)) + tau)
             k = end[q]
         blocks = pool(total, size, last)
         # By rounding; the size of a group would multiply it.
@@ -207,9 +208,12 @@ def oscarmax(start, stop, scores, mask, masked, gamma, lam, values, structure):
             groups += 1
             members, entries = item[i:j], structure[r, 2 + i : 2 + j]
             for t in range(j - i):
-                at = place[members[t]]
+                at = index[members[t]]
                 values[r, at] = weight
                 entries[t] = 4 * at
             entries[0] += 1
             i = j
         set_counts(structure, r, i, groups)
+
+
+oscarmax = on_tensors(oscarmax_rows)

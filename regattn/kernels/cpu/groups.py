@@ -1,13 +1,16 @@
-"""What follows from the structure of a solution: the derivative of a partition, and its labels."""
+"""What follows from the groups of a solution: its derivative, and its labels."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from regattn.kernels.rows.compiling import inlined, kernel, reordered_sum
-from regattn.kernels.rows.reading import LONG, POISONED, fill
-from regattn.kernels.rows.simplex import add_up
-from regattn.kernels.rows.vectors import prefetch
+from regattn.kernels.cpu import like, run_rows, working_rows
+from regattn.kernels.cpu.compiling import inlined, kernel, reordered_sum
+from regattn.kernels.cpu.screening import INVALID, LONG, fill
+from regattn.kernels.cpu.sparsemax import add_up
+from regattn.kernels.cpu.vectors import prefetch
 
 
 @reordered_sum
@@ -31,7 +34,7 @@ def _are_neighbours(entries):
 
 @inlined
 def _end_of_group(entries, j):
-    """Where the next group begins, at entry ``j`` or behind it."""
+    """Where the next group begins, at entry ``j`` or after it."""
     while j + 32 <= entries.size:
         block, first = entries[j : j + 32], entries.dtype.type(0)
         for k in range(32):
@@ -73,13 +76,13 @@ def _look_ahead(direction, structure, r, stop):
 
 
 @kernel
-def group_average(start, stop, direction, structure, output, scale, centre):
+def group_average_rows(start, stop, direction, structure, output, scale, centre):
     """scale · (direction, less its mean over all groups if ``centre``, averaged inside each group)."""
     numbers = np.empty(direction.shape[1])
     for r in range(start, stop):
         _look_ahead(direction, structure, r, stop)
         members, groups = structure[r, 0], structure[r, 1]
-        fill(output[r], np.nan if members == POISONED else 0.0)
+        fill(output[r], np.nan if members == INVALID else 0.0)
         if members <= 0 or (centre and groups == 1):
             continue
         mean = _sum_of_members(direction, structure, r, 0, members) / members if centre else 0.0
@@ -118,12 +121,35 @@ def group_average(start, stop, direction, structure, output, scale, centre):
 
 
 @kernel
-def labels(start, stop, structure, output):
-    """0 outside the support, else ±k for the k-th group of a row; ``POISONED`` throughout a poisoned one."""
+def labels_rows(start, stop, structure, output):
+    """0 outside the support, else ±k for the k-th group of a row; ``INVALID`` throughout an invalid one."""
     for r in range(start, stop):
-        fill(output[r], POISONED if structure[r, 0] == POISONED else 0)
+        fill(output[r], INVALID if structure[r, 0] == INVALID else 0)
         group = 0
         for i in range(structure[r, 0]):
             entry = structure[r, 2 + i]
             group += entry & 1
             output[r, entry >> 2] = -group if entry & 2 else group
+
+
+# ------------------------------------------------------------------ on tensors
+_AVERAGED_PER_SOLVED = 8  # scores that are averaged in the time that one takes to be solved
+
+
+def group_average(direction: Tensor, structure: Tensor, scale: float, centre: bool) -> Tensor:
+    g = working_rows(direction)
+    output = torch.empty_like(g)
+    if structure.ndim != 2:
+        structure = structure.reshape(-1, structure.shape[-1])
+    arrays = g.numpy(), structure.contiguous().numpy(), output.numpy()
+    work = g.numel() // _AVERAGED_PER_SOLVED
+    run_rows(group_average_rows, g.shape[0], work, *arrays, float(scale), centre)
+    return like(output, direction)
+
+
+def labels(structure: Tensor) -> Tensor:
+    """0 outside the support, else ±k for the k-th group of a row; −1 throughout an invalid one."""
+    found = structure.reshape(-1, structure.shape[-1]).contiguous()
+    output = torch.empty((len(found), found.shape[1] - 2), dtype=torch.int32)
+    run_rows(labels_rows, len(output), output.numel(), found.numpy(), output.numpy())
+    return output.view(*structure.shape[:-1], -1)

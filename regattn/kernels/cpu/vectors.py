@@ -18,7 +18,7 @@ def _splat(builder, value):
 
 
 def _load(context, builder, array_type, array, offset, count):
-    """``count`` ≤ 64 entries as a vector of 64, zeros behind them, and which lanes they fill."""
+    """``count`` ≤ 64 entries as a vector of 64, zeros after them, and which lanes they fill."""
     names = {ir.FloatType(): "f32", ir.DoubleType(): "f64", _BYTE: "i8"}
     item = context.get_data_type(array_type.dtype)
     vector, flags = ir.VectorType(item, _LANES), ir.VectorType(ir.IntType(1), _LANES)

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from regattn.kernels.rows.compiling import inlined, kernel, reordered_sum
-from regattn.kernels.rows.reading import (
+from regattn.kernels.cpu import like, on_tensors, run_rows, strength_array, working_rows
+from regattn.kernels.cpu.compiling import inlined, kernel, reordered_sum
+from regattn.kernels.cpu.screening import (
     BAD,
     SMALLEST,
     fill,
     is_sound,
+    scan_row,
     strength_of,
-    survey,
     survivors,
     within_reach,
 )
-from regattn.kernels.rows.simplex import add_up, largest
+from regattn.kernels.cpu.sparsemax import add_up, largest
 
 
 @kernel
-def pnormmax(start, stop, scores, mask, masked, gamma, p, values):
+def pnormmax_rows(start, stop, scores, mask, masked, gammas, norms, values):
     """argmax over the simplex of ⟨x, y⟩ − γ/2·‖y‖_p², 1 < p < 2; NaN rows are known by their values.
 
     With t = max x/γ − τ ≤ 1, u = max(1 + z/t, 0) and R_s = Σ u^s the root is that of
@@ -27,22 +30,23 @@ def pnormmax(start, stop, scores, mask, masked, gamma, p, values):
     """
     d = scores.shape[1]
     z, power = np.empty(d + 1), np.empty(d + 1)
-    place, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    index, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    p = norms[0]
     q = p / (p - 1.0)
     for r in range(start, stop):
-        strength = strength_of(gamma, r)
-        state, top = survey(scores, mask, masked, r, is_sound(strength, SMALLEST))
+        gamma = strength_of(gammas, r)
+        state, top = scan_row(scores, mask, masked, r, is_sound(gamma, SMALLEST))
         fill(values[r], np.nan if state == BAD else 0.0)
         if state <= 0:
             continue
-        m, _ = within_reach(scores, mask, masked, state, r, top, strength, 1.0, place, rank, z)
+        m, _ = within_reach(scores, mask, masked, state, r, top, gamma, 1.0, index, rank, z)
         scale = 1.0 / _pnorm_root(z, m, p, q)
         for k in range(m):
             u = max(1.0 + z[k] * scale, 0.0)
             power[k] = u * u if p == 1.5 else u ** (q - 1.0)
-        share = 1.0 / add_up(power, 0, m)
+        per_total = 1.0 / add_up(power, 0, m)
         for k in range(m):
-            values[r, place[k]] = power[k] * share
+            values[r, index[k]] = power[k] * per_total
 
 
 @reordered_sum
@@ -116,26 +120,26 @@ def _dot(a, b, n):
 
 
 @kernel
-def pnormmax_product(start, stop, direction, weights, output, gamma, p):
+def product_rows(start, stop, direction, weights, output, gammas, norms):
     """Jacobian of pnormmax at the solution ``weights`` times ``direction``.
 
     On the support the Hessian of ½‖y‖_p² is diagonal plus rank one; by Sherman–Morrison its inverse
     is diag(s) − c·y yᵀ with s = (y/‖y‖)^{2−p}/(p−1) and c = (2−p)/((p−1)‖y‖²), which is all that
     J = (H⁻¹ − H⁻¹1 1ᵀH⁻¹ / 1ᵀH⁻¹1)/γ needs.
     """
-    d = direction.shape[1]
+    d, p = direction.shape[1], norms[0]
     y, g, s = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
-    place, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    index, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     info, no_mask = np.finfo(weights.dtype), np.empty((1, 1), np.bool_)
     smallest = weights.dtype.type(np.float64(info.tiny) * np.float64(info.eps))
     for r in range(start, stop):
         bad = np.isnan(weights[r, 0])
         fill(output[r], np.nan if bad else 0.0)
-        m, _ = survivors(weights, no_mask, False, False, r, smallest, place, rank)
+        m, _ = survivors(weights, no_mask, False, False, r, smallest, index, rank)
         if bad or m == 0:
             continue
         for k in range(m):
-            y[k], g[k] = weights[r, place[k]], direction[r, place[k]]
+            y[k], g[k] = weights[r, index[k]], direction[r, index[k]]
         top = largest(1.0, y, m)
         for k in range(m):
             y[k] /= top
@@ -152,7 +156,19 @@ def pnormmax_product(start, stop, direction, weights, output, gamma, p):
             s[k] *= each
         sum_s, sum_y = add_up(s, 0, m), add_up(y, 0, m)
         sum_sg, sum_yg = _dot(s, g, m), _dot(y, g, m)
-        share = (sum_sg - c * sum_y * sum_yg) / (sum_s - c * sum_y * sum_y)
-        scale = 1.0 / strength_of(gamma, r)
+        shift = (sum_sg - c * sum_y * sum_yg) / (sum_s - c * sum_y * sum_y)
+        scale = 1.0 / strength_of(gammas, r)
         for k in range(m):
-            output[r, place[k]] = scale * (s[k] * (g[k] - share) - c * y[k] * (sum_yg - share * sum_y))
+            output[r, index[k]] = scale * (s[k] * (g[k] - shift) - c * y[k] * (sum_yg - shift * sum_y))
+
+
+pnormmax = on_tensors(pnormmax_rows, structured=False)
+
+
+def product(direction: Tensor, weights: Tensor, gamma: float | Tensor, p: float) -> Tensor:
+    """Jacobian of pnormmax at ``weights`` times ``direction``."""
+    g, y = working_rows(direction), working_rows(weights)
+    output = torch.empty_like(g)
+    strengths = strength_array(gamma, weights), strength_array(p, weights)
+    run_rows(product_rows, g.shape[0], g.numel(), g.numpy(), y.numpy(), output.numpy(), *strengths)
+    return like(output, direction)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from regattn.kernels.rows.compiling import called, inlined, kernel, reordered_sum
-from regattn.kernels.rows.reading import SMALLEST, is_sound, open_row, set_counts, strength_of, within_reach
-from regattn.kernels.rows.sorting import heap_sort
-from regattn.kernels.rows.vectors import same_bits
+from regattn.kernels.cpu import on_tensors
+from regattn.kernels.cpu.compiling import called, inlined, kernel, reordered_sum
+from regattn.kernels.cpu.screening import SMALLEST, init_row, is_sound, set_counts, strength_of, within_reach
+from regattn.kernels.cpu.sorting import heap_sort
+from regattn.kernels.cpu.vectors import same_bits
 
 
 @reordered_sum
@@ -79,29 +80,32 @@ def _threshold_by_sorting(level, size, n, key, item):
 
 
 @inlined
-def singletons(z, m, place, values, structure, r, key, item):
+def singletons(z, m, index, values, structure, r, key, item):
     """Project the survivors on the simplex, every position its own group."""
     tau = threshold(z, None, m, -1.0 - 1e-15, key, item)
     c = 0
     for k in range(m):
         weight = z[k] - tau
         if weight > 0.0:
-            values[r, place[k]] = weight
-            structure[r, 2 + c] = 4 * place[k] + 1
+            values[r, index[k]] = weight
+            structure[r, 2 + c] = 4 * index[k] + 1
             c += 1
     set_counts(structure, r, c, c)
 
 
 @kernel
-def sparsemax(start, stop, scores, mask, masked, gamma, values, structure):
+def sparsemax_rows(start, stop, scores, mask, masked, gammas, values, structure):
     """argmax over the simplex of ⟨x, y⟩ − γ/2·‖y‖²; τ ≥ max x/γ − 1."""
     d = scores.shape[1]
     z, key = np.empty(d + 1), np.empty(d + 1)
-    place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    index, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     for r in range(start, stop):
-        strength = strength_of(gamma, r)
-        sound = is_sound(strength, SMALLEST)
-        state, top = open_row(scores, mask, masked, r, sound, values, structure)
+        gamma = strength_of(gammas, r)
+        sound = is_sound(gamma, SMALLEST)
+        state, top = init_row(scores, mask, masked, r, sound, values, structure)
         if state > 0:
-            m, _ = within_reach(scores, mask, masked, state, r, top, strength, 1.0, place, rank, z)
-            singletons(z, m, place, values, structure, r, key, item)
+            m, _ = within_reach(scores, mask, masked, state, r, top, gamma, 1.0, index, rank, z)
+            singletons(z, m, index, values, structure, r, key, item)
+
+
+sparsemax = on_tensors(sparsemax_rows)

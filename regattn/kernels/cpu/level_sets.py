@@ -4,40 +4,40 @@ from __future__ import annotations
 
 import numpy as np
 
-from regattn.kernels.rows.compiling import called
-from regattn.kernels.rows.reading import MANY
-from regattn.kernels.rows.simplex import add_up
-from regattn.kernels.rows.taut_string import off_the_ends, taut_string
-from regattn.kernels.rows.vectors import first_flag, where_at_least
+from regattn.kernels.cpu.compiling import called
+from regattn.kernels.cpu.prox import off_the_ends, taut_string
+from regattn.kernels.cpu.screening import MANY
+from regattn.kernels.cpu.sparsemax import add_up
+from regattn.kernels.cpu.vectors import first_flag, where_at_least
 
 
 @called
 def _gains(z, start, stop, floor, lam, gain):
-    """What each score, with the best of those behind it, adds to {P_TV(z) > floor}, its own cut not counted.
+    """What each score, with the best of those after it, adds to {P_TV(z) > floor}, its own cut not counted.
 
-    From the end each takes on what is behind it, between −λ and λ: beyond these it is better cut off.
+    From the end each takes on what is after it, between −λ and λ: beyond these it is better cut off.
     """
     part = (stop - start) // 4
     a, b, c, e = start + part, start + 2 * part, start + 3 * part, stop
-    behind = 0.0
+    after = 0.0
     while e > start + 4 * part:
         e -= 1
-        behind = gain[e] = min(max(behind, -lam), lam) + (z[e] - floor)
-    # Four parts at once, as if nothing were behind them, for each addition waits for the one before;
+        after = gain[e] = min(max(after, -lam), lam) + (z[e] - floor)
+    # Four parts at once, as if nothing were after them, for each addition waits for the one before;
     u = v = w = 0.0
     for k in range(1, part + 1):
         u = gain[a - k] = min(max(u, -lam), lam) + (z[a - k] - floor)
         v = gain[b - k] = min(max(v, -lam), lam) + (z[b - k] - floor)
         w = gain[c - k] = min(max(w, -lam), lam) + (z[c - k] - floor)
-        behind = gain[e - k] = min(max(behind, -lam), lam) + (z[e - k] - floor)
+        after = gain[e - k] = min(max(after, -lam), lam) + (z[e - k] - floor)
     for end in (c, b, a):  # which holds again from where a bound was met.
         k = end
         while k > start:
-            behind = min(max(gain[k], -lam), lam) + (z[k - 1] - floor)
-            if behind == gain[k - 1]:
+            after = min(max(gain[k], -lam), lam) + (z[k - 1] - floor)
+            if after == gain[k - 1]:
                 break
             k -= 1
-            gain[k] = behind
+            gain[k] = after
 
 
 @called

@@ -1,64 +1,65 @@
-"""fusedmax: the simplex, with a price for differences between neighbours."""
+"""fusedmax: the simplex, with a penalty on differences between neighbours."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from regattn.kernels.rows.compiling import called, inlined, kernel
-from regattn.kernels.rows.level_sets import append_string, long_run
-from regattn.kernels.rows.reading import LONG, MANY, open_priced_row, set_counts, within_reach
-from regattn.kernels.rows.simplex import add_up, singletons, threshold
-from regattn.kernels.rows.vectors import first_flag, where_at_least
+from regattn.kernels.cpu import on_tensors
+from regattn.kernels.cpu.compiling import called, inlined, kernel
+from regattn.kernels.cpu.level_sets import append_string, long_run
+from regattn.kernels.cpu.screening import LONG, MANY, load_row, set_counts, within_reach
+from regattn.kernels.cpu.sparsemax import add_up, singletons, threshold
+from regattn.kernels.cpu.vectors import first_flag, where_at_least
 
 
 @called
-def _thin(z, m, price, bound, lowest, place, rank):
+def _screen_again(z, m, lam, bound, lowest, index, rank):
     """Drop survivors that have no part in a group above ``bound``, all but the first and the last.
 
     Beside a score that is out only what reaches ``bound`` stays, between two such scores only what
-    reaches it less both prices. A neighbour that is missing here is out, so that a survivor taken
+    reaches it less λ for both. A neighbour that is missing here is out, so that a survivor taken
     for one errs on the safe side.
     """
-    alone = bound + 2.0 * price
+    alone = bound + 2.0 * lam
     kept = 1
     for begin in range(1, m - 1, 64):
         count = min(64, m - 1 - begin)
         here = where_at_least(z, begin, count, lowest)
         first, last = np.uint64(z[begin - 1] >= lowest), np.uint64(z[begin + count] >= lowest)
         before = here << np.uint64(1) | first
-        behind = here >> np.uint64(1) | last << np.uint64(count - 1)
-        keep = here & before & behind
+        after = here >> np.uint64(1) | last << np.uint64(count - 1)
+        keep = here & before & after
         if kept == begin and keep == ~np.uint64(0):
             kept += 64
             continue
         keep |= here & (
-            ((before | behind) & where_at_least(z, begin, count, bound))
+            ((before | after) & where_at_least(z, begin, count, bound))
             | where_at_least(z, begin, count, alone)
         )
         while keep != np.uint64(0):
             k = begin + first_flag(keep)
-            value, p, q = z[k], place[k], rank[k]
-            z[kept], place[kept], rank[kept] = value, p, q
+            value, p, q = z[k], index[k], rank[k]
+            z[kept], index[kept], rank[kept] = value, p, q
             kept += 1
             keep &= keep - np.uint64(1)
-    value, p, q = z[m - 1], place[m - 1], rank[m - 1]
-    z[kept], place[kept], rank[kept] = value, p, q
+    value, p, q = z[m - 1], index[m - 1], rank[m - 1]
+    z[kept], index[kept], rank[kept] = value, p, q
     return kept + 1
 
 
 @called
-def _bound_by_blocks(z, rank, m, price, bound, total, item, key, order):
+def _bound_by_blocks(z, rank, m, lam, bound, total, item, key, order):
     """τ is at least what any blocks of neighbours attain together, whose cut is 2 each."""
     blocks, size = np.int64(0), 16
     for k in range(0, m - size + 1, size):
-        total[blocks], item[blocks] = add_up(z, k, k + size) - 2.0 * price, rank[k]
+        total[blocks], item[blocks] = add_up(z, k, k + size) - 2.0 * lam, rank[k]
         blocks += rank[k + size - 1] - rank[k] == size - 1
     while blocks > 0:
         bound = max(bound, threshold(total, None, blocks, size * bound, key, order) / size)
         b = kept = 0
         while b + 4 <= blocks:
             if item[b + 3] - item[b] == 3 * size:
-                total[kept] = total[b] + total[b + 1] + total[b + 2] + total[b + 3] + 6.0 * price
+                total[kept] = total[b] + total[b + 1] + total[b + 2] + total[b + 3] + 6.0 * lam
                 item[kept] = item[b]
                 kept += 1
                 b += 4
@@ -70,7 +71,7 @@ def _bound_by_blocks(z, rank, m, price, bound, total, item, key, order):
 
 @inlined
 def _end_of_run(z, rank, m, lowest, k):
-    """Behind the last of the neighbours that follow survivor ``k`` and reach ``lowest``."""
+    """The end of the neighbours that follow survivor ``k`` and reach ``lowest``."""
     k += 1
     while (
         k + 64 <= m and rank[k + 63] == rank[k - 1] + 64 and where_at_least(z, k, 64, lowest) == ~np.uint64(0)
@@ -82,28 +83,28 @@ def _end_of_run(z, rank, m, lowest, k):
 
 
 @inlined
-def _short_run(z, start, stop, left, right, price, level, size, first, m, chain, length):
+def _short_run(z, start, stop, left, right, lam, level, size, first, m, chain, length):
     """Append the segments of P_TV(z[start:stop]), ``left`` and ``right`` taken off its ends: most runs are
     of one or two scores."""
     n = stop - start
     if n > 2:
-        return append_string(z, start, stop, left, right, price, level, size, first, m, chain, length)
+        return append_string(z, start, stop, left, right, lam, level, size, first, m, chain, length)
     size[m], first[m] = 1, start
     if n == 1:
         level[m] = z[start] - left - right
         return m + 1
     a, b = z[start] - left, z[start + 1] - right
-    if abs(a - b) <= 2.0 * price:
+    if abs(a - b) <= 2.0 * lam:
         level[m], size[m] = 0.5 * (a + b), 2
         return m + 1
-    pull = price if a > b else -price
+    pull = lam if a > b else -lam
     level[m], level[m + 1] = a - pull, b + pull
     size[m + 1], first[m + 1] = 1, start + 1
     return m + 2
 
 
 @inlined
-def _write_groups(level, size, first, segments, tau, place, values, structure, r):
+def _write_groups(level, size, first, segments, tau, index, values, structure, r):
     """Give the segments above ``tau`` their weights; each is a group."""
     c = groups = 0
     for s in range(segments):
@@ -111,12 +112,12 @@ def _write_groups(level, size, first, segments, tau, place, values, structure, r
         if weight > 0.0:
             groups += 1
             if size[s] == 1.0:
-                at = place[first[s]]
+                at = index[first[s]]
                 values[r, at] = weight
                 structure[r, 2 + c] = 4 * at + 1
                 c += 1
                 continue
-            members = place[first[s] : first[s] + int(size[s])]
+            members = index[first[s] : first[s] + int(size[s])]
             entries = structure[r, 2 + c : 2 + c + members.size]
             for i in range(members.size):
                 values[r, members[i]] = weight
@@ -127,7 +128,7 @@ def _write_groups(level, size, first, segments, tau, place, values, structure, r
 
 
 @kernel
-def fusedmax(start, stop, scores, mask, masked, gamma, lam, values, structure):
+def fusedmax_rows(start, stop, scores, mask, masked, gammas, lams, values, structure):
     """argmax over the simplex of ⟨x, y⟩ − γ(½‖y‖² + λ Σ|y_{i+1} − y_i|).
 
     Leaving a position out of a set changes its cut by at most 2λ. So τ is at least sparsemax's less
@@ -136,58 +137,58 @@ def fusedmax(start, stop, scores, mask, masked, gamma, lam, values, structure):
     """
     d = scores.shape[1]
     z, key, level = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
-    place, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    index, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
     first, size = np.empty(d + 1, np.int64), np.empty(d + 1)
     chain, length = np.empty((2, d + 1)), np.empty((2, d + 1))
     for r in range(start, stop):
-        strength, price, state, top = open_priced_row(scores, mask, masked, r, gamma, lam, values, structure)
+        gamma, lam, state, top = load_row(scores, mask, masked, r, gammas, lams, values, structure)
         if state <= 0:
             continue
-        depth = 1.0 + 4.0 * price
-        m, n = within_reach(scores, mask, masked, state, r, top, strength, depth, place, rank, z)
-        if price == 0.0:  # tied scores are not a fused group then
-            singletons(z, m, place, values, structure, r, key, item)
+        depth = 1.0 + 4.0 * lam
+        m, n = within_reach(scores, mask, masked, state, r, top, gamma, depth, index, rank, z)
+        if lam == 0.0:  # tied scores are not a fused group then
+            singletons(z, m, index, values, structure, r, key, item)
             continue
-        bound = threshold(z, None, m, -1.0 - 1e-15, key, item) - 2.0 * price - 1e-14 * depth
+        bound = threshold(z, None, m, -1.0 - 1e-15, key, item) - 2.0 * lam - 1e-14 * depth
         if m >= MANY:
             bound = max(
-                bound, _bound_by_blocks(z, rank, m, price, bound, level, first, key, item) - 2e-14 * depth
+                bound, _bound_by_blocks(z, rank, m, lam, bound, level, first, key, item) - 2e-14 * depth
             )
-        lowest = bound - 2.0 * price
+        lowest = bound - 2.0 * lam
         if m >= MANY:
-            m = _thin(z, m, price, bound, lowest, place, rank)
-        segments, behind = np.int64(0), 0
-        while behind < m:
-            if z[behind] < lowest:
-                behind += 1
+            m = _screen_again(z, m, lam, bound, lowest, index, rank)
+        segments, k = np.int64(0), 0
+        while k < m:
+            if z[k] < lowest:
+                k += 1
                 continue
-            begin = behind
+            begin = k
             # Nearly all runs are of one score: without this everything would take a sixth longer.
             if begin + 1 == m or rank[begin + 1] != rank[begin] + 1:
-                value = z[begin] - (price if rank[begin] > 0 else 0.0)
-                value -= price if rank[begin] < n - 1 else 0.0
+                value = z[begin] - (lam if rank[begin] > 0 else 0.0)
+                value -= lam if rank[begin] < n - 1 else 0.0
                 level[segments], size[segments], first[segments] = value, 1, begin
                 segments += value > bound
-                behind += 1
+                k += 1
                 continue
-            end = behind = _end_of_run(z, rank, m, lowest, begin)
+            end = k = _end_of_run(z, rank, m, lowest, begin)
             while begin < end and z[begin] < bound and rank[begin] > 0:
                 begin += 1
             while begin < end and z[end - 1] < bound and rank[end - 1] < n - 1:
                 end -= 1
             if begin == end:
                 continue
-            left, right = price if rank[begin] > 0 else 0.0, price if rank[end - 1] < n - 1 else 0.0
+            left, right = lam if rank[begin] > 0 else 0.0, lam if rank[end - 1] < n - 1 else 0.0
             if end < begin + LONG:
                 segments = _short_run(
-                    z, begin, end, left, right, price, level, size, first, segments, chain, length
+                    z, begin, end, left, right, lam, level, size, first, segments, chain, length
                 )
             else:
                 above = bound - 1e-15 * depth * (end - begin)  # as much as rounding may add up to
                 segments = long_run(
-                    z, begin, end, left, right, price, above, key, level, size, first, segments, chain, length
+                    z, begin, end, left, right, lam, above, key, level, size, first, segments, chain, length
                 )
-        if price > 1e6:  # which is in every level, and would hide the 1 that the weights add up to
+        if lam > 1e6:  # which is in every level, and would hide the 1 that the weights add up to
             summit = -np.inf
             for s in range(segments):
                 summit = max(summit, level[s])
@@ -195,4 +196,7 @@ def fusedmax(start, stop, scores, mask, masked, gamma, lam, values, structure):
                 level[s] -= summit
             bound = -1.0 - 1e-15
         tau = threshold(level, size, segments, bound, key, item)
-        _write_groups(level, size, first, segments, tau, place, values, structure, r)
+        _write_groups(level, size, first, segments, tau, index, values, structure, r)
+
+
+fusedmax = on_tensors(fusedmax_rows)

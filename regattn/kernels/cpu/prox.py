@@ -1,13 +1,17 @@
-"""The proximal operator of total variation on a run of scores, by the taut string."""
+"""The proximal operators and the isotonic regression that the mappings are made of."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from regattn.kernels.rows.compiling import inlined
-from regattn.kernels.rows.simplex import add_up
+from regattn.kernels.cpu import on_tensors
+from regattn.kernels.cpu.compiling import inlined, kernel
+from regattn.kernels.cpu.screening import BAD, fill, init_row, set_counts, strength_of, within_reach
+from regattn.kernels.cpu.sorting import SOME, pool, sort_descending
+from regattn.kernels.cpu.sparsemax import add_up
 
 
+# ------------------------------------------------------------------ the taut string
 @inlined
 def off_the_ends(z, start, stop, left, right, lam):
     """Take ``left`` and ``right`` off the ends of a run; its mean then, and whether all is one segment.
@@ -25,7 +29,7 @@ def off_the_ends(z, start, stop, left, right, lam):
     return mean, k == stop
 
 
-_RIDE = 16  # single scores in a row after which a monotone stretch is looked for
+_MONOTONE = 16  # single scores in a row after which a monotone stretch is looked for
 
 
 @inlined
@@ -99,8 +103,8 @@ def taut_string(z, start, stop, left, right, lam, level, size, m, chain, length)
                     single = single + 1 if v == bend + 1 and offset > 0.0 else 0
                     m = _segment(z, start, bend, v, offset, lam, level, size, m)
                     bend, offset = v, lam
-        if single >= _RIDE and bend >= looked:
-            looked, stretch = _ride(z, start, bend, n, offset, lam)
+        if single >= _MONOTONE and bend >= looked:
+            looked, stretch = _monotone_run(z, start, bend, n, offset, lam)
             single = 0
             if k <= looked and stretch > 0:
                 levels, sizes, data = level[m : m + stretch], size[m : m + stretch], z[start + bend : stop]
@@ -114,8 +118,8 @@ def taut_string(z, start, stop, left, right, lam, level, size, m, chain, length)
 
 
 @inlined
-def _ride(z, start, bend, n, offset, lam):
-    """End of the monotone stretch behind a bend, and how many of its scores are segments of their own.
+def _monotone_run(z, start, bend, n, offset, lam):
+    """End of the monotone stretch after a bend, and how many of its scores are segments of their own.
 
     Where the data rise after a bend at the upper wall (or fall after one at the lower), that wall is
     convex and the path follows it, until what is left of the stretch lets the other wall pass.
@@ -149,3 +153,105 @@ def _segment(z, start, i, j, offset_i, offset_j, level, size, m):
         level[m] = min(level[m], level[m - 1])
     size[m] = j - i
     return m + 1
+
+
+# ------------------------------------------------------------------ on rows
+@inlined
+def _present(scores, mask, masked, r, values, structure, index, rank, z):
+    """Shift what takes part of a row by its maximum; return how many that are, and the maximum."""
+    state, top = init_row(scores, mask, masked, r, True, values, structure)
+    if state <= 0:
+        fill(values[r], np.nan if state == BAD else -np.inf)
+        return 0, top
+    m, _ = within_reach(scores, mask, masked, state, r, top, 1.0, np.inf, index, rank, z)
+    if m < scores.shape[1]:
+        fill(values[r], -np.inf)
+    return m, top
+
+
+@inlined
+def _expand(index, level, size, blocks, offset, values, structure, r):
+    """Write one value for each block of consecutive members."""
+    c = 0
+    for b in range(blocks):
+        for k in range(int(size[b])):
+            values[r, index[c]] = level[b] + offset
+            structure[r, 2 + c] = 4 * index[c] + (k == 0)
+            c += 1
+    set_counts(structure, r, c, blocks)
+
+
+@kernel
+def prox_tv1d_rows(start, stop, scores, mask, masked, lams, values, structure):
+    """argmin of ½‖y − x‖² + λ Σ|y_{i+1} − y_i|."""
+    d = scores.shape[1]
+    z, level, size = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
+    index, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    chain, length = np.empty((2, d + 1)), np.empty((2, d + 1))
+    for r in range(start, stop):
+        m, top = _present(scores, mask, masked, r, values, structure, index, rank, z)
+        lam, segments = strength_of(lams, r), 0
+        if lam == 0.0:
+            for i in range(m):
+                level[i], size[i] = z[i], 1
+            segments = m
+        elif m > 0:
+            segments = taut_string(z, 0, m, 0.0, 0.0, lam, level, size, 0, chain, length)
+        if m > 0:
+            _expand(index, level, size, segments, top, values, structure, r)
+
+
+@kernel
+def isotonic_regression_rows(start, stop, scores, mask, masked, decreasing, values, structure):
+    """argmin of ‖y − x‖² over y_1 ≤ y_2 ≤ … (≥ if ``decreasing``)."""
+    d = scores.shape[1]
+    z, size = np.empty(d + 1), np.empty(d + 1)
+    index, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    sign = 1.0 if decreasing[0] else -1.0
+    for r in range(start, stop):
+        m, top = _present(scores, mask, masked, r, values, structure, index, rank, z)
+        for i in range(m):
+            z[i], size[i] = sign * z[i], 1
+        blocks = pool(z, size, m)
+        for b in range(blocks):
+            z[b] = sign * (z[b] / size[b])
+        if m > 0:
+            _expand(index, z, size, blocks, top, values, structure, r)
+
+
+@kernel
+def prox_oscar_rows(start, stop, scores, mask, masked, lams, values, structure):
+    """argmin of ½‖y − x‖² + λ Σ_{i<j} max(|y_i|, |y_j|)."""
+    d = scores.shape[1]
+    z, size = np.empty(d + 1), np.empty(d + 1)
+    index, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    spare, where = np.empty(SOME), np.empty(SOME, np.int64)
+    for r in range(start, stop):
+        m, _ = _present(scores, mask, masked, r, values, structure, index, rank, z)
+        lam = strength_of(lams, r)
+        for i in range(m):
+            z[i], item[i] = abs(np.float64(scores[r, index[i]])), i
+        sort_descending(z, item, 0, m, spare, where)
+        for i in range(m):
+            z[i], size[i] = z[i] - lam * (m - 1 - i), 1
+        blocks = pool(z, size, m) if lam > 0.0 else m
+        c = groups = i = 0
+        for b in range(blocks):
+            value, last = max(z[b] / size[b], 0.0), i + int(size[b])
+            counts = value > 0.0 or lam == 0.0
+            groups += counts
+            for k in range(i, last):
+                at = index[item[k]]
+                negative = scores[r, at] < 0.0
+                values[r, at] = -value if negative else value
+                if counts:
+                    structure[r, 2 + c] = 4 * at + 2 * negative + (k == i)
+                    c += 1
+            i = last
+        if m > 0:
+            set_counts(structure, r, c, groups)
+
+
+prox_tv1d = on_tensors(prox_tv1d_rows)
+prox_oscar = on_tensors(prox_oscar_rows)
+isotonic_regression = on_tensors(isotonic_regression_rows)

@@ -1,0 +1,394 @@
+"""How a row solver becomes a differentiable PyTorch operator.
+
+A solver maps rows to rows; its derivative is a symmetric linear map J that depends on what the
+solver found, so that one product ``(found, direction, *parameters) -> J @ direction`` serves the
+backward pass, the forward mode and, being differentiable itself, the higher orders. A strength θ
+acts on the solution as a change of the scores would, by ∂x/∂θ; so J serves it too. Where a solution is
+constant inside groups of positions, one backward rule serves all solvers: :func:`group_average`.
+
+Three dispatch paths lead to each solver. ``torch.compile`` and ``torch.export`` see the operator as it is
+registered (its own backward and shape rules). Eager code that wants derivatives goes through an
+``autograd.Function``, because only that knows forward mode and ``torch.func``: operators registered
+with ``torch.library`` give a silent zero under ``jvp`` (torch 2.13), and a Function with a ``jvp``
+cannot be traced by ``torch.compile``; a leaner one serves where ``backward`` alone may follow. Eager
+code that wants none calls the kernel: on short rows the other paths cost more than the solution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.library import Library
+
+library = Library("regattn", "DEF")
+ParamDerivative = Callable[..., Tensor]
+_HALF = (torch.float16, torch.bfloat16)
+
+
+# ------------------------------------------------------------------ kernels
+@cache
+def load_kernel(device_type: str, file: str, name: str) -> Callable[..., Any]:
+    """The function ``name`` on tensors of a type of device: the folders of kernels have the same files."""
+    folder = f"regattn.kernels.{'cpu' if device_type == 'meta' else device_type}"
+    module = f"{folder}.{file}" if file else folder
+    try:
+        function: Callable[..., Any] = getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name not in (folder, module):
+            raise  # Triton, which comes with PyTorch's CUDA builds only
+        raise ValueError(f"{name} has no kernel for tensors on {device_type}; use .cpu()") from None
+    return function
+
+
+def can_call_kernel(tensor: Tensor) -> bool:
+    """Whether a kernel may read the tensor: nothing is to be traced, batched or carried along."""
+    return (
+        not torch.compiler.is_compiling()
+        and type(tensor) in (Tensor, torch.nn.Parameter)
+        and tensor.device.type != "meta"
+        and not torch._C._len_torch_dispatch_stack()
+        and not torch._C._are_functorch_transforms_active()
+        and not torch._C._functorch.is_legacy_batchedtensor(tensor)  # is_grads_batched=True
+        and forward_ad._current_level < 0
+    )
+
+
+# ------------------------------------------------------------------ solvers
+class Solver(NamedTuple):
+    """An operator on the last dimension with the product of its Jacobian."""
+
+    name: str
+    file: str
+    operator: Callable[..., Any]
+    product: Callable[..., Tensor]
+    dx_dparams: tuple[ParamDerivative | None, ...]
+
+    def kernel(self, scores: Tensor, mask: Tensor | None, *parameters: Any) -> Any:
+        return load_kernel(scores.device.type, self.file, self.name)(scores, mask, *parameters)
+
+    def registered(self, scores: Tensor, mask: Tensor | None, *parameters: Any) -> Any:
+        """Through the dispatcher, where every strength is a tensor."""
+        tensors = (
+            p if derivative is None or isinstance(p, Tensor) else scores.new_full((), p, dtype=torch.float64)
+            for p, derivative in zip(parameters, self.dx_dparams, strict=True)
+        )
+        return self.operator(scores, mask, *tensors)
+
+
+def solve_along(solver: Solver, scores: Tensor, dim: int, mask: Tensor | None, *parameters: Any) -> Tensor:
+    """Values of ``solver`` on every slice along ``dim``, by the cheapest path that the tensors allow."""
+    if dim not in (-1, scores.ndim - 1):
+        if mask is not None:
+            mask = mask.expand(scores.shape).movedim(dim, -1)
+        moved = (to_last(p, dim, scores.ndim) for p in parameters)
+        return solve_along(solver, scores.movedim(dim, -1), -1, mask, *moved).movedim(-1, dim)
+    learnable = any([isinstance(p, Tensor) for p in parameters])  # a list: on short rows a generator shows
+    if learnable and scores.dtype in _HALF:
+        # ∂x/∂θ tells groups by their weights, and rounded weights may agree by chance
+        return solve_along(solver, scores.float(), -1, mask, *parameters).to(scores.dtype)
+    if torch.compiler.is_compiling():
+        output = solver.registered(scores, mask, *parameters)
+    elif learnable or not can_call_kernel(scores):
+        output = _Solve.apply(solver, scores, mask, *parameters)
+    elif torch.is_grad_enabled() and scores.requires_grad:
+        return _apply_backward_only(scores, (solver, mask, parameters))
+    else:
+        output = solver.kernel(scores, mask, *parameters)
+    return output[0] if isinstance(output, tuple) else output
+
+
+def to_last(strength: Any, dim: int, ndim: int) -> Any:
+    """A strength for scores of ``ndim`` dimensions, whose ``dim`` has been moved to the end."""
+    if not isinstance(strength, Tensor):
+        return strength
+    return strength.reshape(*[1] * (ndim - strength.ndim), *strength.shape).movedim(dim, -1)
+
+
+def define_solver(
+    name: str,
+    parameters: dict[str, ParamDerivative | str],
+    product: Callable[..., Tensor],
+    *,
+    structured: bool,
+    file: str = "",
+) -> Solver:
+    """Register ``regattn::name(Tensor scores, Tensor? mask, parameters)``.
+
+    Args:
+        name: of the operator, and of the function with its kernel.
+        parameters: for each parameter ∂x/∂θ if it is a strength, else its type in schema language.
+            A derivative is ``(scores, present, values, *parameters) -> ∂x/∂θ``.
+        product: ``(found, direction, *parameters) -> J @ direction``, where ``found`` is the
+            structure if there is one, else the values.
+        structured: whether the solver also returns a structure.
+        file: in ``kernels/cpu`` and ``kernels/cuda``; called like the operator if "".
+    """
+    file = file or name
+    qualified = f"regattn::{name}"
+    dx_dparams = tuple(None if isinstance(kind, str) else kind for kind in parameters.values())
+    types = (kind if isinstance(kind, str) else "Tensor" for kind in parameters.values())
+    signature = "".join(f", {kind} {key}" for key, kind in zip(parameters, types, strict=True))
+    returns = "(Tensor, Tensor)" if structured else "Tensor"
+    library.define(f"{name}(Tensor scores, Tensor? mask{signature}) -> {returns}")
+
+    def fake(scores: Tensor, *_: Any) -> Any:
+        values = torch.empty_like(scores, memory_format=torch.contiguous_format)
+        if not structured:
+            return values
+        return values, load_kernel(scores.device.type, "", "structure_like")(values)
+
+    def setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        _setup(ctx, solver, inputs, output)
+
+    def backward(ctx: Any, gradient: Tensor, *_: object) -> tuple[Tensor | None, ...]:
+        return _backward(ctx, gradient, ctx.needs_input_grad[2:])
+
+    load_kernel("cpu", file, name)  # now, before the process may be forked: see openmp.py
+    solver = Solver(name, file, getattr(torch.ops.regattn, name).default, product, dx_dparams)
+    torch.library.impl(qualified, ("CPU", "CUDA"), lib=library)(solver.kernel)
+    torch.library.register_fake(qualified, fake, lib=library)
+    torch.library.register_autograd(qualified, backward, setup_context=setup, lib=library)
+    return solver
+
+
+def dx_dgamma(scores: Tensor, present: Tensor, values: Tensor, gamma: Any, *_: Any) -> Tensor:
+    """A mapping depends on x/γ alone; the maximum comes off, since a constant changes nothing."""
+    x = torch.where(present, scores, -torch.inf)
+    top = x.detach().amax(-1, keepdim=True)
+    return torch.where(present & (values > 0), top - x, 0.0) / gamma
+
+
+# ------------------------------------------------------------------ derivatives, for all paths
+def _setup(ctx: Any, solver: Solver, inputs: tuple[Any, ...], output: Any) -> tuple[Any, ...]:
+    """Keep what derivatives need: scores and values only if a strength may have one."""
+    scores, mask, *parameters = inputs
+    values, found = output if isinstance(output, tuple) else (output, output)
+    ctx.solver, ctx.parameters = solver, parameters
+    saved: tuple[Any, ...] = (found,)
+    if any(isinstance(p, Tensor) for p in parameters):
+        ctx.parameters = [None if isinstance(p, Tensor) else p for p in parameters]
+        saved += (scores, mask, values, *(p if isinstance(p, Tensor) else None for p in parameters))
+    ctx.save_for_backward(*saved)
+    return saved
+
+
+def _restore(ctx: Any) -> tuple[Tensor, tuple[Any, ...], tuple[Any, ...]]:
+    found, *rest = ctx.saved_tensors
+    if not rest:
+        return found, (), ctx.parameters
+    tensors = rest[3:]
+    return (
+        found,
+        tuple(rest[:3]),
+        tuple(p if t is None else t for p, t in zip(ctx.parameters, tensors, strict=True)),
+    )
+
+
+def _dx_dparam(derivative: ParamDerivative, context: tuple[Any, ...], parameters: tuple[Any, ...]) -> Tensor:
+    scores, mask, values = context
+    present = scores > -torch.inf if mask is None else mask & (scores > -torch.inf)
+    return derivative(scores, present, values.detach(), *parameters)
+
+
+def _backward(ctx: Any, gradient: Tensor, wanted: tuple[bool, ...]) -> tuple[Tensor | None, ...]:
+    found, context, parameters = _restore(ctx)
+    product = ctx.solver.product(found, gradient, *parameters)
+    gradients: list[Tensor | None] = [product, None]
+    for parameter, derivative, want in zip(parameters, ctx.solver.dx_dparams, wanted, strict=True):
+        if want and derivative is not None:
+            pulled = product * _dx_dparam(derivative, context, parameters)
+            gradients.append(pulled.sum_to_size(parameter.shape).to(parameter.dtype))
+        else:
+            gradients.append(None)
+    return tuple(gradients)
+
+
+class _BackwardOnly(torch.autograd.Function):
+    """The eager path where only scores have derivatives, and these are wanted by ``backward`` alone."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, problem: tuple[Solver, Tensor | None, tuple[Any, ...]]) -> Tensor:
+        # one tuple, since each argument of a Function costs a microsecond, there and back
+        ctx.problem = solver, mask, parameters = problem
+        output = solver.kernel(scores, mask, *parameters)
+        values, found = output if isinstance(output, tuple) else (output, output)
+        ctx.save_for_backward(found)
+        return values
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        solver, _, parameters = ctx.problem
+        return solver.product(ctx.saved_tensors[0], gradient, *parameters), None
+
+
+# ``apply`` of the class itself inspects the signature of ``forward`` anew in each call, for functorch's sake,
+# which costs more than a kernel does on short rows.
+_apply_backward_only: Any = super(torch.autograd.Function, _BackwardOnly).apply
+
+
+class _Solve(torch.autograd.Function):
+    """The eager path for the rest: forward mode, ``torch.func``, strengths that are tensors."""
+
+    @staticmethod
+    def forward(solver: Solver, scores: Tensor, mask: Tensor | None, *parameters: Any) -> Any:
+        solve = solver.kernel if can_call_kernel(scores) else solver.registered
+        return solve(scores, mask, *parameters)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        saved = _setup(ctx, inputs[0], inputs[1:], output)
+        ctx.save_for_forward(*saved)
+        ctx.set_materialize_grads(False)  # none for the structure
+        ctx.structured = isinstance(output, tuple)
+        if ctx.structured:
+            ctx.mark_non_differentiable(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None, *_: object) -> tuple[Tensor | None, ...]:
+        if gradient is None:
+            return (None,) * len(ctx.needs_input_grad)
+        return None, *_backward(ctx, gradient, ctx.needs_input_grad[3:])
+
+    @staticmethod
+    def jvp(ctx: Any, _: None, tangent: Tensor | None, __: None, *tangents: Tensor | None) -> Any:
+        found, context, parameters = _restore(ctx)
+        moved = [] if tangent is None else [tangent]
+        for step, derivative in zip(tangents, ctx.solver.dx_dparams, strict=True):
+            if step is not None and derivative is not None:
+                moved.append(step * _dx_dparam(derivative, context, parameters))
+        direction = sum(moved[1:], moved[0])
+        if context:
+            direction = direction.to(context[0].dtype)
+        product = ctx.solver.product(found, direction, *parameters)
+        return (product, None) if ctx.structured else product
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[Any, ...], solver: Solver, scores: Tensor, *arguments: Any
+    ) -> tuple[Any, Any]:
+        ndim = scores.ndim - (in_dims[1] is not None)
+        scores = _batch_first(scores, in_dims[1], info.batch_size)
+        aligned = (_align(a, at, ndim) for a, at in zip(arguments, in_dims[2:], strict=True))
+        output = _Solve.apply(solver, scores, *aligned)
+        return output, (0, 0) if isinstance(output, tuple) else 0
+
+
+def _batch_first(tensor: Tensor, at: int | None, size: int) -> Tensor:
+    return tensor.expand(size, *tensor.shape) if at is None else tensor.movedim(at, 0)
+
+
+def _align(argument: Any, at: int | None, ndim: int) -> Any:
+    """Move a batch dimension in front of the ``ndim`` dimensions that the argument broadcasts to."""
+    if at is None:
+        return argument
+    moved = argument.movedim(at, 0)
+    return moved.reshape(moved.shape[0], *[1] * (ndim + 1 - moved.ndim), *moved.shape[1:])
+
+
+# ------------------------------------------------------------------ the one backward rule
+def define_partition_solver(
+    name: str, parameters: dict[str, ParamDerivative | str], *, on_simplex: bool, file: str = ""
+) -> Solver:
+    """Register a solver, as :func:`define_solver` does, whose values and derivative are constant in groups.
+
+    On the simplex the first parameter is γ, by which the derivative is divided.
+    """
+
+    def product(structure: Tensor, direction: Tensor, *parameters: Any) -> Tensor:
+        if not on_simplex:
+            return group_average(direction, structure, 1.0, False)
+        gamma = parameters[0]
+        if isinstance(gamma, Tensor):
+            return (group_average(direction, structure, 1.0, True) / gamma).to(direction.dtype)
+        return group_average(direction, structure, 1.0 / gamma, True)
+
+    return define_solver(name, parameters, product, structured=True, file=file)
+
+
+library.define("group_average(Tensor direction, Tensor structure, float scale, bool centre) -> Tensor")
+_group_average = torch.ops.regattn.group_average.default
+
+
+def group_average(direction: Tensor, structure: Tensor, scale: float, centre: bool) -> Tensor:
+    """The one backward rule: average inside groups, less the mean over all groups if ``centre``.
+
+    Where a solution is constant inside groups of positions, so is its derivative: the Jacobian averages
+    a direction inside each group, after taking its mean over the support off if the solution is held on
+    the simplex. The solvers return the groups as integers, because integers do not round.
+
+    Args:
+        direction: floating (…, d).
+        structure: of the solution, as its solver returned it.
+        scale: factor of the result, 1/γ for a mapping.
+        centre: whether the groups lie on the simplex, whose tangent vectors sum to 0.
+
+    Returns:
+        J @ direction. J is symmetric, so this is the product on either side.
+
+    Source: Niculae & Blondel (2017), propositions 2 and 3; the same rule for both.
+    """
+    if torch.compiler.is_compiling():
+        return _group_average(direction, structure, scale, centre)
+    if can_call_kernel(direction) and not (torch.is_grad_enabled() and direction.requires_grad):
+        return _average(direction, structure, scale, centre)
+    return _Average.apply(direction, structure, scale, centre)
+
+
+def _average(direction: Tensor, structure: Tensor, scale: float, centre: bool) -> Tensor:
+    average: Callable[..., Tensor] = load_kernel(direction.device.type, "groups", "group_average")
+    return average(direction, structure, scale, centre)
+
+
+torch.library.impl("regattn::group_average", ("CPU", "CUDA"), lib=library)(_average)
+
+
+@torch.library.register_fake("regattn::group_average", lib=library)
+def _fake_average(direction: Tensor, structure: Tensor, scale: float, centre: bool) -> Tensor:
+    return torch.empty_like(direction, memory_format=torch.contiguous_format)
+
+
+def _setup_average(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    _, structure, ctx.scale, ctx.centre = inputs
+    ctx.save_for_backward(structure)
+
+
+def _backward_average(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    return group_average(gradient, ctx.saved_tensors[0], ctx.scale, ctx.centre), None, None, None
+
+
+torch.library.register_autograd(
+    "regattn::group_average", _backward_average, setup_context=_setup_average, lib=library
+)
+
+
+class _Average(torch.autograd.Function):
+    """The eager path; linear in the direction, hence its own derivative."""
+
+    @staticmethod
+    def forward(direction: Tensor, structure: Tensor, scale: float, centre: bool) -> Tensor:
+        return _group_average(direction, structure, scale, centre)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _setup_average(ctx, inputs, output)
+        ctx.save_for_forward(inputs[1])
+
+    backward = staticmethod(_backward_average)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        return group_average(tangent, ctx.saved_tensors[0], ctx.scale, ctx.centre)
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[Any, ...], direction: Tensor, structure: Tensor, scale: float, centre: bool
+    ) -> tuple[Tensor, int]:
+        direction = _batch_first(direction, in_dims[0], info.batch_size)
+        structure = _batch_first(structure, in_dims[1], info.batch_size)
+        return group_average(direction, structure, scale, centre), 0

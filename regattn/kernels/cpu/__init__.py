@@ -1,0 +1,118 @@
+"""Row solvers for the CPU: exact, float64 inside, in time that grows with the support.
+
+A file for each mapping. Its compiled kernel ``<name>_rows(start, stop, scores, mask, masked, …, values,
+structure)`` works on the rows from ``start`` to ``stop`` of C-contiguous arrays of shape (rows, d):
+
+- ``scores``: float32 or float64;
+- ``mask``: bool of the same shape, read only if ``masked``; a position without it, or at −inf,
+  takes no part;
+- strengths such as ``gammas``: float64 of shape (1,), or (rows,) where each row has its own;
+- ``values``: the solution, of the scores' type;
+- ``structure``: which positions have a derivative and which share one, of shape (rows, 2 + d): the
+  number of such members, the number of groups, then one entry for each member, group after group,
+  ``4·position + 2·(its sign is negative) + (it is the first of its group)``. Nothing after these
+  is read or written: what a sparse row costs depends on its support.
+
+A row with NaN or +inf, or with strengths outside their range, comes out NaN; its number of members
+is ``INVALID``.
+
+Most scores can be seen to get weight 0 from a lower bound on the threshold τ. So a row is read once
+for its maximum and once for its survivors, both in vector instructions, and only these are solved.
+
+Beside the kernel stands ``<name>(scores, mask, *strengths)`` on tensors, along their last dimension, made by
+:func:`on_tensors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from regattn.kernels.cpu.openmp import parallel_rows
+
+_WORKING = (torch.float32, torch.float64)  # every other type is computed in float32
+_NO_MASK = np.zeros((1, 1), np.bool_)
+_WORTH_SHARING = 16_384  # scores: fewer are done before a thread that sleeps wakes up
+
+
+def on_tensors(kernel: Callable[..., None], *, structured: bool = True) -> Callable[..., Any]:
+    """What a kernel of rows does, on tensors.
+
+    Returns:
+        ``solve(scores, mask, *strengths) -> (values, structure)``, or the values alone if not ``structured``.
+        ``mask`` is None or bool, broadcastable to the scores. A strength is a number, or a tensor that is
+        broadcastable to the scores with size 1 in the last dimension.
+    """
+
+    def solve(scores: Tensor, mask: Tensor | None, *strengths: float | Tensor) -> Any:
+        x = working_rows(scores)
+        flags = _NO_MASK
+        if mask is not None:
+            flags = mask.detach().expand(scores.shape).reshape(x.shape).contiguous().numpy()
+        numbers = [_constant(s) if type(s) is float else strength_array(s, scores) for s in strengths]
+        values, (count, d) = torch.empty_like(x), x.shape
+        arguments = (x.numpy(), flags, mask is not None, *numbers, values.numpy())
+        if not structured:
+            run_rows(kernel, count, count * d, *arguments)
+            return like(values, scores)
+        structure = structure_like(x)
+        run_rows(kernel, count, count * d, *arguments, structure.numpy())
+        if scores.ndim != 2:
+            structure = structure.view(*scores.shape[:-1], 2 + d)
+        return like(values, scores), structure
+
+    return solve
+
+
+def run_rows(kernel: Callable[..., None], count: int, work: int, *arguments: Any) -> None:
+    """Call ``kernel(start, stop, *arguments)`` on ``count`` rows, in threads if that pays."""
+    if count > 1 and work >= _WORTH_SHARING:
+        parallel_rows(kernel, count, *arguments)
+    else:
+        kernel(0, count, *arguments)
+
+
+# ------------------------------------------------------------------ tensors to arrays
+def working_rows(scores: Tensor) -> Tensor:
+    """(…, d) -> contiguous (rows, d) in the working precision, detached."""
+    flat = scores.detach()  # each step only where it does something: a short row feels them all
+    if flat.ndim != 2:
+        flat = flat.reshape(-1, scores.shape[-1])
+    if flat.dtype not in _WORKING:
+        flat = flat.float()
+    return flat if flat.is_contiguous() else flat.contiguous()
+
+
+def like(values: Tensor, scores: Tensor) -> Tensor:
+    """Rows in the shape and type of the scores."""
+    if values.ndim != scores.ndim:
+        values = values.view(scores.shape)
+    return values if values.dtype == scores.dtype else values.to(scores.dtype)
+
+
+def structure_like(scores: Tensor) -> Tensor:
+    """Room for the structure of a solution."""
+    *batch, d = scores.shape
+    smallest = torch.int16 if d <= 8192 else torch.int32  # holds 4·position + 3
+    # Sizes one by one: a tuple of them costs half a microsecond, which short rows feel.
+    return torch.empty(*batch, 2 + d, dtype=smallest, device=scores.device)
+
+
+def strength_array(strength: float | Tensor, scores: Tensor) -> np.ndarray:
+    """One number, or one for each row."""
+    if not isinstance(strength, Tensor):
+        return _constant(float(strength))
+    each = strength.detach().to(torch.float64)
+    if each.numel() > 1:
+        each = each.expand(*scores.shape[:-1], 1)
+    return each.reshape(-1).contiguous().numpy()
+
+
+@lru_cache
+def _constant(value: float) -> np.ndarray:
+    return np.array([value], np.float64)
