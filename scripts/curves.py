@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from scripts import cli
 from scripts.reports import Headline, report_of
-from scripts.style import COLOURS, house_style, save_figure
+from scripts.style import COLOURS, house_style, name_lines, save_figure
 from scripts.tables import RESULTS, Corpus, by_mapping, by_setting
 from tasks.training.records import Record, read_records
 
@@ -72,18 +72,15 @@ def draw_curves(path: Path, panels: Panels, headline: Headline) -> Path:
 
 def _draw(axes: Axes, records: Sequence[Record], headline: Headline) -> None:
     """The lines, named in the order in which they end."""
-    lines = []
     drawn: Counter[str] = Counter()
     for label, found in by_mapping(records).items():
         heights, mapping = curve(found, headline), found[0].mapping
-        (line,) = axes.plot(
+        axes.plot(
             range(1, len(heights) + 1), heights, label=label, color=COLOURS.get(mapping, COLOURS[""]),
             linestyle=_DASHES[drawn[mapping] % len(_DASHES)], marker="o", markersize=3,
         )  # fmt: skip
-        lines.append((heights[-1], line))
         drawn[mapping] += 1
-    handles = [line for _, line in sorted(lines, key=lambda end: end[0], reverse=True)]
-    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    name_lines(axes)
     axes.set(xlabel="epoch", ylabel=f"dev {headline.label}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 

@@ -7,6 +7,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from regattn._registry import MAPPINGS
 from tasks.packages import check_installed
 from tasks.training.atomic import write_atomically
 
@@ -14,15 +17,8 @@ if TYPE_CHECKING:  # whoever draws nothing does without matplotlib
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette: told apart by colour-blind readers. A colour is a problem, whoever solves it.
-COLOURS = {
-    "softmax": "#000000",
-    "sparsemax": "#0072B2",
-    "fusedmax": "#D55E00",
-    "oscarmax": "#009E73",
-    "pnormmax": "#CC79A7",
-    "": "#8a8a8a",
-}
+# A colour is a problem, whoever solves it.
+COLOURS = {"": "#8a8a8a", **{name: spec.colour for name, spec in MAPPINGS.items()}}
 _STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -67,6 +63,12 @@ def new_figure(height: float, width: float = 6.0) -> tuple[Figure, Axes]:
 
     figure = Figure(figsize=(width, height))
     return figure, figure.add_subplot()
+
+
+def name_lines(axes: Axes) -> None:
+    """Name the lines beside the axes, in the order in which they end."""
+    handles = sorted(axes.lines, key=lambda line: float(np.asarray(line.get_ydata())[-1]), reverse=True)
+    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
 
 
 def save_figure(figure: Figure, path: Path, **options: Any) -> None:

@@ -3,49 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from scripts import cli
-from scripts.bench import memory, sections, training
-from scripts.bench.clock import clock_for
-from scripts.bench.peers import PEERS
-from scripts.bench.plan import Course, plan_for
-from scripts.bench.render import render
-from scripts.bench.words import fault
-from tasks.data.files import read_whole
+from scripts.bench.implementations import IMPLEMENTATIONS
+from scripts.bench.render import disagreement, render
+from scripts.bench.results import read_results
+from scripts.bench.sections import CONFIGS, SECTIONS, BenchConfig, quick
+from scripts.bench.timing import machine
 from tasks.training.provenance import commit, versions
 from tasks.training.records import write_json_atomically
 from tasks.training.signals import Preempted
 
 RESULTS, TRIALS = Path("results/bench"), Path("runs/bench")
-SECTIONS: dict[str, Callable[[Course], dict[str, Any]]] = {
-    "shapes": sections.shapes,
-    "scaling": sections.scaling,
-    "length": sections.length,
-    "strength": sections.strength,
-    "adversarial": sections.adversarial,
-    "memory": memory.memory,
-    "training": training.training,
-}
-# Seconds of a section (of shapes: for each number of threads), seen on two cores of a server.
-ESTIMATES = {
-    "shapes": 140,
-    "scaling": 40,
-    "length": 75,
-    "strength": 65,
-    "adversarial": 40,
-    "memory": 60,
-    "training": 25,
-}
 
 
 def bench(arguments: Sequence[str]) -> Path:
@@ -55,28 +36,28 @@ def bench(arguments: Sequence[str]) -> Path:
     the others what was there before. A quick look goes to runs/, where it replaces no result.
     """
     options = _options(arguments)
-    chosen = _listed("ONLY", options.only, SECTIONS)
-    clock = clock_for(options.device)
-    course = Course(clock, plan_for(options.device, options.quick), _threads(options))
+    config, chosen = _config(options), _listed(options.only)
     path = (TRIALS if options.quick else RESULTS) / f"{options.device}.json"
-    _announce(chosen, course, options.quick, path)
-    _read(path)  # a file that cannot be read had better say so now
+    _announce(chosen, config, options.quick, path)
+    read_results(path)  # a file that cannot be read had better say so now
     for name in chosen:
         begun, load = time.perf_counter(), os.getloadavg()[0]
         try:
-            found = SECTIONS[name](course)
+            found = SECTIONS[name][0](config)
         except KeyboardInterrupt:
             print(f"\nstopped in {name}; {path} keeps what was measured before, see render", file=sys.stderr)
             sys.exit(Preempted.exit_code)
         seconds = time.perf_counter() - begun
-        history = {**_history(arguments, course), "seconds": round(seconds, 1), "load": round(load, 2)}
-        _store(path, name, {"history": history, **found})
+        history = {**_history(arguments, config), "seconds": round(seconds, 1), "load": round(load, 2)}
+        # Replaced alone; the other sections stay, each with its own history.
+        sections = {**read_results(path), name: {"history": history, **found}}
+        write_json_atomically(path, {"sections": sections})
         print(f"{name}: {seconds:.0f} s", flush=True)
-        for contestant, reason in found["skipped"].items():
-            print(f"{name}: without {contestant}: {reason}", file=sys.stderr)
-        for contestant, row in found.get("agreement", {}).items():
-            if not row["agrees"]:
-                print(f"{name}: {contestant} is {fault(row)}", file=sys.stderr)
+        for implementation, reason in found["skipped"].items():
+            print(f"{name}: without {implementation}: {reason}", file=sys.stderr)
+        for implementation, check in found.get("agreement", {}).items():
+            if not check["agrees"]:
+                print(f"{name}: {implementation} is {disagreement(check)}", file=sys.stderr)
     return path
 
 
@@ -89,79 +70,69 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _listed(option: str, text: str, known: dict[str, Any]) -> list[str]:
-    words = [word.strip() for word in text.split(",")]
-    for word in words:
-        if word not in known:
-            raise cli.UsageError(f"{option} must be among {', '.join(known)}, got {word!r}")
-    return words
-
-
-def _threads(options: argparse.Namespace) -> tuple[int, ...]:
-    words = [word.strip() for word in options.threads.split(",")]
-    if not all(word.isdecimal() and 1 <= int(word) <= 1024 for word in words):
+def _config(options: argparse.Namespace) -> BenchConfig:
+    if options.device not in CONFIGS:
+        raise cli.UsageError(f"DEVICE must be one of {', '.join(CONFIGS)}, got {options.device!r}")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise cli.UsageError("DEVICE=cuda needs a CUDA device, and torch finds none on this machine")
+    counts = [count.strip() for count in options.threads.split(",")]
+    if not all(count.isdecimal() and 1 <= int(count) <= 1024 for count in counts):
         raise cli.UsageError(f"THREADS must be numbers of at least 1 such as 1,2, got {options.threads!r}")
-    # A GPU does not care, and each number would repeat every cell.
-    return tuple(map(int, words)) if options.device == "cpu" else (1,)
+    config = CONFIGS[options.device]
+    if options.device == "cpu":
+        config = replace(config, threads=tuple(map(int, counts)))
+    return quick(config) if options.quick else config
 
 
-def _announce(chosen: Sequence[str], course: Course, quick: bool, path: Path) -> None:
-    plan, machine = course.plan, course.clock.machine()
-    seconds = {name: ESTIMATES[name] * (len(course.threads) if name == "shapes" else 1) for name in chosen}
-    print(f"on {machine['name']}, {machine['cores']} cores; to {path}")
+def _listed(only: str) -> list[str]:
+    names = [name.strip() for name in only.split(",")]
+    for name in names:
+        if name not in SECTIONS:
+            raise cli.UsageError(f"ONLY must be among {', '.join(SECTIONS)}, got {name!r}")
+    return names
+
+
+def _announce(chosen: Sequence[str], config: BenchConfig, is_quick: bool, path: Path) -> None:
+    found = machine(config.device)
+    print(f"on {found['name']}, {found['cores']} cores; to {path}")
     if "shapes" in chosen:
-        sizes = ", ".join(f"{rows}×{d}" for rows, d in plan.shapes)
-        threads = " and ".join(map(str, course.threads))
-        print(f"shapes {sizes}; scales {plan.scales}; forward, and forward with backward; threads {threads}")
-    if quick:
+        sizes = ", ".join(f"{rows}×{d}" for rows, d in config.shapes)
+        threads = " and ".join(map(str, config.threads))
+        print(
+            f"shapes {sizes}; scales {config.scales}; forward, and forward with backward; threads {threads}"
+        )
+    if is_quick:
         print("a quick look, under a minute: no figure of it means anything", flush=True)
     else:
+        repeats = {"shapes": len(config.threads)}
+        seconds = {name: SECTIONS[name][1] * repeats.get(name, 1) for name in chosen}
         parts = ", ".join(f"{name} {value} s" for name, value in seconds.items())
-        print(f"about {max(1, round(sum(seconds.values()) / 60))} min with all peers: {parts}", flush=True)
+        minutes = max(1, round(sum(seconds.values()) / 60))
+        print(f"about {minutes} min with all other packages: {parts}", flush=True)
 
 
-def _history(arguments: Sequence[str], course: Course) -> dict[str, Any]:
+def _history(arguments: Sequence[str], config: BenchConfig) -> dict[str, Any]:
     """Where a section's figures come from."""
+    packages = {}
+    for package in sorted({i.package for i in IMPLEMENTATIONS if i.package} | {"jax"}):
+        try:
+            packages[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
     return {
         "commit": commit(),
         "command": shlex.join(["python", "-m", "scripts.bench", *arguments]),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "machine": course.clock.machine(),
-        "threads": list(course.threads),
-        "versions": {**versions(), **_peer_versions()},
+        "machine": machine(config.device),
+        "threads": list(config.threads),
+        "versions": {**versions(), **packages},
     }
-
-
-def _peer_versions() -> dict[str, str]:
-    found = {}
-    for package in sorted({peer.package for peer in PEERS} | {"jax"}):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(read_whole(path)) if path.exists() else {"sections": {}}
-        content["sections"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise cli.UsageError(f"{path} must be a benchmark's JSON, got {error!r}; move it away") from error
-    return dict(content)
-
-
-def _store(path: Path, name: str, section: dict[str, Any]) -> None:
-    """Replace one section of the file; the others stay, each with its own history."""
-    content = _read(path)
-    content["sections"][name] = section
-    write_json_atomically(path, content)
 
 
 def main(arguments: Sequence[str]) -> None:
     """Measure and render, or render alone what was measured elsewhere."""
     if arguments[:1] == ["render"]:
-        paths = [Path(word) for word in arguments[1:]] or sorted(RESULTS.glob("*.json"))
+        paths = [Path(path) for path in arguments[1:]] or sorted(RESULTS.glob("*.json"))
         if not paths:
             raise cli.UsageError(f"render needs a result, and {RESULTS} holds none")
     else:
@@ -169,7 +140,6 @@ def main(arguments: Sequence[str]) -> None:
     for path in paths:
         if not path.exists():
             raise cli.UsageError(f"render needs a result, got {path}, which does not exist")
-        _read(path)
         print(render(path))
 
 

@@ -1,168 +1,220 @@
-"""Markdown out of a benchmark's JSON, and out of nothing else."""
+"""Markdown out of a benchmark's results, and out of nothing else."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
 
-from scripts.bench import plots, quoted
-from scripts.bench.words import (
+from scripts.bench import plots
+from scripts.bench.implementations import BASELINE, NOT_A_NUMBER
+from scripts.bench.results import (
     Section,
-    called,
-    gigabytes_per_second,
     history,
     mean_ratio,
-    notes,
+    nanoseconds_per_score,
     ordered,
-    per_score,
-    ratio,
+    read_results,
     short,
 )
 from scripts.markdown import markdown
-from tasks.data.files import read_whole
 from tasks.training.atomic import write_atomically
 
 # What this project wants of forward and backward: times torch.softmax on one thread, geometric mean over the
 # shapes and scales; and two threads over one, at a shape.
 TARGETS = {"sparsemax": 2, "fusedmax": 2.5, "pnormmax": 4, "oscarmax": 4}
-TWICE = ("4096×512", 1.7)
+SPEEDUP = ("4096×512", 1.7)
 DIRECTIONS = {"forward": "Forward alone", "both": "Forward and backward"}
-_table = partial(markdown, numbers=True)
+# What cannot be measured here any more, never mixed into the measured.
+QUOTED = """### Quoted, not measured
+
+torchsparseattn 0.2, the package that the paper's authors released, does not run on torch 1.5 or newer \
+(legacy autograd). Patched in its autograd plumbing alone, it was measured once for this project: \
+forward, float32, one CPU thread, torch 2.13, November 2026, on another day than the figures above.
+
+| × torch.softmax | 640×50 | 4096×128 | 1024×2048 |
+| --- | ---: | ---: | ---: |
+| fusedmax (quoted) | 1140 | 610 | 156 |
+| oscarmax (quoted) | 1250 | 880 | 109 |"""
+Columns = Mapping[str, Mapping[str, str]]  # by heading, then by name
 
 
 def render(path: Path) -> str:
     """Write the tables and the plots of ``path`` beside it, and return the tables."""
-    content = json.loads(read_whole(path))
-    drawn = plots.draw(content, path)
-    text = tables(content, path.name, drawn)
+    sections = read_results(path)
+    text = tables(sections, path.name, plots.draw(sections, path))
     write_atomically(path.with_suffix(".md"), [text.encode()])
     return text
 
 
-def tables(content: Mapping[str, Any], source: str, drawn: Mapping[str, str] | None = None) -> str:
+def tables(sections: Mapping[str, Section], source: str, drawn: Mapping[str, str] | None = None) -> str:
     """Everything in Markdown; ``drawn`` has the file name of each section's plot."""
-    drawn = drawn or {}
     origin = f"Derived from {source} by `python -m scripts.bench render`; not written by hand."
     parts = ["# What it costs", origin]
-    told: set[str] = set()  # a remark stands once, under the first table that it is about
+    said: set[str] = set()  # a note stands once, under the first table that it is about
     for name, (title, parts_of) in _SECTIONS.items():
-        section = content["sections"].get(name)
+        section = sections.get(name)
         if section and section["cells"]:
             parts += [f"## {title}", history(section)]
-            parts += [f"![{title}]({drawn[name]})"] if name in drawn else []
-            parts += [*parts_of(section), *notes(section, told)]
+            parts += [f"![{title}]({drawn[name]})"] if drawn and name in drawn else []
+            new = [note for note in _notes(section) if note not in said]
+            parts += [*parts_of(section), *(["\n".join(f"- {note}" for note in new)] if new else [])]
+            said.update(new)
     return "\n\n".join(parts) + "\n"
 
 
+def _table(section: Section, head: str, columns: Columns, *, first: Sequence[str] = ()) -> str:
+    """A row for each implementation that is in any of the columns, after ``first``."""
+    present = {name for column in columns.values() for name in column}
+    rows = [
+        [display_name(section, name), *(column.get(name, "–") for column in columns.values())]
+        for name in ordered(section)
+        if name in present
+    ]
+    return markdown([head, *columns], [first, *rows] if first else rows, numbers=True)
+
+
+def _column(cell: Section, show: Callable[[Section], str]) -> dict[str, str]:
+    return {name: show(row) for name, row in cell["results"].items()}
+
+
+def _per_score(cell: Section) -> dict[str, str]:
+    return {name: short(nanoseconds_per_score(cell, name)) for name in cell["results"]}
+
+
+def _shape(cell: Section) -> str:
+    return f"{cell['rows']}×{cell['d']}"
+
+
+def display_name(section: Section, name: str) -> str:
+    """A name for the first column: ours in bold, and what is not the same answer marked as such."""
+    found, check = section["implementations"][name], section.get("agreement", {}).get(name)
+    if check and not check["agrees"]:
+        return f"{name} (WRONG, see below)"
+    if found["kind"] == "other" and not found["mapping"]:
+        return f"{name} (another mapping)"
+    return f"**{name}**" if found["kind"] == "ours" else name
+
+
+def disagreement(check: Section) -> str:
+    """What is wrong with an answer."""
+    lost = check["weights"] >= NOT_A_NUMBER
+    weights = "are not numbers" if lost else f"differ by up to {check['weights']:.1g}"
+    return (
+        f"WRONG: against {check['against']} its weights {weights} at {check['where']} (tolerance "
+        f"{check['tolerance']:g}), its gradient differs in up to {check['gradient_rows_off']:.0%} of the rows"
+    )
+
+
+def _notes(section: Section) -> Iterator[str]:
+    """What the implementations compute, how well they agree with ours, and who is missing."""
+    agreement = section.get("agreement", {})
+    for name in ordered(section):
+        check = agreement.get(name)
+        if check and not check["agrees"]:
+            yield f"{name} is {disagreement(check)}"
+        if note := section["implementations"][name].get("note"):
+            yield f"{name}: {note}"
+    agreeing = [f"{name} {check['weights']:.0e}" for name, check in agreement.items() if check["agrees"]]
+    if agreeing:
+        largest = "largest difference of a weight from ours in float64, before the clock started"
+        yield f"{largest}: {', '.join(agreeing)}"
+    for name, reason in section["skipped"].items():
+        yield f"without {name}: {reason}"
+
+
+# ------------------------------------------------------------------ section by section
 def _shapes(section: Section) -> Iterator[str]:
-    places = dict.fromkeys((cell["dtype"], cell["threads"]) for cell in section["cells"])
-    for dtype, threads in places:
-        for direction, title in DIRECTIONS.items():
-            cells = [c for c in section["cells"] if (c["dtype"], c["threads"]) == (dtype, threads)]
-            cells = [c for c in cells if c["direction"] == direction]
-            yield f"### {title}, {dtype}, threads: {threads}"
-            yield _ratio_table(section, cells)
+    cells = section["cells"]
+    for place in dict.fromkeys((c["dtype"], c["threads"], c["direction"]) for c in cells):
+        dtype, threads, direction = place
+        yield f"### {DIRECTIONS[direction]}, {dtype}, threads: {threads}"
+        yield _ratio_table(section, [c for c in cells if (c["dtype"], c["threads"], c["direction"]) == place])
     yield _precision(section)
     yield "### Bandwidth"
     yield "GB/s of the bytes that must be read and written by forward and backward, at scale 1."
-    yield _bandwidth(section)
-    yield "### Quoted, not measured"
-    yield quoted.SOURCE
-    heads = ["× torch.softmax", *(f"{rows}×{d}" for rows, d in quoted.SHAPES)]
-    yield _table(heads, ([f"{n} (quoted)", *map(str, row)] for n, row in quoted.TIMES_SOFTMAX.items()))
+    slowest = (min(c["threads"] for c in cells), "both", 1.0)
+    kinds = {name: found["kind"] for name, found in section["implementations"].items()}
+    columns = {
+        f"{_shape(c)} {c['dtype']}": {
+            name: f"{c['bytes'] / row['seconds'] / 1e9:.3g}"
+            for name, row in c["results"].items()
+            if kinds[name] != "other"
+        }
+        for c in cells
+        if (c["threads"], c["direction"], c["scale"]) == slowest
+    }
+    yield _table(section, "GB/s", columns)
+    yield QUOTED
 
 
 def _ratio_table(section: Section, cells: Sequence[Section]) -> str:
-    by_shape: dict[tuple[int, int], list[Section]] = {}
+    by_shape: dict[str, list[Section]] = {}
     for cell in cells:
-        by_shape.setdefault((cell["rows"], cell["d"]), []).append(cell)
-    scales = " / ".join(f"{scale:g}" for scale in sorted({cell["scale"] for cell in cells}))
-    aimed = {(cell["direction"], cell["threads"]) for cell in cells} == {("both", 1)}
-    heads = [f"× torch.softmax, scale {scales}", "mean", "target", *(f"{n}×{d}" for n, d in by_shape)]
-
-    def row(name: str) -> list[str]:
-        who, overall = section["contestants"][name], mean_ratio(cells, name)
-        target = str(TARGETS.get(who["family"], "")) if aimed and who["origin"] == "ours" else ""
-        shown = (" / ".join(ratio(cell, name) for cell in there) for there in by_shape.values())
-        return [called(section, name), short(overall), target, *shown]
-
-    unit = next(name for name, who in section["contestants"].items() if who["origin"] == "unit")
-    seconds = (
-        " / ".join(f"{1e3 * cell['results'][unit]['seconds']:.3g}" for cell in there) + " ms"
+        by_shape.setdefault(_shape(cell), []).append(cell)
+    names = {name for cell in cells for name in cell["results"]} - {BASELINE}
+    targets = TARGETS if (cells[0]["direction"], cells[0]["threads"]) == ("both", 1) else {}
+    found = section["implementations"]
+    columns: Columns = {
+        "mean": {name: short(mean_ratio(cells, name)) for name in names},
+        "target": {
+            name: str(targets.get(found[name]["mapping"], "")) if found[name]["kind"] == "ours" else ""
+            for name in names
+        },
+        **{
+            shape: {name: _side_by_side(there, name, lambda row: short(row["ratio"])) for name in names}
+            for shape, there in by_shape.items()
+        },
+    }
+    times = (
+        _side_by_side(there, BASELINE, lambda row: f"{1e3 * row['seconds']:.3g}")
         for there in by_shape.values()
     )
-    first = [f"{unit} = 1 takes", "", "", *seconds]
-    present = [name for name in ordered(section) if any(name in cell["results"] for cell in cells)]
-    return _table(heads, [first, *(row(name) for name in present if name != unit)])
+    first = [f"{BASELINE} = 1 takes", "", "", *(f"{time} ms" for time in times)]
+    scales = " / ".join(f"{scale:g}" for scale in sorted({cell["scale"] for cell in cells}))
+    return _table(section, f"× torch.softmax, scale {scales}", columns, first=first)
+
+
+def _side_by_side(cells: Sequence[Section], name: str, show: Callable[[Section], str]) -> str:
+    return " / ".join(show(cell["results"][name]) if name in cell["results"] else "–" for cell in cells)
 
 
 def _precision(section: Section) -> str:
     """How many rounds, and how far they spread: in words, since a table of it would be read by nobody."""
-    found: dict[str, list[Section]] = {}
-    for cell in section["cells"]:
-        for name, row in cell["results"].items():
-            found.setdefault(section["contestants"][name]["origin"], []).append(row)
-    words = []
-    for origin in sorted(found.keys() & {"ours", "peer"}):
-        rows = found[origin]
-        counts = [row["rounds"] for row in rows]
-        width = median(
-            (row["ratio_quartiles"][1] - row["ratio_quartiles"][0]) / row["ratio"] / 2 for row in rows
-        )
-        words.append(f"{origin} {min(counts)} to {max(counts)} rounds, quartiles ± {width:.0%}")
+    texts = []
+    for kind, text in (("ours", "ours"), ("other", "others")):
+        names = [name for name, found in section["implementations"].items() if found["kind"] == kind]
+        rows = [c["results"][name] for c in section["cells"] for name in names if name in c["results"]]
+        if rows:
+            rounds = [row["rounds"] for row in rows]
+            widths = ((r["ratio_quartiles"][1] - r["ratio_quartiles"][0]) / r["ratio"] / 2 for r in rows)
+            texts.append(f"{text} {min(rounds)} to {max(rounds)} rounds, quartiles ± {median(widths):.0%}")
     return (
         "Everyone takes turns in one process; a figure is the median of the ratios of the same rounds. "
-        f"Rounds of a cell, and half the quartiles' distance in the middlemost cell: {'; '.join(words)}."
+        f"Rounds of a cell, and half the quartiles' distance in the middlemost cell: {'; '.join(texts)}."
     )
-
-
-def _bandwidth(section: Section) -> str:
-    wanted = ("both", min(cell["threads"] for cell in section["cells"]), 1.0)
-    cells = [c for c in section["cells"] if (c["direction"], c["threads"], c["scale"]) == wanted]
-    heads = ["GB/s", *(f"{c['rows']}×{c['d']} {c['dtype']}" for c in cells)]
-    names = [n for n in ordered(section) if section["contestants"][n]["origin"] != "peer"]
-    return _table(heads, ([name, *(gigabytes_per_second(c, name) for c in cells)] for name in names))
 
 
 def _scaling(section: Section) -> Iterator[str]:
-    cells = section["cells"]
-    first, *others = next(iter(cells[0]["results"].values()))
+    first, *others = next(iter(section["cells"][0]["results"].values()))
     yield (
         "How many times as fast as with fewer threads, forward and backward, float32. The numbers of threads "
-        f"have their turns in one process; target: {TWICE[1]} with 2 threads at {TWICE[0]}."
+        f"have their turns in one process; target: {SPEEDUP[1]} with 2 threads at {SPEEDUP[0]}."
     )
-
-    def speedup(row: Section, count: str) -> str:
-        return f"{row[first]['seconds'] / row[count]['seconds']:.2f}"
-
     for count in others:
-        heads = [f"threads: {count}, × {first}", *(f"{c['rows']}×{c['d']}" for c in cells)]
-        yield _table(
-            heads,
-            (
-                [called(section, name), *(speedup(c["results"][name], count) for c in cells)]
-                for name in ordered(section)
-            ),
-        )
+        columns = {
+            _shape(cell): _column(cell, lambda row: f"{row[first]['seconds'] / row[count]['seconds']:.2f}")  # noqa: B023
+            for cell in section["cells"]
+        }
+        yield _table(section, f"threads: {count}, × {first}", columns)
 
 
 def _along(head: str, value: Callable[[Section], str]) -> Callable[[Section], Iterator[str]]:
-    """A table with one column for each cell: nanoseconds per score."""
+    """Nanoseconds per score, with one column for each cell."""
 
     def parts(section: Section) -> Iterator[str]:
-        cells = section["cells"]
-
-        rows = (
-            [called(section, n), *(per_score(cell, n) for cell in cells)]
-            for n in ordered(section)
-            if any(n in cell["results"] for cell in cells)
-        )
         yield "Nanoseconds per score, forward and backward, float32, one thread."
-        yield _table([head, *map(value, cells)], rows)
+        yield _table(section, head, {value(cell): _per_score(cell) for cell in section["cells"]})
 
     return parts
 
@@ -174,22 +226,18 @@ def _adversarial(section: Section) -> Iterator[str]:
         "for ours the violation of the optimality conditions that `regattn.certify` finds, for the others "
         "the largest difference from our weights in float64."
     )
-    heads = ["× random rows", *cells[0]["results"]]
-
-    def shown(row: Section) -> str:
-        return f"{short(row['ratio'])} ({row.get('violation', row.get('difference')):.0e})"
-
-    yield _table(
-        heads,
-        ([called(section, cell["contestant"]), *map(shown, cell["results"].values())] for cell in cells),
-    )
+    columns: dict[str, dict[str, str]] = {}
+    for cell in cells:
+        for kind, row in cell["results"].items():
+            error = row.get("violation", row.get("difference"))
+            columns.setdefault(kind, {})[cell["implementation"]] = f"{short(row['ratio'])} ({error:.0e})"
+    yield _table(section, "× random rows", columns)
 
 
 def _memory(section: Section) -> Iterator[str]:
     (cell,) = section["cells"]
-    yield f"Forward and backward, {cell['rows']}×{cell['d']}, {cell['dtype']}: {section['method']}."
-    rows = ([called(section, n), f"{cell['results'][n]['bytes_per_score']:.1f}"] for n in ordered(section))
-    yield _table(["", "bytes per score"], rows)
+    yield f"Forward and backward, {_shape(cell)}, {cell['dtype']}: {section['method']}."
+    yield _table(section, "", {"bytes per score": _column(cell, lambda row: f"{row['bytes_per_score']:.1f}")})
 
 
 def _training(section: Section) -> Iterator[str]:
@@ -198,23 +246,16 @@ def _training(section: Section) -> Iterator[str]:
         f"Whole steps (forward, backward, Adam) of the SNLI model on the embedded corpus, batch "
         f"{section['batch']}, one thread, in turns on the same batches."
     )
-
-    def row(name: str) -> list[str]:
-        found = cell["results"][name]
-        low, high = found["ratio_quartiles"]
-        return [
-            called(section, name),
-            f"{1e3 * found['seconds']:.1f}",
-            f"{found['ratio']:.3f}",
-            f"{low:.3f} to {high:.3f}",
-            str(found["rounds"]),
-        ]
-
-    heads = ["", "ms per step", f"× {section['unit']}", "quartiles", "rounds"]
-    yield _table(heads, map(row, ordered(section)))
+    columns = {
+        "ms per step": _column(cell, lambda row: f"{1e3 * row['seconds']:.1f}"),
+        f"× {section['baseline']}": _column(cell, lambda row: f"{row['ratio']:.3f}"),
+        "quartiles": _column(cell, lambda row: " to ".join(f"{q:.3f}" for q in row["ratio_quartiles"])),
+        "rounds": _column(cell, lambda row: str(row["rounds"])),
+    }
+    yield _table(section, "", columns)
 
 
-_SECTIONS: dict[str, tuple[str, Callable[[Section], Iterator[str]]]] = {
+_SECTIONS: dict[str, tuple[str, Callable[[Section], Iterable[str]]]] = {
     "shapes": ("Time by shape", _shapes),
     "scaling": ("Several threads", _scaling),
     "length": ("Time against the length of a row", _along("d", lambda cell: str(cell["d"]))),

@@ -1,117 +1,304 @@
-"""The sections on speed: shape by shape, against the length, against λ, and on rows made to be hard."""
+"""What is measured: the sections of a benchmark, each over a list of places."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import ctypes
+import gc
+import multiprocessing
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from scripts.bench.agreement import Agreement, difference, violation
-from scripts.bench.contestants import UNIT, Contestant, Field, assemble
-from scripts.bench.peers import Calls
-from scripts.bench.plan import Course
-from scripts.bench.race import Work, draw, moved_bytes, race, summarize, threads
+from regattn._registry import MAPPINGS
+from scripts import cli
+from scripts.bench.implementations import (
+    BASELINE,
+    IMPLEMENTATIONS,
+    OURS,
+    Calls,
+    Implementation,
+    candidates,
+    check_agreement,
+    error_of,
+    worst,
+)
+from scripts.bench.timing import (
+    TIMERS,
+    Call,
+    Rounds,
+    Timer,
+    draw_inputs,
+    moved_bytes,
+    summarize,
+    threads,
+    time_interleaved,
+)
+from scripts.runs import set_up
+from tasks.training.fit import train_step
 
 Section = dict[str, Any]
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 DIRECTIONS = ("forward", "both")
 _TURNS = 5  # of each number of threads
-ALONG = {"scale": 1.0, "threads": 1, "direction": "both"}  # where something else than the shape changes
+_BATCH = 32  # sentences of a training step
+_M_MMAP_THRESHOLD = -3  # of malloc.h
+_CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+MEMORY_METHOD = {
+    "cpu": "largest resident set of a process of its own during a call, less the one before it, largest of "
+    "three calls after one to warm up; the scores and the gradient given are not counted",
+    "cuda": "torch's own peak of allocated memory during one call, less what was allocated before it",
+}
 
 
-def shapes(course: Course) -> Section:
+FULL_ROUNDS, FULL_TURN = Rounds(1.5), Rounds(0.3)
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """One run of the benchmark: where, with how many threads, and how much."""
+
+    device: torch.device = CPU
+    threads: tuple[int, ...] = (1, 2)
+    shapes: tuple[tuple[int, int], ...] = (
+        (64, 20), (640, 50), (3200, 50), (4096, 128), (4096, 512), (1024, 2048),
+    )  # fmt: skip
+    scales: tuple[float, ...] = (1.0, 3.0)  # of the scores, which are normal numbers times the scale
+    dtypes: tuple[torch.dtype, ...] = (torch.float32,)
+    lengths: tuple[int, ...] = tuple(2**k for k in range(3, 15))  # scores per row in the section on it
+    elements: int = 2**18  # scores in each batch of that section
+    strengths: tuple[float, ...] = (0.0, *(10 ** (k / 2) for k in range(-8, 3)))  # λ in the section on it
+    strengths_shape: tuple[int, int] = (4096, 128)
+    adversarial: tuple[int, int] = (4, 16384)
+    memory: tuple[int, int] = (4096, 512)
+    memory_implementations: int = 99  # at most
+    steps: int = 101  # of training
+    overrides: tuple[str, ...] = ()  # of the config of training
+    rounds: Rounds = FULL_ROUNDS
+    turn: Rounds = FULL_TURN  # rounds of a turn in the section on threads
+
+    @property
+    def timer(self) -> Timer:
+        return TIMERS[self.device.type]
+
+
+CONFIGS = {
+    "cpu": BenchConfig(),
+    "cuda": BenchConfig(
+        CUDA,
+        (1,),  # it does not care, and each number would repeat every cell
+        shapes=((4096, 512), (65536, 64), (262144, 128), (4096, 4096)),
+        dtypes=(torch.float32, torch.bfloat16),
+        elements=2**24,
+        strengths_shape=(65536, 128),
+        adversarial=(256, 16384),
+    ),
+}
+
+
+def quick(config: BenchConfig) -> BenchConfig:
+    """So little of everything that it only shows that everything runs."""
+    return replace(
+        config,
+        shapes=((16, 8), (32, 20)),
+        dtypes=(torch.float32,),
+        lengths=(8, 16, 32),
+        elements=256,
+        strengths=(0.0, 0.1, 1.0),
+        strengths_shape=(16, 16),
+        adversarial=(2, 64),
+        memory=(256, 256),
+        memory_implementations=3,
+        steps=3,
+        overrides=("data.train=96", "data.dev=30", "data.test=30", "task.hidden_size=16"),
+        rounds=Rounds(0.02, least=3, least_others=2, most=5),
+        turn=Rounds(0.0, least=2, most=2),
+    )
+
+
+class Place(NamedTuple):
+    """Scores of one kind; ``label`` names them in the agreement."""
+
+    label: str
+    rows: int
+    d: int
+    scale: float = 1.0
+    dtype: torch.dtype = torch.float32
+    lam: float | None = None
+
+
+def shapes(config: BenchConfig) -> Section:
     """Every shape, scale, dtype, direction and number of threads."""
-    cells: list[Section] = []
-    fields: dict[str, Field] = {}
-    agreement = Agreement()
-    for dtype in course.plan.dtypes:
-        contestants = fields.setdefault(_name(dtype), assemble(course.device, dtype)).contestants
-        for rows, d in course.plan.shapes:
-            for scale in course.plan.scales:
-                pairs = draw(rows, d, scale, dtype, course.device)
-                agreement.check(contestants, *pairs[0], f"{rows}×{d}, scale {scale:g}, {_name(dtype)}")
-                for count in course.threads:
-                    for direction in DIRECTIONS:
-                        place = {"scale": scale, "threads": count, "direction": direction}
-                        cells.append(_cell(course, contestants, pairs, place))
-    return _section(cells, fields, agreement)
+    places = [
+        Place(f"{rows}×{d}, scale {scale:g}, {_name(dtype)}", rows, d, scale, dtype)
+        for dtype in config.dtypes
+        for rows, d in config.shapes
+        for scale in config.scales
+    ]
+    return _time_places(config, places, IMPLEMENTATIONS, config.threads, DIRECTIONS)
 
 
-def length(course: Course) -> Section:
+def length(config: BenchConfig) -> Section:
     """Forward and backward of about equally many scores, in rows of any length; one thread, scale 1."""
-    dtype, agreement, cells = torch.float32, Agreement(), []
-    field = assemble(course.device, dtype)
-    for d in course.plan.lengths:
-        pairs = draw(course.plan.rows(d), d, 1.0, dtype, course.device)
-        agreement.check(field.contestants, *pairs[0], f"d = {d}")
-        cells.append(_cell(course, field.contestants, pairs, ALONG))
-    return _section(cells, {"float32": field}, agreement)
+    places = [Place(f"d = {d}", max(8, config.elements // d), d) for d in config.lengths]
+    return _time_places(config, places, IMPLEMENTATIONS)
 
 
-def strength(course: Course) -> Section:
-    """Forward and backward of the two mappings with a λ; one thread, scale 1."""
-    dtype, agreement, cells = torch.float32, Agreement(), []
-    pairs = draw(*course.plan.strengths_shape, 1.0, dtype, course.device)
-    fields: dict[str, Field] = {}
-    for lam in course.plan.strengths:
-        field = assemble(course.device, dtype, lam=lam, families=("fusedmax", "oscarmax"))
-        fields[f"λ = {lam:g}"] = field
-        agreement.check(field.contestants, *pairs[0], f"λ = {lam:g}")
-        cells.append({"lam": lam, **_cell(course, field.contestants, pairs, ALONG)})
-    return _section(cells, fields, agreement)
+def strength(config: BenchConfig) -> Section:
+    """Forward and backward of the mappings with a λ; one thread, scale 1."""
+    places = [Place(f"λ = {lam:g}", *config.strengths_shape, lam=lam) for lam in config.strengths]
+    with_lam = {name for name, spec in MAPPINGS.items() if "lam" in spec.defaults}
+    chosen = [i for i in IMPLEMENTATIONS if i.kind in ("baseline", "memcpy") or i.mapping in with_lam]
+    return _time_places(config, places, chosen)
 
 
-def scaling(course: Course) -> Section:
+def _time_places(
+    config: BenchConfig,
+    places: Iterable[Place],
+    implementations: Sequence[Implementation],
+    counts: Sequence[int] = (1,),
+    directions: Sequence[str] = ("both",),
+) -> Section:
+    """Time everyone at each place, after a look at whether they agree."""
+    found: dict[tuple[torch.dtype, float | None], list[Implementation]] = {}
+    skipped: dict[str, dict[str, str]] = {}
+    checks: dict[str, list[dict[str, Any]]] = {}
+    cells = []
+    for place in places:
+        group = place.dtype, place.lam
+        if group not in found:
+            at = _name(place.dtype) if place.lam is None else place.label
+            found[group], skipped[at] = candidates(config.device, place.dtype, implementations, place.lam)
+        inputs = draw_inputs(place.rows, place.d, place.scale, place.dtype, config.device)
+        for name, check in check_agreement(found[group], *inputs[0], place.label).items():
+            checks.setdefault(name, []).append(check)
+        for count in counts:
+            cells += [_cell(config, found[group], inputs, place, count, way) for way in directions]
+    agreement = {name: worst(rows) for name, rows in checks.items()}
+    return _section(cells, [i for group in found.values() for i in group], skipped, agreement)
+
+
+def _cell(
+    config: BenchConfig,
+    implementations: Sequence[Implementation],
+    inputs: Sequence[tuple[Tensor, Tensor]],
+    place: Place,
+    count: int,
+    direction: str,
+) -> Section:
+    """Time everyone at one place."""
+    thorough = [i.name for i in implementations if i.kind != "other"]
+    with threads(count):
+        seconds = time_interleaved(
+            _calls(implementations, inputs, direction), config.timer, config.rounds,
+            baseline=BASELINE, thorough=thorough,
+        )  # fmt: skip
+    return {
+        **({} if place.lam is None else {"lam": place.lam}),
+        "rows": place.rows,
+        "d": place.d,
+        "dtype": _name(place.dtype),
+        "scale": place.scale,
+        "threads": count,
+        "direction": direction,
+        "bytes": moved_bytes(place.rows, place.d, place.dtype, direction),
+        "results": {name: summarize(times, seconds[BASELINE]) for name, times in seconds.items()},
+    }
+
+
+def _calls(
+    implementations: Iterable[Implementation], inputs: Sequence[tuple[Tensor, Tensor]], direction: str
+) -> dict[str, list[Call]]:
+    """For each implementation a call for each pair of scores and gradient."""
+    return {i.name: [getattr(i.bind(*pair), direction) for pair in inputs] for i in implementations}
+
+
+def _section(
+    cells: list[Section],
+    implementations: Iterable[Implementation],
+    skipped: dict[str, dict[str, str]],
+    agreement: dict[str, dict[str, Any]] | None = None,
+) -> Section:
+    """The cells, who took part in any of them, and who was missing from which."""
+    described = {i.name: {"kind": i.kind, "mapping": i.mapping, "note": i.note} for i in implementations}
+    return {
+        "implementations": described,
+        "skipped": {
+            name if name not in described else f"{name} at {at}": reason
+            for at, reasons in skipped.items()
+            for name, reason in reasons.items()
+        },
+        "agreement": agreement or {},
+        "cells": cells,
+    }
+
+
+def scaling(config: BenchConfig) -> Section:
     """Forward and backward with each number of threads, ours and PyTorch's own; scale 1.
 
     Every number of threads has its turn several times; within a turn all take turns, so that everyone finds
     the caches as others leave them and PyTorch's threads as awake as its own operators do.
     """
-    counts = course.threads if len(course.threads) > 1 else ()
-    field = assemble(course.device, torch.float32, name="")
+    counts = config.threads if len(config.threads) > 1 else ()
+    own = [i for i in IMPLEMENTATIONS if i.kind != "other"]
+    found, skipped = candidates(config.device, torch.float32, own)
     cells = []
-    for rows, d in course.plan.shapes if counts else ():
-        works = _works(field.contestants, draw(rows, d, 1.0, torch.float32, course.device), "both")
-        times: dict[str, dict[int, list[float]]] = {name: {n: [] for n in counts} for name in works}
+    for rows, d in config.shapes if counts else ():
+        calls = _calls(found, draw_inputs(rows, d, 1.0, torch.float32, config.device), "both")
+        times: dict[str, dict[int, list[float]]] = {name: {n: [] for n in counts} for name in calls}
         for _ in range(_TURNS):
             for count in counts:
                 with threads(count):
-                    turn = race(works, course.clock, course.plan.turn, keen=works, unit=UNIT)
+                    turn = time_interleaved(
+                        calls, config.timer, config.turn, baseline=BASELINE, thorough=calls
+                    )
                 for name, seconds in turn.items():
                     times[name][count] += seconds.values()
         results = {
-            name: {str(n): {"seconds": median(t), "rounds": len(t)} for n, t in found.items()}
-            for name, found in times.items()
+            name: {str(n): {"seconds": median(t), "rounds": len(t)} for n, t in by_count.items()}
+            for name, by_count in times.items()
         }
         cells.append({"rows": rows, "d": d, "dtype": "float32", "results": results})
-    return _section(cells, {"float32": field}, Agreement())
+    return _section(cells, found, {"float32": skipped})
 
 
-def adversarial(course: Course) -> Section:
+def adversarial(config: BenchConfig) -> Section:
     """Long rows made to be hard, as time over that of random rows of the same shape; forward, one thread."""
-    rows, d = course.plan.adversarial
-    field = assemble(course.device, torch.float32)
-    raced = [c for c in field.contestants if c.family]
-    batches = {name: hard.to(course.device) for name, hard in hard_rows(rows, d).items()}
+    rows, d = config.adversarial
+    found, skipped = candidates(config.device, torch.float32, IMPLEMENTATIONS)
+    batches = {kind: scores.to(config.device) for kind, scores in hard_rows(rows, d).items()}
     cells = []
-    for contestant in raced:
-        calls = {name: contestant.bind(scores, torch.ones_like(scores)) for name, scores in batches.items()}
-        works: dict[str, Sequence[Work]] = {name: [call.forward] for name, call in calls.items()}
+    for implementation in found:
+        if not implementation.mapping:
+            continue
+        calls = {kind: implementation.bind(x, torch.ones_like(x)).forward for kind, x in batches.items()}
+        alone = {kind: [call] for kind, call in calls.items()}
         with threads(1):
-            seconds = race(works, course.clock, course.plan.pace, keen=works, unit="random")
-        summaries = {name: summarize(times, seconds["random"]) for name, times in seconds.items()}
-        proofs = {name: _proof(contestant, batches[name], call) for name, call in calls.items()}
-        results = {name: {**summaries[name], **proof} for name, proof in proofs.items()}
-        cells.append({"rows": rows, "d": d, "contestant": contestant.name, "results": results})
-    return _section(cells, {"float32": field}, Agreement())
+            seconds = time_interleaved(alone, config.timer, config.rounds, baseline="random", thorough=calls)
+        results = {
+            kind: {
+                **summarize(seconds[kind], seconds["random"]),
+                # Of one row, since the certificate is quadratic in d for fusedmax.
+                **error_of(implementation, batches[kind][:1], call()[:1]),
+            }
+            for kind, call in calls.items()
+        }
+        cells.append({"rows": rows, "d": d, "implementation": implementation.name, "results": results})
+    return _section(cells, found, {"float32": skipped})
 
 
 def hard_rows(rows: int, d: int) -> dict[str, Tensor]:
     """Scores on which a solver may be slow, at λ = 0.1; and random ones."""
-    dice = torch.Generator().manual_seed(d)
-    noise = torch.randn(rows, d, generator=dice)
+    rng = torch.Generator().manual_seed(d)
+    noise = torch.randn(rows, d, generator=rng)
     ascending = noise.sort(-1).values
     sign = torch.where(torch.arange(d) % 2 == 0, 1.0, -1.0).expand(rows, d)
     # Condat's algorithm looks ahead until its tube of width 2λ is left, and returns to the last touch: on
@@ -119,7 +306,7 @@ def hard_rows(rows: int, d: int) -> dict[str, Tensor]:
     ramp = torch.arange(d).expand(rows, d) * (16 * 0.1 / (d / 4) ** 2)
     return {
         "random": noise,
-        "all within 1 + 4λ": torch.rand(rows, d, generator=dice) * 1.4,
+        "all within 1 + 4λ": torch.rand(rows, d, generator=rng) * 1.4,
         "ascending": ascending,
         "descending": ascending.flip(-1).contiguous(),
         "alternating": sign.contiguous(),
@@ -128,70 +315,108 @@ def hard_rows(rows: int, d: int) -> dict[str, Tensor]:
     }
 
 
-def _cell(
-    course: Course,
-    contestants: Iterable[Contestant],
-    pairs: Sequence[tuple[Tensor, Tensor]],
-    place: dict[str, Any],
-) -> Section:
-    """Time everyone at one place."""
-    contestants = list(contestants)
-    works = _works(contestants, pairs, place["direction"])
-    keen = {c.name for c in contestants if c.origin != "peer"}
-    with threads(place["threads"]):
-        seconds = race(works, course.clock, course.plan.pace, keen=keen, unit=UNIT)
-    scores = pairs[0][0]
-    rows, d = scores.shape
-    return {
-        "rows": rows,
-        "d": d,
-        "dtype": _name(scores.dtype),
-        **place,
-        "bytes": moved_bytes(rows, d, scores.dtype, place["direction"]),
-        "results": {name: summarize(times, seconds[UNIT]) for name, times in seconds.items()},
-    }
+def memory(config: BenchConfig) -> Section:
+    """Bytes per score of forward and backward, float32, one thread, each in a process of its own."""
+    rows, d = config.memory
+    found, skipped = candidates(config.device, torch.float32, IMPLEMENTATIONS)
+    found = [i for i in found if i.kind != "memcpy"][: config.memory_implementations]
+    results = {}
+    for name in (i.name for i in found):
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            peak = process.submit(peak_bytes, name, config.device.type, rows, d).result()
+        results[name] = {"bytes_per_score": peak / (rows * d)}
+    cell = {"rows": rows, "d": d, "dtype": "float32", "direction": "both", "results": results}
+    return {"method": MEMORY_METHOD[config.device.type], **_section([cell], found, {"float32": skipped})}
 
 
-def _works(
-    contestants: Iterable[Contestant], pairs: Sequence[tuple[Tensor, Tensor]], direction: str
-) -> dict[str, Sequence[Work]]:
-    """For each contestant a call for each pair of scores and gradient."""
-    works: dict[str, Sequence[Work]] = {}
-    for contestant in contestants:
-        calls = [contestant.bind(*pair) for pair in pairs]
-        works[contestant.name] = [call.forward if direction == "forward" else call.both for call in calls]
-    return works
+def peak_bytes(name: str, device: str, rows: int, d: int) -> int:
+    """Measure one implementation in this process, which is new."""
+    if sys.platform == "linux":
+        fix_malloc_threshold()
+    torch.set_num_threads(1)
+    only = [i for i in IMPLEMENTATIONS if i.name == name]
+    (implementation,), _ = candidates(torch.device(device), torch.float32, only)
+    ((scores, gradient),) = draw_inputs(rows, d, 1.0, torch.float32, torch.device(device), pool=1)
+    calls = implementation.bind(scores, gradient)
+    calls.both()
+    return max(peak_of_a_call(calls, scores) for _ in range(3))
 
 
-def _section(cells: list[Section], fields: dict[str, Field], agreement: Agreement) -> Section:
-    """Everyone who took part in any of the fields, and who was missing from which."""
-    contestants = {c.name: c for field in fields.values() for c in field.contestants}
-    skipped = {
-        name if name not in contestants else f"{name} at {where}": reason
-        for where, field in fields.items()
-        for name, reason in field.skipped.items()
-    }
-    return {
-        "contestants": {
-            name: {"origin": c.origin, "family": c.family, "says": c.says} for name, c in contestants.items()
-        },
-        "skipped": skipped,
-        "agreement": agreement.found,
-        "cells": cells,
-    }
+def fix_malloc_threshold() -> None:
+    """Let blocks go back to the system from now on, so that a freed one cannot hide the next."""
+    ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 65536)
+
+
+def peak_of_a_call(calls: Calls, scores: Tensor) -> int:
+    """Bytes that forward and backward need at once, beyond what was there before."""
+    scores.grad = None
+    gc.collect()
+    time.sleep(0.1)  # some packages give memory back in another thread
+    if scores.is_cuda:
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        calls.both()
+        return torch.cuda.max_memory_allocated() - before
+    _CLEAR.write_text("5")  # the kernel's mark of the largest resident set starts again from here
+    before = _status("VmRSS")
+    calls.both()
+    return max(0, _status("VmHWM") - before)
+
+
+def _status(key: str) -> int:
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1]) * 1024
+
+
+def training(config: BenchConfig) -> Section:
+    """What a mapping adds to training the SNLI model: whole updates on the same batches; one thread."""
+    calls: dict[str, list[Call]] = {}
+    skipped: dict[str, str] = {}
+    for mapping in OURS:
+        steps = _training_steps(mapping, config)
+        try:
+            steps[0]()
+        except ValueError as error:  # a device that a mapping has no kernels for
+            skipped[f"regattn.{mapping}"] = str(error)
+        else:
+            calls[f"regattn.{mapping}"] = steps
+    baseline = "regattn.softmax"
+    cells = []
+    if baseline in calls:
+        rounds = Rounds(0.0, least=config.steps, most=config.steps)
+        with threads(1):
+            seconds = time_interleaved(calls, config.timer, rounds, baseline=baseline, thorough=calls)
+        results = {name: summarize(times, seconds[baseline]) for name, times in seconds.items()}
+        cells = [{"threads": 1, "results": results}]
+    found = [i for i in IMPLEMENTATIONS if i.name in calls]
+    return {"baseline": baseline, "batch": _BATCH, **_section(cells, found, {"float32": skipped})}
+
+
+def _training_steps(mapping: str, config: BenchConfig) -> list[Call]:
+    """An update for each of some batches; the model trains on from one to the next."""
+    overrides = [f"attention={mapping}", f"task.batch_size={_BATCH}", f"trainer.device={config.device.type}"]
+    setup = set_up(cli.read_config([*overrides, *config.overrides]))
+    torch.manual_seed(setup.config.seed)
+    batches = setup.task.train_batches(1)[: min(config.steps, 32)]
+    optimizer, _ = setup.optim.build(setup.task.model.parameters(), total_steps=len(batches))
+    return [
+        partial(train_step, setup.task, optimizer, batch, clip_norm=None, where="the benchmark")
+        for batch in batches
+    ]
 
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _proof(contestant: Contestant, scores: Tensor, calls: Calls) -> dict[str, float]:
-    """How far from right: ours by the certificate, which asks no solver; the others by ours in float64.
-
-    The certificate takes weights that differ by rounding alone for different groups, which ours never has.
-    """
-    # One row, since the certificate is quadratic in d for fusedmax.
-    scores, weights = scores[:1], calls.forward()[:1]
-    if contestant.origin == "ours":
-        return {"violation": violation(contestant.family, scores, weights, contestant.lam)}
-    return {"difference": difference(contestant, scores, weights)}
+# With the seconds of each (of shapes: for each number of threads), seen on two cores of a server.
+SECTIONS: dict[str, tuple[Callable[[BenchConfig], Section], int]] = {
+    "shapes": (shapes, 140),
+    "scaling": (scaling, 40),
+    "length": (length, 75),
+    "strength": (strength, 65),
+    "adversarial": (adversarial, 40),
+    "memory": (memory, 60),
+    "training": (training, 25),
+}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +9,10 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from scripts.bench.words import Section, history, mean_ratio, ordered, short
+from scripts.bench.results import Section, history, mean_ratio, ordered, read_results, short
 from scripts.cells import Cell, Table
 from scripts.columns import UNKNOWN
 from scripts.report.svg import colour_class, picture, tag
-from tasks.data.files import read_whole
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _ROW = 348.0, 158.0, 34.0, 20.0, 21.0
 
@@ -36,9 +34,7 @@ class Kernels:
 
 def kernels(path: Path) -> Kernels | None:
     """The cost by the benchmark at ``path``; None where there is none, or it has no section of shapes."""
-    if not path.exists():
-        return None
-    sections = json.loads(read_whole(path))["sections"]
+    sections = read_results(path)
     if not sections.get("shapes", {}).get("cells"):
         return None
     shapes, steps = sections["shapes"], _steps(sections.get("training"))
@@ -51,12 +47,12 @@ def kernels(path: Path) -> Kernels | None:
 
 
 def _shown(section: Section) -> list[str]:
-    """Everybody but the floor, which solves nothing, and those found to be wrong."""
+    """Everybody but the copy, which solves nothing, and those found to be wrong."""
     agreement = section.get("agreement", {})
     return [
         name
-        for name, who in section["contestants"].items()
-        if who["origin"] != "floor" and agreement.get(name, {"agrees": True})["agrees"]
+        for name, who in section["implementations"].items()
+        if who["kind"] != "memcpy" and agreement.get(name, {"agrees": True})["agrees"]
     ]
 
 
@@ -84,7 +80,7 @@ def _row(
 ) -> tuple[Cell, ...]:
     low, high = _range(cells["both"], name)
     forward, both, step = mean_ratio(cells["forward"], name), mean_ratio(cells["both"], name), steps.get(name)
-    solves = section["contestants"][name]["family"] or "another mapping"
+    solves = section["implementations"][name]["mapping"] or "another mapping"
     return (
         Cell(name),
         Cell(solves),
@@ -126,12 +122,12 @@ def _dots(names: Sequence[str], section: Section, cells: Sequence[Section]) -> M
     for number, name in enumerate(names):
         low, high = _range(cells, name)
         who, y, mean = (
-            section["contestants"][name],
+            section["implementations"][name],
             _TOP + _ROW * (number + 0.5),
             mean_ratio(cells, name) or 0,
         )
-        colour = colour_class(who["family"]) + ("" if who["origin"] == "ours" else " peer")
-        style = "end ours" if who["origin"] == "ours" else "end"
+        colour = colour_class(who["mapping"]) + ("" if who["kind"] == "ours" else " peer")
+        style = "end ours" if who["kind"] == "ours" else "end"
         parts.append(tag("text", name, x=_LEFT - 8, y=y + 4, class_=style))
         parts.append(tag("line", x1=x(low), x2=x(high), y1=y, y2=y, class_=f"range {colour}"))
         parts.append(tag("circle", cx=x(mean), cy=y, r=4, class_=f"dot {colour}"))

@@ -17,33 +17,46 @@ import torch
 
 from scripts import cli
 from scripts.bench import __main__ as program
-from scripts.bench import contestants, memory
-from scripts.bench.agreement import Agreement
-from scripts.bench.clock import CpuClock
-from scripts.bench.contestants import FLOOR, UNIT, assemble
-from scripts.bench.peers import PEERS, Calls, Peer, torch_calls
-from scripts.bench.plan import FULL, QUICK, Course
-from scripts.bench.race import Pace, draw, moved_bytes, race, summarize
+from scripts.bench import sections
+from scripts.bench.implementations import (
+    BASELINE,
+    IMPLEMENTATIONS,
+    MEMCPY,
+    Calls,
+    Implementation,
+    candidates,
+    check_agreement,
+    torch_calls,
+)
 from scripts.bench.render import render, tables
-from scripts.bench.sections import hard_rows, shapes
-from scripts.bench.words import mean_ratio, short
+from scripts.bench.results import mean_ratio, read_results, short
+from scripts.bench.sections import BenchConfig, hard_rows, quick, shapes
+from scripts.bench.timing import Rounds, draw_inputs, moved_bytes, summarize, time_interleaved
 
 OURS = {f"regattn.{name}" for name in ("softmax", "sparsemax", "fusedmax", "oscarmax", "pnormmax")}
-ENTMAX = tuple(peer for peer in PEERS if peer.package == "entmax")
+OWN = tuple(i for i in IMPLEMENTATIONS if i.kind != "other")
+OTHERS = tuple(i for i in IMPLEMENTATIONS if i.kind == "other")
+ENTMAX = tuple(i for i in OTHERS if i.package == "entmax")
+QUICK = quick(BenchConfig(threads=(1,)))
 QUIETLY = ["--quick", "--threads", "1"]
 CPU = torch.device("cpu")
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def peer(name: str, function: Callable[[torch.Tensor], torch.Tensor], family: str = "sparsemax") -> Peer:
-    return Peer(name, name, family, lambda lam: torch_calls(function), "a stand-in")
+def other(name: str, function: Callable[[torch.Tensor], torch.Tensor], mapping: str = "sparsemax"):
+    return Implementation(name, "other", mapping, lambda lam: torch_calls(function), "a stand-in", name)
+
+
+def compare_with(monkeypatch: pytest.MonkeyPatch, *others: Implementation) -> None:
+    """Have these packages and no other to compare with."""
+    monkeypatch.setattr(sections, "IMPLEMENTATIONS", (*OWN, *others))
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty place, and entmax as the only package to compare with: it is the one that tests install."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(contestants, "PEERS", ENTMAX)
+    compare_with(monkeypatch, *ENTMAX)
     return tmp_path
 
 
@@ -52,7 +65,7 @@ def read(folder: Path, name: str = "runs/bench/cpu.json") -> dict:
 
 
 def cell(**ratios: list[float]) -> dict:
-    """A cell of a result; each contestant with its ratios at one millisecond of softmax a round."""
+    """A cell of a result; each implementation with its ratios at one millisecond of softmax a round."""
     unit = {number: 1e-3 for number in range(9)}
     seconds = {name: {k: 1e-3 * value for k, value in enumerate(found)} for name, found in ratios.items()}
     return {name: summarize(times, unit) for name, times in seconds.items()}
@@ -66,10 +79,10 @@ def result(*cells: dict) -> dict:
             "commit": "c" * 40, "command": "python", "date": "2026-11-01", "seconds": 1.0, "load": 0.0,
             "machine": {"kind": "cpu", "name": "a processor", "cores": 2}, "versions": {"torch": "2.13.0"},
         },
-        "contestants": {
-            UNIT: {"origin": "unit", "family": "softmax", "says": ""},
-            "regattn.sparsemax": {"origin": "ours", "family": "sparsemax", "says": ""},
-            "other": {"origin": "peer", "family": "sparsemax", "says": ""},
+        "implementations": {
+            BASELINE: {"kind": "baseline", "mapping": "softmax", "note": ""},
+            "regattn.sparsemax": {"kind": "ours", "mapping": "sparsemax", "note": ""},
+            "other": {"kind": "other", "mapping": "sparsemax", "note": ""},
         },
         "skipped": {"absent": "No module named 'absent'"},
         "agreement": {
@@ -81,7 +94,7 @@ def result(*cells: dict) -> dict:
             for results, (d, scale) in zip(cells, [(8, 1.0), (8, 3.0), (16, 1.0)], strict=False)
         ],
     }  # fmt: skip
-    return {"sections": {"shapes": section}}
+    return {"shapes": section}
 
 
 def test_a_quick_look_leaves_its_figures_tables_and_plots(
@@ -90,11 +103,11 @@ def test_a_quick_look_leaves_its_figures_tables_and_plots(
     program.main([*QUIETLY, "--only", "shapes,length,strength,adversarial,training"])
     sections = read(folder)
     found = sections["shapes"]
-    assert set(found["contestants"]) == {UNIT, FLOOR, *OURS, *(peer.name for peer in ENTMAX)}
+    assert set(found["implementations"]) == {BASELINE, MEMCPY, *OURS, *(i.name for i in ENTMAX)}
     assert len(found["cells"]) == 2 * 2 * 2  # shapes, scales, directions
     for measured in found["cells"]:
-        assert set(measured["results"]) == set(found["contestants"])
-        assert measured["results"][UNIT]["ratio"] == 1
+        assert set(measured["results"]) == set(found["implementations"])
+        assert measured["results"][BASELINE]["ratio"] == 1
         for row in measured["results"].values():
             low, high = row["seconds_quartiles"]
             assert 0 < low <= row["seconds"] <= high
@@ -102,13 +115,13 @@ def test_a_quick_look_leaves_its_figures_tables_and_plots(
     for name, row in found["agreement"].items():
         assert row["agrees"], name
         assert row["rows"] == 2 * (16 + 32)
-    assert set(found["agreement"]) == {UNIT, *OURS, "entmax.sparsemax", "entmax.sparsemax_bisect"}
+    assert set(found["agreement"]) == {BASELINE, *OURS, "entmax.sparsemax", "entmax.sparsemax_bisect"}
     assert {*found["history"]} >= {"commit", "command", "date", "machine", "threads", "versions", "seconds"}
     assert found["history"]["versions"]["torch"] == torch.__version__
     assert [measured["d"] for measured in sections["length"]["cells"]] == list(QUICK.lengths)
     assert [measured["lam"] for measured in sections["strength"]["cells"]] == list(QUICK.strengths)
     assert set(sections["training"]["cells"][0]["results"]) == OURS
-    hard = {measured["contestant"]: measured["results"] for measured in sections["adversarial"]["cells"]}
+    hard = {measured["implementation"]: measured["results"] for measured in sections["adversarial"]["cells"]}
     assert all(row["violation"] < 1e-6 for name in OURS for row in hard[name].values())
     assert hard["regattn.fusedmax"]["random"]["ratio"] == 1
 
@@ -124,13 +137,13 @@ def test_a_quick_look_leaves_its_figures_tables_and_plots(
 def test_threads_have_their_turns_on_the_same_work(folder: Path) -> None:
     program.main(["--quick", "--threads", "1,2", "--only", "scaling"])
     found = read(folder)["scaling"]
-    assert set(found["contestants"]) == {UNIT, FLOOR, *OURS}
+    assert set(found["implementations"]) == {BASELINE, MEMCPY, *OURS}
     assert [(cell["rows"], cell["d"]) for cell in found["cells"]] == list(QUICK.shapes)
     for row in (row for cell in found["cells"] for row in cell["results"].values()):
         assert set(row) == {"1", "2"}
         assert all(t["seconds"] > 0 and t["rounds"] == 10 for t in row.values())
     row["2"]["seconds"] = row["1"]["seconds"] / 1.75
-    last = tables({"sections": {"scaling": found}}, "cpu.json").splitlines()
+    last = tables({"scaling": found}, "cpu.json").splitlines()
     assert [line for line in last if line.endswith(" 1.75 |")]
     assert torch.get_num_threads() == 1
 
@@ -149,31 +162,28 @@ def test_a_ratio_is_taken_within_the_round_and_only_in_shared_ones() -> None:
     assert (row["seconds"], row["rounds"]) == (2, 3)
 
 
-def test_everyone_takes_turns_and_the_slow_ones_fewer() -> None:
-    class Told:
-        device = CPU
-
-        def seconds(self, work: Callable[[], object]) -> float:
-            seconds = work()
-            assert isinstance(seconds, float)
-            order.append(seconds)
-            return seconds
-
-        def machine(self) -> dict:
-            return {}
-
+def test_all_take_turns_and_the_slow_fewer() -> None:
     order: list[float] = []
-    works = {"unit": [lambda: 0.001], "slow": [lambda: 1.0], "keen": [lambda: 0.5]}
-    found = race(works, Told(), Pace(0.09, 11, 3, 101), keen=["keen"], unit="unit")
-    assert {name: len(seconds) for name, seconds in found.items()} == {"unit": 30, "slow": 3, "keen": 11}
-    assert found["slow"].keys() <= found["unit"].keys()
+
+    def timer(call: Callable[[], object]) -> float:
+        seconds = call()
+        assert isinstance(seconds, float)
+        order.append(seconds)
+        return seconds
+
+    rounds = Rounds(0.09, 11, 3, 101)
+    calls = {"baseline": [lambda: 0.001], "slow": [lambda: 1.0], "thorough": [lambda: 0.5]}
+    found = time_interleaved(calls, timer, rounds, baseline="baseline", thorough=["thorough"])
+    assert {n: len(seconds) for n, seconds in found.items()} == {"baseline": 30, "slow": 3, "thorough": 11}
+    assert found["slow"].keys() <= found["baseline"].keys()
     assert sorted(found["slow"]) == [0, 10, 20]
     places = [k for k, seconds in enumerate(order) if seconds == 1.0]
     assert max(b - a for a, b in pairwise(places)) > 10  # spread, not in a row
 
-    works = {"unit": [lambda: 0.01], "fast": [lambda: 0.0001]}
-    found = race(works, Told(), Pace(0.09, 11, 3, 101), keen=[], unit="unit")
-    assert len(found["unit"]) == len(found["fast"]) == 101  # or some rounds would have nothing to divide by
+    calls = {"baseline": [lambda: 0.01], "fast": [lambda: 0.0001]}
+    found = time_interleaved(calls, timer, rounds, baseline="baseline")
+    # Or some rounds would have nothing to divide by.
+    assert len(found["baseline"]) == len(found["fast"]) == 101
 
 
 def test_the_mean_is_geometric_and_needs_every_cell() -> None:
@@ -183,8 +193,8 @@ def test_the_mean_is_geometric_and_needs_every_cell() -> None:
 
 
 def test_a_table_says_what_the_json_says() -> None:
-    both = {UNIT: [1.0], "other": [20.0], "regattn.sparsemax": [2.0]}
-    content = result(cell(**both), cell(**{**both, "regattn.sparsemax": [4.0]}), cell(**{UNIT: [1.0]}))
+    both = {BASELINE: [1.0], "other": [20.0], "regattn.sparsemax": [2.0]}
+    content = result(cell(**both), cell(**{**both, "regattn.sparsemax": [4.0]}), cell(**{BASELINE: [1.0]}))
     text = tables(content, "cpu.json")
     assert "| × torch.softmax, scale 1 / 3 | mean | target | 4×8 | 4×16 |" in text
     assert "| torch.softmax = 1 takes |  |  | 1 / 1 ms | 1 ms |" in text
@@ -195,14 +205,15 @@ def test_a_table_says_what_the_json_says() -> None:
     )
     assert "without absent: No module named 'absent'" in text
     assert "| fusedmax (quoted) | 1140 | 610 | 156 |" in text
-    content["sections"]["shapes"]["cells"].pop()
+    content["shapes"]["cells"].pop()
     assert "| **regattn.sparsemax** | 2.8 | 2 | 2.0 / 4.0 |" in tables(content, "cpu.json")
 
 
 def test_a_result_from_elsewhere_is_rendered_from_its_json_alone(tmp_path: Path) -> None:
     path = tmp_path / "cuda.json"
-    both = {UNIT: [1.0, 1.1], "other": [20.0, 21.0], "regattn.sparsemax": [2.0, 2.1]}
-    path.write_text(json.dumps(result(cell(**both), cell(**both))), encoding="utf-8")
+    both = {BASELINE: [1.0, 1.1], "other": [20.0, 21.0], "regattn.sparsemax": [2.0, 2.1]}
+    content = {"sections": result(cell(**both), cell(**both))}
+    path.write_text(json.dumps(content), encoding="utf-8")
     program.main(["render", str(path)])
     first = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     assert set(first) == {"cuda.json", "cuda.md", "cuda-shapes.png"}
@@ -215,16 +226,16 @@ def test_a_peer_that_is_wrong_is_called_wrong(
 ) -> None:
     import regattn
 
-    nearly = peer("nearly", lambda scores: regattn.fusedmax(scores, lam=0.101), "fusedmax")
-    backwards = peer(
+    nearly = other("nearly", lambda scores: regattn.fusedmax(scores, lam=0.101), "fusedmax")
+    backwards = other(
         "backwards", lambda x: regattn.sparsemax(x).detach() + 0 * x
     )  # right weights, no gradient
-    shifted = peer(
+    shifted = other(
         "shifted", lambda scores: regattn.sparsemax(scores) + 1e-4
     )  # wrong weights, right gradient
-    lost = peer("lost", lambda scores: scores * torch.nan)
-    monkeypatch.setattr(contestants, "PEERS", (*ENTMAX, nearly, backwards, shifted, lost))
-    monkeypatch.setattr(program, "plan_for", lambda *_: replace(QUICK, scales=(1.0,)))
+    lost = other("lost", lambda scores: scores * torch.nan)
+    compare_with(monkeypatch, *ENTMAX, nearly, backwards, shifted, lost)
+    monkeypatch.setattr(program, "quick", lambda _: replace(QUICK, scales=(1.0,)))
     program.main([*QUIETLY, "--only", "shapes"])
     found = read(folder)["shapes"]["agreement"]
     assert {name for name, row in found.items() if not row["agrees"]} == {
@@ -252,8 +263,8 @@ def test_a_missing_peer_is_left_out_with_the_reason(
     def refuse(scores: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("built for another processor\nand more")
 
-    missing = Peer("missing", "missing", "sparsemax", absent, "")  # type: ignore[arg-type]
-    monkeypatch.setattr(contestants, "PEERS", (missing, peer("refusing", refuse)))
+    missing = Implementation("missing", "other", "sparsemax", absent)  # type: ignore[arg-type]
+    compare_with(monkeypatch, missing, other("refusing", refuse))
     program.main([*QUIETLY, "--only", "length"])
     printed = capsys.readouterr()
     wanted = {
@@ -271,15 +282,15 @@ def test_an_interrupted_run_loses_nothing(
 ) -> None:
     marks = iter(range(10))
 
-    def section(course: Course) -> dict:
-        return {"contestants": {}, "skipped": {}, "cells": [], "mark": next(marks)}
+    def section(config: BenchConfig) -> dict:
+        return {"implementations": {}, "skipped": {}, "cells": [], "mark": next(marks)}
 
-    def interrupted(course: Course) -> dict:
+    def interrupted(config: BenchConfig) -> dict:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(program, "SECTIONS", {"shapes": section, "length": section, "memory": section})
+    monkeypatch.setattr(program, "SECTIONS", {name: (section, 1) for name in ("shapes", "length", "memory")})
     program.main(["--only", "shapes,length,memory"])
-    monkeypatch.setitem(program.SECTIONS, "length", interrupted)
+    monkeypatch.setitem(program.SECTIONS, "length", (interrupted, 1))
     with pytest.raises(SystemExit) as stop:
         program.main(["--only", "shapes,length,memory"])
     assert stop.value.code == 75
@@ -295,7 +306,7 @@ def test_a_file_that_is_no_result_is_not_written_over(
     path = folder / "results/bench/cpu.json"
     path.parent.mkdir(parents=True)
     path.write_text("half a fi", encoding="utf-8")
-    monkeypatch.setattr(program, "SECTIONS", {"shapes": None})  # measuring would fail in another way
+    monkeypatch.setattr(program, "SECTIONS", {"shapes": (None, 1)})  # measuring would fail in another way
     with pytest.raises(SystemExit):
         cli.main(lambda: program.main([]))
     assert "results/bench/cpu.json must be a benchmark's JSON" in capsys.readouterr().err
@@ -329,23 +340,23 @@ def test_a_bad_option_gets_one_sentence(
 def test_every_peer_is_locked() -> None:
     locks = [path.read_text(encoding="utf-8") for path in (ROOT / "requirements").glob("*.txt")]
     locked = {name for lock in locks for name in re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)}
-    assert locked >= {peer.package.replace("_", "-") for peer in PEERS}
+    assert locked >= {i.package.replace("_", "-") for i in OTHERS}
 
 
-@pytest.mark.parametrize("name", [peer.name for peer in PEERS])
-def test_each_peer_that_is_installed_computes_what_it_is_said_to(name: str) -> None:
-    field = assemble(CPU, torch.float32)
-    if name in field.skipped:
-        pytest.skip(field.skipped[name])
-    agreement, (pair,) = Agreement(), draw(64, 30, 1.0, torch.float32, CPU, pool=1)
-    agreement.check([c for c in field.contestants if c.name == name], *pair, "here")
-    assert all(row["agrees"] for row in agreement.found.values())
-    assert bool(agreement.found) == (name != "entmax.entmax15")  # which has no counterpart to agree with
+@pytest.mark.parametrize("other", OTHERS, ids=lambda implementation: implementation.name)
+def test_each_package_installed_computes_what_it_is_said_to(other: Implementation) -> None:
+    found, skipped = candidates(CPU, torch.float32, [other])
+    if skipped:
+        pytest.skip(skipped[other.name])
+    (pair,) = draw_inputs(64, 30, 1.0, torch.float32, CPU, pool=1)
+    checks = check_agreement(found, *pair, "here")
+    assert all(check["agrees"] for check in checks.values())
+    assert bool(checks) == (other.name != "entmax.entmax15")  # which has no counterpart to agree with
 
 
 def test_threads_are_left_as_they_were(folder: Path) -> None:
     before = torch.get_num_threads()
-    shapes(Course(CpuClock(), replace(QUICK, shapes=((4, 8),), scales=(1.0,)), (2,)))
+    shapes(replace(QUICK, shapes=((4, 8),), scales=(1.0,), threads=(2,)))
     assert torch.get_num_threads() == before
 
 
@@ -355,9 +366,8 @@ def test_forward_alone_is_forward_alone(folder: Path, monkeypatch: pytest.Monkey
     def bind(scores: torch.Tensor, gradient: torch.Tensor) -> Calls:
         return Calls(lambda: called.append("forward"), lambda: called.append("both"))
 
-    monkeypatch.setattr(contestants, "PEERS", (Peer("counting", "counting", "", lambda lam: bind, ""),))
-    plan = replace(QUICK, shapes=((4, 8),), scales=(1.0,))
-    found = shapes(Course(CpuClock(), plan, (1,)))
+    compare_with(monkeypatch, Implementation("counting", "other", "", lambda lam: bind))
+    found = shapes(replace(QUICK, shapes=((4, 8),), scales=(1.0,)))
     for measured in found["cells"]:
         # Its rounds, three calls to warm up, one to see whether it works at all.
         assert called.count(measured["direction"]) == measured["results"]["counting"]["rounds"] + 3 + 1
@@ -371,10 +381,9 @@ def test_every_dtype_has_its_cells_and_its_tables(folder: Path, monkeypatch: pyt
             raise TypeError("float32 alone")
         return scores.softmax(-1)
 
-    monkeypatch.setattr(contestants, "PEERS", (peer("single", only_single, "softmax"),))
-    monkeypatch.setattr(
-        program, "plan_for", lambda *_: replace(QUICK, shapes=((32, 20),), scales=(1.0,), dtypes=both)
-    )
+    compare_with(monkeypatch, other("single", only_single, "softmax"))
+    config = replace(QUICK, shapes=((32, 20),), scales=(1.0,), dtypes=both)
+    monkeypatch.setattr(program, "quick", lambda _: config)
     program.main([*QUIETLY, "--only", "shapes"])
     found = read(folder)["shapes"]
     sizes = {measured["dtype"]: measured["bytes"] for measured in found["cells"]}
@@ -395,25 +404,23 @@ def test_hard_rows_are_what_they_are_called() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the marks that Linux keeps of a process")
 def test_the_memory_of_softmax_is_its_weights_and_their_gradient() -> None:
-    measured = memory.memory(
-        Course(CpuClock(), replace(FULL, memory=(1024, 512), memory_contestants=1), (1,))
-    )
+    measured = sections.memory(BenchConfig(memory=(1024, 512), memory_implementations=1))
     (found,) = measured["cells"]
-    assert found["results"][UNIT]["bytes_per_score"] == pytest.approx(8, rel=0.2)
+    assert found["results"][BASELINE]["bytes_per_score"] == pytest.approx(8, rel=0.2)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the marks that Linux keeps of a process")
 def test_the_memory_of_a_call_is_not_that_of_an_earlier_one() -> None:
     code = """
 import torch
-from scripts.bench import memory
-from scripts.bench.peers import Calls
+from scripts.bench.implementations import Calls
+from scripts.bench.sections import fix_malloc_threshold, peak_of_a_call
+fix_malloc_threshold()
 torch.ones(50 * 2**20)
-calls = Calls(lambda: None, lambda: torch.ones(5 * 2**20))
-print(memory._peak_of_a_call(calls, torch.zeros(1), torch.device("cpu")))
+print(peak_of_a_call(Calls(lambda: None, lambda: torch.ones(5 * 2**20)), torch.zeros(1)))
 """
     # a process of its own, as when measured: in this one earlier tests have left memory to use again
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
@@ -423,8 +430,9 @@ print(memory._peak_of_a_call(calls, torch.zeros(1), torch.device("cpu")))
 def test_bytes_are_those_that_must_be_moved() -> None:
     assert moved_bytes(10, 4, torch.float32, "forward") == 2 * 160
     assert moved_bytes(10, 4, torch.bfloat16, "both") == 5 * 80
-    ((scores, gradient),) = draw(10, 4, 1.0, torch.float32, CPU, pool=1)
-    copied = assemble(CPU, torch.float32, families=()).contestants[1].bind(scores, gradient)
+    ((scores, gradient),) = draw_inputs(10, 4, 1.0, torch.float32, CPU, pool=1)
+    (memcpy,) = (i for i in IMPLEMENTATIONS if i.kind == "memcpy")
+    copied = memcpy.bind(scores, gradient)
     for direction, call in copied._asdict().items():
         assert 2 * call().nbytes == moved_bytes(10, 4, torch.float32, direction)
 
@@ -432,3 +440,11 @@ def test_bytes_are_those_that_must_be_moved() -> None:
 def test_short_numbers() -> None:
     numbers = [0.512, 0.996, 3.14159, 9.96, 27.3, 1139.6, None]
     assert [*map(short, numbers)] == ["0.51", "1.0", "3.1", "10", "27", "1140", "–"]
+
+
+def test_committed_tables_are_those_of_the_committed_results() -> None:
+    """They were measured when other words stood in the file."""
+    path = ROOT / "results/bench/cpu.json"
+    drawn = {name: f"cpu-{name}.png" for name in ("shapes", "length", "strength", "training")}
+    found = tables(read_results(path), path.name, drawn)
+    assert found == path.with_suffix(".md").read_text(encoding="utf-8")
