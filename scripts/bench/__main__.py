@@ -132,7 +132,8 @@ def _history(arguments: Sequence[str], config: BenchConfig) -> dict[str, Any]:
 def main(arguments: Sequence[str]) -> None:
     """Measure and render, or render alone what was measured elsewhere."""
     if arguments[:1] == ["render"]:
-        paths = [Path(path) for path in arguments[1:]] or sorted(RESULTS.glob("*.json"))
+        measured = (RESULTS / f"{device}.json" for device in CONFIGS)
+        paths = [Path(path) for path in arguments[1:]] or [path for path in measured if path.exists()]
         if not paths:
             raise cli.UsageError(f"render needs a result, and {RESULTS} holds none")
     else:
