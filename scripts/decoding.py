@@ -26,9 +26,8 @@ from scripts.runs import find_run, load_translator
 from tasks.ranges import check_number
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.translator import Translator
-from tasks.training.atomic import write_atomically
+from tasks.training.atomic import write_atomically, write_json_atomically
 from tasks.training.provenance import commit, versions
-from tasks.training.records import write_json_atomically
 from tasks.training.settings import Threads
 
 RESULTS = Path("results/bench")

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from scripts import cli
 from scripts.runs import find_run, load_best, read_run_config, set_up
-from tasks.training.details import write_details
-from tasks.training.records import check_metrics, complete_record, find_record
-from tasks.training.results import has_details
+from tasks.training.details import complete_results
 
 
 def evaluate(run_name: str) -> None:
@@ -35,12 +32,12 @@ def evaluate(run_name: str) -> None:
             indent=2,
         )
     )
-    results = Path(setup.config.results_dir)
-    if record := find_record(results / "runs", run.path.name):
-        check_metrics(record, metrics)
-        if not has_details(results, record):
-            sha256 = write_details(results / "details", setup.details(setup.task.example()))
-            complete_record(results / "runs", replace(record, metrics=metrics, details=sha256))
+    complete_results(
+        Path(setup.config.results_dir),
+        run.path.name,
+        metrics,
+        lambda: setup.details(setup.task.example()),
+    )
 
 
 if __name__ == "__main__":

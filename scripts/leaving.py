@@ -12,11 +12,11 @@ from scripts.cli import UsageError
 from scripts.comparing.paper import read_paper
 from scripts.runs import Setup
 from tasks.training.atomic import write_atomically
+from tasks.training.details import write_results
 from tasks.training.fit import FitResult, evaluate
 from tasks.training.profiling import mapping_share, peak_memory_mb
 from tasks.training.provenance import versions
 from tasks.training.records import Record
-from tasks.training.results import write_results
 from tasks.training.run_directory import RunDirectory
 
 _HISTORY = ("epoch", "step", "loss", "seconds", "dev")  # of an epoch's entry, what the record keeps

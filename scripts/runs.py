@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -49,19 +49,15 @@ class Setup:
     device: torch.device
     task: RecordedTask[Any]
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What decides the result: the config, and what the files hold that it names."""
-        return {**plain(self.config), "inputs": self.task.inputs}
-
-    @property
+    @cached_property
     def hash(self) -> str:
-        return config_hash(self.identity)
+        """Hash of what decides the result: the config, and what the files hold that it names."""
+        return config_hash({**plain(self.config), "inputs": self.task.inputs})
 
-    @property
+    @cached_property
     def id(self) -> str:
         corpus, mapping = self.task.corpus.name, self.mapping.function.__name__
-        return run_id(self.config.task_name, mapping, corpus, self.config.seed, self.identity)
+        return run_id(self.config.task_name, mapping, corpus, self.config.seed, self.hash)
 
     @property
     def directory(self) -> RunDirectory:
@@ -237,5 +233,5 @@ def load_translator(run: RunDirectory, device: torch.device) -> Translator:
 
 def load_best(setup: Setup, run: RunDirectory) -> None:
     """Give the model the weights that did best on dev."""
-    weights = best_weights(run.checkpoint, setup.task.vocabulary_sha256)
+    weights = best_weights(run.checkpoint, setup.task.vocabulary.sha256)
     load_weights(setup.task.model, weights, run.checkpoint)

@@ -22,11 +22,12 @@ from scripts.recipes import recipe_of
 from scripts.runs import Setup, find_run, read_run_config, set_up
 from scripts.schema import register
 from scripts.style import check_drawing
+from tasks.training.atomic import write_json_atomically
 from tasks.training.callbacks import Callback, Progress, StartEvent
 from tasks.training.distributed import enter_on_rank_zero, init_distributed, on_rank_zero
 from tasks.training.fit import FitResult, count_steps, fit
 from tasks.training.provenance import commit
-from tasks.training.records import find_record, write_json_atomically
+from tasks.training.records import find_record
 from tasks.training.run_directory import RunDirectory
 
 

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 import torch
 
+from tasks.training.atomic import write_json_atomically
 from tasks.training.provenance import commit, versions
-from tasks.training.records import write_json_atomically
 from tests.soak_rows import BY_NAME, Row
 
 RESULTS = Path("results", "reliability.json")

@@ -90,7 +90,6 @@ class EntailmentTask:
         self.items: dict[str, dict[str, Rows]] = {}
         self.signatures: dict[str, dict[str, str]] = {}
         self.batch_size, self.seed = batch_size, seed
-        self.vocabulary_sha256 = vocabulary.sha256
         self._pairs = corpus.splits["train"]
         self._lengths = [len(pair.premise) for pair in self._pairs]
 

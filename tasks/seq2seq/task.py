@@ -55,8 +55,7 @@ class Seq2SeqTask:
         self.batches, self.seed = batches, seed
         self.shown = (scoring.metric, "perplexity", "zero_share", "aer")
         self.vocabulary = translator.tokenizers
-        self.vocabulary_sha256 = self.vocabulary.sha256
-        self.inputs = {"corpus": corpus.sha256, "vocabulary": self.vocabulary_sha256}
+        self.inputs = {"corpus": corpus.sha256, "vocabulary": self.vocabulary.sha256}
         self.outputs: dict[str, list[str]] = {}
         self.items: dict[str, dict[str, Rows]] = {}
         self.signatures: dict[str, dict[str, str]] = {}

@@ -1,13 +1,15 @@
 """Whole files or none: how every file of a run reaches the disk."""
 
-import fcntl
 import glob
+import json
 import os
 import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from filelock import lock_descriptor
 
 
 def write_atomically(path: Path, chunks: Iterable[bytes], *, previous: Path | None = None) -> None:
@@ -44,12 +46,24 @@ def write_atomically(path: Path, chunks: Iterable[bytes], *, previous: Path | No
     _fsync_directory(path.parent)
 
 
+def write_json_atomically(path: Path, obj: Any) -> None:
+    """Write ``obj`` to ``path`` as JSON, whole or not at all, making its directory where it is missing.
+
+    Raises:
+        ValueError: a number is not finite.
+        OSError: the file system refuses.
+    """
+    text = json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, [text.encode()])
+
+
 def _open_locked(temporary: Path) -> BinaryIO:
     """Open a file whose lock says that somebody is writing it."""
     while True:
         file = open(temporary, "wb")  # noqa: SIM115 (the caller closes it)
         with suppress(OSError):  # where files cannot be locked, none is taken for abandoned either
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock_descriptor(file.fileno())
         if os.fstat(file.fileno()).st_nlink:
             return file
         file.close()  # taken for abandoned before it was locked
@@ -59,8 +73,8 @@ def _remove_abandoned(path: Path) -> None:
     """Remove the temporary files of ``path`` whose writer has ended, on whichever machine that was."""
     for temporary in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
         with suppress(OSError), temporary.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            temporary.unlink(missing_ok=True)
+            if lock_descriptor(file.fileno(), blocking=False):
+                temporary.unlink(missing_ok=True)
 
 
 def _fsync_directory(directory: Path) -> None:

@@ -1,11 +1,14 @@
-"""The details of a finished run: what its figures are made of, item by item, and one attention to look at."""
+"""What a finished run leaves for tables and figures: its details, and then the record that points at them.
+
+Details are what the figures are made of, item by item, and one attention to look at.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,14 @@ import torch
 from tasks.data.files import read_whole
 from tasks.grid import AttentionGrid
 from tasks.training.atomic import write_atomically
-from tasks.training.records import RecordError
+from tasks.training.records import (
+    Record,
+    RecordError,
+    check_metrics,
+    complete_record,
+    find_record,
+    write_record,
+)
 
 Rows = Sequence[float] | Sequence[Sequence[float]]
 """For every item of a test set, in the set's order, a score or the counts that a score is made of."""
@@ -57,6 +67,62 @@ class Details:
     example: Example
 
 
+def write_results(results: Path, record: Record, details: Details) -> Record:
+    """Write the details and the record of a finished run, and return the record that is there then.
+
+    Interrupted at any point this leaves no record, or one whose details are there. A run that has a record
+    with the same outcome keeps it, and its details.
+
+    Args:
+        results: gets ``runs/<id>.json`` and ``details/<id>.json``.
+        record: of the run; which details are its own is filled in.
+        details: of the run.
+
+    Raises:
+        RecordError: a record with another outcome has the name.
+        OSError: the file system refuses.
+    """
+    if find_record(results / "runs", record.id) is None:
+        record = replace(record, details=write_details(results / "details", details))
+    write_record(results / "runs", record)
+    found = find_record(results / "runs", record.id)
+    assert found is not None
+    return found
+
+
+def has_details(results: Path, record: Record) -> bool:
+    """Whether the details that a record points at are there and whole."""
+    try:
+        read_details(results / "details", record.id, record.details)
+    except RecordError:
+        return False
+    return True
+
+
+def complete_results(
+    results: Path,
+    run_id: str,
+    metrics: dict[str, dict[str, float]],
+    make_details: Callable[[], Details],
+) -> None:
+    """Hold metrics measured again against the record of a run, where it has one, and write what is missing.
+
+    A record of an earlier version is given what it could not know yet; details that are missing or damaged
+    are written again.
+
+    Raises:
+        RecordError: a metric of the record is missing or more than a rounding away.
+        OSError: the file system refuses.
+    """
+    record = find_record(results / "runs", run_id)
+    if record is None:
+        return
+    check_metrics(record, metrics)
+    if not has_details(results, record):
+        sha256 = write_details(results / "details", make_details())
+        complete_record(results / "runs", record, metrics, sha256)
+
+
 def write_details(directory: Path, details: Details) -> str:
     """Write ``details`` to ``<directory>/<id>.json``, whole or not at all, and return its SHA-256.
 
@@ -89,7 +155,7 @@ def read_details(directory: Path, run_id: str, sha256: str) -> Details:
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise RecordError(
-            f"{path} wants the SHA-256 {sha256[:16]}… of its record, got {found[:16]}…; {_again(run_id)}"
+            f"{path} must have the SHA-256 {sha256[:16]}… of its record, got {found[:16]}…; {_again(run_id)}"
         )
     values: dict[str, Any] = json.loads(data)
     return Details(id=values["id"], items=values["items"], example=Example(**values["example"]))

@@ -102,7 +102,7 @@ def fit(
         torch.set_num_threads(settings.threads)
     seed_all((settings.seed + rank()) % 2**32)  # not the same dropout in every process
     broadcast(task.model.state_dict().values())
-    identity = {"config": config_hash, "vocabulary": task.vocabulary_sha256, "torch": str(torch.__version__)}
+    identity = {"config": config_hash, "vocabulary": task.vocabulary.sha256, "torch": str(torch.__version__)}
     state = TrainState(task.model, optimizer, scheduler, identity)
     notes = state.resume(run.checkpoint)
     counters = state.counters

@@ -79,15 +79,15 @@ def _drop(config: dict[str, Any], dotted: str, is_dropped: Callable[[Any], bool]
         del holder[key]
 
 
-def run_id(task: str, mapping: str, corpus_name: str, seed: int, config: dict[str, Any]) -> str:
+def run_id(task: str, mapping: str, corpus_name: str, seed: int, config_hash: str) -> str:
     """Return the name of a run, usable as a file name: what it is for the eye, a hash for the rest.
 
     Example:
-        >>> run_id("snli", "fusedmax", "mini", 1, {"seed": 1})
+        >>> run_id("snli", "fusedmax", "mini", 1, config_hash({"seed": 1}))
         'snli-fusedmax-mini-s1-fbe47f6d'
     """
     words = [re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in (task, mapping, corpus_name)]
-    return "-".join([*words, f"s{seed}", config_hash(config)[:8]])
+    return "-".join([*words, f"s{seed}", config_hash[:8]])
 
 
 def versions() -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tasks.data.files import read_whole
-from tasks.training.atomic import write_atomically
+from tasks.training.atomic import write_json_atomically
 from tasks.training.provenance import config_hash
 
 
@@ -81,18 +81,6 @@ class Record:
 _OUTCOME = ("task", "mapping", "mapping_params", "tier", "corpus", "seed", "metrics", "epochs", "best_epoch")
 
 
-def write_json_atomically(path: Path, obj: Any) -> None:
-    """Write ``obj`` to ``path`` as JSON, whole or not at all, making its directory where it is missing.
-
-    Raises:
-        ValueError: a number is not finite.
-        OSError: the file system refuses.
-    """
-    text = json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, [text.encode()])
-
-
 def write_record(directory: Path, record: Record) -> Path:
     """Write ``record`` to ``<directory>/<id>.json`` and return that path.
 
@@ -130,26 +118,20 @@ def check_metrics(record: Record, metrics: dict[str, dict[str, float]]) -> None:
             again = metrics.get(split, {}).get(name)
             if again is None or not math.isclose(value, again, rel_tol=1e-6, abs_tol=1e-9):
                 raise RecordError(
-                    f"{record.id} wants the {name} {value} of its record on {split}, got {again}"
+                    f"{record.id} must have the {name} {value} of its record on {split}, got {again}"
                 )
 
 
-def complete_record(directory: Path, record: Record) -> Path:
-    """Replace the record of a run by one that knows more of it, and return its path.
+def complete_record(
+    directory: Path, record: Record, metrics: dict[str, dict[str, float]], details: str
+) -> None:
+    """Give a record in ``directory`` the metrics that it lacks and the SHA-256 of its details.
 
-    A record of an earlier version may lack metrics and details; what it says is kept.
-
-    Raises:
-        RecordError: there is no record of this run yet, or a metric of it would change.
+    A record of an earlier version may lack both; the metrics that it has are kept.
     """
-    found = find_record(directory, record.id)
-    if found is None:
-        raise RecordError(f"{directory} wants a record of {record.id} to complete, got none")
-    check_metrics(found, record.metrics)
-    metrics = {split: {**record.metrics[split], **known} for split, known in found.metrics.items()}
-    path = directory / f"{record.id}.json"
-    write_json_atomically(path, asdict(replace(found, metrics=metrics, details=record.details)))
-    return path
+    metrics = {split: {**metrics[split], **known} for split, known in record.metrics.items()}
+    completed = replace(record, metrics=metrics, details=details)
+    write_json_atomically(directory / f"{record.id}.json", asdict(completed))
 
 
 def read_records(directory: Path) -> list[Record]:

@@ -1,7 +1,6 @@
 """The directory of one run: its files, the lock that keeps a second process out, and its metrics log."""
 
 import errno
-import fcntl
 import json
 import os
 import socket
@@ -9,6 +8,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from filelock import lock_descriptor
 
 from tasks.data.files import check_regular_file
 
@@ -76,16 +77,16 @@ class RunDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Not FileLock, which hides the descriptor: that tells whether the directory was replaced.
+            if not lock_descriptor(descriptor, blocking=False):
+                holder = _read_holder(descriptor)
+                raise RunInUseError(f"{self.path} is in use by {holder}; wait for it or end it")
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-        except BlockingIOError:
-            holder = _read_holder(descriptor)
+        except BaseException as error:
             os.close(descriptor)
-            raise RunInUseError(f"{self.path} is in use by {holder}; wait for it or end it") from None
-        except OSError as error:
-            os.close(descriptor)
-            error.filename = str(self.lock)  # a full disk, or one without locks, names nothing by itself
+            if isinstance(error, OSError):
+                error.filename = str(self.lock)  # a full disk, or one without locks, names nothing by itself
             raise
         self._lock = descriptor
         return self
@@ -100,10 +101,9 @@ class RunDirectory:
         self._lock = None
 
 
-def _read_holder(descriptor: int, patience: float = 2.0) -> str:
+def _read_holder(descriptor: int) -> str:
     # The holder writes its name just after it locks, over that of one that was killed: wait before reading.
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
+    for _ in range(50):
         time.sleep(0.2)
         holder = os.pread(descriptor, 256, 0).decode(errors="replace").strip()
         if holder:

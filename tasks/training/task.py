@@ -12,6 +12,17 @@ from tasks.training.details import Rows
 Batch = TypeVar("Batch", bound=Sequence[Any])
 
 
+class Vocabulary(Protocol):
+    """What the numbers in a model's inputs and outputs stand for."""
+
+    @property
+    def sha256(self) -> str:
+        """Hash of everything: weights mean nothing under another vocabulary."""
+
+    def to_json(self) -> Any:
+        """Everything as plain JSON, for the run's directory."""
+
+
 class Task(Protocol[Batch]):
     """A model with its data and its dev metric, ready to be trained.
 
@@ -29,8 +40,8 @@ class Task(Protocol[Batch]):
         """Name of the dev metric that chooses the checkpoint; larger is better."""
 
     @property
-    def vocabulary_sha256(self) -> str:
-        """Hash of the vocabulary: weights mean nothing under another one."""
+    def vocabulary(self) -> Vocabulary:
+        """What the numbers in the model's inputs and outputs stand for."""
 
     def train_batches(self, epoch: int) -> Sequence[Batch]:
         """Return the batches of ``epoch`` (counted from 1) in order.
@@ -51,23 +62,12 @@ class Task(Protocol[Batch]):
         """Return the metrics on ``split``, in eval mode and without gradients."""
 
 
-class Vocabulary(Protocol):
-    """What the numbers in a model's inputs and outputs stand for."""
-
-    def to_json(self) -> Any:
-        """Everything as plain JSON, for the run's directory."""
-
-
 class RecordedTask(Task[Batch], Protocol[Batch]):
     """A task whose run leaves a record."""
 
     @property
     def corpus(self) -> Corpus[Any]:
         """What is learnt and tested."""
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """What :attr:`vocabulary_sha256` is of."""
 
     @property
     def inputs(self) -> dict[str, str]:

@@ -212,7 +212,7 @@ def test_scores_follow_from_their_items() -> None:
 def test_tokenizers_come_back_from_storage(kind: str) -> None:
     task = build(text=TextSettings(tokenizer=kind, vocab_size=80))
     again = Tokenizers.from_json(task.vocabulary.to_json())
-    assert again.sha256 == task.vocabulary_sha256
+    assert again.sha256 == task.vocabulary.sha256
     assert again.is_shared is task.vocabulary.is_shared is (kind == "subwords")
     assert again.target.encode("the woman") == task.vocabulary.target.encode("the woman")
 

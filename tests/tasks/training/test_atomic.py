@@ -64,11 +64,12 @@ def test_a_file_taken_for_abandoned_before_it_is_locked_is_begun_again(
 ) -> None:
     path, taken = tmp_path / "record.json", []
 
-    def take(descriptor: object, operation: int) -> None:
+    def take(descriptor: int) -> bool:
         if not taken:
             taken.extend(tmp_path.iterdir())
             os.unlink(taken[0])
+        return True
 
-    monkeypatch.setattr(atomic.fcntl, "flock", take)
+    monkeypatch.setattr(atomic, "lock_descriptor", take)
     write_atomically(path, [b"whole"])
     assert taken and path.read_bytes() == b"whole" and list(tmp_path.iterdir()) == [path]

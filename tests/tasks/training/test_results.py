@@ -13,9 +13,8 @@ import pytest
 from faulty_disk import FaultyDisk, Killed, KillingDisk
 from forked import Child, needs_fork
 
-from tasks.training.details import Details, Example, read_details
+from tasks.training.details import Details, Example, has_details, read_details, write_results
 from tasks.training.records import RecordError, read_records
-from tasks.training.results import has_details, write_results
 from tests.example_record import RECORD
 
 OWN = replace(RECORD, details="")

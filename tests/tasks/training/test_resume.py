@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_run import Recorder, TinyTask, outcome, train
+from tiny_run import Recorder, TinyTask, TinyVocabulary, outcome, train
 
 from tasks.training import checkpoint
 from tasks.training.callbacks import StepEvent
@@ -285,7 +285,7 @@ def test_resume_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(ResumeError, match=r"checkpoint\.ckpt must have this run's config, other, got config"):
         train(tmp_path, config_hash="other")
     task = TinyTask()
-    task.vocabulary_sha256 = "letters"
+    task.vocabulary = TinyVocabulary("letters")
     with pytest.raises(ResumeError, match="vocabulary, letters, got words"):
         train(tmp_path, task=task)
     with monkeypatch.context() as patch, pytest.raises(ResumeError, match=r"torch, 9\.9, got 2"):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tasks.training import run_directory
 from tasks.training.run_directory import RunDirectory, RunInUseError
 
 ROOT = Path(__file__).parents[3]
@@ -95,17 +94,17 @@ def test_a_file_in_its_place_is_an_error(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("operation", ["flock", "pwrite"])
+@pytest.mark.parametrize("operation", ["tasks.training.run_directory.lock_descriptor", "os.pwrite"])
 def test_a_lock_that_cannot_be_taken_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
     """By a file system without locks, or with no room for the holder's name."""
 
-    def refuse(*arguments: object) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match=r"No locks available.*run\.lock"):
-        patch.setattr(run_directory.fcntl if operation == "flock" else run_directory.os, operation, refuse)
+        patch.setattr(operation, refuse)
         with RunDirectory(tmp_path):
             pass
     with RunDirectory(tmp_path) as run:

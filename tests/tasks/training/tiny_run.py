@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,6 +41,13 @@ class TinyModel(nn.Module):
         return self.output(self.norm(torch.einsum("bt,bth->bh", weights, states)))
 
 
+class TinyVocabulary(NamedTuple):
+    sha256: str
+
+    def to_json(self) -> str:
+        return self.sha256
+
+
 class TinyTask:
     """The task; ``poison`` names a batch (epoch, index) and what in it becomes NaN."""
 
@@ -54,7 +61,7 @@ class TinyTask:
         self.model = TinyModel()
         self.seed = seed
         self.poison = poison
-        self.vocabulary_sha256 = "words"
+        self.vocabulary = TinyVocabulary("words")
 
     def train_batches(self, epoch: int) -> Sequence[tuple[int, ...]]:
         order = torch.randperm(EXAMPLES, generator=torch.Generator().manual_seed(1000 * self.seed + epoch))
