@@ -27,7 +27,7 @@ from scripts.answers import FILES, PICTURED, Answer, Asked, save_attention
 from scripts.cli import UsageError
 from scripts.runs import find_run_for, load_translator, read_run_config
 from scripts.style import ENDINGS, check_drawing
-from tasks.seq2seq.reading import MAX_CHARS
+from tasks.data.corpus import MAX_CHARS
 from tasks.seq2seq.search import SearchSettings
 from tasks.training.settings import DEVICES, TrainerSettings
 

@@ -3,16 +3,20 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
 Item = TypeVar("Item")
+Keys = Callable[[Item], Sequence[Hashable]]
+"""From an item to what items that count as one have in common; the first is what it is trained on as."""
 
 SPLITS = ("train", "dev", "test")
-REPLACED = "\ufffd"
-"""What a program writes for characters that it could not read."""
+HELD_OUT = "pair_held_out"
+MAX_CHARS = 10_000
+"""Longer texts are taken for damage."""
+
+_REPLACED = "\ufffd"  # what a program writes for characters that it could not read
 
 
 class FileCounts(NamedTuple):
@@ -21,10 +25,6 @@ class FileCounts(NamedTuple):
     read: int
     dropped: Counter[str]
     suspicious: Counter[str]
-
-    def plus(self, other: "FileCounts") -> "FileCounts":
-        dropped, suspicious = self.dropped + other.dropped, self.suspicious + other.suspicious
-        return FileCounts(self.read + other.read, dropped, suspicious)
 
     def __str__(self) -> str:
         parts = [f"{self.read:,} read"]
@@ -47,11 +47,6 @@ class Part(Generic[Item]):
         kept = [item for item in self.items if is_kept(item)]
         self.dropped += Counter({reason: len(self.items) - len(kept)})  # a count of 0 is none
         self.items = kept
-
-    def counts(self, suspicious: Callable[[Item], Iterable[str]]) -> FileCounts:
-        """What became of the file; ``suspicious`` says what is suspicious about an item."""
-        reasons = Counter(reason for item in self.items for reason in suspicious(item))
-        return FileCounts(len(self.items) + self.dropped.total(), self.dropped, reasons)
 
 
 @dataclass(frozen=True)
@@ -79,10 +74,7 @@ class Corpus(Generic[Item]):
     @property
     def dropped(self) -> dict[str, dict[str, int]]:
         """For each split, why items were left out and how many."""
-        return {
-            split: dict(sum((counts.dropped for counts in self.files.get(split, {}).values()), Counter()))
-            for split in self.splits
-        }
+        return {split: dict(_dropped(self.files.get(split, {}))) for split in self.splits}
 
     @property
     def notes(self) -> list[str]:
@@ -100,11 +92,7 @@ class Corpus(Generic[Item]):
         return tuple(split for split in self.splits if split not in ("train", "dev"))
 
 
-def check_different(files: Mapping[str, Sequence[str]]) -> None:
-    """Raise ValueError where a split would be read from one file twice."""
-    for split, names in files.items():
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"{split} must name different files, got {twice[0]} twice")
+AnyCorpus = TypeVar("AnyCorpus", bound=Corpus[Any])
 
 
 def items_of(parts: Iterable[Part[Item]]) -> list[Item]:
@@ -112,33 +100,66 @@ def items_of(parts: Iterable[Part[Item]]) -> list[Item]:
     return [item for part in parts for item in part.items]
 
 
+def drop_shared(reason: str, splits: Mapping[str, Sequence[Part[Item]]], keys: Keys[Item]) -> None:
+    """Drop the training items that stand in another split, too."""
+    others = items_of(part for split, parts in splits.items() if split != "train" for part in parts)
+    taken = {key for item in others for key in keys(item)}
+    for part in splits["train"]:
+        part.keep(reason, lambda item: keys(item)[0] not in taken)
+
+
 def count_files(
-    name: str, splits: Mapping[str, Sequence[Part[Item]]], suspicious: Callable[[str, Item], Iterable[str]]
+    name: str,
+    splits: Mapping[str, Sequence[Part[Item]]],
+    sides: Callable[[Item], Sequence[str]],
+    keys: Keys[Item],
 ) -> dict[str, dict[str, FileCounts]]:
-    """What became of every file of every split.
+    """What became of every file of every split; suspicious is what is kept, and may be a mistake.
 
     Args:
         name: of the corpus.
         splits: all parts of each.
-        suspicious: from a split and an item to what is suspicious about it.
+        sides: from an item to its texts: one, and those that belong to it.
+        keys: from an item to what it has in common with others that count as one.
 
     Raises:
         ValueError: nothing is left of a split.
     """
+    tests = [part for split, parts in splits.items() if split not in ("train", "dev") for part in parts]
+    tested = {key for item in items_of(tests) for key in keys(item)}
+
+    def suspicions(split: str, item: Item) -> Iterator[str]:
+        first, *others = sides(item)
+        if any(_REPLACED in text for text in (first, *others)):
+            yield "replaced"
+        if first in others:
+            yield "same_text"
+        if split == "dev" and not tested.isdisjoint(keys(item)):
+            yield "also_tested"
+
     files: dict[str, dict[str, FileCounts]] = {}
     for split, parts in splits.items():
         found = files.setdefault(split, {})
         for part in parts:
-            counts = part.counts(partial(suspicious, split))
-            found[part.file] = found[part.file].plus(counts) if part.file in found else counts
+            before = found.get(part.file, FileCounts(0, Counter(), Counter()))
+            suspicious = Counter(reason for item in part.items for reason in suspicions(split, item))
+            read = before.read + len(part.items) + part.dropped.total()
+            found[part.file] = FileCounts(read, before.dropped + part.dropped, before.suspicious + suspicious)
         if not any(part.items for part in parts):
-            dropped: Counter[str] = sum((counts.dropped for counts in found.values()), Counter())
-            reasons = ", ".join(f"{reason} {count}" for reason, count in dropped.items()) or "nothing"
+            reasons = ", ".join(f"{reason} {count}" for reason, count in _dropped(found).items()) or "nothing"
             raise ValueError(f"the {split} split of {name} must have a pair, got none; dropped: {reasons}")
     return files
 
 
-AnyCorpus = TypeVar("AnyCorpus", bound=Corpus[Any])
+def _dropped(files: Mapping[str, FileCounts]) -> Counter[str]:
+    return sum((counts.dropped for counts in files.values()), Counter())
+
+
+def check_different(files: Mapping[str, Sequence[str]]) -> None:
+    """Raise ValueError where a split would be read from one file twice."""
+    for split, names in files.items():
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{split} must name different files, got {twice[0]} twice")
 
 
 def verify_checksum(corpus: AnyCorpus, sha256: str | None) -> AnyCorpus:

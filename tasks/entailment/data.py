@@ -2,15 +2,24 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
 from tasks.data import corpus
-from tasks.data.corpus import REPLACED, SPLITS, Part, check_different, count_files, items_of
+from tasks.data.corpus import (
+    HELD_OUT,
+    MAX_CHARS,
+    SPLITS,
+    Part,
+    check_different,
+    count_files,
+    drop_shared,
+    items_of,
+    verify_checksum,
+)
 from tasks.data.files import nothing_found, resolve_within
 from tasks.data.reader import HUB_SPLITS, Row, read_hub, read_rows
 from tasks.data.tokens import tokenize
@@ -26,7 +35,6 @@ _COLUMNS = {
 _NUMBERS = {label: number for number, label in enumerate(LABELS)} | {str(i): i for i in range(len(LABELS))}
 _NO_LABEL = ("-", "", "-1")  # no majority among the annotators, as the official files and the hub have it
 _FILE_NAMES = ("snli_1.0_{}.jsonl", "{}.parquet", "{}.jsonl", "{}.csv", "{}.tsv")
-_MAX_CHARS = 10_000  # longer sentences are taken for damage
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,7 @@ def load_hub(
         split: read_hub(name, there, _COLUMNS, revision=revision, cache=cache)
         for split, there in HUB_SPLITS.items()
     }
-    return corpus.verify_checksum(_corpus(name, rows, lowercase, disjoint_premises, limit), sha256)
+    return verify_checksum(_corpus(name, rows, lowercase, disjoint_premises, limit), sha256)
 
 
 def pairs_from_rows(rows: Iterable[Row], lowercase: bool = True) -> tuple[list[Pair], Counter[str]]:
@@ -140,7 +148,7 @@ def pairs_from_rows(rows: Iterable[Row], lowercase: bool = True) -> tuple[list[P
         label, texts = _label(row), (row.text("premise"), row.text("hypothesis"))
         if label is None:
             dropped["no_label"] += 1
-        elif max(map(len, texts)) > _MAX_CHARS:
+        elif max(map(len, texts)) > MAX_CHARS:
             dropped["too_long"] += 1
         else:
             premise, hypothesis = (_words(text, lowercase, known) for text in texts)
@@ -159,39 +167,28 @@ def checksum(splits: Mapping[str, Sequence[Pair]]) -> str:
 def _corpus(
     name: str, rows: Mapping[str, list[Row]], lowercase: bool, disjoint_premises: bool, limit: int | None
 ) -> Corpus:
-    parts = {split: _parts(rows[split], lowercase) for split in SPLITS}
-    _drop_leaks(parts["train"], items_of([*parts["dev"], *parts["test"]]), disjoint_premises)
-    tested = {(pair.premise, pair.hypothesis) for pair in items_of(parts["test"])}
-    files = count_files(name, parts, partial(_odd, tested))
+    parts = {
+        split: [
+            Part(file, *pairs_from_rows(found, lowercase))
+            for file, found in groupby(rows[split], attrgetter("file"))
+        ]
+        for split in SPLITS
+    }
+    drop_shared(HELD_OUT, parts, _words_of)
+    if disjoint_premises:
+        drop_shared("premise_held_out", parts, lambda pair: [" ".join(pair.premise).lower()])
+    files = count_files(name, parts, _texts, _words_of)
     splits = {split: items_of(parts[split])[:limit] for split in SPLITS}
     return Corpus(name, checksum(splits), splits, files)
 
 
-def _parts(rows: Iterable[Row], lowercase: bool) -> list[Part[Pair]]:
-    files = groupby(rows, attrgetter("file"))
-    return [Part(file, *pairs_from_rows(found, lowercase)) for file, found in files]
+def _words_of(pair: Pair) -> list[Hashable]:
+    """What makes two pairs one, whatever their labels."""
+    return [(pair.premise, pair.hypothesis)]
 
 
-def _drop_leaks(train: list[Part[Pair]], held_out: list[Pair], disjoint_premises: bool) -> None:
-    """Drop training pairs that stand in dev or test, whatever their label there."""
-    pairs = {(pair.premise, pair.hypothesis) for pair in held_out}
-    premises = {_folded(pair.premise) for pair in held_out} if disjoint_premises else set()
-    for part in train:
-        part.keep("pair_held_out", lambda pair: (pair.premise, pair.hypothesis) not in pairs)
-        part.keep("premise_held_out", lambda pair: _folded(pair.premise) not in premises)
-
-
-def _odd(tested: set[tuple[tuple[str, ...], tuple[str, ...]]], split: str, pair: Pair) -> Iterator[str]:
-    if any(REPLACED in word for word in (*pair.premise, *pair.hypothesis)):
-        yield "replaced"
-    if pair.premise == pair.hypothesis:
-        yield "same_text"
-    if split == "dev" and (pair.premise, pair.hypothesis) in tested:
-        yield "also_tested"
-
-
-def _folded(words: tuple[str, ...]) -> str:
-    return " ".join(words).lower()
+def _texts(pair: Pair) -> tuple[str, str]:
+    return " ".join(pair.premise), " ".join(pair.hypothesis)
 
 
 def _label(row: Row) -> int | None:

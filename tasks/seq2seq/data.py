@@ -1,10 +1,26 @@
-"""Texts with the texts that should come out of them: what translation and summarization read."""
+"""Texts with the texts that should come out of them: nothing misaligned, nothing left out uncounted."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks.data import corpus
+from tasks.data.corpus import (
+    HELD_OUT,
+    MAX_CHARS,
+    Part,
+    check_different,
+    count_files,
+    drop_shared,
+    items_of,
+)
+from tasks.data.files import resolve_within
+from tasks.data.reader import HUB_SPLITS, Keep, Row, is_table, read_hub, read_lines, read_rows
+from tasks.ranges import PositiveInt, PositiveIntOrNone, check_number
 
 Link = tuple[int, int]
 
@@ -50,11 +66,227 @@ class Corpus(corpus.Corpus[Example]):
     tokenized: bool = False
 
 
+Files = Iterable[tuple[str, Iterable[Example]]]
+"""Names of files, each with what is read of it."""
+Columns = tuple[Sequence[str], Sequence[str]]
+"""Names accepted for the source and for the target column of a table."""
+
+
 def checksum(splits: Mapping[str, Sequence[Example]]) -> str:
     """SHA-256 over the texts and links of all examples, split after split as they stand."""
-    return corpus.checksum(splits, _content)
+
+    def content(example: Example) -> list[Any]:
+        links = [sorted(kind) for kind in example.links] if example.links else None
+        return [example.source, example.references, links]
+
+    return corpus.checksum(splits, content)
 
 
-def _content(example: Example) -> list[Any]:
-    links = [sorted(kind) for kind in example.links] if example.links else None
-    return [example.source, example.references, links]
+def read_table(
+    file: Path, columns: Columns, keep: Keep | None = None, *, cache: Path | None = None
+) -> Iterator[Example]:
+    """Read a table with a source and a target, or a list of targets, in each row.
+
+    Args:
+        file, keep, cache: as for :func:`tasks.data.reader.read_rows`.
+        columns: names accepted for the two; of each the first found is read.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: there is no file of that name.
+        ValueError: a value that is not text; anything that the reader rejects.
+    """
+    named = dict(zip(("source", "target"), columns, strict=True))
+    return map(example_from_row, read_rows([file], named, keep, cache=cache))
+
+
+def example_from_row(row: Row) -> Example:
+    """Take ``source`` and ``target``, a text or a list of them; what is missing becomes an empty text.
+
+    Raises:
+        ValueError: a value that is not text.
+    """
+    return Example(row.text("source"), row.texts("target"))
+
+
+def read_parallel(source: Path, targets: Sequence[Path]) -> Iterator[Example]:
+    """Read text files whose lines of one number belong together.
+
+    Lines that are blank in all files are handed on; the number of lines is checked at the end.
+
+    Args:
+        source: a file for :func:`tasks.data.reader.read_lines`.
+        targets: the same, one for each reference.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: a file is missing.
+        ValueError: a file that has fewer lines than another, or a blank line beside one that is not blank,
+            named with its number, from 1; anything that the reader rejects.
+    """
+    files = (source, *targets)
+    for number, lines in enumerate(zip_longest(*map(read_lines, files)), 1):
+        for file, line in zip(files, lines, strict=True):
+            if line is None:
+                other = next(f for f, text in zip(files, lines, strict=True) if text is not None)
+                wanted = f"{file} must have a line {number} because {other} has one"
+                raise ValueError(f"{wanted}, got {number - 1} lines")
+        blank = [not line.strip() for line in lines]
+        if any(blank) and not all(blank):
+            file, other = files[blank.index(True)], files[blank.index(False)]
+            raise ValueError(
+                f"{file}, line {number} must have text because {other} has some, got a blank line"
+            )
+        yield Example(lines[0], lines[1:])
+
+
+def splits_of_folder(
+    root: Path,
+    files: Mapping[str, Sequence[str]],
+    columns: Callable[[str], Columns],
+    read_text: Callable[[Path], tuple[Path, Iterator[Example]]],
+    *,
+    keep: Mapping[str, Mapping[str, Keep]] | None = None,
+    cache: Path | None = None,
+) -> dict[str, Files]:
+    """Read named files of a folder, tables as such and others as the task has its texts.
+
+    Args:
+        root: the folder.
+        files: for each split the names of its files, relative to ``root``.
+        columns: of the table of a name.
+        read_text: for a file that is no table the one that counts are told of, and what is read.
+        keep: for a split, and there for a file name, the columns and values of the rows to read.
+        cache: as for :func:`tasks.data.reader.read_rows`.
+
+    Raises:
+        ValueError: a test set has a bad name, a split has a file twice, or ``keep`` names what is not read as
+            a table. What a file rejects, or a name outside ``root``, is raised when it is come to.
+    """
+    check_different(files)
+    keep = keep or {}
+    for split, names in keep.items():
+        if unread := names.keys() - set(filter(is_table, files.get(split, ()))):
+            got = ", ".join(sorted(unread))
+            raise ValueError(f"keep must name tables that {split} is read from, got {got}")
+
+    def read(names: Sequence[str], kept: Mapping[str, Keep]) -> Iterator[tuple[str, Iterator[Example]]]:
+        for name in names:
+            file = resolve_within(root, name)
+            if is_table(name):
+                yield str(file), read_table(file, columns(name), kept.get(name), cache=cache)
+            else:
+                told, examples = read_text(file)
+                yield str(told), examples
+
+    return {split: read(names, keep.get(split, {})) for split, names in files.items()}
+
+
+def splits_of_hub(
+    name: str, columns: Mapping[str, Sequence[str]], config: str | None, revision: str | None,
+    cache: Path | None,
+) -> dict[str, Files]:  # fmt: skip
+    """Read the splits ``train``, ``validation`` and ``test`` of a data set of the Hugging Face hub.
+
+    Args:
+        name, columns, config, revision, cache: as for :func:`tasks.data.reader.read_hub`; the columns are
+            ``source`` and ``target``.
+
+    Raises:
+        ConnectionError: the hub cannot be reached.
+        ValueError: no such data set; anything that the reader rejects.
+    """
+    read: dict[str, Files] = {}
+    for split, there in HUB_SPLITS.items():
+        rows = read_hub(name, there, columns, config=config, revision=revision, cache=cache)
+        read[split] = [(f"{name} {there}", map(example_from_row, rows))]
+    return read
+
+
+def collect(
+    files: Files,
+    *,
+    write_source: Callable[[str], str] = str,
+    write_target: Callable[[str], str] = str,
+    max_chars: int = MAX_CHARS,
+) -> list[Part[Example]]:
+    """Keep of every file the examples that have text, with single spaces between words.
+
+    Args:
+        files: as read.
+        write_source, write_target: what to make of the texts, such as ``str.lower``.
+        max_chars: longest text to keep, as read.
+
+    Returns:
+        The examples, and how many were dropped: ``empty`` without source or reference, ``too_long``.
+    """
+    parts = []
+    for file, examples in files:
+        parts.append(part := Part[Example](file, [], Counter()))
+        for example in examples:
+            if max(map(len, (example.source, *example.references))) > max_chars:
+                part.dropped["too_long"] += 1
+                continue
+            source = single_spaces(write_source(example.source))
+            references = tuple(single_spaces(write_target(text)) for text in example.references)
+            if source and all(references):
+                part.items.append(Example(source, references, example.links))
+            else:
+                part.dropped["empty"] += 1
+    return parts
+
+
+def same_texts(source: str, target: str) -> Hashable:
+    """Pairs count as one whose texts are the same."""
+    return source, target
+
+
+def assemble(
+    name: str,
+    splits: Mapping[str, list[Part[Example]]],
+    limit: int | None = None,
+    languages: tuple[str, str] = ("en", "en"),
+    tokenized: bool = False,
+    same: Callable[[str, str], Hashable] = same_texts,
+) -> Corpus:
+    """Make a corpus of its splits, without the training pairs that stand in another split.
+
+    Args:
+        name: as records call it.
+        splits: ``train``, ``dev`` and the test sets.
+        limit: of every split keep only this many examples, the first ones.
+        languages, tokenized: as the corpus has them.
+        same: what pairs that count as one have in common; by default their texts.
+
+    Raises:
+        ValueError: a split without examples.
+    """
+
+    def keys(example: Example) -> list[Hashable]:
+        return [same(example.source, text) for text in example.references]
+
+    splits = {split: splits[split] for split in dict.fromkeys(("train", "dev", *splits))}
+    drop_shared(HELD_OUT, splits, keys)
+    files = count_files(name, splits, lambda example: (example.source, *example.references), keys)
+    kept = {split: items_of(parts)[:limit] for split, parts in splits.items()}
+    return Corpus(name, checksum(kept), kept, files, languages, tokenized)
+
+
+def check_bounds(max_chars: int, limit: int | None = None) -> None:
+    """Raise ValueError where a bound on what to keep is below 1: before any file is looked for."""
+    check_number("max_chars", max_chars, PositiveInt)
+    check_number("limit", limit, PositiveIntOrNone)
+
+
+def check_test_names(names: Iterable[str]) -> None:
+    """Raise ValueError where a test set has the name of another split, or one that no file can have."""
+    taken = {"train", "dev"}
+    for name in names:
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise ValueError(f"a test set must have a name of letters, digits, _, . and -, got {name!r}")
+        if name in taken:
+            raise ValueError(f"a test set must have a name of its own, got {name}")
+        taken.add(name)
+
+
+def single_spaces(text: str) -> str:
+    """Put one space where several, tabs or line ends stand, and none at the ends."""
+    return re.sub(r"[ \t\r\n]+", " ", text).strip()

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from torch import Tensor
 
+from tasks.data.corpus import MAX_CHARS
 from tasks.ranges import NonNegativeInt, PositiveInt, Range, check_ranges
-from tasks.seq2seq.reading import MAX_CHARS
 
 Penalty = Annotated[float, Range(least=0, most=10)]
 

@@ -4,22 +4,26 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from tasks.data.corpus import Part, verify_checksum
+from tasks.data.corpus import MAX_CHARS, Part, verify_checksum
 from tasks.data.files import existing, nothing_found, with_gz
 from tasks.data.normalize import Normalizer
 from tasks.data.reader import Keep, is_table
-from tasks.seq2seq.data import Corpus, Example
-from tasks.seq2seq.reading import (
-    MAX_CHARS,
+from tasks.seq2seq.data import (
+    Columns,
+    Corpus,
+    Example,
     Files,
     assemble,
     check_bounds,
     check_test_names,
-    collect_files,
+    collect,
     read_parallel,
+    same_texts,
+    splits_of_folder,
+    splits_of_hub,
 )
-from tasks.seq2seq.splits import Columns, splits_of_folder, splits_of_hub
 
 SOURCES = ("source", "article", "document", "sentence")
 TARGETS = ("target", "headline", "summary", "compression", "references")
@@ -115,7 +119,7 @@ def load_hub(
     """
     check_bounds(max_chars, limit)
     wanted = {"source": SOURCES, "target": TARGETS}
-    read = splits_of_hub(name, wanted, config=config, revision=revision, cache=cache)
+    read = splits_of_hub(name, wanted, config, revision, cache)
     return verify_checksum(_corpus(name, read, rush_filter, prepare, max_chars, limit), sha256)
 
 
@@ -208,14 +212,15 @@ def _corpus(
     for split, files in read.items():
         # A test set keeps its digits: the rules of DUC put them back into what was written.
         is_prepared = prepare and split in ("train", "dev")
-        write_source, write_target = (gigaword_form, _title) if is_prepared else (str, str)
-        splits[split] = collect_files(files, write_source, write_target, max_chars)
+        write: dict[str, Any] = {"write_source": gigaword_form, "write_target": _title} if is_prepared else {}
+        splits[split] = collect(files, **write, max_chars=max_chars)
         for part in splits[split]:
             _check_sides(part)
     if rush_filter:
         for part in splits["train"]:
             part.keep("filter", lambda example: passes_filter(example.source, example.target))
-    return assemble(name, splits, limit, same=_prepared if prepare else None)
+    same = _prepared if prepare else same_texts
+    return assemble(name, splits, limit, same=same)
 
 
 def _check_sides(part: Part[Example]) -> None:

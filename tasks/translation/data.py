@@ -5,25 +5,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from tasks.data.corpus import items_of, verify_checksum
+from tasks.data.corpus import MAX_CHARS, items_of, verify_checksum
 from tasks.data.files import existing, nothing_found, resolve_within, with_gz
 from tasks.data.reader import Keep, Row, read_rows
-from tasks.seq2seq.data import Corpus, Example, Link, Links
-from tasks.seq2seq.reading import (
-    MAX_CHARS,
+from tasks.seq2seq.data import (
+    Corpus,
+    Example,
     Files,
+    Link,
+    Links,
     assemble,
     check_bounds,
     check_test_names,
-    collect_files,
+    collect,
     example_from_row,
     read_parallel,
     single_spaces,
+    splits_of_folder,
+    splits_of_hub,
 )
-from tasks.seq2seq.splits import splits_of_folder, splits_of_hub
-from tasks.translation.splits import hold_out_of
+from tasks.translation.splits import hold_out
 
 _USUAL = {"train": ("train",), "dev": ("dev", "val", "valid", "validation"), "test": ("test",)}
 _TABLES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
@@ -132,7 +134,7 @@ def load_hub(
     languages = _languages(pair)
     named = zip(("source", "target"), _columns(languages, columns), strict=True)
     wanted = {side: (column, f"translation.{column}") for side, column in named}
-    read = splits_of_hub(name, wanted, config=config, revision=revision, cache=cache)
+    read = splits_of_hub(name, wanted, config, revision, cache)
     return verify_checksum(_corpus(f"{name}-{pair}", read, {}, languages, False, max_chars, limit), sha256)
 
 
@@ -207,19 +209,16 @@ def _links(row: Row, kind: str, example: Example) -> frozenset[Link]:
     links: set[Link] = set()
     found = row.values[kind] or []
     for link in found if isinstance(found, list) else [found]:
-        i, j = _link(row, kind, link)
-        if not (0 <= i < source and 0 <= j < target):
+        if not (isinstance(link, list) and len(link) == 2 and all(type(at) is int for at in link)):
+            raise ValueError(
+                f"{row.where} must have {kind} links that are pairs of word positions, got {link!r}"
+            )
+        if not (0 <= link[0] < source and 0 <= link[1] < target):
             raise ValueError(
                 f"{row.where} must have {kind} links within {source} and {target} words, got {link}"
             )
-        links.add((i, j))
+        links.add((link[0], link[1]))
     return frozenset(links)
-
-
-def _link(row: Row, kind: str, link: Any) -> Link:
-    if not (isinstance(link, list) and len(link) == 2 and all(type(at) is int for at in link)):
-        raise ValueError(f"{row.where} must have {kind} links that are pairs of word positions, got {link!r}")
-    return link[0], link[1]
 
 
 def _turned(example: Example) -> Example:
@@ -238,9 +237,12 @@ def _corpus(
     limit: int | None,
 ) -> Corpus:
     write = _unescaped if tokenized else str
-    splits = {split: collect_files(files, write, write, max_chars) for split, files in read.items()}
+    splits = {
+        split: collect(files, write_source=write, write_target=write, max_chars=max_chars)
+        for split, files in read.items()
+    }
     if held_out:
-        splits = hold_out_of(splits["train"], held_out) | {s: p for s, p in splits.items() if s != "train"}
+        splits = hold_out(splits["train"], held_out) | {s: p for s, p in splits.items() if s != "train"}
     for split, parts in splits.items():
         _check_references(split, items_of(parts))
     return assemble(name, splits, limit, languages, tokenized)

@@ -8,7 +8,7 @@ from tasks.data.corpus import Part, items_of
 from tasks.seq2seq.data import Example
 
 
-def hold_out(examples: Sequence[Example], sizes: Mapping[str, int]) -> dict[str, list[Example]]:
+def hold_out(train: Sequence[Part[Example]], sizes: Mapping[str, int]) -> dict[str, list[Part[Example]]]:
     """Take dev and test sets out of a corpus that has none, so that no sentence stands in two splits.
 
     Pairs are taken in the order of a hash of their target sentence, so that neither the order of the corpus
@@ -16,47 +16,16 @@ def hold_out(examples: Sequence[Example], sizes: Mapping[str, int]) -> dict[str,
     its case and kinds of spaces; of two sets, the later one in ``sizes`` loses the sentences that they share.
 
     Args:
-        examples: pairs of a source and one target.
+        train: pairs of a source and one target, file by file.
         sizes: for each set how many pairs to take.
 
     Returns:
-        The sets, and first ``train``, the pairs that are left, all in the order of ``examples``.
+        First ``train``, the pairs that are left, with those that are dropped counted, and the sets, all in
+        the order of the files.
 
     Raises:
         ValueError: a size below 1, or too few pairs.
     """
-    homes = _homes(examples, sizes)
-    return {
-        split: [example for example, home in zip(examples, homes, strict=True) if home == split]
-        for split in ("train", *sizes)
-    }
-
-
-def _homes(examples: Sequence[Example], sizes: Mapping[str, int]) -> list[str | None]:
-    """For each example the split that it goes to, or None; as for :func:`hold_out`."""
-    homes: list[str | None] = [None] * len(examples)
-    order = sorted(range(len(examples)), key=lambda place: (_hash(examples[place].target), place))
-    known: tuple[set[str], set[str]] = (set(), set())  # source and target sentences of the sets before
-    for split, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"held_out must take at least 1 pair for {split}, got {size}")
-        order = [place for place in order if not _shares(examples[place], known)]
-        if len(order) <= size:
-            raise ValueError(
-                f"held_out must have more than {size} pairs to take {split} from, got {len(order)}"
-            )
-        taken, order = order[:size], order[size:]
-        for place in taken:
-            homes[place] = split
-            known[0].add(_folded(examples[place].source))
-            known[1].add(_folded(examples[place].target))
-    for place in order:
-        homes[place] = None if _shares(examples[place], known) else "train"
-    return homes
-
-
-def hold_out_of(train: list[Part[Example]], sizes: Mapping[str, int]) -> dict[str, list[Part[Example]]]:
-    """The same of what was read file by file."""
     homes = iter(_homes(items_of(train), sizes))
     splits: dict[str, list[Part[Example]]] = {split: [] for split in ("train", *sizes)}
     for part in train:
@@ -68,12 +37,36 @@ def hold_out_of(train: list[Part[Example]], sizes: Mapping[str, int]) -> dict[st
     return splits
 
 
-def _shares(example: Example, known: tuple[set[str], set[str]]) -> bool:
-    return _folded(example.source) in known[0] or _folded(example.target) in known[1]
+def _homes(examples: Sequence[Example], sizes: Mapping[str, int]) -> list[str | None]:
+    """For each example the split that it goes to, or None."""
+    homes: list[str | None] = [None] * len(examples)
+    folded = [(_folded(example.source), _folded(example.target)) for example in examples]
+    order = sorted(range(len(examples)), key=lambda place: (_hash(folded[place][1]), place))
+    sources, targets = set[str](), set[str]()  # sentences of the sets before
+    for split, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"held_out must take at least 1 pair for {split}, got {size}")
+        order = [place for place in order if not _shares(folded[place], sources, targets)]
+        if len(order) <= size:
+            raise ValueError(
+                f"held_out must have more than {size} pairs to take {split} from, got {len(order)}"
+            )
+        taken, order = order[:size], order[size:]
+        for place in taken:
+            homes[place] = split
+            sources.add(folded[place][0])
+            targets.add(folded[place][1])
+    for place in order:
+        homes[place] = None if _shares(folded[place], sources, targets) else "train"
+    return homes
+
+
+def _shares(pair: tuple[str, str], sources: set[str], targets: set[str]) -> bool:
+    return pair[0] in sources or pair[1] in targets
 
 
 def _hash(text: str) -> bytes:
-    return hashlib.sha256(_folded(text).encode()).digest()
+    return hashlib.sha256(text.encode()).digest()
 
 
 def _folded(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.data import reader
-from tasks.seq2seq import reading
+from tasks.seq2seq import data as reading
 from tasks.seq2seq.data import Corpus
 from tasks.translation.data import load_folder
 

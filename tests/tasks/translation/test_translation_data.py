@@ -2,11 +2,13 @@
 
 import gzip
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tasks.data.corpus import Part, items_of
 from tasks.seq2seq.data import Corpus, Example
 from tasks.translation.data import load_folder, load_hub
 from tasks.translation.splits import hold_out
@@ -120,9 +122,15 @@ def many(size: int) -> list[Example]:
     return [Example(f"Q {i - i % 5 // 4}", (f"{starts[i % 2]}{i - i % 3 // 2}",)) for i in range(size)]
 
 
+def held_out(examples: list[Example], sizes: dict[str, int]) -> dict[str, list[Example]]:
+    """As from two files."""
+    parts = [Part("a", examples[:100], Counter()), Part("b", examples[100:], Counter())]
+    return {split: items_of(found) for split, found in hold_out(parts, sizes).items()}
+
+
 def test_no_sentence_is_held_out_and_trained_on() -> None:
     examples = many(600)
-    splits = hold_out(examples, {"dev": 40, "test": 50})
+    splits = held_out(examples, {"dev": 40, "test": 50})
     assert list(splits) == ["train", "dev", "test"]
     assert len(splits["dev"]) == 40 and len(splits["test"]) == 50 and len(splits["train"]) > 400
     for side in ("source", "target"):
@@ -135,7 +143,7 @@ def test_no_sentence_is_held_out_and_trained_on() -> None:
 
 def test_the_same_sentences_are_held_out_of_any_order() -> None:
     examples = [Example(f"q {i}", (f"z {i}",)) for i in range(300)]
-    one, other = (hold_out(order, {"dev": 20, "test": 20}) for order in (examples, examples[::-1]))
+    one, other = (held_out(order, {"dev": 20, "test": 20}) for order in (examples, examples[::-1]))
     assert all(set(one[split]) == set(other[split]) for split in one)
     assert set(one["dev"]) != set(examples[:20])
 

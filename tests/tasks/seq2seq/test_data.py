@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from tasks.data.corpus import Part
 from tasks.data.reader import Row
-from tasks.seq2seq.data import Example
-from tasks.seq2seq.reading import (
+from tasks.seq2seq.data import (
+    Example,
     assemble,
     collect,
     example_from_row,
@@ -94,7 +94,7 @@ def test_a_damaged_side_is_refused(
     contents = [b"\n".join(lines) + b"\n" for lines in sides]
     source, *targets = write(tmp_path, *contents, suffix=".gz" if packed else "")
     with pytest.raises(ValueError, match=f"side\\.{side}") as error:
-        collect(read_parallel(source, targets))
+        collect([("x", read_parallel(source, targets))])
     if damage is blank:
         assert f"line {at + 1} must have text" in str(error.value)
 
@@ -114,7 +114,8 @@ def test_kept_and_dropped_are_all_there_was(tmp_path: Path, blanks: list[str], l
     source, *targets = write(
         tmp_path, *("\n".join(side).encode() + b"\n" for side in zip(*pairs, strict=True))
     )
-    examples, dropped = collect(read_parallel(source, targets), max_chars=100)
+    (part,) = collect([("x", read_parallel(source, targets))], max_chars=100)
+    examples, dropped = part.items, part.dropped
     assert dropped.get("empty", 0) == len(blanks) and dropped.get("too_long", 0) == longs
     assert len(examples) + sum(dropped.values()) == len(pairs)
     assert all(number_of(example.source) == number_of(example.target) for example in examples)
@@ -132,17 +133,17 @@ def test_the_file_with_fewer_lines_is_named(tmp_path: Path) -> None:
 
 def test_what_separates_words_becomes_one_space() -> None:
     examples = [Example(" a\t\tb \u00a0c\r\n", ("d  e",))]
-    assert collect(examples)[0] == [Example("a b \u00a0c", ("d e",))]
+    assert collect([("x", examples)])[0].items == [Example("a b \u00a0c", ("d e",))]
 
 
 def test_texts_may_be_written_otherwise_and_may_vanish_so() -> None:
     examples = [Example("A", ("B",)), Example("#", ("B",)), Example("C", ("#", "D"))]
-    kept, dropped = collect(
-        examples, write_source=lambda text: text.strip("#").lower(), write_target=lambda text: text.strip("#")
+    (part,) = collect(
+        [("x", examples)],
+        write_source=lambda text: text.strip("#").lower(),
+        write_target=lambda text: text.strip("#"),
     )
-    assert kept == [Example("a", ("B",))] and dropped == {"empty": 2}
-    with pytest.raises(ValueError, match="max_chars must be an integer of at least 1, got 0"):
-        collect(examples, max_chars=0)
+    assert part == Part("x", [Example("a", ("B",))], Counter(empty=2))
 
 
 def test_rows_with_one_target_or_several() -> None:
@@ -163,7 +164,7 @@ def test_rows_with_one_target_or_several() -> None:
 def test_tables_have_the_rows_of_their_filter(tmp_path: Path) -> None:
     file = tmp_path / "a.tsv"
     file.write_text('de\ten\tsplit\nja "x\tyes "x\ttrain\nnein\tno\tdev\n')
-    assert list(read_table(file, ["de"], ["en"], {"split": "train"})) == [Example('ja "x', ('yes "x',))]
+    assert list(read_table(file, (["de"], ["en"]), {"split": "train"})) == [Example('ja "x', ('yes "x',))]
 
 
 def test_training_pairs_that_stand_elsewhere_are_dropped() -> None:
@@ -204,8 +205,6 @@ def test_a_split_without_examples_is_an_error() -> None:
     splits["test"] = [Part("t", [], Counter(empty=3))]
     with pytest.raises(ValueError, match="the test split of x must have a pair, got none; dropped: empty 3"):
         assemble("x", splits)
-    with pytest.raises(ValueError, match="limit must be an integer of at least 1, got 0"):
-        assemble("x", splits, 0)
 
 
 def test_a_limit_keeps_the_first_examples_of_every_split() -> None:
