@@ -11,7 +11,7 @@ from scripts import cli
 from scripts.cli import UsageError
 from scripts.runs import find_run_for, read_run_config, read_stored
 from scripts.style import check_drawing
-from tasks.data.tokens import tokenize
+from tasks.data.normalize import tokenize
 from tasks.data.vocabulary import Vocabulary
 from tasks.entailment.data import LABELS, Pair
 from tasks.entailment.model import EntailmentModel

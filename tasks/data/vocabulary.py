@@ -8,8 +8,11 @@ from typing import Annotated
 
 from tasks.ranges import PositiveInt, Range, check_ranges
 
-PAD, UNK = 0, 1
+PAD, UNK, BOS, EOS = range(4)
 SPECIAL = ("<pad>", "<unk>")
+BOUNDARIES = ("<s>", "</s>")
+"""Begin and end of a sequence, which tokenizers number after padding and the unknown word."""
+START = (*SPECIAL, *BOUNDARIES)
 
 
 class Vocabulary:

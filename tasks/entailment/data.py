@@ -21,8 +21,8 @@ from tasks.data.corpus import (
     verify_checksum,
 )
 from tasks.data.files import nothing_found, resolve_within
+from tasks.data.normalize import tokenize
 from tasks.data.reader import HUB_SPLITS, Row, read_hub, read_rows
-from tasks.data.tokens import tokenize
 from tasks.ranges import PositiveIntOrNone, check_number
 
 LABELS = ("entailment", "neutral", "contradiction")

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from tasks.data.tokenizer import BOS, EOS, PAD, UNK
+from tasks.data.vocabulary import BOS, EOS, PAD, UNK
 from tasks.seq2seq.search_config import Hypothesis, SearchSettings
 from tasks.seq2seq.topk import first_rows, most_probable
 

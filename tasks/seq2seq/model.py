@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from regattn import AdditiveScorer, Attention, BilinearScorer, DotScorer
-from tasks.data.tokenizer import PAD
+from tasks.data.vocabulary import PAD
 from tasks.ranges import Fraction, PositiveInt, Range, check_ranges
 from tasks.seq2seq.recurrent import Recurrent, States, cell_of, split
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tasks.data.batching import in_order_batches, pad
-from tasks.data.tokenizer import BOS, EOS, PAD
+from tasks.data.vocabulary import BOS, EOS, PAD
 from tasks.seq2seq.beams import Beams
 from tasks.seq2seq.search_config import Hypothesis, SearchSettings
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tasks.attention import AttentionTally
 from tasks.data.batching import epoch_batches
-from tasks.data.tokenizer import PAD
+from tasks.data.vocabulary import PAD
 from tasks.grid import AttentionGrid
 from tasks.seq2seq.alignment import AlignmentTally, alignment_from_attention
 from tasks.seq2seq.batches import BatchSettings, short_pairs, target_rows

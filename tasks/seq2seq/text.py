@@ -12,10 +12,9 @@ from torch import Tensor
 
 from tasks.data.batching import pad
 from tasks.data.normalize import Normalizer
-from tasks.data.subwords import SubwordTokenizer
-from tasks.data.tokenizer import BOS, EOS, PAD, Tokenizer
-from tasks.data.tokenizers import tokenizer_from_json
-from tasks.data.words import WordTokenizer
+from tasks.data.spm_tokenizer import SubwordTokenizer, tokenizer_from_json
+from tasks.data.vocabulary import BOS, EOS, PAD
+from tasks.data.word_tokenizer import Tokenizer, WordTokenizer
 from tasks.ranges import Range, check_ranges
 from tasks.seq2seq.data import Corpus
 

@@ -2,14 +2,10 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
-from tasks import bootstrap
-from tasks.bootstrap import Comparison
 from tasks.ranges import PositiveIntOrNone, check_ranges
 from tasks.seq2seq.scoring import check_outputs
 
@@ -52,8 +48,10 @@ DUC = RougeRule(limit_bytes=75, stem=True, measure="recall")
 """DUC 2004 task 1, ``ROUGE-1.5.5.pl -m -b 75``; each item has four references."""
 
 
-def rouge(outputs: Sequence[str], references: Sequence[Sequence[str]], rule: RougeRule) -> dict[str, float]:
-    r"""Mean ROUGE of a test set.
+def rouge_items(
+    outputs: Sequence[str], references: Sequence[Sequence[str]], rule: RougeRule
+) -> dict[str, list[float]]:
+    r"""ROUGE of each item; that of a test set is their mean.
 
     With :math:`m_r` the matches between the output and reference :math:`r`, an item's scores are
 
@@ -69,40 +67,25 @@ def rouge(outputs: Sequence[str], references: Sequence[Sequence[str]], rule: Rou
         rule: :data:`GIGAWORD`, :data:`DUC` or another.
 
     Returns:
-        Means over the items times 100: ``rouge1``, ``rouge2``, ``rougeL``.
+        For each item the scores times 100: ``rouge1``, ``rouge2``, ``rougeL``.
 
     Raises:
         ValueError: there are no items, an item has no reference, or the numbers of outputs and items differ.
 
     Example:
-        >>> rouge(["ship sinks at sea"], [("a sinking ship", "ship sinking at sea")], DUC)
-        {'rouge1': 85.71428571428571, 'rouge2': 60.0, 'rougeL': 71.42857142857143}
+        >>> rouge_items(["a ship", "a dog"], [("ships",), ("the dog", "a cat")], DUC)["rouge1"]
+        [100.0, 50.0]
 
     Source: Lin (2004), "ROUGE: A Package for Automatic Evaluation of Summaries"; pooling of the references as
         ``-f A`` of its script does it. The irregular forms that the script takes from WordNet are not known
         here: "ran" is not "run".
     """
-    return means(rouge_items(outputs, references, rule))
-
-
-def means(items: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """Scores of a test set from those of its items, as :func:`rouge_items` returns them."""
-    return {name: float(np.mean(scores)) for name, scores in items.items()}
-
-
-def rouge_items(
-    outputs: Sequence[str], references: Sequence[Sequence[str]], rule: RougeRule
-) -> dict[str, list[float]]:
-    """ROUGE of each item, times 100; arguments and errors as for :func:`rouge`.
-
-    Example:
-        >>> rouge_items(["a ship", "a dog"], [("ships",), ("the dog", "a cat")], DUC)["rouge1"]
-        [100.0, 50.0]
-    """
     # Here: it brings nltk and scipy, seconds that only this task needs.
     from rouge_score.tokenizers import DefaultTokenizer
 
-    _check(outputs, references)
+    check_outputs(outputs, references)
+    if not all(references):
+        raise ValueError("every item must have at least one reference, got none")
     tokenizer = DefaultTokenizer(use_stemmer=rule.stem)
 
     def words(text: str) -> list[str]:
@@ -118,36 +101,6 @@ def rouge_items(
         sizes = len(output) * len(wanted), sum(map(len, wanted))
         scores["rougeL"].append(_score(longest, *sizes, rule))
     return scores
-
-
-def paired_bootstrap(
-    baseline_outputs: Sequence[str],
-    system_outputs: Sequence[str],
-    references: Sequence[Sequence[str]],
-    rule: RougeRule,
-    *,
-    samples: int = 1000,
-    seed: int = 0,
-) -> dict[str, Comparison]:
-    """Compare two systems in each of the scores; see :func:`tasks.bootstrap.paired_bootstrap`.
-
-    Args:
-        baseline_outputs: one summary for each item.
-        system_outputs: those of the other system.
-        references: as for :func:`rouge`.
-        rule: as for :func:`rouge`.
-        samples: number of test sets drawn.
-        seed: the same seed draws the same ones.
-
-    Raises:
-        ValueError: as :func:`rouge` and the test.
-    """
-    baseline = rouge_items(baseline_outputs, references, rule)
-    system = rouge_items(system_outputs, references, rule)
-    return {
-        name: bootstrap.paired_bootstrap(baseline[name], system[name], samples=samples, seed=seed)
-        for name in baseline
-    }
 
 
 def duc_output(output: str, source: str) -> str:
@@ -212,9 +165,3 @@ def _longest_common_subsequence(first: list[str], second: list[str]) -> int:
         for j, other in enumerate(second, 1):
             above, row[j] = row[j], above + 1 if word == other else max(row[j], row[j - 1])
     return row[-1]
-
-
-def _check(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-    check_outputs(outputs, references)
-    if not all(references):
-        raise ValueError("every item must have at least one reference, got none")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.metadata import version
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -17,7 +18,7 @@ from tasks.seq2seq.scoring import Scores
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.task import Seq2SeqTask
 from tasks.seq2seq.text import TextSettings
-from tasks.summarization.metrics import DUC, GIGAWORD, duc_output, means, rouge_items
+from tasks.summarization.metrics import DUC, GIGAWORD, duc_output, rouge_items
 
 SENTENCE = Example(
     "the fishing ministers of norway and russia agreed in oslo on tuesday to cut the catch of cod in the "
@@ -47,7 +48,8 @@ class Rouge:
         refs = "-".join(map(str, dict.fromkeys((numbers[0], numbers[-1]))))
         signature = f"{rule.signature}|refs:{refs}|rouge-score:{self.version}"
         rounded = {name: [round(score, 4) for score in scores] for name, scores in items.items()}
-        return Scores(means(items), {"rouge": signature}, rounded)
+        means = {name: float(np.mean(scores)) for name, scores in items.items()}
+        return Scores(means, {"rouge": signature}, rounded)
 
 
 def build(

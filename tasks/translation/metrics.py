@@ -1,17 +1,13 @@
 """What is measured of translations: BLEU and chrF, by sacrebleu."""
 
 from collections.abc import Sequence
-from functools import cache
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from tasks import bootstrap
-from tasks.bootstrap import Comparison
-from tasks.packages import check_installed
+from tasks.data.word_tokenizer import moses_rules
 from tasks.seq2seq.scoring import Scores, check_outputs
 
 
@@ -32,7 +28,7 @@ def bleu(
 
     Returns:
         The scores ``bleu`` and ``chrf`` with sacrebleu's signatures, and the ``detokenizer`` if one was used.
-        Of every item the counts that :func:`bleu_of_counts` takes.
+        Of every item the counts that :func:`bleu_of_items` takes.
 
     Raises:
         ValueError: there are no items; the numbers of outputs and references differ; items differ in their
@@ -60,55 +56,16 @@ def bleu(
     return Scores(scores, signatures, items)
 
 
-def paired_bootstrap(
-    baseline_outputs: Sequence[str],
-    system_outputs: Sequence[str],
-    references: Sequence[Sequence[str]],
-    *,
-    language: str | None = None,
-    tokenized: bool = False,
-    samples: int = 1000,
-    seed: int = 0,
-) -> Comparison:
-    """Compare the BLEU of two systems; the test is :func:`tasks.bootstrap.paired_bootstrap`.
-
-    sacrebleu's own test has no interval of the difference, and its p-value counts one tail only.
-
-    Args:
-        baseline_outputs: one translation for each item.
-        system_outputs: those of the other system.
-        references: as for :func:`bleu`, like ``language`` and ``tokenized``.
-        language: as for :func:`bleu`.
-        tokenized: as for :func:`bleu`.
-        samples: number of test sets drawn.
-        seed: the same seed draws the same ones.
-
-    Raises:
-        ValueError: as :func:`bleu` and the test.
-    """
-    counts = []
-    for outputs in (baseline_outputs, system_outputs):
-        _check(outputs, references)
-        texts = _detokenize(outputs, references, language) if tokenized else (outputs, references)
-        counts.append(_counts(*texts))
-    return bootstrap.paired_bootstrap(*counts, score=bleu_of_items, samples=samples, seed=seed)
-
-
 def _counts(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
-    """Everything that BLEU counts of each item, as :func:`bleu_of_counts` takes it."""
+    """Everything that BLEU counts of each item, as :func:`bleu_of_items` takes it."""
     metric = BLEU(effective_order=True)  # the score of single items, unused here, warns without it
     items = [metric.sentence_score(*item) for item in zip(outputs, references, strict=True)]
     return np.array([[item.sys_len, item.ref_len, *item.counts, *item.totals] for item in items])
 
 
 def bleu_of_items(items: np.ndarray) -> float:
-    """BLEU of the items whose counts these are; (items, counts)."""
-    return bleu_of_counts(items.sum(0))
-
-
-def bleu_of_counts(counts: np.ndarray) -> float:
-    """BLEU from the sums over items of what BLEU counts: both lengths, n-grams in common, n-grams written."""
-    system, reference, *ngrams = (int(total) for total in counts)
+    """BLEU of the items whose counts these are, (items, counts): both lengths, n-grams in common, n-grams."""
+    system, reference, *ngrams = (int(total) for total in items.sum(0))
     half = len(ngrams) // 2
     found, total = ngrams[:half], ngrams[half:]
     return float(BLEU.compute_bleu(found, total, system, reference, smooth_method="exp").score)
@@ -119,21 +76,12 @@ def _detokenize(
 ) -> tuple[list[str], list[list[str]]]:
     if language is None:
         raise ValueError("texts in Moses tokens must have the code of their language, got None")
-    detokenizer = moses_detokenizer(language)
+    detokenizer = moses_rules(language)[1]
 
     def plain(text: str) -> str:
         return str(detokenizer.detokenize(text.split(" ")))
 
     return [plain(text) for text in outputs], [[plain(text) for text in item] for item in references]
-
-
-@cache
-def moses_detokenizer(language: str) -> Any:
-    """What puts the Moses tokens of a language together."""
-    check_installed("sacremoses", "a text in Moses tokens")
-    from sacremoses import MosesDetokenizer  # half a second that few corpora need
-
-    return MosesDetokenizer(language)
 
 
 def _check(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> None:

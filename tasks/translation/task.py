@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from tasks.data.word_tokenizer import moses_rules
 from tasks.seq2seq import task
 from tasks.seq2seq.batches import BatchSettings
 from tasks.seq2seq.data import Corpus, Example
@@ -15,7 +16,7 @@ from tasks.seq2seq.scoring import Scores
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.task import Seq2SeqTask
 from tasks.seq2seq.text import TextSettings
-from tasks.translation.metrics import bleu, moses_detokenizer
+from tasks.translation.metrics import bleu
 
 SENTENCES = {
     "cs": "Malý pes s červeným míčem běží přes mokrou louku a dvě děti se dívají.",
@@ -34,7 +35,7 @@ class Bleu:
     def __init__(self, language: str, tokenized: bool) -> None:
         self.language, self.tokenized = language, tokenized
         if tokenized:
-            moses_detokenizer(language)  # now: a package that is missing is missed before the training
+            moses_rules(language)  # now: what is missing is missed before the training
 
     def __call__(self, split: str, outputs: Sequence[str], examples: Sequence[Example]) -> Scores:
         references = [example.references for example in examples]

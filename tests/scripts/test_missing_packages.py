@@ -12,9 +12,8 @@ from scripts.generate import generate
 from scripts.predict import predict
 from scripts.reproducing.worker import preload
 from scripts.train import main as train
-from tasks.data import words
 from tasks.data.tables import quiet_library
-from tasks.translation.metrics import moses_detokenizer
+from tasks.data.word_tokenizer import moses_rules
 from tests.scripts.bad_inputs import Capture, refused, training
 
 GENERATING = ["translate", "nothing", "--attention"]
@@ -29,10 +28,9 @@ GENERATING = ["translate", "nothing", "--attention"]
         (preload, "matplotlib"),
         (lambda: train([*training("translation"), "task=gigaword", "data=gigaword/mini"]), "rouge_score"),
         (lambda: quiet_library().__enter__(), "datasets"),
-        (lambda: moses_detokenizer.__wrapped__("de"), "sacremoses"),  # what is cached was there
-        (lambda: words._moses.__wrapped__("de"), "sacremoses"),
+        (lambda: moses_rules.__wrapped__("de"), "sacremoses"),  # what is cached was there
     ],
-    ids=["train", "predict", "generate", "reproduce", "rouge", "table", "bleu", "words"],
+    ids=["train", "predict", "generate", "reproduce", "rouge", "table", "moses"],
 )
 def test_a_missing_package_is_missed_at_once(
     folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, command: object, package: str

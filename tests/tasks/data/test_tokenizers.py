@@ -8,10 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.data.normalize import Normalizer
-from tasks.data.subwords import SubwordTokenizer
-from tasks.data.tokenizer import Tokenizer, fingerprint
-from tasks.data.tokenizers import tokenizer_from_json
-from tasks.data.words import WordTokenizer
+from tasks.data.spm_tokenizer import SubwordTokenizer, tokenizer_from_json
+from tasks.data.word_tokenizer import Tokenizer, WordTokenizer, fingerprint
 
 TEXTS = ["Der Hund (braun) läuft.", "Ein Hund und z.B. 3 Katzen laufen </s>"]
 FOLD = Normalizer(lowercase=True, digits=True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tasks.data.tokens import tokenize
+from tasks.data.normalize import tokenize
 
 SPECIAL = st.sampled_from(
     ["n't", "'s", "'", "''", "``", '"', "-LRB-", "-", "--", "...", "\u2026", "3.5", ",", "U.S.", "Mr.",

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import regattn
-from tasks.data.tokenizer import BOS, EOS, PAD
+from tasks.data.vocabulary import BOS, EOS, PAD
 from tasks.seq2seq.model import SCORERS, ModelSettings, Seq2Seq, State
 from tasks.seq2seq.search import SearchSettings, score, search
 

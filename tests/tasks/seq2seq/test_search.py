@@ -16,7 +16,7 @@ from torch import Tensor
 from toy_model import ToyMemory, ToyModel, ToyState
 
 from tasks.data.batching import pad
-from tasks.data.tokenizer import BOS, EOS, PAD, UNK
+from tasks.data.vocabulary import BOS, EOS, PAD, UNK
 from tasks.seq2seq.search import Hypothesis, SearchSettings, score, search, search_all
 
 

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 import regattn
 from scripts.comparing.scores import score_of
-from tasks.data.tokenizer import BOS, EOS, PAD
+from tasks.data.vocabulary import BOS, EOS, PAD
 from tasks.seq2seq.batches import BatchSettings
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings

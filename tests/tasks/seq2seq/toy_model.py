@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tasks.data.tokenizer import EOS, PAD
+from tasks.data.vocabulary import EOS, PAD
 
 
 @dataclass(frozen=True)

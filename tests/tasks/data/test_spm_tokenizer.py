@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.data.normalize import PLAIN, Normalizer
-from tasks.data.subwords import SubwordTokenizer
-from tasks.data.tokenizer import BOS, BOUNDARIES, EOS, PAD, UNK
-from tasks.data.vocabulary import SPECIAL
+from tasks.data.spm_tokenizer import SubwordTokenizer
+from tasks.data.vocabulary import BOS, BOUNDARIES, EOS, PAD, SPECIAL, UNK
 
 SHARED = Path(__file__).resolve().parents[3] / "../shared/data"
 TEXTS = ["the dog runs in the park", "a dog and a cat", "the cats ran", "in the park a dog ran after a cat"]
@@ -122,7 +121,7 @@ def test_copies_do_the_same() -> None:
 
 
 def test_training_writes_nothing(tmp_path: Path) -> None:
-    code = "from tasks.data.subwords import SubwordTokenizer as T; T.train(['a dog', 'a cat']).encode('a b')"
+    code = "from tasks.data import spm_tokenizer as t; t.SubwordTokenizer.train(['a dog']).encode('a b')"
     root = Path(__file__).resolve().parents[3]
     environment = {"PYTHONPATH": str(root), "PATH": ""}
     run = subprocess.run(

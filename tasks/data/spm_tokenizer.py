@@ -1,27 +1,26 @@
-"""A tokenizer of subwords, learnt and cut by sentencepiece."""
+"""A tokenizer of subwords, learnt and cut by sentencepiece; and stored tokenizers, whichever kind."""
 
 import base64
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from itertools import accumulate
 from typing import Annotated, Any, Literal
 
 import sentencepiece
 
 from tasks.data.normalize import PLAIN, Normalizer
-from tasks.data.tokenizer import BOS, BOUNDARIES, EOS, PAD, UNK, check_ids, fingerprint, strip_special
-from tasks.data.vocabulary import SPECIAL
+from tasks.data.vocabulary import BOS, EOS, PAD, START, UNK
+from tasks.data.word_tokenizer import Tokenizer, WordTokenizer, fingerprint, strip_special
 from tasks.ranges import Range, check_ranges
 
 SPACE = "\u2581"  # ▁, with which sentencepiece marks the beginning of a word
 _RESERVED = "\u2585"  # sentencepiece leaves out, unsaid, a sentence that holds this block
-_LITERAL = re.compile(rf"<(?={'|'.join(token[1:] for token in (*SPECIAL, *BOUNDARIES))})")
+_LITERAL = re.compile(rf"<(?={'|'.join(token[1:] for token in START)})")
 
 
-class SubwordTokenizer:
-    """Cuts words into frequent pieces, a :class:`~tasks.data.tokenizer.Tokenizer`.
+class SubwordTokenizer(Tokenizer):
+    """Cuts words into frequent pieces.
 
     A piece that begins a word is shown with ``▁`` before it; in a text that character counts as ``_``.
 
@@ -51,9 +50,8 @@ class SubwordTokenizer:
             start = model and tuple(self._processor.id_to_piece(list(range(EOS + 1))))
         except (RuntimeError, IndexError) as error:
             raise ValueError(f"a tokenizer must be given a sentencepiece model, got none: {error}") from None
-        special = (*SPECIAL, *BOUNDARIES)
-        if start != special:
-            raise ValueError(f"a sentencepiece model must begin with {special}, got {start}")
+        if start != START:
+            raise ValueError(f"a sentencepiece model must begin with {START}, got {start}")
 
     @classmethod
     def train(
@@ -89,10 +87,6 @@ class SubwordTokenizer:
     def __len__(self) -> int:
         return len(self._processor)
 
-    @property
-    def sha256(self) -> str:
-        return fingerprint(self._content())
-
     def tokens(self, text: str) -> list[str]:
         return self._processor.encode(_prepare(text, self.normalizer), out_type=str)
 
@@ -107,25 +101,16 @@ class SubwordTokenizer:
         kept = "".join(strip_special(ids, self.show(ids), unknown))
         return " ".join(kept.replace(SPACE, " ").split())
 
-    def show(self, ids: Sequence[int]) -> list[str]:
-        check_ids(ids, len(self))
-        return self._processor.id_to_piece(list(ids))
-
-    def to_json(self) -> dict[str, Any]:
-        return {**self._content(), "sha256": self.sha256}
-
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "SubwordTokenizer":
-        """Rebuild from :meth:`to_json`."""
         model = base64.b64decode(content["model"], validate=True)
         return cls(model, Normalizer(**content["normalizer"]))
 
-    def _content(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "model": base64.b64encode(self.model).decode("ascii"),
-            "normalizer": asdict(self.normalizer),
-        }
+    def _own_content(self) -> dict[str, Any]:
+        return {"model": base64.b64encode(self.model).decode("ascii")}
+
+    def _show(self, ids: Sequence[int]) -> list[str]:
+        return self._processor.id_to_piece(list(ids))
 
 
 def _prepare(text: str, normalizer: Normalizer) -> str:
@@ -158,12 +143,44 @@ def _learn(sentences: list[str], vocab_size: int, model_type: str, character_cov
             unk_id=UNK,
             bos_id=BOS,
             eos_id=EOS,
-            pad_piece=SPECIAL[PAD],
-            unk_piece=SPECIAL[UNK],
-            bos_piece=BOUNDARIES[0],
-            eos_piece=BOUNDARIES[1],
+            pad_piece=START[PAD],
+            unk_piece=START[UNK],
+            bos_piece=START[BOS],
+            eos_piece=START[EOS],
         )
     except RuntimeError as error:
         reason = str(error).rpartition("] ")[2] or str(error)
         raise ValueError(f"a tokenizer must be able to learn {vocab_size} pieces, got: {reason}") from None
     return model.getvalue()
+
+
+_KINDS: dict[object, type[WordTokenizer] | type[SubwordTokenizer]] = {
+    kind.kind: kind for kind in (WordTokenizer, SubwordTokenizer)
+}
+
+
+def tokenizer_from_json(content: Mapping[str, Any]) -> Tokenizer:
+    """Rebuild a tokenizer from its ``to_json``.
+
+    Raises:
+        ValueError: another kind of tokenizer, or content that is not what was stored.
+
+    Example:
+        >>> stored = WordTokenizer.train(["a dog"]).to_json()
+        >>> tokenizer_from_json(stored).encode("a red dog")
+        [4, 1, 5]
+    """
+    rest = dict(content) if isinstance(content, Mapping) else {}
+    kind, stored = rest.get("kind"), rest.pop("sha256", None)
+    if kind not in [*_KINDS]:
+        raise ValueError(
+            f"a stored tokenizer must have one of the kinds {', '.join(map(str, _KINDS))}, got {kind!r}"
+        )
+    if (found := fingerprint(rest)) != stored:
+        raise ValueError(f"a stored tokenizer must have content of checksum {stored}, got {found}")
+    try:
+        return _KINDS[kind].from_json(rest)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"a stored tokenizer of {kind} must have all its fields, got a damaged one: {error}"
+        ) from None

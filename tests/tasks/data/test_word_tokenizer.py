@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.data.normalize import PLAIN, Normalizer
-from tasks.data.tokenizer import BOS, BOUNDARIES, EOS, PAD, UNK
-from tasks.data.vocabulary import SPECIAL, Vocabulary
-from tasks.data.words import WordTokenizer
+from tasks.data.vocabulary import BOS, BOUNDARIES, EOS, PAD, SPECIAL, UNK, Vocabulary
+from tasks.data.word_tokenizer import WordTokenizer
 
 SPECIALS = (*SPECIAL, *BOUNDARIES)
 CHARACTERS = st.characters() | st.sampled_from(" \t\x00\x1f\u2028\u0301.,'\"-&|<>[]DOTMULTI7ßİΣ日😀")
