@@ -138,7 +138,7 @@ ROWS = [
     _mappings(
         "wrong kernels", "planted faults in kernels and derivatives", "every one caught", 68, whole=True
     ),
-    _mappings("gpu", "CPU = GPU, where there is one", "certified, derivatives likewise", 72, whole=True),
+    _mappings("gpu", "CPU = GPU, where there is one", "certified, derivatives likewise", 36, whole=True),
     _training(
         "kill",
         "kill −9 at a random moment, then resume",

@@ -26,24 +26,24 @@ def random_scores(n: int = 300, d: int = 6) -> torch.Tensor:
 
 
 @each_case
-@pytest.mark.parametrize("noise", [1e-12, 1e-8, 1e-4, 1e-1])
-def test_wrong_weights_are_charged_a_quarter_of_their_error(mapping, strengths, noise):
+def test_wrong_weights_are_charged_a_quarter_of_their_error(mapping, strengths):
     function, x = getattr(regattn, mapping), random_scores()
     right = function(x, **strengths)
-    wrong = regattn.project_simplex(right + noise * torch.randn_like(right))
-    violation = regattn.certify(x, wrong, function, **strengths)
-    error = (wrong - right).abs().amax(-1)
-    assert (violation >= error / 4 - 1e-15).all()
+    for noise in (1e-12, 1e-8, 1e-4, 1e-1):
+        wrong = regattn.project_simplex(right + noise * torch.randn_like(right))
+        violation = regattn.certify(x, wrong, function, **strengths)
+        error = (wrong - right).abs().amax(-1)
+        assert (violation >= error / 4 - 1e-15).all(), noise
 
 
 @each_case
-@pytest.mark.parametrize("move", [0.0, 1e-12, 1e-8, 1e-4, 1e-1])
-def test_weights_of_moved_scores_are_charged_for_the_move_alone(mapping, strengths, move):
+def test_moved_scores_are_charged_for_the_move_alone(mapping, strengths):
     function, x = getattr(regattn, mapping), random_scores()
-    moved = function(x + move * (2 * torch.rand_like(x) - 1), **strengths)
-    violation = regattn.certify(x, moved, function, **strengths)
-    steepness = 1 / (strengths.get("p", 2.0) - 1)
-    assert violation.max() <= 1.5 * steepness * move / strengths["gamma"] + 1e-14
+    for move in (0.0, 1e-12, 1e-8, 1e-4, 1e-1):
+        moved = function(x + move * (2 * torch.rand_like(x) - 1), **strengths)
+        violation = regattn.certify(x, moved, function, **strengths)
+        steepness = 1 / (strengths.get("p", 2.0) - 1)
+        assert violation.max() <= 1.5 * steepness * move / strengths["gamma"] + 1e-14, move
 
 
 @each_case

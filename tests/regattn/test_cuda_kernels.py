@@ -22,6 +22,7 @@ import regattn
 from regattn import _autograd, _pnormmax
 from regattn.kernels import reference
 from tests import oracles
+from tests.pairwise import pairwise
 
 ON_GPU = torch.cuda.is_available()
 DEVICE = "cuda" if ON_GPU else "cpu"
@@ -52,15 +53,14 @@ SOLVERS: dict[str, Callable[..., Any]] = {
     "oscarmax": oscarmax.oscarmax,
     "pnormmax": pnormmax.pnormmax,
 }
+FIRST = [(mapping, several[0]) for mapping, several in STRENGTHS.items()]
+OTHERS = [(mapping, one) for mapping, several in STRENGTHS.items() for one in several[1:]]
+DTYPES = [torch.float64, torch.float32]
 CASES = [  # the interpreter is slow: the first strengths at all lengths, the others at two
-    (mapping, strengths, d)
-    for mapping, several in STRENGTHS.items()
-    for strengths in several
-    for d in (LENGTHS if strengths is several[0] else [3, 33])
+    (*kind, d, dtype)
+    for kind, d, dtype in (*pairwise(FIRST, LENGTHS, DTYPES), *pairwise(OTHERS, [3, 33], DTYPES))
 ]
-each_mapping = pytest.mark.parametrize(
-    ("mapping", "strengths"), [(mapping, several[0]) for mapping, several in STRENGTHS.items()]
-)
+each_mapping = pytest.mark.parametrize(("mapping", "strengths"), FIRST)
 
 
 # ------------------------------------------------------------------ the interpreter, scanning pairwise
@@ -201,8 +201,7 @@ counts_on_a_gpu = pytest.mark.measures("gpu") if ON_GPU else lambda test: test
 
 
 @counts_on_a_gpu
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize(("mapping", "strengths", "d"), CASES)
+@pytest.mark.parametrize(("mapping", "strengths", "d", "dtype"), CASES)
 def test_right_within_rounding(mapping, strengths, d, dtype):
     x = scores(d, dtype)
     y, structure = solve(mapping, x, **strengths)
@@ -219,10 +218,9 @@ def test_right_within_rounding(mapping, strengths, d, dtype):
     assert ((ours.cpu() - theirs).abs() <= limit).all(), ((ours.cpu() - theirs).abs() / limit).max()
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("d", [3, 33])
-@each_mapping
-def test_half_precision_is_that_of_float32_rounded_once(mapping, strengths, d, dtype):
+@pytest.mark.parametrize(("first", "d", "dtype"), pairwise(FIRST, [3, 33], [torch.bfloat16, torch.float16]))
+def test_half_precision_is_that_of_float32_rounded_once(first, d, dtype):
+    mapping, strengths = first
     x = scores(d, dtype)
     y, structure = solve(mapping, x, **strengths)
     exact, same_structure = solve(mapping, x.float(), **strengths)
@@ -272,9 +270,8 @@ def test_exact_on_small_integer_vectors(mapping, lam):
 
 
 @each_mapping
-@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1e3, 1e6])
-def test_scores_of_every_size(mapping, strengths, scale):
-    x = scores(33, torch.float32) * scale
+def test_scores_of_every_size(mapping, strengths):
+    x = torch.cat([scores(33, torch.float32) * scale for scale in (1e-6, 1e-3, 1e3, 1e6)])
     assert_certified(mapping, x, solve(mapping, x, **strengths)[0], **strengths)
     huge = normal(3, 7, dtype=torch.float32) * 1e38
     y = solve(mapping, huge, **strengths)[0]
@@ -364,9 +361,13 @@ def masks(d: int) -> torch.Tensor:
     return torch.stack(several).to(DEVICE)
 
 
-@pytest.mark.parametrize(("d", "under"), [(3, torch.nan), (3, 1e30), (33, torch.inf), (33, -torch.inf)])
 @each_mapping
-def test_masked_is_removed(mapping, strengths, d, under):
+def test_masked_is_removed(mapping, strengths):
+    for d, under in ((3, torch.nan), (3, 1e30), (33, torch.inf), (33, -torch.inf)):
+        check_masked_is_removed(mapping, strengths, d, under)
+
+
+def check_masked_is_removed(mapping, strengths, d, under):
     mask = masks(d)
     x = normal(len(mask), d)
     direction = normal(len(mask), d)
@@ -382,20 +383,19 @@ def test_masked_is_removed(mapping, strengths, d, under):
         assert (solve(mapping, x, **strengths)[0] == y).all()
 
 
-@pytest.mark.parametrize("poison", [torch.nan, torch.inf])
 @each_mapping
-def test_a_poisoned_row_is_nan_and_alone(mapping, strengths, poison):
+def test_a_poisoned_row_is_nan_and_alone(mapping, strengths):
     x, direction = normal(5, 7), normal(5, 7)
     clean, found = solve(mapping, x, **strengths)
     expected = product(mapping, direction, found, **strengths)
-    x[2, 3] = poison
+    x[2, 3], x[3, 0] = torch.nan, torch.inf
     y, structure = solve(mapping, x, **strengths)
     ours = product(mapping, direction, structure, **strengths)
-    others = [0, 1, 3, 4]
-    assert y[2].isnan().all() and ours[2].isnan().all()
+    others, poisoned = [0, 1, 4], [2, 3]
+    assert y[poisoned].isnan().all() and ours[poisoned].isnan().all()
     assert (y[others] == clean[others]).all() and (ours[others] == expected[others]).all()
     if mapping != "pnormmax":
-        assert (groups.labels(structure)[2] == groups.INVALID).all()
+        assert (groups.labels(structure)[poisoned] == groups.INVALID).all()
 
 
 @each_mapping
@@ -421,12 +421,16 @@ VIEWS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
-@pytest.mark.parametrize("view", VIEWS)
 @each_mapping
-def test_strides_are_followed(mapping, strengths, view, monkeypatch):
-    x = VIEWS[view](normal(2, 3, 4, 7))
-    mask = VIEWS[view](torch.rand(2, 3, 4, 7, device=DEVICE) > 0.3)
-    direction = VIEWS[view](normal(2, 3, 4, 7))
+def test_strides_are_followed(mapping, strengths):
+    for view in VIEWS.values():
+        with pytest.MonkeyPatch.context() as patch:
+            check_strides(mapping, strengths, view, patch)
+
+
+def check_strides(mapping, strengths, view, monkeypatch):
+    x, direction = view(normal(2, 3, 4, 7)), view(normal(2, 3, 4, 7))
+    mask = view(torch.rand(2, 3, 4, 7, device=DEVICE) > 0.3)
     expected, found = solve(mapping, x.contiguous(), mask.contiguous(), **strengths)
     expected_product = product(mapping, direction.contiguous(), found, **strengths)
 
@@ -452,10 +456,14 @@ def test_more_leading_dimensions_than_a_kernel_takes_are_copied():
     torch.testing.assert_close(y, expected, rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("shape", [(2, 1), (3, 1, 1), (1, 1, 1), (2, 3, 2, 1), (1,), ()])
 @each_mapping
-def test_strengths_of_each_row(mapping, strengths, shape):
+def test_strengths_of_each_row(mapping, strengths):
     """Each strength is given by tensors that broadcast to the rows, and says the same as numbers."""
+    for shape in ((2, 1), (3, 1, 1), (1, 1, 1), (2, 3, 2, 1), (1,), ()):
+        check_strengths_of_each_row(mapping, strengths, shape)
+
+
+def check_strengths_of_each_row(mapping, strengths, shape):
     x, direction = normal(2, 3, 2, 7), normal(2, 3, 2, 7)
     mask = torch.rand(2, 1, 1, 7) > 0.2
     gamma = torch.rand(shape, dtype=torch.float64) + 0.5

@@ -12,6 +12,7 @@ from regattn.kernels import reference
 from regattn.kernels.cpu import fusedmax, groups, oscarmax, prox, sparsemax
 from tests import oracles
 from tests.oracles import EPS, bound
+from tests.pairwise import pairwise
 
 LENGTHS = [1, 2, 3, 7, 16, 64]
 LAMS = [0.0, 0.01, 0.1, 0.5, 5.0]
@@ -105,25 +106,24 @@ def test_pnormmax_weights_are_right_in_extended_precision(strengths):
             assert (error <= bound(x, **strengths)).all(), (d, kind.__name__, error.max())
 
 
+ADVERSARIAL = {
+    "sorted": np.linspace(0, 1, 2000),
+    "reversed": np.linspace(1, 0, 2000),
+    "alternating": np.resize([0.0, 1.0], 2000),
+    "teeth": np.resize([0.0, 0.3, 0.1, 0.2], 2000),
+    "concave": np.sqrt(np.linspace(0, 1, 2000)),
+    "walk": np.cumsum(np.random.default_rng(0).standard_normal(2000)) / 100,
+    "close": np.random.default_rng(1).random(2000),  # all within 1 + 4λ: nothing is screened out
+    "constant": np.zeros(2000),
+    "spike": np.eye(1, 2000, 1000)[0],
+}
+
+
 @pytest.mark.parametrize(
-    "scores",
-    [
-        np.linspace(0, 1, 2000),
-        np.linspace(1, 0, 2000),
-        np.resize([0.0, 1.0], 2000),
-        np.resize([0.0, 0.3, 0.1, 0.2], 2000),
-        np.sqrt(np.linspace(0, 1, 2000)),
-        np.cumsum(np.random.default_rng(0).standard_normal(2000)) / 100,
-        np.random.default_rng(1).random(2000),  # all within 1 + 4λ: nothing is screened out
-        np.zeros(2000),
-        np.eye(1, 2000, 1000)[0],
-    ],
-    ids=["sorted", "reversed", "alternating", "teeth", "concave", "walk", "close", "constant", "spike"],
+    ("mapping", "lam", "scores"), pairwise(["fusedmax", "oscarmax"], [0.0, 1e-4, 0.1, 10.0], ADVERSARIAL)
 )
-@pytest.mark.parametrize("lam", [0.0, 1e-4, 0.1, 10.0])
-@pytest.mark.parametrize("mapping", ["fusedmax", "oscarmax"])
 def test_certified_on_long_adversarial_rows(mapping, lam, scores):
-    x = scores[None]
+    x = ADVERSARIAL[scores][None]
     roundings = x.size / 64  # Σy = 1 collects one for each weight
     limit = bound(x, lam=lam) * roundings
     assert oracles.violation(mapping, x, solve(mapping, x, gamma=1.0, lam=lam), gamma=1.0, lam=lam) <= limit

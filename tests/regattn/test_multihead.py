@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-from itertools import product
 
 import pytest
 import torch
@@ -12,6 +11,7 @@ from torch import nn
 
 import regattn
 from regattn import MultiheadAttention
+from tests.pairwise import pairwise
 
 BATCH, TARGETS, SOURCES, SIZE, HEADS = 3, 4, 5, 8, 2
 
@@ -97,34 +97,19 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("need_weights", [True, False])
 @pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"batch_first": True},
-        {"bias": False},
-        {"kdim": 6, "vdim": 7},
-        {"kdim": 6, "bias": False, "batch_first": True},
-        {"add_bias_kv": True},
-        {"add_zero_attn": True},
-        {"add_bias_kv": True, "add_zero_attn": True, "batch_first": True, "vdim": 3},
-    ],
-    ids=lambda options: "-".join(options) or "plain",
+    ("kind", "returned", "batched", "batch_first", "bias", "bias_kv", "zero", "kdim", "vdim"),
+    pairwise(KINDS, ["averages", "each head", "none"], *[[True, False]] * 5, [SIZE, 6], [SIZE, 3]),
 )
-def test_softmax_is_pytorchs(options, need_weights, kind):
-    sizes = {name: options[name] for name in ("kdim", "vdim", "batch_first") if name in options}
-    for batched, average in product((True, False), (True, False) if need_weights else (True,)):
-        if not batched:
-            sizes.pop("batch_first", None)
-        same(
-            *pair(**options),
-            inputs(batched, **sizes),
-            need_weights=need_weights,
-            average_attn_weights=average,
-            **masks(kind, batched),
-        )
+def test_softmax_is_pytorchs(kind, returned, batched, batch_first, bias, bias_kv, zero, kdim, vdim):
+    options = {"bias": bias, "add_bias_kv": bias_kv, "add_zero_attn": zero, "kdim": kdim, "vdim": vdim}
+    same(
+        *pair(batch_first=batch_first, **options),
+        inputs(batched, batched and batch_first, kdim, vdim),
+        need_weights=returned != "none",
+        average_attn_weights=returned == "averages",
+        **masks(kind, batched),
+    )
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
@@ -254,9 +239,10 @@ def encoder_layer(attend: nn.MultiheadAttention) -> nn.TransformerEncoderLayer:
     return layer
 
 
-@pytest.mark.parametrize("grad_mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize(
+    ("grad_mode", "training", "padded"),
+    pairwise([torch.enable_grad, torch.no_grad, torch.inference_mode], [True, False], [True, False]),
+)
 def test_an_encoder_layer_never_goes_round_the_mapping(grad_mode, training, padded):
     ours, theirs = pair(regattn.Fusedmax(), batch_first=True)
     x = torch.randn(BATCH, SOURCES, SIZE, dtype=torch.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from regattn.kernels.cpu import sparsemax
 from scripts.bench.sections import hard_rows
 from tests import oracles
 from tests.oracles import bound
+from tests.pairwise import pairwise
 
 FEW = 16  # survivors that oscarmax sorts at once; more go through buckets
 
@@ -117,13 +119,12 @@ _row, _lam = halves_that_nearly_are_one_part()
 BARELY["oscarmax, two halves"] = ("oscarmax", _row, (1.0, _lam))
 
 
-@pytest.mark.parametrize("gamma", [1.0, 0.3])
 @pytest.mark.parametrize(("mapping", "x", "strengths"), BARELY.values(), ids=BARELY)
-def test_what_is_barely_kept(mapping, x, strengths, gamma):
+def test_what_is_barely_kept(mapping, x, strengths):
     _, *others = strengths
-    keywords = {"gamma": gamma} | dict(zip({"pnormmax": ["p"]}.get(mapping, ["lam"]), others, strict=False))
-    for order in (np.arange(x.size), np.arange(x.size)[::-1]):
-        y = solve(mapping, gamma * x[order], **keywords)
+    named = dict(zip({"pnormmax": ["p"]}.get(mapping, ["lam"]), others, strict=False))
+    for gamma, order in product((1.0, 0.3), (np.arange(x.size), np.arange(x.size)[::-1])):
+        y = solve(mapping, gamma * x[order], gamma=gamma, **named)
         assert right(mapping, gamma * x[order], y, gamma, *others)
 
 
@@ -192,9 +193,14 @@ def masks_of(d: int) -> list[np.ndarray]:
     return [m for m in masks[:: 1 if d < 1000 else 3] if m.any()]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("d", [62, 63, 64, 65, 127, 128, 129, 8191, 8192, 8193])
-@pytest.mark.parametrize("mapping", ["sparsemax", "fusedmax", "oscarmax", "pnormmax"])
+@pytest.mark.parametrize(
+    ("mapping", "d", "dtype"),
+    pairwise(
+        ["sparsemax", "fusedmax", "oscarmax", "pnormmax"],
+        [62, 63, 64, 65, 127, 128, 129, 8191, 8192, 8193],
+        [torch.float32, torch.float64],
+    ),
+)
 def test_masked_is_removed_at_the_edges_of_lanes(mapping, d, dtype):
     """Sharp and flat rows: the one has a small support, in the other nearly every position is a member."""
     function = getattr(regattn, mapping)
