@@ -1,4 +1,4 @@
-"""Argument errors, in one wording: what was wanted, what was got."""
+"""Argument errors, in one wording: what must be, what was got."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def fusedmax(
 
 
 def _omega(y: Tensor, allowed: Tensor, lam: Any) -> Tensor:
-    # positions that take no part are moved behind the others, so that neighbours are adjacent
+    # positions that take no part are moved after the others, so that neighbours are adjacent
     order = torch.argsort(~allowed, dim=-1, stable=True)
     y, allowed = y.gather(-1, order), allowed.gather(-1, order)
     jumps = (y.diff(dim=-1).abs() * allowed[..., 1:]).sum(-1)

@@ -128,8 +128,8 @@ class MultiheadAttention(nn.MultiheadAttention):
         sizes = {"query": self.embed_dim, "key": self.kdim, "value": self.vdim}
         for (name, size), x in zip(sizes.items(), (query, key, value), strict=True):
             if x.ndim not in (2, 3) or x.ndim != query.ndim or x.shape[-1] != size:
-                wanted = f"(…, …, {size}), or (…, {size}) if all are without a batch"
-                raise ValueError(f"{name} must be of shape {wanted}, got {tuple(x.shape)}")
+                shape = f"(…, …, {size}), or (…, {size}) if all are without a batch"
+                raise ValueError(f"{name} must be of shape {shape}, got {tuple(x.shape)}")
 
         def moved(x: Tensor) -> Tensor:
             return x.unsqueeze(0) if x.ndim == 2 else x if self.batch_first else x.transpose(0, 1)
@@ -191,8 +191,10 @@ class MultiheadAttention(nn.MultiheadAttention):
     def _forward_nested(self, query: Tensor, key: Tensor, value: Tensor, *, plain: bool) -> Tensor:
         """Self-attention of what TransformerEncoder makes of padded input without gradients."""
         if not (plain and self.batch_first and query is key and key is value):
-            wanted = "in self-attention with batch_first=True, need_weights=False and no masks"
-            raise ValueError(f"a nested tensor can be used {wanted}; else pad it and pass key_padding_mask")
+            raise ValueError(
+                "a nested tensor must come in self-attention with batch_first=True, need_weights=False and "
+                "no masks; else pad it and pass key_padding_mask"
+            )
         padded, lengths = query.to_padded_tensor(0.0), [len(x) for x in query.unbind()]
         positions = torch.arange(padded.shape[1], device=padded.device)
         output, _ = self(padded, padded, padded, positions >= positions.new_tensor(lengths).unsqueeze(1))

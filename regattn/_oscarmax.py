@@ -43,7 +43,7 @@ def oscarmax(
             one for each row or head: broadcastable to ``scores``, size 1 along ``dim``.
         lam: strength of the ties between all pairs, at least 0; 0 gives :func:`sparsemax`.
             May be a tensor as ``gamma`` may.
-            It acts once per pair, so that longer rows want smaller values.
+            It acts once per pair, so that longer rows need smaller values.
         mask: bool, broadcastable to ``scores``; ``True`` where attention is allowed.
 
     Returns:

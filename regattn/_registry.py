@@ -116,7 +116,7 @@ MAPPINGS: dict[str, MappingSpec] = {}
 
 
 def register(spec: MappingSpec) -> None:
-    """Add a mapping to :data:`MAPPINGS`, behind those that are there.
+    """Add a mapping to :data:`MAPPINGS`, after those that are there.
 
     Raises:
         ValueError: a name that is taken, or a strength without a range in ``regattn._checks.RANGES``.

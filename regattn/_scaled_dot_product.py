@@ -158,6 +158,6 @@ def _check_shapes(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool) -
         raise ValueError(f"value must have the key's {key.shape[-2]} positions, got {value.shape[-2]}")
     heads = [x.shape[-3] if x.ndim > 2 else 1 for x in (query, key, value)]
     if enable_gqa and (heads[0] % heads[1] or heads[1] != heads[2]):
-        raise ValueError(f"enable_gqa needs a whole number of query heads per key head, got {heads} heads")
+        raise ValueError(f"enable_gqa must have a whole number of query heads per key head, got {heads}")
     if not enable_gqa and len({*heads} - {1}) > 1:
-        raise ValueError(f"query, key and value need equally many heads without enable_gqa, got {heads}")
+        raise ValueError(f"query, key and value must have equally many heads without enable_gqa, got {heads}")

@@ -66,7 +66,7 @@ def register(name: str | None = None, mapping: Callable[..., Tensor] | None = No
                 register(f"regattn_{spec.name}", spec.function)
         return
     if name is None or mapping is None:
-        raise ValueError(f"register needs a name and a mapping, or neither, got {name!r} and {mapping!r}")
+        raise ValueError(f"name and mapping must be given both or neither, got {name!r} and {mapping!r}")
     # transformers reads meaning into other names, such as those with a slash or with "sdpa" in them.
     if not re.fullmatch(r"regattn_(?!.*(sdpa|flash|flex))\w+", name):
         raise ValueError(f"name must be regattn_… in letters, digits and underscores, got {name!r}")
@@ -137,8 +137,8 @@ def _split(attention_mask: Tensor | None) -> tuple[Tensor | None, Tensor | None]
     return attention_mask.masked_fill(~allowed, 0.0), allowed
 
 
-def _refuse(module: nn.Module, wanted: dict[str, Any]) -> None:
-    for name, value in wanted.items():
+def _refuse(module: nn.Module, asked: dict[str, Any]) -> None:
+    for name, value in asked.items():
         if value is not None:
             raise ValueError(
                 f"regattn's attention has no {name}, which {type(module).__name__} asks for; "

@@ -323,8 +323,8 @@ def test_a_model_with_softcap_is_refused():
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        (("regattn_mine", None), "a name and a mapping"),
-        ((None, regattn.softmax), "a name and a mapping"),
+        (("regattn_mine", None), "name and mapping must be given both or neither"),
+        ((None, regattn.softmax), "name and mapping must be given both or neither"),
         (("sdpa", regattn.softmax), "name must be regattn_"),
         (("regattn_sdpa", regattn.softmax), "name must be regattn_"),
         (("regattn_a/b", regattn.softmax), "name must be regattn_"),

@@ -120,18 +120,6 @@ def group_average_rows(start, stop, direction, structure, output, scale, centre)
             i = j
 
 
-@kernel
-def labels_rows(start, stop, structure, output):
-    """0 outside the support, else ±k for the k-th group of a row; ``INVALID`` throughout an invalid one."""
-    for r in range(start, stop):
-        fill(output[r], INVALID if structure[r, 0] == INVALID else 0)
-        group = 0
-        for i in range(structure[r, 0]):
-            entry = structure[r, 2 + i]
-            group += entry & 1
-            output[r, entry >> 2] = -group if entry & 2 else group
-
-
 # ------------------------------------------------------------------ on tensors
 _AVERAGED_PER_SOLVED = 8  # scores that are averaged in the time that one takes to be solved
 
@@ -148,8 +136,10 @@ def group_average(direction: Tensor, structure: Tensor, scale: float, centre: bo
 
 
 def labels(structure: Tensor) -> Tensor:
-    """0 outside the support, else ±k for the k-th group of a row; −1 throughout an invalid one."""
-    found = structure.reshape(-1, structure.shape[-1]).contiguous()
-    output = torch.empty((len(found), found.shape[1] - 2), dtype=torch.int32)
-    run_rows(labels_rows, len(output), output.numel(), found.numpy(), output.numpy())
-    return output.view(*structure.shape[:-1], -1)
+    """0 outside the support, else ±k for the k-th group of a row; ``INVALID`` throughout an invalid one."""
+    members, entries = structure[..., :1], structure[..., 2:]
+    listed = torch.arange(entries.shape[-1]) < members
+    entry = torch.where(listed, entries, 0).long()
+    group = torch.where((entry & 2) == 0, 1, -1) * (entry & 1).cumsum(-1)
+    found = torch.zeros_like(entry).scatter_add_(-1, entry >> 2, torch.where(listed, group, 0))
+    return found.masked_fill_(members == INVALID, INVALID)

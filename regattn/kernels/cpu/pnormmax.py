@@ -121,12 +121,8 @@ def _dot(a, b, n):
 
 @kernel
 def product_rows(start, stop, direction, weights, output, gammas, norms):
-    """Jacobian of pnormmax at the solution ``weights`` times ``direction``.
-
-    On the support the Hessian of ½‖y‖_p² is diagonal plus rank one; by Sherman–Morrison its inverse
-    is diag(s) − c·y yᵀ with s = (y/‖y‖)^{2−p}/(p−1) and c = (2−p)/((p−1)‖y‖²), which is all that
-    J = (H⁻¹ − H⁻¹1 1ᵀH⁻¹ / 1ᵀH⁻¹1)/γ needs.
-    """
+    """Jacobian of pnormmax at the solution ``weights`` times ``direction``, with s and c as in
+    :mod:`regattn._pnormmax`."""
     d, p = direction.shape[1], norms[0]
     y, g, s = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
     index, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)

@@ -41,7 +41,7 @@ def taut_string(z, start, stop, left, right, lam, level, size, m, chain, length)
     ends of the segments. From the last bend on, which is ``offset`` off S, the convex minorant of the
     tube's upper wall (row 0) and the concave majorant of its lower wall (row 1) are kept as pieces
     with a rise and a length, the last piece of each in variables. When one wall is a single piece
-    and falls behind the first piece of the other, that piece becomes path. Each point enters and
+    and is passed by the first piece of the other, that piece becomes path. Each point enters and
     leaves a wall once: O(n).
     """
     n = stop - start

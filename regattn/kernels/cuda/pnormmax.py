@@ -59,7 +59,7 @@ def pnormmax_rows(
     else:
         p = strength(p, p_strides, sizes, rows, n, WORK)
         q = divided(p, p - 1)
-        share = divided(2 - p, p)
+        power = divided(2 - p, p)
         z = tl.where(present, z, -2.0)
         t, low, high = p * 0 + 1, p * 0, p * 0 + 1
         running = some_in_row(present)
@@ -71,9 +71,9 @@ def pnormmax_rows(
             s1 = tl.sum(w * u, 1, keep_dims=True)
             s2 = tl.sum(w * u * u, 1, keep_dims=True)
             s0, s1, s2 = (tl.where(running, s0, 1.0), tl.where(running, s1, 1.0), tl.where(running, s2, 1.0))
-            gap = tl.log(s2) * share - tl.log(s1) - tl.log(t)
+            gap = tl.log(s2) * power - tl.log(s1) - tl.log(t)
             low, high = tl.where(running & (gap > 0), t, low), tl.where(running & (gap <= 0), t, high)
-            slope = share * q * divided(s1 - s2, s2) - (q - 1) * divided(s0 - s1, s1) - 1
+            slope = power * q * divided(s1 - s2, s2) - (q - 1) * divided(s0 - s1, s1) - 1
             new = tl.where(slope < 0, t * tl.exp(-divided(gap, slope)), low)
             moved = tl.abs(new - t) > EPS * t
             new = tl.where(moved & ((new <= low) | (new >= high)), 0.5 * (low + high), new)
@@ -95,10 +95,7 @@ def product_rows(
     g, gamma, p, weights, out, strides, gamma_strides, p_strides, sizes, n, d,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    """(H⁻¹ − H⁻¹1 1ᵀH⁻¹ / 1ᵀH⁻¹1)·g/γ on the support, with H the Hessian of ½‖y‖_p².
-
-    H⁻¹ = diag(s) − c·y yᵀ with s = (y/‖y‖)^{2−p}/(p−1) and c = (2−p)/((p−1)‖y‖²).
-    """
+    """J @ g, with s and c as in :mod:`regattn._pnormmax`."""
     rows, columns = program_rows(ROWS), tl.arange(0, BLOCK)[None, :]
     here = (rows < n) & (columns < d)
     y = tl.load(weights + rows * d + columns, mask=here, other=0.0).to(WORK)
@@ -122,8 +119,8 @@ def product_rows(
     c = divided(2 - p, (p - 1) * (top * norm) * (top * norm))
     solved = s * g - c * y * tl.sum(y * g, 1, keep_dims=True)
     mass = tl.sum(s, 1, keep_dims=True) - c
-    share = divided(tl.sum(solved, 1, keep_dims=True), tl.where(empty, 1.0, mass))
-    result = tl.where(support, divided(solved - (s - c * y) * share, gamma), 0.0)
+    shift = divided(tl.sum(solved, 1, keep_dims=True), tl.where(empty, 1.0, mass))
+    result = tl.where(support, divided(solved - (s - c * y) * shift, gamma), 0.0)
     result = tl.where(invalid, float("nan"), result)
     tl.store(out + rows * d + columns, convert(result, out.dtype.element_ty), mask=here)
 
