@@ -35,7 +35,7 @@ TIER ?= mini
 SEEDS ?= 3
 DRY ?=
 GPU_TOKENS_PER_S ?=
-# Of the soak: the share of the full numbers.
+# Of make soak: the share of the full numbers.
 N ?= 1
 PYTHON ?= python3
 # Index of the torch build to install, where the default is not the wanted one (see README).
@@ -142,7 +142,7 @@ report: $(VENV)/installed ## write results/report/index.html, one page of everyt
 	@$(BIN)/python -m scripts.report
 
 soak: $(VENV)/installed ## run the measured tests at N=1 (or a share) of their full numbers: results/reliability.json
-	@$(BIN)/python -m pytest -q -n 2 --timeout 3600 --soak '$(N)' tests; code=$$?; \
+	@$(BIN)/python -m pytest -q -n 2 --timeout 3600 --exhaustive '$(N)' tests; code=$$?; \
 	  $(BIN)/python -m scripts.reliability && exit $$code
 
 # For one Python, which is enough while 3.11 and 3.12 need the same packages: a test holds that. torch is pinned by

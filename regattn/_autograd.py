@@ -35,12 +35,12 @@ _HALF = (torch.float16, torch.bfloat16)
 @cache
 def load_kernel(device_type: str, file: str, name: str) -> Callable[..., Any]:
     """The function ``name`` on tensors of a type of device: the folders of kernels have the same files."""
-    folder = f"regattn.kernels.{'cpu' if device_type == 'meta' else device_type}"
-    module = f"{folder}.{file}" if file else folder
+    folder = "cpu" if device_type == "meta" else device_type
+    place = f"{folder}.{file}" if file else folder
     try:
-        function: Callable[..., Any] = getattr(import_module(module), name)
+        function: Callable[..., Any] = getattr(import_module(f"regattn.kernels.{place}"), name)
     except ModuleNotFoundError as error:
-        if error.name not in (folder, module):
+        if error.name not in (f"regattn.kernels.{folder}", f"regattn.kernels.{place}"):
             raise  # Triton, which comes with PyTorch's CUDA builds only
         raise ValueError(f"{name} has no kernel for tensors on {device_type}; use .cpu()") from None
     return function

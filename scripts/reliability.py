@@ -16,17 +16,19 @@ _HEADS = ("figure", "target", "measured", "worst")
 
 
 def markdown_tables(found: dict[str, Any]) -> str:
-    """Every table under its heading, and below them what it was measured on.
-
-    Args:
-        found: what results/reliability.json holds.
-    """
-    headings = dict.fromkeys(row["table"] for row in found["rows"])
+    """Every table of a result under its heading, and below them what it was measured on."""
     parts = []
-    for heading in headings:
-        rows = [row for row in found["rows"] if row["table"] == heading]
-        parts += [f"**{heading}**", markdown(_HEADS, map(_cells, rows))]
-    return "\n\n".join([*parts, _measured_on(found)])
+    for heading in dict.fromkeys(row["table"] for row in found["rows"]):
+        rows = [_cells(row) for row in found["rows"] if row["table"] == heading]
+        parts += [f"**{heading}**", markdown(_HEADS, rows)]
+    share = "" if found["share"] == 1 else f" N={found['share']:g}"
+    packages = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    parts.append(
+        f"`make soak{share}`, {found['seconds'] / 60:.0f} minutes on {found['cores']} cores; {packages}; "
+        f"{_counted(found['threads'], 'thread')}, {_counted(found['processes'], 'process')}; "
+        f"commit {found['commit'][:12]}."
+    )
+    return "\n\n".join(parts)
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
@@ -44,31 +46,20 @@ def measured(row: dict[str, Any]) -> str:
         >>> measured({**row, "state": "short", "n": 10})
         'short: 0 failures in 10 of 1,000 (rate under 0.3)'
     """
+    state = row["state"]
     because = f" ({'; '.join(row['skipped'])})" if row["skipped"] else ""
     if not row["n"]:
-        return f"**{row['state']}**{because}" if row["state"] == "failed" else f"not run{because}"
+        return f"{'**failed**' if state == 'failed' else 'not run'}{because}"
     of = f" of {row['wanted']:,}" if row["n"] < row["wanted"] else ""
-    plural = "failure" if row["failures"] == 1 else "failures"
-    text = f"{row['failures']:,} {plural} in {row['n']:,}{of}"
-    if row["state"] == "failed":
-        return f"**failed**: {text}{because}"
-    rate = "" if row["whole"] else f" (rate under {3 / row['n']:.1g})"
-    short = "short: " if row["state"] == "short" else ""
-    return f"{short}{text}{rate}{because}"
-
-
-def _measured_on(found: dict[str, Any]) -> str:
-    share = "" if found["share"] == 1 else f" N={found['share']:g}"
-    packages = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    return (
-        f"`make soak{share}`, {found['seconds'] / 60:.0f} minutes on {found['cores']} cores; {packages}; "
-        f"{_counted(found['threads'], 'thread')}, {_counted(found['processes'], 'process')}; "
-        f"commit {found['commit'][:12]}."
-    )
+    text = f"{_counted(row['failures'], 'failure')} in {row['n']:,}{of}"
+    rate = "" if row["whole"] or state == "failed" else f" (rate under {3 / row['n']:.1g})"
+    before = {"failed": "**failed**: ", "short": "short: "}.get(state, "")
+    return f"{before}{text}{rate}{because}"
 
 
 def _counted(number: int, word: str) -> str:
-    return f"{number} {word}{('es' if word.endswith('s') else 's') if number != 1 else ''}"
+    plural = word + ("es" if word.endswith("s") else "s")
+    return f"{number:,} {word if number == 1 else plural}"
 
 
 def read(path: Path = RESULT) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 from hypothesis import settings
 
 import regattn
-from tests import soak
+from tests import exhaustive
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
@@ -27,7 +27,7 @@ gc.disable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    soak.add_option(parser)
+    exhaustive.add_option(parser)
 
 
 class DoctestNames:
@@ -40,7 +40,7 @@ class DoctestNames:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(DoctestNames())
-    config.pluginmanager.register(soak.Soak(config))
+    config.pluginmanager.register(exhaustive.Exhaustive(config))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -4,7 +4,7 @@ import ast
 import re
 
 from scripts.schema import TARGETS
-from tests.soak import Measure
+from tests.exhaustive import Measure
 from tests.unsafe import CODE, ROOT, unsafe, unsafe_shell
 
 SHELL = [ROOT / "Makefile", ROOT / ".ci" / "run", *sorted((ROOT / "docs").rglob("*.sbatch"))]
@@ -56,6 +56,8 @@ UNSAFE = [
     "compile(text, name, 'exec')",
     "__import__(name)",
     "importlib.import_module(name)",
+    "importlib.import_module(f'{name}')",
+    "importlib.import_module(f'regattn{name}')",
     "from importlib import import_module; import_module(config.module)",
     "runpy.run_path(f)",
     "yaml.load(f)",
@@ -99,6 +101,7 @@ SAFE = [
     "np.load(f, allow_pickle=False)",
     "subprocess.run(['ls', folder])",
     "importlib.import_module('torch._dynamo')",
+    "importlib.import_module(f'regattn.kernels.{folder}')",
     "from hydra.utils import instantiate; instantiate({'_target_': 'tasks.A', **config.optim})",
 ]
 

@@ -33,7 +33,7 @@ def unsafe(tree: ast.AST) -> Iterator[str]:
     """Names and options of the kind, called or handed on, under whatever name they were imported.
 
     Not in calls that are safe by what stands in them: ``torch.load`` of weights only, a copy by pickle, an
-    import of a constant name, Hydra's of a section of a config that was checked.
+    import of a constant name or from within the library, Hydra's of a section of a config that was checked.
     """
     known = _imported(tree)
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
@@ -89,8 +89,11 @@ def _is_safe(call: ast.Call, known: dict[str, str]) -> bool:
     if function == "loads":
         return isinstance(given, ast.Call) and _full_name(given.func, known) == f"{module}.dumps"
     if name == "importlib.import_module":
-        return isinstance(given, ast.Constant) or (
-            isinstance(given, ast.Attribute) and given.attr == "__module__"
+        start = given.values[0] if isinstance(given, ast.JoinedStr) else None
+        return (
+            isinstance(given, ast.Constant)
+            or (isinstance(given, ast.Attribute) and given.attr == "__module__")
+            or (isinstance(start, ast.Constant) and str(start.value).startswith("regattn."))
         )
     return module == "hydra.utils" and given is not None and _is_checked(given)
 

@@ -13,44 +13,41 @@ import pytest
 
 from scripts.markdown import filled
 from scripts.reliability import PLACE, markdown_tables
-from tests import soak
-from tests.soak_rows import BY_NAME, ROWS, Row
+from tests import exhaustive
+from tests.budgets import BUDGETS, TABLES, Budget
 
 pytest_plugins = ["pytester"]
 TESTS = Path(__file__).parent
-FEW = {
-    row.name: row
-    for row in (
-        Row("many", "A", "many |x|", "all", 40),
-        Row("worst", "A", "worst", "at most 1", 100),
-        Row("broken", "A", "broken", "all", 10),
-        Row("raised", "A", "raised", "all", 10),
-        Row("skipped", "B", "skipped", "all", 10),
-        Row("whole", "B", "whole", "all", 3, whole=True),
-        Row("marked", "B", "marked", "all", 3, whole=True),
-        Row("nowhere", "B", "nowhere", "all", 10),
-    )
-}
-LAWS = """
+FEW = [
+    Budget("many", "many |x|", "all", 40, table="A"),
+    Budget("worst", "worst", "at most 1", 100, table="A"),
+    Budget("broken", "broken", "all", 10, table="A"),
+    Budget("raised", "raised", "all", 10, table="A"),
+    Budget("skipped", "skipped", "all", 10, table="B"),
+    Budget("whole", "whole", "all", 3, whole=True, table="B"),
+    Budget("marked", "marked", "all", 3, whole=True, table="B"),
+    Budget("nowhere", "nowhere", "all", 10, table="B"),
+]
+PROPERTIES = """
 import pytest
 
 @pytest.mark.parametrize("part", range(3))
 def test_many(measure, part):
-    row = measure("many", parts=3)
-    row.all([True] * row.n, part=part)
+    property = measure("many", parts=3)
+    property.all([True] * property.n, part=part)
 
 def test_worst(measure):
-    row = measure("worst")
-    for k in range(row.n):
-        row.within(k, 200, seed=1)
+    property = measure("worst")
+    for k in range(property.n):
+        property.within(k, 200, seed=1)
 
 def test_broken(measure):
-    row = measure("broken")
-    row.within([0.5] * (row.n - 1) + [float("nan")], 1.0)
+    property = measure("broken")
+    property.within([0.5] * (property.n - 1) + [float("nan")], 1.0)
 
 def test_raised(measure):
-    row = measure("raised")
-    row.add(row.n)
+    property = measure("raised")
+    property.add(property.n)
     assert False
 
 def test_skipped(measure):
@@ -75,26 +72,25 @@ def test_of_nothing():
 
 
 @pytest.fixture
-def laws(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    monkeypatch.setattr(soak, "BY_NAME", FEW)
-    pytester.makepyfile(LAWS)
+def folder(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    monkeypatch.setattr(exhaustive, "BUDGETS", {budget.name: budget for budget in FEW})
+    pytester.makepyfile(PROPERTIES)
     pytester.makeconftest(
-        "from tests import soak\n"
-        "def pytest_addoption(parser): soak.add_option(parser)\n"
-        "def pytest_configure(config): config.pluginmanager.register(soak.Soak(config, soak.BY_NAME))\n"
+        "from tests import exhaustive as e\n"
+        "def pytest_addoption(parser): e.add_option(parser)\n"
+        "def pytest_configure(config): config.pluginmanager.register(e.Exhaustive(config, e.BUDGETS))\n"
     )
     return pytester
 
 
-def soaked(laws: pytest.Pytester, *arguments: str) -> dict[str, dict[str, Any]]:
-    laws.runpytest_inprocess("-p", "no:cacheprovider", *arguments)
-    found = json.loads((laws.path / soak.RESULTS).read_text())
-    return {row["name"]: row for row in found["rows"]}
+def result(folder: pytest.Pytester, *arguments: str) -> dict[str, Any]:
+    folder.runpytest_inprocess("-p", "no:cacheprovider", *arguments)
+    return json.loads((folder.path / exhaustive.RESULTS).read_text())
 
 
 @pytest.mark.parametrize("share", [1, 0.5])
-def test_what_tests_measure_is_added_up(laws: pytest.Pytester, share: float) -> None:
-    rows = soaked(laws, f"--soak={share}")
+def test_what_tests_measure_is_added_up(folder: pytest.Pytester, share: float) -> None:
+    rows = {row["name"]: row for row in result(folder, f"--exhaustive={share}")["rows"]}
     assert {name: row["state"] for name, row in rows.items()} == {
         "many": "passed", "worst": "passed", "broken": "failed", "raised": "failed",
         "skipped": "not run", "whole": "passed", "marked": "failed", "nowhere": "not run",
@@ -109,21 +105,20 @@ def test_what_tests_measure_is_added_up(laws: pytest.Pytester, share: float) -> 
     assert (rows["marked"]["n"], rows["marked"]["failures"]) == (2, 1)
 
 
-def test_a_part_that_is_left_out_makes_a_row_short(laws: pytest.Pytester) -> None:
-    rows = soaked(laws, "--soak=1", "-k", "0 or worst")
+def test_a_part_that_is_left_out_makes_a_row_short(folder: pytest.Pytester) -> None:
+    rows = {row["name"]: row for row in result(folder, "--exhaustive=1", "-k", "0 or worst")["rows"]}
     assert [rows[name]["state"] for name in ("many", "whole", "worst")] == ["short", "short", "passed"]
     assert (rows["many"]["n"], rows["whole"]["n"]) == (14, 1)
 
 
-def test_an_ordinary_run_takes_its_share_and_writes_nothing(laws: pytest.Pytester) -> None:
-    laws.makepyfile("def test_n(measure):\n    assert (measure('many').n, measure('whole').n) == (4, 3)\n")
-    laws.runpytest_inprocess("-k", "test_n").assert_outcomes(passed=1)
-    assert not (laws.path / "results").exists()
+def test_an_ordinary_run_takes_its_share_and_writes_nothing(folder: pytest.Pytester) -> None:
+    folder.makepyfile("def test_n(measure):\n    assert (measure('many').n, measure('whole').n) == (4, 3)\n")
+    folder.runpytest_inprocess("-k", "test_n").assert_outcomes(passed=1)
+    assert not (folder.path / "results").exists()
 
 
-def test_the_table_says_what_failed_and_what_is_missing(laws: pytest.Pytester) -> None:
-    soaked(laws, "--soak=1")
-    table = markdown_tables(json.loads((laws.path / soak.RESULTS).read_text()))
+def test_table_says_what_failed_and_what_is_missing(folder: pytest.Pytester) -> None:
+    table = markdown_tables(result(folder, "--exhaustive=1"))
     lines = [line.strip("| ").split(" | ") for line in table.split("\n") if line.startswith("| ")]
     assert {line[0]: line[2:] for line in lines} == {
         "figure": ["measured", "worst"],
@@ -139,15 +134,15 @@ def test_the_table_says_what_failed_and_what_is_missing(laws: pytest.Pytester) -
     }
 
 
-@pytest.mark.parametrize("share", ["0", "-1", "nan", "x"])
-def test_a_share_is_a_number_above_0(laws: pytest.Pytester, share: str) -> None:
-    assert laws.runpytest_inprocess(f"--soak={share}").ret == pytest.ExitCode.USAGE_ERROR
+def test_share_is_a_number_above_0(folder: pytest.Pytester) -> None:
+    for share in ("0", "-1", "nan", "x"):
+        assert folder.runpytest_inprocess(f"--exhaustive={share}").ret == pytest.ExitCode.USAGE_ERROR
 
 
-def test_the_readme_shows_the_committed_result() -> None:
-    readme, result = TESTS.parent / "README.md", TESTS.parent / soak.RESULTS
+def test_readme_shows_the_committed_result() -> None:
+    readme, path = TESTS.parent / "README.md", TESTS.parent / exhaustive.RESULTS
     text = readme.read_text(encoding="utf-8")
-    found = json.loads(result.read_text(encoding="utf-8")) if result.exists() else {"share": 0}
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"share": 0}
     if found["share"] < 1:
         pytest.skip("make soak has not been run at its full numbers")
     assert filled(text, {PLACE: markdown_tables(found)}) == text
@@ -163,27 +158,20 @@ def measured_by(tree: ast.AST) -> Iterator[str]:
             yield "".join(re.escape(p.value) if isinstance(p, ast.Constant) else ".+" for p in parts)
 
 
-def all_measured() -> set[str]:
-    files = (path for path in TESTS.rglob("test_*.py") if path != Path(__file__))
-    return {name for path in files for name in measured_by(ast.parse(path.read_text(encoding="utf-8")))}
+def test_budgets_are_those_that_tests_measure() -> None:
+    files = [path for path in TESTS.rglob("test_*.py") if path != Path(__file__)]
+    patterns = {name for path in files for name in measured_by(ast.parse(path.read_text(encoding="utf-8")))}
+    assert not [name for name in BUDGETS if not any(re.fullmatch(p, name) for p in patterns)]
+    assert not [p for p in patterns if not any(re.fullmatch(p, name) for name in BUDGETS)]
 
 
-def test_every_row_is_measured_by_a_test() -> None:
-    measured = all_measured()
-    assert [name for name in BY_NAME if not any(re.fullmatch(p, name) for p in measured)] == []
-
-
-def test_every_measurement_is_in_the_list() -> None:
-    assert [p for p in all_measured() if not any(re.fullmatch(p, name) for name in BY_NAME)] == []
-
-
-def test_the_search_sees_both_forms_of_names() -> None:
+def test_search_sees_both_forms_of_names() -> None:
     tree = ast.parse(
         "measure('a (b)')\nmeasure(f'c {d}', parts=2)\nother('e')\n@pytest.mark.measures('g')\ndef h(): 0"
     )
     assert sorted(measured_by(tree)) == [r"a\ \(b\)", r"c\ .+", "g"]
 
 
-def test_names_are_unique_and_a_smaller_share_has_a_reason() -> None:
-    assert len(BY_NAME) == len(ROWS)
-    assert [row.name for row in ROWS if not row.whole and row.ordinary < 0.1 and not row.why] == []
+def test_names_are_unique_and_small_shares_have_reasons() -> None:
+    assert len(BUDGETS) == sum(map(len, TABLES.values()))
+    assert not [b.name for b in BUDGETS.values() if not b.whole and b.ordinary < 0.1 and not b.why]
