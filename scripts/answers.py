@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from scripts.style import ENDINGS
-from tasks.grid import AttentionGrid
+from tasks.attention import AttentionGrid
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.translator import Output, Translator
 from tasks.training.atomic import write_atomically

@@ -18,7 +18,7 @@ from matplotlib.font_manager import findfont, get_font
 from matplotlib.patches import Rectangle
 
 from scripts.style import ENDINGS, house_style, save_figure
-from tasks.grid import AttentionGrid
+from tasks.attention import AttentionGrid
 
 _FONT = "DejaVu Sans"
 GROUP_COLOURS = ("#d95f02", "#7b3294", "#1b7837", "#c51b7d", "#8c510a", "#444444")

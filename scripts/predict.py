@@ -15,8 +15,7 @@ from tasks.data.normalize import tokenize
 from tasks.data.vocabulary import Vocabulary
 from tasks.entailment.data import LABELS, Pair
 from tasks.entailment.model import EntailmentModel
-from tasks.entailment.reading import Prediction, predict_pair
-from tasks.entailment.task import batch_of
+from tasks.entailment.task import Prediction, batch_of, predict_pair
 from tasks.training.state import best_weights, load_weights
 
 _MOST_CHARACTERS = 1_000  # the picture has a place for every word

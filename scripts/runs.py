@@ -17,8 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 from regattn import Mapping
 from scripts.checks import check_config
 from scripts.cli import UsageError, plain
+from tasks.attention import AttentionGrid
 from tasks.data.files import first_line, read_whole
-from tasks.grid import AttentionGrid
 from tasks.ranges import Seed, check_number, check_ranges
 from tasks.seq2seq.task import build_model
 from tasks.seq2seq.text import Tokenizers

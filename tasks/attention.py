@@ -1,7 +1,25 @@
-"""What attention looks like: how much of it is zero, and how the rest falls into segments and groups."""
+"""What attention looks like: over which words, how much of it is zero, what segments and groups it has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class AttentionGrid:
+    """The attention of one item.
+
+    ``weights`` and ``groups`` (int64, as :func:`regattn.groups` numbers them) are (targets, sources) on the
+    CPU; ``source`` and ``target`` are the words at their sides.
+    """
+
+    source: tuple[str, ...]
+    target: tuple[str, ...]
+    weights: Tensor
+    groups: Tensor
 
 
 class AttentionTally:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from tasks.attention import AttentionGrid, AttentionTally
 from tasks.data.batching import epoch_batches, in_order_batches, pad
 from tasks.data.vectors import Vectors, load_vectors, random_vectors
 from tasks.data.vocabulary import Vocabulary
 from tasks.entailment.data import LABELS, Corpus, Pair
-from tasks.entailment.metrics import Tally
-from tasks.entailment.model import EntailmentModel, PaddedBatch
-from tasks.entailment.reading import predict_pair
-from tasks.grid import AttentionGrid
+from tasks.entailment.model import EntailmentModel, EntailmentOutput, PaddedBatch
 from tasks.ranges import BatchSize, Fraction, PositiveInt, check_ranges
 from tasks.training.details import Rows
 from tasks.training.model_size import check_size
@@ -54,6 +53,71 @@ def batch_of(
     return PaddedBatch(premise[0].to(device), premise[1]), PaddedBatch(
         hypothesis[0].to(device), hypothesis[1]
     )
+
+
+class Tally:
+    """Sums over batches, from which the metrics of a split follow.
+
+    Metrics:
+        accuracy: share of right labels, 0 to 1.
+        loss: mean negative log-likelihood, in nats.
+        evidence_mass: mean weight on the words that decide, where the corpus knows them.
+        and those of :class:`tasks.attention.AttentionTally`, over the words of the premises.
+    """
+
+    def __init__(self) -> None:
+        self.examples = 0
+        self.sums = dict.fromkeys(("accuracy", "loss", "evidence_mass"), 0.0)
+        self.with_evidence = 0
+        self.attention = AttentionTally()
+
+    def add(self, pairs: Sequence[Pair], found: EntailmentOutput) -> None:
+        """Count one batch."""
+        labels = torch.tensor([pair.label for pair in pairs])
+        logits, weights = found.logits.cpu().double(), found.weights.cpu().double()
+        self.attention.add(found.weights, found.mask, found.groups)
+        self.examples += len(pairs)
+        self.sums["accuracy"] += int((logits.argmax(-1) == labels).sum())
+        self.sums["loss"] += float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
+        for pair, row in zip(pairs, weights, strict=True):
+            if pair.evidence is not None:
+                self.with_evidence += 1
+                self.sums["evidence_mass"] += float(row[slice(*pair.evidence)].sum())
+
+    def metrics(self) -> dict[str, float]:
+        """Means over all pairs counted; ``evidence_mass`` only where evidence is known."""
+        means = {name: total / self.examples for name, total in self.sums.items()}
+        del means["evidence_mass"]
+        if self.with_evidence:
+            means["evidence_mass"] = self.sums["evidence_mass"] / self.with_evidence
+        return {**means, **self.attention.metrics()}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One pair as a model reads it: ``probabilities`` follow ``LABELS``, ``grid`` has one row."""
+
+    probabilities: list[float]
+    grid: AttentionGrid
+
+    @property
+    def label(self) -> str:
+        return label_of(self.probabilities)
+
+
+def label_of(probabilities: list[float]) -> str:
+    """Name of the most probable label."""
+    return LABELS[probabilities.index(max(probabilities))]
+
+
+def predict_pair(model: EntailmentModel, pair: Pair, batch: tuple[PaddedBatch, PaddedBatch]) -> Prediction:
+    """Let the model read one pair, given also as a ``batch`` of one."""
+    model.eval()
+    found = model.predict(*batch)
+    probabilities = torch.softmax(found.logits[0], -1).tolist()
+    target = (f"{' '.join(pair.hypothesis)} → {label_of(probabilities)}",)
+    grid = AttentionGrid(pair.premise, target, found.weights.cpu(), found.groups.cpu())
+    return Prediction(probabilities, grid)
 
 
 class EntailmentTask:

@@ -4,11 +4,12 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad as pad_right
 
 from tasks.data.vocabulary import BOS, EOS, PAD, UNK
 from tasks.seq2seq.search_config import Hypothesis, SearchSettings
-from tasks.seq2seq.topk import first_rows, most_probable
 
+_CHUNK = 64  # about the root of a vocabulary: few chunks to rank and few tokens in each
 _RISE = 1e-3  # how far above 0 rounding may lift a log-probability
 _LEAST_COVERAGE = (
     1e-3  # sparse attention leaves positions at exactly 0, whose logarithm would level all scores
@@ -55,7 +56,7 @@ class Beams:
         beam_size, alive = self.settings.beam_size, self.total.shape[1]
         table = self._without_repeats(table)
         width = min(beam_size + alive, alive * table.shape[-1])
-        total, parents, tokens = most_probable(table, self.total, self._forbid(table.shape[-1]), width)
+        total, parents, tokens = _most_probable(table, self.total, self._forbid(table.shape[-1]), width)
         ends = tokens == EOS
         first = slice(min(beam_size, width))
         ended = ends[:, first] & (total[:, first] > -math.inf)
@@ -122,7 +123,7 @@ class Beams:
         coverage = None if self.coverage is None else self.coverage + weights
         scores = self._scores(total, parents, coverage, self.step + 1).masked_fill(~ended, -math.inf)
         pool = torch.cat([self.pool, self._columns(scores, total, parents, finished=1)], 1)
-        self.pool = first_rows(
+        self.pool = _first_rows(
             pool, pool[..., _SCORE].argsort(dim=1, descending=True, stable=True), self.settings.n_best
         )
 
@@ -152,10 +153,12 @@ class Beams:
         taken = ((parents[..., None] == beams[:, None]) & ended[..., None]).any(1) | self.total.isneginf()
         scores = self._scores(self.total, beams, self.coverage, self.step).masked_fill(taken, -math.inf)
         others = self._columns(scores, self.total, beams, finished=0)
-        others = first_rows(others, scores.argsort(dim=1, descending=True, stable=True), self.settings.n_best)
+        others = _first_rows(
+            others, scores.argsort(dim=1, descending=True, stable=True), self.settings.n_best
+        )
         best = torch.cat([self.pool, others], 1)
         # Stable: those there are keep their order, before the empty places.
-        best = first_rows(
+        best = _first_rows(
             best, best[..., _SCORE].isneginf().byte().argsort(dim=1, stable=True), self.settings.n_best
         )
         rows = torch.tensor(closing, device=self.device)
@@ -203,3 +206,60 @@ class Beams:
             beams = torch.where(step < length, parents[row, slot], beams)
             weights[:, :, step] = attended[row, beams.clamp(max=attended.shape[1] - 1)]
         return ids.cpu(), weights.cpu()
+
+
+def _most_probable(
+    table: Tensor, total: Tensor, forbidden: Tensor, width: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the ``width`` most probable continuations, equal ones by hypothesis and then by token.
+
+    The best continuations lie in those chunks of the vocabulary that have the best maxima, so that all the
+    ``table`` (b, k, vocabulary) is read once, and only what is left is sorted.
+
+    Returns:
+        Log-probabilities of the continued hypotheses, which they continue, and tokens, each (b, ``width``).
+    """
+    size = table.shape[-1]
+    chunk = min(_CHUNK, size)
+    maxima = _chunk_maxima(table, forbidden, chunk)  # (b, k, chunks)
+    chunks = maxima.shape[-1]
+    maxima = (total[..., None] + maxima).flatten(1)
+    order = _largest(maxima, min(width, maxima.shape[1])).sort(dim=1).values
+    parents, place = order // chunks, order % chunks  # (b, m)
+    tokens = (place * chunk)[..., None] + torch.arange(chunk, device=table.device)  # (b, m, chunk)
+    entries = (parents * size)[..., None] + tokens.clamp(max=size - 1)
+    values = table.flatten(1).gather(1, entries.flatten(1)).view_as(entries)
+    out = pad_right(forbidden, (0, chunks * chunk - size), value=True).view(chunks, chunk)
+    values = values.masked_fill(out[place], -math.inf)
+    values = (total.gather(1, parents)[..., None] + values).flatten(1)
+    order = _largest(values, width)
+    order = order.gather(1, values.gather(1, order).argsort(dim=1, descending=True, stable=True))
+    return values.gather(1, order), parents.gather(1, order // chunk), tokens.flatten(1).gather(1, order)
+
+
+def _largest(values: Tensor, n: int) -> Tensor:
+    """Return the positions (b, n) of the largest ``values`` (b, m): NaN, then the first of equal ones.
+
+    Equal ones stand in order. This is a stable sort cut to n, which takes ten times as long, for topk alone
+    leaves open which of equal values it takes.
+    """
+    size = values.shape[1]
+    values = values.nan_to_num(math.inf, math.inf, -math.inf)
+    least = values.topk(n).values[:, -1:]
+    earliest = torch.arange(size, 0, -1, device=values.device)
+    keys = torch.where(values > least, earliest + size, torch.where(values == least, earliest, 0))
+    return keys.topk(n).indices
+
+
+def _chunk_maxima(table: Tensor, forbidden: Tensor, chunk: int) -> Tensor:
+    # The special tokens are all in the first chunk, the vocabulary's end may be a shorter one.
+    whole = table.shape[-1] // chunk * chunk
+    first = table[..., :chunk].masked_fill(forbidden[:chunk], -math.inf).amax(-1, keepdim=True)
+    middle = table[..., chunk:whole].unflatten(-1, (whole // chunk - 1, chunk)).amax(-1)
+    last = [table[..., whole:].amax(-1, keepdim=True)] if whole < table.shape[-1] else []
+    return torch.cat([first, middle, *last], -1)
+
+
+def _first_rows(values: Tensor, order: Tensor, n: int) -> Tensor:
+    """Return the first ``n`` rows of ``values`` (b, m, c) in an ``order`` (b, m) of its rows."""
+    return values.gather(1, order[:, :n, None].expand(-1, -1, values.shape[-1]))

@@ -1,4 +1,4 @@
-"""Search for the most probable outputs of an encoder–decoder: greedy and beam search, and forced decoding."""
+"""Search for the most probable outputs of an encoder–decoder: greedy and beam search."""
 
 from collections.abc import Sequence
 from typing import Protocol, Self, TypeVar
@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from tasks.data.batching import in_order_batches, pad
-from tasks.data.vocabulary import BOS, EOS, PAD
 from tasks.seq2seq.beams import Beams
 from tasks.seq2seq.search_config import Hypothesis, SearchSettings
 
-__all__ = ["Decoder", "Hypothesis", "Memory", "SearchSettings", "State", "score", "search", "search_all"]
+__all__ = ["Decoder", "Hypothesis", "Memory", "SearchSettings", "State", "search", "search_all"]
 
 
 class Memory(Protocol):
@@ -100,37 +99,6 @@ def search(
         return beams.hypotheses()
 
 
-def score(model: Decoder[M, S], source: Tensor, lengths: Tensor, targets: Sequence[Sequence[int]]) -> Tensor:
-    r"""Compute :math:`\log p(y \mid x)` of given outputs, their ends included.
-
-    Args:
-        model: in evaluation mode, on the device of ``source``.
-        source: int64 tokens (batch, longest), padded with ``PAD`` on the right.
-        lengths: int64 (batch,), on the CPU; each at least 1.
-        targets: one output for each sentence, without begin and end.
-
-    Returns:
-        float64 (batch,), on the device of ``source``.
-
-    Raises:
-        ValueError: malformed ``source`` or ``lengths``, or a target with ``PAD``, begin or end in it.
-    """
-    _check_source(source, lengths)
-    _check_targets(targets, len(source))
-    inputs, _ = pad([[BOS, *target] for target in targets])
-    wanted, ends = pad([[*target, EOS] for target in targets])
-    inputs, wanted, ends = (tensor.to(source.device) for tensor in (inputs, wanted, ends))
-    total = torch.zeros(len(source), dtype=torch.float64, device=source.device)
-    with torch.no_grad():
-        memory = model.encode(source, lengths)
-        state = model.start(memory)
-        for step in range(inputs.shape[1]):
-            table, _, state = model.step(inputs[:, step, None], state, memory)
-            gained = table[:, 0].gather(1, wanted[:, step, None])[:, 0].double()
-            total = torch.where(step < ends, total + gained, total)
-    return total
-
-
 def search_all(
     model: Decoder[M, S],
     sources: Sequence[Sequence[int]],
@@ -178,12 +146,3 @@ def _check_source(source: Tensor, lengths: Tensor) -> None:
     outside = [length for length in lengths.tolist() if not 1 <= length <= source.shape[1]]
     if outside:
         raise ValueError(f"lengths must lie in 1 ... {source.shape[1]}, got {outside[0]}")
-
-
-def _check_targets(targets: Sequence[Sequence[int]], n: int) -> None:
-    if len(targets) != n:
-        raise ValueError(f"targets must be as many as sources, {n}, got {len(targets)}")
-    for target in targets:
-        special = {PAD, BOS, EOS}.intersection(target)
-        if special:
-            raise ValueError(f"targets must be without padding, begin and end, got {special.pop()}")

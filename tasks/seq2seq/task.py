@@ -8,17 +8,15 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from tasks.attention import AttentionTally
+from tasks.attention import AttentionGrid, AttentionTally
 from tasks.data.batching import epoch_batches
 from tasks.data.vocabulary import PAD
-from tasks.grid import AttentionGrid
 from tasks.seq2seq.alignment import AlignmentTally, alignment_from_attention
-from tasks.seq2seq.batches import BatchSettings, short_pairs, target_rows
 from tasks.seq2seq.data import Corpus, Example, Link
 from tasks.seq2seq.model import ModelSettings, Seq2Seq
 from tasks.seq2seq.scoring import Scoring
 from tasks.seq2seq.search import SearchSettings
-from tasks.seq2seq.text import TextSettings, Tokenizers, pair_batch
+from tasks.seq2seq.text import BatchSettings, TextSettings, Tokenizers, pair_batch, short_pairs, target_rows
 from tasks.seq2seq.translator import ForcedBatch, Translator
 from tasks.training.details import Rows
 

@@ -1,22 +1,23 @@
-"""Both sides of a corpus as numbers: which tokenizers, and batches of pairs."""
+"""Both sides of a corpus as numbers: which tokenizers, which pairs are trained on, and batches of them."""
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from tasks.data.batching import pad
+from tasks.data.batching import UNITS, pad
 from tasks.data.normalize import Normalizer
 from tasks.data.spm_tokenizer import SubwordTokenizer, tokenizer_from_json
 from tasks.data.vocabulary import BOS, EOS, PAD
 from tasks.data.word_tokenizer import Tokenizer, WordTokenizer
-from tasks.ranges import Range, check_ranges
-from tasks.seq2seq.data import Corpus
+from tasks.ranges import BatchSize, Fraction, PositiveInt, Range, check_ranges
+from tasks.seq2seq.data import Corpus, Example
 
 KINDS = ("words", "subwords")
 
@@ -110,6 +111,52 @@ class Tokenizers(NamedTuple):
         }
 
 
+@dataclass(frozen=True)
+class BatchSettings:
+    """What a training step sees; the defaults are those of OpenNMT-py in 2017.
+
+    Args:
+        size: of a batch, from 1 to 65,536.
+        count: ``"sentences"``, or ``"tokens"`` for padded source tokens.
+        max_length: training pairs with more tokens on a side are left out.
+        mean_over: ``"sentences"`` or ``"tokens"``: the loss sums over the batch's target tokens and is
+            divided by the number of these.
+        pad_to_multiple: lengths of padded batches are multiples of this, from 1 to 1,024, so that few shapes
+            occur.
+        label_smoothing: probability spread evenly over the vocabulary, in [0, 1).
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    size: BatchSize = 64
+    count: Literal["sentences", "tokens"] = "sentences"
+    max_length: PositiveInt = 50
+    mean_over: str = "sentences"
+    pad_to_multiple: Annotated[int, Range(least=1, most=1_024)] = 1
+    label_smoothing: Fraction = 0.0
+
+    def __post_init__(self) -> None:
+        check_ranges(type(self), vars(self))
+        for name in ("count", "mean_over"):
+            if getattr(self, name) not in UNITS:
+                raise ValueError(f"{name} must be one of {', '.join(UNITS)}, got {getattr(self, name)!r}")
+
+
+def short_pairs(
+    examples: Sequence[Example], tokenizers: Tokenizers, longest: int
+) -> list[tuple[Sequence[int], Sequence[int]]]:
+    """Numbered training pairs with 1 to ``longest`` tokens on both sides."""
+    pairs: list[tuple[Sequence[int], Sequence[int]]] = []
+    for example in examples:
+        source, target = tokenizers.source.encode(example.source), tokenizers.target.encode(example.target)
+        if 0 < len(source) <= longest and 0 < len(target) <= longest:
+            pairs.append((array("i", source), array("i", target)))
+    if not pairs:
+        raise ValueError(f"training must have a pair of 1 to {longest} tokens on both sides, got none")
+    return pairs
+
+
 class PairBatch(NamedTuple):
     """Sources (b, S), their lengths (b,) on the CPU, and targets (b, T) as they begin and as they end.
 
@@ -149,3 +196,14 @@ def pair_batch(
     decoder_input, _ = pad([[BOS, *target] for target in targets], multiple)
     labels, _ = pad([[*target, EOS] for target in targets], multiple)
     return PairBatch(source.to(device), lengths, decoder_input.to(device), labels.to(device))
+
+
+def target_rows(pairs: PairBatch) -> Tensor:
+    """Positions in the flattened targets of all tokens to predict, and of some padding.
+
+    The output layer takes most of a step, so most padding is dropped before it. Some fills the rows up to a
+    multiple of 64: libraries compile a product for every new shape.
+    """
+    mask = pairs.target_mask.flatten()
+    count = -(-int(mask.sum()) // 64) * 64
+    return mask.byte().argsort(descending=True, stable=True)[:count]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 import regattn
+from tasks.attention import AttentionGrid
 from tasks.data.batching import in_order_batches
-from tasks.grid import AttentionGrid
 from tasks.seq2seq.model import Seq2Seq
 from tasks.seq2seq.search import Hypothesis, SearchSettings, search_all
 from tasks.seq2seq.text import PairBatch, Tokenizers, pair_batch

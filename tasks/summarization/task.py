@@ -11,13 +11,12 @@ from torch import nn
 
 from tasks.packages import check_installed
 from tasks.seq2seq import task
-from tasks.seq2seq.batches import BatchSettings
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings
 from tasks.seq2seq.scoring import Scores
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.task import Seq2SeqTask
-from tasks.seq2seq.text import TextSettings
+from tasks.seq2seq.text import BatchSettings, TextSettings
 from tasks.summarization.metrics import DUC, GIGAWORD, duc_output, rouge_items
 
 SENTENCE = Example(

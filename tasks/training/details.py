@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
+from tasks.attention import AttentionGrid
 from tasks.data.files import read_whole
-from tasks.grid import AttentionGrid
 from tasks.training.atomic import write_atomically
 from tasks.training.records import (
     Record,
@@ -32,7 +32,7 @@ Rows = Sequence[float] | Sequence[Sequence[float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One attention as plain JSON; :class:`tasks.grid.AttentionGrid` says what it holds."""
+    """One attention as plain JSON; :class:`tasks.attention.AttentionGrid` says what it holds."""
 
     source: list[str]
     target: list[str]

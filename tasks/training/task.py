@@ -5,8 +5,8 @@ from typing import Any, Protocol, TypeVar
 
 from torch import Tensor, nn
 
+from tasks.attention import AttentionGrid
 from tasks.data.corpus import Corpus
-from tasks.grid import AttentionGrid
 from tasks.training.details import Rows
 
 Batch = TypeVar("Batch", bound=Sequence[Any])

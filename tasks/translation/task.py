@@ -9,13 +9,12 @@ from torch import nn
 
 from tasks.data.word_tokenizer import moses_rules
 from tasks.seq2seq import task
-from tasks.seq2seq.batches import BatchSettings
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings
 from tasks.seq2seq.scoring import Scores
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.task import Seq2SeqTask
-from tasks.seq2seq.text import TextSettings
+from tasks.seq2seq.text import BatchSettings, TextSettings
 from tasks.translation.metrics import bleu
 
 SENTENCES = {

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 import regattn
 from scripts import cli
 from scripts.columns import MAPPINGS
-from tasks.grid import AttentionGrid
+from tasks.attention import AttentionGrid
 from tasks.training.details import Details, Example, write_details
 from tasks.training.records import Record, write_record
 from tests.example_record import RECORD

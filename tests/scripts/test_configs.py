@@ -8,10 +8,9 @@ from hydra.utils import instantiate
 import regattn
 from scripts.cli import CONFIGS, UsageError, read_config
 from scripts.runs import set_up
-from tasks.seq2seq.batches import BatchSettings
 from tasks.seq2seq.model import ModelSettings
 from tasks.seq2seq.search import SearchSettings
-from tasks.seq2seq.text import TextSettings
+from tasks.seq2seq.text import BatchSettings, TextSettings
 from tasks.training.optim import SGD
 
 MAPPINGS = sorted(path.stem for path in (CONFIGS / "attention").glob("*.yaml"))

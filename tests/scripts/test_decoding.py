@@ -11,10 +11,9 @@ from torch import nn
 
 import regattn
 from scripts.decoding import measure, table
-from tasks.seq2seq.batches import BatchSettings
 from tasks.seq2seq.model import ModelSettings
 from tasks.seq2seq.search import SearchSettings
-from tasks.seq2seq.text import TextSettings
+from tasks.seq2seq.text import BatchSettings, TextSettings
 from tasks.translation.mini import generate
 from tasks.translation.task import build
 

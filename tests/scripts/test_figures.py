@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from scripts.figures import draw_attention, draw_mappings, panels
-from tasks.grid import AttentionGrid
+from tasks.attention import AttentionGrid
 from tasks.training.details import Details, Example, write_details
 from tasks.training.records import Record
 from tests.example_record import RECORD

@@ -7,10 +7,9 @@ import torch
 
 import regattn
 from tasks.entailment.data import LABELS, Pair
-from tasks.entailment.metrics import Tally
 from tasks.entailment.mini import generate
 from tasks.entailment.model import EntailmentOutput
-from tasks.entailment.task import PAIR, EntailmentTask, batch_of, build, vocabulary_of
+from tasks.entailment.task import PAIR, EntailmentTask, Tally, batch_of, build, vocabulary_of
 
 CORPUS = generate(train=300, dev=60, test=60)
 

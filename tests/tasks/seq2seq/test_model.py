@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from toy_model import rescore
 
 import regattn
 from tasks.data.vocabulary import BOS, EOS, PAD
 from tasks.seq2seq.model import SCORERS, ModelSettings, Seq2Seq, State
-from tasks.seq2seq.search import SearchSettings, score, search
+from tasks.seq2seq.search import SearchSettings, search
 
 MAPPINGS = [
     regattn.Softmax(),
@@ -199,9 +200,9 @@ def test_rescoring_what_the_search_found_gives_its_score(settings: ModelSettings
     targets = [list(hypothesis.ids) for hypothesis in found]
     finished = [n for n, hypothesis in enumerate(found) if hypothesis.finished]
     assert finished
-    scores = score(model, source, lengths, targets)
+    scores = rescore(model, source, lengths, targets)
     for n in finished:
-        assert abs(float(scores[n]) - found[n].log_probability) <= 1e-6 * (len(targets[n]) + 1)
+        assert abs(scores[n] - found[n].log_probability) <= 1e-6 * (len(targets[n]) + 1)
 
 
 @pytest.mark.parametrize(

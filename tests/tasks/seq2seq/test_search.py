@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import settings as run
 from hypothesis import strategies as st
 from torch import Tensor
-from toy_model import ToyMemory, ToyModel, ToyState
+from toy_model import ToyMemory, ToyModel, ToyState, rescore
 
 from tasks.data.batching import pad
 from tasks.data.vocabulary import BOS, EOS, PAD, UNK
-from tasks.seq2seq.search import Hypothesis, SearchSettings, score, search, search_all
+from tasks.seq2seq.search import Hypothesis, SearchSettings, search, search_all
 
 
 class Output(NamedTuple):
@@ -268,7 +268,7 @@ def test_rescoring_gives_the_score(measure: Any) -> None:
     for rank in range(5):
         ended = [n for n, sentence in enumerate(found) if sentence[rank].finished]
         outputs = [found[n][rank] for n in ended]
-        again = score(model, *pad([sources[n] for n in ended]), [one.ids for one in outputs]).tolist()
+        again = rescore(model, *pad([sources[n] for n in ended]), [one.ids for one in outputs])
         for one, value in zip(outputs, again, strict=True):
             assert one.score == one.log_probability
             row.within(abs(value - one.score), 1e-6 * (len(one.ids) + 1), dtype="float32")
@@ -398,8 +398,6 @@ ONES, WORDS = torch.ones(2, dtype=torch.long), torch.full((2, 3), 4)
 def test_sources(source: Tensor, lengths: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
         search(ToyModel(9), source, lengths, SearchSettings())
-    with pytest.raises(ValueError, match=f"^{message}"):
-        score(ToyModel(9), source, lengths, [[4]] * len(source))
 
 
 def test_other_arguments() -> None:
@@ -408,13 +406,6 @@ def test_other_arguments() -> None:
         ValueError, match=r"^every sentence must have at least one token, got none at position 1$"
     ):
         search_all(model, [[4], []], SearchSettings(), batch_size=2)
-    with pytest.raises(ValueError, match=r"^targets must be as many as sources, 1, got 2$"):
-        score(model, *pad([[4]]), [[4], [5]])
-    for special in (PAD, BOS, EOS):
-        with pytest.raises(
-            ValueError, match=f"^targets must be without padding, begin and end, got {special}$"
-        ):
-            score(model, *pad([[4]]), [[4, special]])
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,11 @@ from torch.nn.functional import cross_entropy
 import regattn
 from scripts.comparing.scores import score_of
 from tasks.data.vocabulary import BOS, EOS, PAD
-from tasks.seq2seq.batches import BatchSettings
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.task import Seq2SeqTask
-from tasks.seq2seq.text import TextSettings, Tokenizers, pair_batch
+from tasks.seq2seq.text import BatchSettings, TextSettings, Tokenizers, pair_batch
 from tasks.summarization import task as summarization
 from tasks.translation import task as translation
 from tasks.translation.mini import generate

@@ -1,11 +1,13 @@
 """A small random encoder–decoder: a GRU with dot attention, which the search and its tests can run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tasks.data.vocabulary import EOS, PAD
+from tasks.data.vocabulary import BOS, EOS, PAD
 
 
 @dataclass(frozen=True)
@@ -76,3 +78,17 @@ class ToyModel(nn.Module):
         logits = self.sharpness * self.out(torch.cat([hidden, context], -1))
         logits[..., EOS] += self.ending
         return logits.log_softmax(-1), weights, ToyState(hidden)
+
+
+@torch.no_grad()
+def rescore(model: Any, source: Tensor, lengths: Tensor, targets: Sequence[Sequence[int]]) -> list[float]:
+    """The log-probability of an output for each source, its end included, token by token."""
+    totals = []
+    for row, target in enumerate(targets):
+        memory = model.encode(source[row, None, : lengths[row]], lengths[row, None])
+        state, total = model.start(memory), 0.0
+        for before, token in zip([BOS, *target], [*target, EOS], strict=True):
+            table, _, state = model.step(torch.tensor([[before]]), state, memory)
+            total += float(table[0, 0, token])
+        totals.append(total)
+    return totals

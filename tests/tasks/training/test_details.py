@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks.grid import AttentionGrid
+from tasks.attention import AttentionGrid
 from tasks.training.details import Details, Example, read_details, write_details
 from tasks.training.records import RecordError
 
