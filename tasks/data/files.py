@@ -141,8 +141,16 @@ def raw_lines(stream: IO[bytes], file: Path) -> Iterator[bytes]:
         start += len(line)
 
 
-def text_lines(file: Path) -> Iterator[str]:
-    """Lines of text without their ends, as :func:`tasks.data.reader.read_lines` returns them."""
+def read_lines(file: Path) -> Iterator[str]:
+    """Read the lines of a text file, plain or ``.gz``, one after the other, without their ends.
+
+    Only a line feed ends a line, after a carriage return or not; a byte-order mark at the start is dropped.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: there is no file of that name.
+        ValueError: an empty, truncated or damaged file, or one that changes meanwhile; text that is not
+            UTF-8; a NUL or carriage return inside a line.
+    """
     start = 0
     with open_bytes(file) as stream:
         for line in raw_lines(stream, file):  # text would be cut also where nobody expects it

@@ -1,11 +1,11 @@
 """The one reader of corpora: lines of text, rows of parquet, JSON, CSV and TSV files and of the hub."""
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tasks.data.files import first_line, text_lines
+from tasks.data.files import first_line
 from tasks.data.tables import SUFFIXES, Table, library_table, quiet_library, read_table_file, suffix_of
 
 Keep = Mapping[str, str | Sequence[str]]
@@ -49,19 +49,6 @@ class Row(NamedTuple):
 def is_table(file: Path | str) -> bool:
     """Whether :func:`read_rows` reads a file of this name."""
     return suffix_of(Path(file)) in SUFFIXES
-
-
-def read_lines(file: Path) -> Iterator[str]:
-    """Read the lines of a text file, plain or ``.gz``, one after the other.
-
-    Only a line feed ends a line, after a carriage return or not; a byte-order mark at the start is dropped.
-
-    Raises:
-        FileNotFoundError, IsADirectoryError: there is no file of that name.
-        ValueError: an empty, truncated or damaged file, or one that changes meanwhile; text that is not
-            UTF-8; a NUL or carriage return inside a line.
-    """
-    return text_lines(file)
 
 
 def read_rows(

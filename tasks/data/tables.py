@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from tasks.data.files import check_file, first_line, text_lines, unchanged
+from tasks.data.files import check_file, first_line, read_lines, unchanged
 from tasks.packages import check_installed
 
 Record = dict[str, Any]
@@ -82,7 +82,7 @@ def _flat(record: Record) -> Record:
 # ------------------------------------------------------------------ text
 def _json_records(file: Path) -> Iterator[Record]:
     """One object a line; in a .json file it may be one list of objects."""
-    lines = filter(str.strip, text_lines(file))
+    lines = filter(str.strip, read_lines(file))
     first = next(lines, "")
     if suffix_of(file) == ".json" and first.lstrip().startswith("["):
         values: Iterable[tuple[str, Any]] = _of_list("\n".join([first, *lines]), file)
@@ -150,7 +150,7 @@ def _csv_records(file: Path, suffix: str) -> Iterator[Record]:
 
 def _csv_rows(file: Path, dialect: dict[str, Any]) -> Iterator[list[str]]:
     try:
-        yield from csv.reader((f"{line}\n" for line in text_lines(file)), **dialect)
+        yield from csv.reader((f"{line}\n" for line in read_lines(file)), **dialect)
     except csv.Error as error:
         raise ValueError(f"{file} must be rows of fields, got: {error}") from error
 

@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from tasks.data.corpus import SPLITS
-from tasks.data.portable_random import check_sizes, choice, shuffled
+from tasks.data.portable_random import choice, shuffled, write_splits
 from tasks.entailment.data import LABELS, Corpus, Pair, checksum
 
 Words = tuple[str, ...]
@@ -75,25 +74,15 @@ def generate(*, train: int = 9000, dev: int = 900, test: int = 900, seed: int = 
         ValueError: a size that is not a positive multiple of 3, or more pairs than the grammar has.
     """
     sizes = {"train": train, "dev": dev, "test": test}
-    check_sizes(sizes, len(LABELS))
-    splits: dict[str, list[Pair]] = {}
-    known: set[Words] = set()
-    for split in reversed(SPLITS):
-        splits[split] = _split(Random(f"{seed} {split}"), sizes[split], known)
-    splits = {split: splits[split] for split in SPLITS}
+    splits = write_splits(sizes, seed, _draw, together=len(LABELS))
     return Corpus("mini", checksum(splits), splits, {}, synthetic=True)
 
 
-def _split(rng: Random, size: int, known: set[Words]) -> list[Pair]:
-    """Write ``size`` pairs whose premises are not in ``known``, and add them there."""
-    pairs: list[Pair] = []
-    while len(pairs) < size:
-        triple = _triple(rng)
-        # All three or none: a filter on single pairs would let the length tell the label.
-        if all(SHORTEST <= len(p.premise) <= LONGEST and p.premise not in known for p in triple):
-            known.update(pair.premise for pair in triple)
-            pairs += triple
-    return shuffled(rng, pairs)
+def _draw(rng: Random) -> list[tuple[Words, Pair]]:
+    """A triple of the right lengths, or none: of single pairs, the length would tell the label."""
+    triple = _triple(rng)
+    fits = all(SHORTEST <= len(pair.premise) <= LONGEST for pair in triple)
+    return [(pair.premise, pair) for pair in triple] if fits else []
 
 
 def _triple(rng: Random) -> list[Pair]:

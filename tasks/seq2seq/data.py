@@ -18,8 +18,8 @@ from tasks.data.corpus import (
     drop_shared,
     items_of,
 )
-from tasks.data.files import resolve_within
-from tasks.data.reader import HUB_SPLITS, Keep, Row, is_table, read_hub, read_lines, read_rows
+from tasks.data.files import read_lines, resolve_within
+from tasks.data.reader import HUB_SPLITS, Keep, Row, is_table, read_hub, read_rows
 from tasks.ranges import PositiveInt, PositiveIntOrNone, check_number
 
 Link = tuple[int, int]
@@ -114,7 +114,7 @@ def read_parallel(source: Path, targets: Sequence[Path]) -> Iterator[Example]:
     Lines that are blank in all files are handed on; the number of lines is checked at the end.
 
     Args:
-        source: a file for :func:`tasks.data.reader.read_lines`.
+        source: a file for :func:`tasks.data.files.read_lines`.
         targets: the same, one for each reference.
 
     Raises:

@@ -14,9 +14,8 @@ a sentence has exactly one translation, so that a model can reach all of them.
 from collections.abc import Sequence
 from random import Random
 
-from tasks.data.portable_random import choice
+from tasks.data.portable_random import choice, write_splits
 from tasks.seq2seq.data import Corpus, Example, Links, checksum
-from tasks.seq2seq.mini import write_splits
 from tasks.translation import mini_grammar as grammar
 from tasks.translation.mini_grammar import LANGUAGES, Clause, Meaning, NounPhrase, Words
 
@@ -49,7 +48,14 @@ def generate(
     """
     source, target = _pair(pair)
     sizes = {"train": train, "dev": dev, "test": test}
-    splits = write_splits(sizes, seed, lambda rng, known: _example(_new_meaning(rng, known), source, target))
+
+    def draw(rng: Random) -> list[tuple[str, Example]]:
+        meaning = _meaning(rng)
+        texts = {language: write(meaning) for language, write in LANGUAGES.items()}
+        fits = all(SHORTEST <= len(words) <= LONGEST for words in texts.values())
+        return [(_text(texts["de"]), _example(texts[source], texts[target]))] if fits else []
+
+    splits = write_splits(sizes, seed, draw)
     return Corpus(f"mini-{pair}", checksum(splits), splits, {}, (source, target), synthetic=True)
 
 
@@ -75,23 +81,12 @@ def _pair(pair: str) -> tuple[str, str]:
     return source, target
 
 
-def _example(meaning: Meaning, source: str, target: str) -> Example:
-    words, others = LANGUAGES[source](meaning), LANGUAGES[target](meaning)
+def _example(words: Words, others: Words) -> Example:
     return Example(_text(words), (_text(others),), align(words, others))
 
 
 def _text(words: Words) -> str:
     return " ".join(word for word, _ in words)
-
-
-def _new_meaning(rng: Random, known: set[str]) -> Meaning:
-    """A meaning of the right length in all languages that is not in ``known``, and is added there."""
-    while True:
-        meaning = _meaning(rng)
-        text = [language(meaning) for language in LANGUAGES.values()]
-        if all(SHORTEST <= len(words) <= LONGEST for words in text) and _text(text[0]) not in known:
-            known.add(_text(text[0]))
-            return meaning
 
 
 def _meaning(rng: Random) -> Meaning:

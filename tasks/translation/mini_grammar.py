@@ -1,10 +1,11 @@
-"""The three languages of the embedded translation corpus: real words, and the order they stand in.
+"""The three languages of the synthetic translation corpus: real words, and the order they stand in.
 
 A meaning is a tree of lemmas; a language writes it as words, each with the unit of meaning it is from
 (``None`` for a comma). Words of two languages with one unit are translations of each other.
 """
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple
 
 Words = list[tuple[str, str | None]]
 
@@ -166,46 +167,53 @@ class Meaning(NamedTuple):
     second: Clause | None = None
 
 
-class Language(Protocol):
-    """Writes a meaning as words."""
+Language = Callable[[Meaning], Words]
+"""Writes a meaning as words."""
+WritePhrase = Callable[[NounPhrase, str, int], Words]
+WriteVerb = Callable[[Clause, str], Words]
 
-    def __call__(self, meaning: Meaning) -> Words: ...
+
+def _subject_first(language: str, who: str, meaning: Meaning, phrase: WritePhrase, verb: WriteVerb) -> Words:
+    """A meaning in a language that has subject, verb, object and place in this order everywhere."""
+
+    def predicate(clause: Clause, at: str) -> Words:
+        return [*verb(clause, at), *_objects(language, clause, at, phrase)]
+
+    def clause(clause: Clause, at: str, relative: Words) -> Words:
+        subject = phrase(clause.subject, f"{at} subject", NOMINATIVE)
+        adverb = _small(language, clause.adverb, f"{at} adverb")
+        return [*adverb, *subject, *relative, *predicate(clause, at)]
+
+    relative = [(who, "relative"), *predicate(meaning.relative, "3")] if meaning.relative else []
+    words = clause(meaning.main, "1", relative)
+    if meaning.second:
+        words += _small(language, meaning.conjunction, "conjunction") + clause(meaning.second, "2", [])
+    return words
+
+
+def _objects(language: str, clause: Clause, at: str, phrase: WritePhrase) -> Words:
+    words = phrase(clause.thing, f"{at} object", ACCUSATIVE) if clause.thing else []
+    if clause.place:
+        words += _small(language, clause.place[0], f"{at} preposition")
+        words += phrase(clause.place[1], f"{at} place", DATIVE)
+    return words
 
 
 def english(meaning: Meaning) -> Words:
     """The subject before the verb everywhere."""
-    relative = _english_relative(meaning.relative) if meaning.relative else []
-    words = _english_clause(meaning.main, "1", relative)
-    if meaning.second:
-        words += _small("en", meaning.conjunction, "conjunction")
-        words += _english_clause(meaning.second, "2", [])
-    return words
+    return _subject_first("en", "who", meaning, _english_phrase, _english_verb)
 
 
-def _english_clause(clause: Clause, at: str, relative: Words) -> Words:
-    subject = _english_phrase(clause.subject, f"{at} subject")
-    return [*_small("en", clause.adverb, f"{at} adverb"), *subject, *relative, *_english_rest(clause, at)]
-
-
-def _english_relative(clause: Clause) -> Words:
-    return [("who", "relative"), *_english_rest(clause, "3")]
-
-
-def _english_rest(clause: Clause, at: str) -> Words:
+def _english_verb(clause: Clause, at: str) -> Words:
     plural = clause.subject.plural
     singular, base, participle = VERBS[clause.verb]["en"]
     auxiliary = {"present": "", "perfect": "have" if plural else "has"}.get(clause.mode, clause.mode)
     present = base if plural else singular
     verb = {"present": present, "perfect": participle}.get(clause.mode, base)
-    words = _words(auxiliary, f"{at} auxiliary") + _words(verb, f"{at} verb")
-    words += _english_phrase(clause.thing, f"{at} object") if clause.thing else []
-    if clause.place:
-        words += _small("en", clause.place[0], f"{at} preposition")
-        words += _english_phrase(clause.place[1], f"{at} place")
-    return words
+    return _words(auxiliary, f"{at} auxiliary") + _words(verb, f"{at} verb")
 
 
-def _english_phrase(phrase: NounPhrase, at: str) -> Words:
+def _english_phrase(phrase: NounPhrase, at: str, case: int) -> Words:
     determiner = _ENGLISH[phrase.determiner].split()[phrase.plural]
     if determiner == "a" and phrase.adjective == "old":
         determiner = "an"
@@ -234,15 +242,15 @@ def _german_main(clause: Clause, at: str, relative: Words) -> Words:
     finite, end = _german_verb(clause, at)
     adverb = _small("de", clause.adverb, f"{at} adverb")
     first = [*adverb, *finite, *subject] if adverb else [*subject, *finite]
-    return [*first, *_german_middle(clause, at), *end]
+    return [*first, *_objects("de", clause, at, _german_phrase), *end]
 
 
 def _german_last(clause: Clause, at: str) -> Words:
     finite, end = _german_verb(clause, at)
     if clause.mode == "present" and end:  # the particle joins its verb
         (particle, _), (verb, unit) = end[0], finite[0]
-        return [*_german_middle(clause, at), (particle + verb, unit)]
-    return [*_german_middle(clause, at), *end, *finite]
+        return [*_objects("de", clause, at, _german_phrase), (particle + verb, unit)]
+    return [*_objects("de", clause, at, _german_phrase), *end, *finite]
 
 
 def _german_verb(clause: Clause, at: str) -> tuple[Words, Words]:
@@ -256,14 +264,6 @@ def _german_verb(clause: Clause, at: str) -> tuple[Words, Words]:
         return _words(base if plural else singular, f"{at} verb"), _words(particle, f"{at} verb")
     verb = participle if clause.mode == "perfect" else particle + base
     return _words(forms[clause.mode][plural], f"{at} auxiliary"), _words(verb, f"{at} verb")
-
-
-def _german_middle(clause: Clause, at: str) -> Words:
-    words = _german_phrase(clause.thing, f"{at} object", ACCUSATIVE) if clause.thing else []
-    if clause.place:
-        words += _small("de", clause.place[0], f"{at} preposition")
-        words += _german_phrase(clause.place[1], f"{at} place", DATIVE)
-    return words
 
 
 def _german_phrase(phrase: NounPhrase, at: str, case: int) -> Words:
@@ -281,22 +281,10 @@ def _german_phrase(phrase: NounPhrase, at: str, case: int) -> Words:
 
 def french(meaning: Meaning) -> Words:
     """Most adjectives after the noun; determiner, adjective and the participle after être agree with it."""
-    relative: Words = []
-    if meaning.relative:
-        relative = [("qui", "relative"), *_french_rest(meaning.relative, "3")]
-    words = _french_clause(meaning.main, "1", relative)
-    if meaning.second:
-        words += _small("fr", meaning.conjunction, "conjunction")
-        words += _french_clause(meaning.second, "2", [])
-    return words
+    return _subject_first("fr", "qui", meaning, _french_phrase, _french_verb)
 
 
-def _french_clause(clause: Clause, at: str, relative: Words) -> Words:
-    subject = _french_phrase(clause.subject, f"{at} subject")
-    return [*_small("fr", clause.adverb, f"{at} adverb"), *subject, *relative, *_french_rest(clause, at)]
-
-
-def _french_rest(clause: Clause, at: str) -> Words:
+def _french_verb(clause: Clause, at: str) -> Words:
     plural = clause.subject.plural
     singular, many, participle, infinitive, auxiliary = VERBS[clause.verb]["fr"]
     forms = {"can": ("peut", "peuvent"), "must": ("doit", "doivent"), "present": ("", "")}
@@ -306,15 +294,10 @@ def _french_rest(clause: Clause, at: str) -> Words:
         participle += ("e" if feminine else "") + ("s" if plural else "")
     present = many if plural else singular
     verb = {"present": present, "perfect": participle}.get(clause.mode, infinitive)
-    words = _words(forms[clause.mode][plural], f"{at} auxiliary") + _words(verb, f"{at} verb")
-    words += _french_phrase(clause.thing, f"{at} object") if clause.thing else []
-    if clause.place:
-        words += _small("fr", clause.place[0], f"{at} preposition")
-        words += _french_phrase(clause.place[1], f"{at} place")
-    return words
+    return _words(forms[clause.mode][plural], f"{at} auxiliary") + _words(verb, f"{at} verb")
 
 
-def _french_phrase(phrase: NounPhrase, at: str) -> Words:
+def _french_phrase(phrase: NounPhrase, at: str, case: int) -> Words:
     gender, *numbers = NOUNS[phrase.noun]["fr"]
     determiner = _FRENCH[phrase.determiner].split()[2 if phrase.plural else "mf".index(gender)]
     noun = [(numbers[phrase.plural], f"{at} noun")]

@@ -45,7 +45,7 @@ CONFIG_FAULTS = {
     "no pair": (["seed"], r"wants the form key=value, got 'seed'"),
     "no such value": (["tier='${nothing}'"], r"'nothing' not found"),
     "too large": (["task.hidden_size=1000000000000"], r"the model must fit into memory, got: .*allocate"),
-    "too many": (["data.train=3000000000"], r"train, dev, test of an embedded corpus must be at most 1,000,"),
+    "too many": (["data.train=3000000000"], r"train, dev, test of a synthetic corpus must be at most 1,000,"),
     "seed": (["seed=-1"], r"seed must be an integer of at least 0 and below .*, got -1"),
     "no run to resume": (
         ["resume", "nothing"],

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.data.reader import read_lines, read_rows
+from tasks.data.files import read_lines
+from tasks.data.reader import read_rows
 
 COLUMNS = {"premise": ("premise",)}
 

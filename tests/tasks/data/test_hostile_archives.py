@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.data.reader import read_lines
+from tasks.data.files import read_lines
 from tasks.data.vectors import load_vectors
 from tasks.data.vocabulary import Vocabulary
 

@@ -1,4 +1,4 @@
-"""An embedded corpus is never asked for more than its grammar has."""
+"""A synthetic corpus is never asked for more than its grammar has."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_every_grammar_writes_more_than_may_be_asked_for(grammar: str) -> None:
 @pytest.mark.measures("bad config")
 @pytest.mark.parametrize("generate", [pairs.generate, headlines.generate, sentences.generate])
 def test_more_than_a_grammar_has_is_refused_before_any_work(generate: Callable[..., object]) -> None:
-    wanted = r"train, dev, test of an embedded corpus must be at most 1,000,000 together, got 1,000,002"
+    wanted = r"train, dev, test of a synthetic corpus must be at most 1,000,000 together, got 1,000,002"
     with pytest.raises(ValueError, match=wanted):
         generate(train=999_996, dev=3, test=3)
 

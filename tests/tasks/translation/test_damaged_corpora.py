@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasks.data import reader
+from tasks.data import files
 from tasks.seq2seq import data as reading
 from tasks.seq2seq.data import Corpus
 from tasks.translation.data import load_folder
@@ -174,7 +174,7 @@ def to_the_shorter_end(*files: Iterator[str]) -> Iterator[tuple[str, ...]]:
     return zip(*files, strict=False)
 
 
-own_read_lines = reader.read_lines
+own_read_lines = files.read_lines
 WRONG: dict[str, tuple[str, Callable[..., Any]]] = {
     "splitlines": ("read_lines", by_splitlines),
     "universal newlines": ("read_lines", by_universal_newlines),
