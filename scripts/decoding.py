@@ -6,18 +6,15 @@ and with a beam of 5; medians go to results/bench/decoding.json and, as a table,
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
 from scripts import cli
 from scripts.cli import UsageError
@@ -35,60 +32,50 @@ BEAMS = {"greedy": 1, "beam 5": 5}
 REPEATS = 3
 
 
-@dataclass(frozen=True)
-class Speed:
-    """One pass over the sentences: output tokens, ends counted, and seconds, those in the mapping apart."""
+class Speed(NamedTuple):
+    """Of one pass over the sentences: output tokens, ends counted, and the share of time in the mapping."""
 
     tokens: int
-    seconds: float
-    in_mapping: float
-
-    @property
-    def tokens_per_second(self) -> float:
-        return self.tokens / self.seconds
-
-    @property
-    def mapping_share(self) -> float:
-        return self.in_mapping / self.seconds
+    tokens_per_second: float
+    mapping_share: float
 
 
 def measure(translator: Translator, texts: Sequence[str], settings: SearchSettings) -> Speed:
-    """Write an output for each of ``texts`` and time it."""
-    with _stopwatch(translator.mapping) as spent:
-        begun = time.perf_counter()
-        outputs = translator.generate(texts, settings)
-        seconds = time.perf_counter() - begun
-    return Speed(sum(len(best[0].weights) for best in outputs), seconds, sum(spent))
-
-
-@contextmanager
-def _stopwatch(module: nn.Module) -> Iterator[list[float]]:
-    """Collect the seconds of every call of ``module``, on the CPU."""
+    """Generate an output for each of ``texts`` and time it, and in it every call of the mapping."""
     begun: list[float] = []
     spent: list[float] = []
-    handles = [
-        module.register_forward_pre_hook(lambda *_: begun.append(time.perf_counter())),
-        module.register_forward_hook(lambda *_: spent.append(time.perf_counter() - begun.pop())),
+    mapping = translator.mapping
+    hooks = [
+        mapping.register_forward_pre_hook(lambda *_: begun.append(time.perf_counter())),
+        mapping.register_forward_hook(lambda *_: spent.append(time.perf_counter() - begun[-1])),
     ]
+    start = time.perf_counter()
     try:
-        yield spent
+        outputs = translator.generate(texts, settings)
+        seconds = time.perf_counter() - start
     finally:
-        for handle in handles:
-            handle.remove()
+        for hook in hooks:
+            hook.remove()
+    tokens = sum(len(best[0].weights) for best in outputs)
+    return Speed(tokens, tokens / seconds, sum(spent) / seconds)
 
 
 def decoding(arguments: Sequence[str]) -> None:
     """Measure the runs on standard input and write the results."""
-    options = _options(arguments)
+    parser = cli.Parser(prog="python -m scripts.decoding", description=__doc__)
+    parser.add_argument("runs", help="ids of runs, or beginnings of them, with spaces between them")
+    parser.add_argument("--threads", type=int, default=2, help="threads of the CPU")
+    options = parser.parse_args(arguments)
+    check_number("threads", options.threads, Threads)
     texts = [line for line in sys.stdin.read().split("\n") if line.strip()]
     if not texts:
-        raise UsageError("bench-decoding wants sentences on standard input, got none")
-    torch.set_num_threads(options.threads)
-    found = {run: find_run(run) for run in options.runs.split()}
-    if not found:
+        raise UsageError("standard input must hold sentences, got none")
+    runs = [find_run(run) for run in dict.fromkeys(options.runs.split())]
+    if not runs:
         raise UsageError("RUN must name a run, or several with spaces between them, got none")
-    translators = {run.path.name: load_translator(run, torch.device("cpu")) for run in found.values()}
-    results = _race(translators, texts)
+    torch.set_num_threads(options.threads)
+    translators = {run.path.name: load_translator(run, torch.device("cpu")) for run in runs}
+    results = measure_interleaved(translators, texts)
     history = {
         "commit": commit(),
         "versions": versions(),
@@ -101,54 +88,39 @@ def decoding(arguments: Sequence[str]) -> None:
     print(text)
 
 
-def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = cli.Parser(prog="python -m scripts.decoding", description=__doc__)
-    parser.add_argument("runs", help="ids of runs, or beginnings of them, with spaces between them")
-    parser.add_argument("--threads", type=int, default=2, help="threads of the CPU")
-    given = parser.parse_args(arguments)
-    check_number("threads", given.threads, Threads)
-    return given
-
-
-def _race(translators: dict[str, Translator], texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+def measure_interleaved(
+    translators: Mapping[str, Translator], texts: Sequence[str]
+) -> dict[str, dict[str, Any]]:
     """Medians of passes in which all take turns, so that a disturbance meets all."""
     speeds: dict[tuple[str, str], list[Speed]] = {}
     for translator in translators.values():
         measure(translator, texts[:8], replace(translator.settings, beam_size=1, n_best=1))  # compiles
     for _ in range(REPEATS):
         for name, translator in translators.items():
-            for kind, beam in BEAMS.items():
+            for search, beam in BEAMS.items():
                 settings = replace(translator.settings, beam_size=beam, n_best=1)
-                speeds.setdefault((name, kind), []).append(measure(translator, texts, settings))
+                speeds.setdefault((name, search), []).append(measure(translator, texts, settings))
     results: dict[str, dict[str, Any]] = {
         name: {"mapping": translator.mapping.function.__name__} for name, translator in translators.items()
     }
-    for (name, kind), found in speeds.items():
-        results[name][kind] = {
-            "tokens": found[0].tokens,
-            "tokens_per_second": round(median(speed.tokens_per_second for speed in found), 1),
-            "mapping_share": round(median(speed.mapping_share for speed in found), 4),
+    for (name, search), found in speeds.items():
+        tokens, per_second, share = (median(values) for values in zip(*found, strict=True))
+        results[name][search] = {
+            "tokens": tokens,
+            "tokens_per_second": round(per_second, 1),
+            "mapping_share": round(share, 4),
         }
     return results
 
 
-def table(history: dict[str, Any], results: dict[str, dict[str, Any]]) -> str:
+def table(history: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]) -> str:
     """The results in Markdown."""
-    heads = ["mapping", *(f"{kind}, {what}" for kind in BEAMS for what in ("tokens/s", "in the mapping"))]
-    rows = [
-        [
-            run["mapping"],
-            *(
-                cell
-                for kind in BEAMS
-                for cell in (
-                    f"{run[kind]['tokens_per_second']:,.0f}",
-                    f"{100 * run[kind]['mapping_share']:.1f} %",
-                )
-            ),
-        ]
-        for run in results.values()
-    ]
+    heads, rows = ["mapping"], [[run["mapping"]] for run in results.values()]
+    for search in BEAMS:
+        heads += [f"{search}, tokens/s", f"{search}, in the mapping"]
+        for row, run in zip(rows, results.values(), strict=True):
+            speed = run[search]
+            row += [f"{speed['tokens_per_second']:,.0f}", f"{100 * speed['mapping_share']:.1f} %"]
     intro = (
         f"{history['sentences']:,} sentences in batches of 64, {history['threads']} CPU threads, float32; "
         f"medians of {REPEATS} passes in which the runs took turns; tokens of outputs, their ends counted."

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
-from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 import regattn
-from scripts.decoding import measure, table
+from scripts import decoding
+from scripts.decoding import Speed, measure
 from tasks.seq2seq.model import ModelSettings
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.text import BatchSettings, TextSettings
@@ -37,15 +41,35 @@ def test_tokens_and_ends_are_counted_and_the_mapping_timed(mapping: nn.Module) -
     speed = measure(task.translator, texts, SETTINGS)
     outputs = [best[0] for best in task.translator.generate(texts, SETTINGS)]
     assert speed.tokens == sum(len(o.ids) + (len(o.ids) < 6) for o in outputs)
-    assert 0 < speed.in_mapping < speed.seconds
+    assert 0 < speed.mapping_share < 1
     if isinstance(mapping, Slow):
         assert speed.mapping_share > 0.5
     assert not mapping._forward_hooks and not mapping._forward_pre_hooks
-    assert replace(speed, seconds=2.0).tokens_per_second == speed.tokens / 2
 
 
-def test_the_table_has_a_row_for_each_run() -> None:
-    kind = {"tokens": 10, "tokens_per_second": 1234.5, "mapping_share": 0.0123}
-    runs = {"a": {"mapping": "fusedmax", "greedy": kind, "beam 5": kind}}
-    text = table({"sentences": 1000, "threads": 2}, runs)
-    assert "| fusedmax | 1,234 | 1.2 % | 1,234 | 1.2 % |" in text
+def test_results_are_medians_of_passes_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = []
+
+    def measure(translator: Any, texts: list[str], settings: SearchSettings) -> Speed:
+        order.append((translator.name, settings.beam_size))
+        return Speed(10, 100.0 + len(order), 0.01 * len(order))
+
+    monkeypatch.setattr(decoding, "measure", measure)
+    translators = {
+        name: SimpleNamespace(name=name, settings=SETTINGS, mapping=regattn.Softmax()) for name in "ab"
+    }
+    results = decoding.measure_interleaved(translators, ["one", "two"])  # type: ignore[arg-type]
+    assert order == [("a", 1), ("b", 1), *3 * [("a", 1), ("a", 5), ("b", 1), ("b", 5)]]
+    assert results["a"] == {
+        "mapping": "softmax",
+        "greedy": {"tokens": 10, "tokens_per_second": 107.0, "mapping_share": 0.07},
+        "beam 5": {"tokens": 10, "tokens_per_second": 108.0, "mapping_share": 0.08},
+    }
+
+
+def test_committed_table_is_that_of_the_committed_results() -> None:
+    path = Path(__file__).resolve().parents[2] / "results/bench/decoding.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert decoding.table(found["history"], found["runs"]) == path.with_suffix(".md").read_text(
+        encoding="utf-8"
+    )
