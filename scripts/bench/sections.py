@@ -7,10 +7,12 @@ import gc
 import multiprocessing
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, product
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -172,46 +174,27 @@ def _time_places(
     skipped: dict[str, dict[str, str]] = {}
     checks: dict[str, list[dict[str, Any]]] = {}
     cells = []
-    for place in places:
-        group = place.dtype, place.lam
-        if group not in found:
-            at = _name(place.dtype) if place.lam is None else place.label
-            found[group], skipped[at] = candidates(config.device, place.dtype, implementations, place.lam)
-        inputs = draw_inputs(place.rows, place.d, place.scale, place.dtype, config.device)
-        for name, check in check_agreement(found[group], *inputs[0], place.label).items():
+    for label, rows, d, scale, dtype, lam in places:
+        if (dtype, lam) not in found:
+            at = _name(dtype) if lam is None else label
+            found[dtype, lam], skipped[at] = candidates(config.device, dtype, implementations, lam)
+        here = found[dtype, lam]
+        inputs = draw_inputs(rows, d, scale, dtype, config.device)
+        for name, check in check_agreement(here, *inputs[0], label).items():
             checks.setdefault(name, []).append(check)
-        for count in counts:
-            cells += [_cell(config, found[group], inputs, place, count, way) for way in directions]
-    agreement = {name: worst(rows) for name, rows in checks.items()}
-    return _section(cells, [i for group in found.values() for i in group], skipped, agreement)
-
-
-def _cell(
-    config: BenchConfig,
-    implementations: Sequence[Implementation],
-    inputs: Sequence[tuple[Tensor, Tensor]],
-    place: Place,
-    count: int,
-    direction: str,
-) -> Section:
-    """Time everyone at one place."""
-    thorough = [i.name for i in implementations if i.kind != "other"]
-    with threads(count):
-        seconds = time_interleaved(
-            _calls(implementations, inputs, direction), config.timer, config.rounds,
-            baseline=BASELINE, thorough=thorough,
-        )  # fmt: skip
-    return {
-        **({} if place.lam is None else {"lam": place.lam}),
-        "rows": place.rows,
-        "d": place.d,
-        "dtype": _name(place.dtype),
-        "scale": place.scale,
-        "threads": count,
-        "direction": direction,
-        "bytes": moved_bytes(place.rows, place.d, place.dtype, direction),
-        "results": {name: summarize(times, seconds[BASELINE]) for name, times in seconds.items()},
-    }
+        thorough = [i.name for i in here if i.kind != "other"]
+        for count, direction in product(counts, directions):
+            with threads(count):
+                seconds = time_interleaved(
+                    _calls(here, inputs, direction), config.timer, config.rounds,
+                    baseline=BASELINE, thorough=thorough,
+                )  # fmt: skip
+            cell = {"rows": rows, "d": d, "dtype": _name(dtype), "scale": scale}
+            cell |= {"threads": count, "direction": direction, **({} if lam is None else {"lam": lam})}
+            results = {name: summarize(times, seconds[BASELINE]) for name, times in seconds.items()}
+            cells.append({**cell, "bytes": moved_bytes(rows, d, dtype, direction), "results": results})
+    agreement = {name: worst(several) for name, several in checks.items()}
+    return _section(cells, chain.from_iterable(found.values()), skipped, agreement)
 
 
 def _calls(
@@ -253,7 +236,7 @@ def scaling(config: BenchConfig) -> Section:
     cells = []
     for rows, d in config.shapes if counts else ():
         calls = _calls(found, draw_inputs(rows, d, 1.0, torch.float32, config.device), "both")
-        times: dict[str, dict[int, list[float]]] = {name: {n: [] for n in counts} for name in calls}
+        times: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
         for _ in range(_TURNS):
             for count in counts:
                 with threads(count):
@@ -261,10 +244,10 @@ def scaling(config: BenchConfig) -> Section:
                         calls, config.timer, config.turn, baseline=BASELINE, thorough=calls
                     )
                 for name, seconds in turn.items():
-                    times[name][count] += seconds.values()
+                    times[name, count] += seconds.values()
         results = {
-            name: {str(n): {"seconds": median(t), "rounds": len(t)} for n, t in by_count.items()}
-            for name, by_count in times.items()
+            name: {str(n): {"seconds": median(times[name, n]), "rounds": len(times[name, n])} for n in counts}
+            for name in calls
         }
         cells.append({"rows": rows, "d": d, "dtype": "float32", "results": results})
     return _section(cells, found, {"float32": skipped})
