@@ -6,9 +6,9 @@ import numpy as np
 
 from regattn.kernels.cpu import on_tensors
 from regattn.kernels.cpu.compiling import called, inlined, kernel
-from regattn.kernels.cpu.level_sets import append_string, long_run
 from regattn.kernels.cpu.screening import LONG, MANY, load_row, set_counts, within_reach
 from regattn.kernels.cpu.sparsemax import add_up, singletons, threshold
+from regattn.kernels.cpu.total_variation import append_string, long_run
 from regattn.kernels.cpu.vectors import first_flag, where_at_least
 
 
