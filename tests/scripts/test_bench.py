@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import regattn
 from scripts import cli
 from scripts.bench import __main__ as program
 from scripts.bench import sections
@@ -27,6 +28,7 @@ from scripts.bench.implementations import (
     candidates,
     check_agreement,
     torch_calls,
+    worst,
 )
 from scripts.bench.render import render, tables
 from scripts.bench.results import mean_ratio, read_results, short
@@ -36,6 +38,7 @@ from scripts.bench.timing import Rounds, draw_inputs, moved_bytes, summarize, ti
 OURS = {f"regattn.{name}" for name in ("softmax", "sparsemax", "fusedmax", "oscarmax", "pnormmax")}
 OWN = tuple(i for i in IMPLEMENTATIONS if i.kind != "other")
 OTHERS = tuple(i for i in IMPLEMENTATIONS if i.kind == "other")
+LAM = ("fusedmax", "oscarmax")
 ENTMAX = tuple(i for i in OTHERS if i.package == "entmax")
 QUICK = quick(BenchConfig(threads=(1,)))
 QUIETLY = ["--quick", "--threads", "1"]
@@ -154,7 +157,7 @@ def test_one_number_of_threads_is_compared_with_no_other(folder: Path) -> None:
     assert "Several threads" not in (folder / "runs/bench/cpu.md").read_text(encoding="utf-8")
 
 
-def test_a_ratio_is_taken_within_the_round_and_only_in_shared_ones() -> None:
+def test_ratios_are_taken_within_shared_rounds() -> None:
     unit = {0: 1.0, 1: 4.0, 2: 2.0, 3: 100.0}
     row = summarize({0: 2.0, 1: 12.0, 2: 2.0}, unit)
     assert row["ratio"] == 2  # of 2, 3 and 1: the quotient of the medians would be 2 / 3
@@ -209,7 +212,7 @@ def test_a_table_says_what_the_json_says() -> None:
     assert "| **regattn.sparsemax** | 2.8 | 2 | 2.0 / 4.0 |" in tables(content, "cpu.json")
 
 
-def test_a_result_from_elsewhere_is_rendered_from_its_json_alone(tmp_path: Path) -> None:
+def test_results_from_elsewhere_are_rendered_alone(tmp_path: Path) -> None:
     path = tmp_path / "cuda.json"
     both = {BASELINE: [1.0, 1.1], "other": [20.0, 21.0], "regattn.sparsemax": [2.0, 2.1]}
     content = {"sections": result(cell(**both), cell(**both))}
@@ -221,11 +224,9 @@ def test_a_result_from_elsewhere_is_rendered_from_its_json_alone(tmp_path: Path)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == first
 
 
-def test_a_peer_that_is_wrong_is_called_wrong(
+def test_wrong_packages_are_called_wrong(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import regattn
-
     nearly = other("nearly", lambda scores: regattn.fusedmax(scores, lam=0.101), "fusedmax")
     backwards = other(
         "backwards", lambda x: regattn.sparsemax(x).detach() + 0 * x
@@ -254,7 +255,7 @@ def test_a_peer_that_is_wrong_is_called_wrong(
     assert "its weights are not numbers" in printed.err
 
 
-def test_a_missing_peer_is_left_out_with_the_reason(
+def test_missing_packages_are_left_out_with_the_reason(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def absent(lam: float | None) -> None:
@@ -337,7 +338,7 @@ def test_a_bad_option_gets_one_sentence(
     assert not list(folder.iterdir())
 
 
-def test_every_peer_is_locked() -> None:
+def test_every_other_package_is_locked() -> None:
     locks = [path.read_text(encoding="utf-8") for path in (ROOT / "requirements").glob("*.txt")]
     locked = {name for lock in locks for name in re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)}
     assert locked >= {i.package.replace("_", "-") for i in OTHERS}
@@ -403,14 +404,14 @@ def test_hard_rows_are_what_they_are_called() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the marks that Linux keeps of a process")
-def test_the_memory_of_softmax_is_its_weights_and_their_gradient() -> None:
+def test_memory_of_softmax_is_weights_and_gradient() -> None:
     measured = sections.memory(BenchConfig(memory=(1024, 512), memory_implementations=1))
     (found,) = measured["cells"]
     assert found["results"][BASELINE]["bytes_per_score"] == pytest.approx(8, rel=0.2)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the marks that Linux keeps of a process")
-def test_the_memory_of_a_call_is_not_that_of_an_earlier_one() -> None:
+def test_memory_of_a_call_is_not_that_of_an_earlier() -> None:
     code = """
 import torch
 from scripts.bench.implementations import Calls
@@ -448,3 +449,23 @@ def test_committed_tables_are_those_of_the_committed_results() -> None:
     drawn = {name: f"cpu-{name}.png" for name in ("shapes", "length", "strength", "training")}
     found = tables(read_results(path), path.name, drawn)
     assert found == path.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def test_strength_is_the_one_that_is_asked_for() -> None:
+    scores = torch.randn(3, 9, requires_grad=True)
+    for lam, expected in ((None, {"fusedmax": 0.1, "oscarmax": 0.01}), (0.5, dict.fromkeys(LAM, 0.5))):
+        found, _ = candidates(CPU, torch.float32, OWN, lam)
+        assert {i.mapping: i.lam for i in found if i.lam is not None} == expected
+        for i in found:
+            if i.kind == "ours":
+                strengths = {} if i.lam is None else {"lam": i.lam}
+                weights = getattr(regattn, i.mapping)(scores, **strengths)
+                assert torch.equal(i.bind(scores, torch.ones_like(scores)).forward(), weights)
+
+
+def test_worst_of_several_checks_is_told() -> None:
+    good = {"weights": 5e-6, "tolerance": 1e-5, "gradient_rows_off": 0.5, "rows": 4, "agrees": True}
+    bad = {"weights": 3e-6, "tolerance": 1e-6, "gradient_rows_off": 0.0, "rows": 5, "agrees": False}
+    for checks in ([good, bad], [bad, good]):
+        assert worst(checks) == {**bad, "gradient_rows_off": 0.5, "rows": 9}
+    assert worst([good, good]) == {**good, "rows": 8}
