@@ -11,16 +11,8 @@ from typing import Any
 import torch
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from tasks.training import distributed
 from tasks.training.callbacks import Callback, EpochEvent, StartEvent, StepEvent
-from tasks.training.distributed import (
-    all_gather,
-    broadcast,
-    is_rank_zero,
-    on_rank_zero,
-    rank,
-    shard,
-    sum_gradients,
-)
 from tasks.training.optim import Scheduler, learning_rate
 from tasks.training.rng_state import get_rng_state, seed_all
 from tasks.training.run_directory import MetricsLog, RunDirectory
@@ -97,11 +89,11 @@ def fit(
         CheckpointError: a checkpoint can be neither used nor written.
         ProcessError: another process failed.
     """
-    assert run.is_locked or not is_rank_zero(), "enter the run directory before training in it"
+    assert run.is_locked or not distributed.is_rank_zero(), "enter the run directory before training in it"
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    seed_all((settings.seed + rank()) % 2**32)  # not the same dropout in every process
-    broadcast(task.model.state_dict().values())
+    seed_all((settings.seed + distributed.rank()) % 2**32)  # not the same dropout in every process
+    distributed.broadcast(task.model.state_dict().values())
     identity = {"config": config_hash, "vocabulary": task.vocabulary.sha256, "torch": str(torch.__version__)}
     state = TrainState(task.model, optimizer, scheduler, identity)
     notes = state.resume(run.checkpoint)
@@ -109,7 +101,7 @@ def fit(
     device = next(task.model.parameters()).device.type
     for name, value in (("commit", commit), ("device", device), ("threads", str(torch.get_num_threads()))):
         notes += counters.add_origin(name, value)
-    open_log = MetricsLog(run.metrics, counters.log_bytes) if is_rank_zero() else nullcontext()
+    open_log = MetricsLog(run.metrics, counters.log_bytes) if distributed.is_rank_zero() else nullcontext()
     with open_log as log, catch_stop_signals() as request:
         try:
             _train(task, state, settings, run, log, request, callbacks, notes)
@@ -138,11 +130,6 @@ def _train(
     precision = settings.autocast(next(task.model.parameters()).device)
     is_warmup = True
 
-    def save() -> None:
-        counters.seconds = time.perf_counter() - started
-        rng_states = all_gather(get_rng_state)
-        on_rank_zero(partial(_write, state, run, log, rng_states))
-
     for callback in callbacks:
         callback.on_start(StartEvent(counters.step, total_steps, settings.epochs, notes))
     while not counters.is_finished(settings):
@@ -168,10 +155,11 @@ def _train(
             is_warmup = False
             signal = _signal(request)
             if signal or (settings.checkpoint_every is not None and step % settings.checkpoint_every == 0):
-                save()
+                _save(state, run, log, started)
             _stop_if(signal, state, run)
 
-        dev = on_rank_zero(partial(evaluate, task, "dev", f"step {counters.step} (epoch {counters.epoch})"))
+        where = f"step {counters.step} (epoch {counters.epoch})"
+        dev = distributed.on_rank_zero(partial(evaluate, task, "dev", where))
         if task.metric not in dev:
             raise ValueError(
                 f"evaluate must return the metric {task.metric!r}, got {', '.join(dev) or 'none'}"
@@ -184,20 +172,11 @@ def _train(
         entry = counters.history[-1]
         if log is not None:
             log.write("epoch", **entry)
-        save()
+        _save(state, run, log, started)
+        sums, loss, seconds = entry["tallies"], entry["loss"], entry["seconds"]
+        event = EpochEvent(counters.step, entry["epoch"], settings.epochs, loss, sums, seconds, dev, is_best)
         for callback in callbacks:
-            callback.on_epoch(
-                EpochEvent(
-                    step=entry["step"],
-                    epoch=entry["epoch"],
-                    epochs=settings.epochs,
-                    loss=entry["loss"],
-                    metric_sums=entry["tallies"],
-                    seconds=entry["seconds"],
-                    dev=dev,
-                    is_best=is_best,
-                )
-            )
+            callback.on_epoch(event)
         _stop_if(_signal(request), state, run)
 
 
@@ -237,13 +216,15 @@ def train_step(
             )
 
     optimizer.zero_grad(set_to_none=True)
-    parts = all_gather(partial(_differentiate, task, shard(batch), precision or nullcontext()))
+    parts = distributed.all_gather(
+        partial(_differentiate, task, distributed.shard(batch), precision or nullcontext())
+    )
     loss, sums = _combine(parts)
     check("the loss", loss)
     for name, value in sums.items():
         check(name, value)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    sum_gradients(parameters, weight=_examples(parts[rank()]) / sums["examples"])
+    distributed.sum_gradients(parameters, weight=_examples(parts[distributed.rank()]) / sums["examples"])
     norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
     check("the gradient's norm", norm.item())
     if clip_norm is not None:
@@ -297,7 +278,7 @@ def _examples(part: LossAndSums) -> float:
 
 def _signal(request: StopRequest) -> str | None:
     """The signal that any process got: all stop for it."""
-    return next(filter(None, all_gather(lambda: request.signal)), None)
+    return next(filter(None, distributed.all_gather(lambda: request.signal)), None)
 
 
 def _stop_if(signal: str | None, state: TrainState, run: RunDirectory) -> None:
@@ -306,13 +287,17 @@ def _stop_if(signal: str | None, state: TrainState, run: RunDirectory) -> None:
         raise Preempted(f"{signal} stopped the run at step {state.counters.step}, saved in {run.path}")
 
 
-def _write(
-    state: TrainState, run: RunDirectory, log: MetricsLog | None, rng_states: Sequence[dict[str, Any]]
-) -> None:
-    assert log is not None
-    run.check()
-    state.counters.log_bytes = log.sync()
-    state.save(run.checkpoint, rng_states)
+def _save(state: TrainState, run: RunDirectory, log: MetricsLog | None, started: float) -> None:
+    state.counters.seconds = time.perf_counter() - started
+    rng_states = distributed.all_gather(get_rng_state)
+
+    def write() -> None:
+        assert log is not None
+        run.check()
+        state.counters.log_bytes = log.sync()
+        state.save(run.checkpoint, rng_states)
+
+    distributed.on_rank_zero(write)
 
 
 def _summarize(counters: Counters, notes: tuple[str, ...]) -> FitResult:

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Protocol, TypeVar
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Protocol
 
 import torch
 from torch import nn
@@ -17,8 +17,6 @@ NotNegative = Annotated[float, Range(least=0, most=1_000)]
 
 Schedule = Callable[[int, int, int], float]
 """From an update, counted from 1, those that warm up and those of the training to a factor of the rate."""
-
-AnyAdam = TypeVar("AnyAdam", torch.optim.Adam, torch.optim.AdamW)
 
 
 class Scheduler(Protocol):
@@ -197,23 +195,32 @@ class Adam:
     eps: Positive = 1e-8
 
     def __post_init__(self) -> None:
-        _check_adam(self)
+        check_ranges(type(self), vars(self))
+        if len(self.betas) != 2:
+            raise ValueError(f"betas must be two numbers, got {len(self.betas)}")
+        for beta in self.betas:
+            check_number("betas", beta, Fraction)
 
-    def build(self, parameters: Iterable[nn.Parameter], total_steps: int) -> tuple[torch.optim.Adam, None]:
+    def build(
+        self, parameters: Iterable[nn.Parameter], total_steps: int
+    ) -> tuple[torch.optim.Adam, Scheduler | None]:
         """As :class:`OptimSettings` says."""
         # Adam and not AdamW: the paper's penalty is part of the objective, so it enters through the gradient.
-        return _build_adam(torch.optim.Adam, self, parameters), None
+        return torch.optim.Adam(_trained(parameters), **self._options()), None
+
+    def _options(self) -> dict[str, Any]:
+        own = {option.name: getattr(self, option.name) for option in fields(Adam)}
+        return {**own, "betas": tuple(self.betas)}  # a config holds a list, checkpoints a tuple
 
 
 @dataclass(frozen=True)
-class AdamW:
+class AdamW(Adam):
     """Adam whose weights decay apart from the gradient, with a warm-up of its learning rate.
 
     Args:
         lr: learning rate at the end of the warm-up, above 0 and at most 1,000.
         weight_decay: share of a weight that decays per unit of learning rate, at least 0.
-        betas: decay rates of the two running means, each in [0, 1).
-        eps: added to the root of the second mean, above 0.
+        betas, eps: as of :class:`Adam`.
         warmup_steps: updates over which the rate rises in a line, at least 0; a training shorter than
             that ends below ``lr``.
         schedule: the rate after that, one of :data:`SCHEDULES`.
@@ -224,21 +231,18 @@ class AdamW:
     Source: Loshchilov & Hutter (2019).
     """
 
-    lr: Positive
     weight_decay: NotNegative = 0.01
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: Positive = 1e-8
     warmup_steps: NonNegativeInt = 0
     schedule: str = "linear"
 
     def __post_init__(self) -> None:
-        _check_adam(self)
+        super().__post_init__()
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
 
     def build(self, parameters: Iterable[nn.Parameter], total_steps: int) -> tuple[torch.optim.AdamW, Warmup]:
         """As :class:`OptimSettings` says."""
-        optimizer = _build_adam(torch.optim.AdamW, self, parameters)
+        optimizer = torch.optim.AdamW(_trained(parameters), **self._options())
         return optimizer, Warmup(optimizer, self.warmup_steps, SCHEDULES[self.schedule], total_steps)
 
 
@@ -276,22 +280,3 @@ class SGD:
 
 def _trained(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
     return [parameter for parameter in parameters if parameter.requires_grad]
-
-
-def _build_adam(kind: type[AnyAdam], settings: Adam | AdamW, parameters: Iterable[nn.Parameter]) -> AnyAdam:
-    return kind(
-        _trained(parameters),
-        lr=settings.lr,
-        betas=(settings.betas[0], settings.betas[1]),
-        eps=settings.eps,
-        weight_decay=settings.weight_decay,
-    )
-
-
-def _check_adam(settings: Adam | AdamW) -> None:
-    check_ranges(type(settings), vars(settings))
-    betas = settings.betas
-    if len(betas) != 2:
-        raise ValueError(f"betas must be two numbers, got {len(betas)}")
-    for beta in betas:
-        check_number("betas", beta, Fraction)

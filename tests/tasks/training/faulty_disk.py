@@ -1,4 +1,4 @@
-"""A disk that fails, or a process that ends, at one chosen file operation of an atomic write."""
+"""Atomic writes whose every file operation is told of, or fails, or ends the process."""
 
 from __future__ import annotations
 
@@ -16,18 +16,36 @@ class Killed(BaseException):
     """Stands for the end of the process: nothing may catch it."""
 
 
+Operation = Callable[..., Any]
+
+
+def wrap_operations(monkeypatch: pytest.MonkeyPatch, wrap: Callable[[Operation], Operation]) -> None:
+    for name in ("fsync", "replace"):
+        monkeypatch.setattr(atomic.os, name, wrap(getattr(os, name)))
+    monkeypatch.setattr(atomic, "open", wrap(open), raising=False)
+
+
+def tell_of_operations(monkeypatch: pytest.MonkeyPatch, tell: Callable[[], object]) -> None:
+    """Have ``tell`` called before each file operation of atomic writes."""
+
+    def wrap(operation: Operation) -> Operation:
+        def told(*arguments: Any) -> Any:
+            tell()
+            return operation(*arguments)
+
+        return told
+
+    wrap_operations(monkeypatch, wrap)
+
+
 class FaultyDisk:
     """The file operations of atomic writes, of which the one numbered ``at`` fails."""
 
-    OPERATIONS = ("open", "fsync", "replace")
-
     def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int, error: BaseException, is_late: bool) -> None:
         self.calls, self.at, self.error, self.is_late = 0, at, error, is_late
-        for name in ("fsync", "replace"):
-            monkeypatch.setattr(atomic.os, name, self.wrap(getattr(os, name)))
-        monkeypatch.setattr(atomic, "open", self.wrap(open), raising=False)
+        wrap_operations(monkeypatch, self.wrap)
 
-    def wrap(self, operation: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap(self, operation: Operation) -> Operation:
         def faulty(*arguments: Any) -> Any:
             self.calls += 1
             if self.calls != self.at:

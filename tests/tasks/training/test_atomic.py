@@ -35,21 +35,23 @@ def test_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def stall(path: Path) -> None:
-    """Begin to write, and stop in the midst of it."""
+def stall(path: Path, begun: Path) -> None:
+    """Begin to write, say so, and stop in the midst of it."""
 
     def chunks() -> Iterator[bytes]:
         yield b"half"
-        time.sleep(3600)
+        begun.touch()
+        signal.pause()
 
     write_atomically(path, chunks())
 
 
 def test_a_temporary_file_is_removed_once_its_writer_has_ended(tmp_path: Path) -> None:
-    path = tmp_path / "record.json"
-    child = Child(partial(stall, path))
-    while not list(tmp_path.iterdir()):
+    path, begun = tmp_path / "record.json", tmp_path / "begun"
+    child = Child(partial(stall, path, begun))
+    while not begun.exists():
         time.sleep(0.005)
+    begun.unlink()
     write_atomically(path, [b"whole"])
     assert len(list(tmp_path.glob("*.tmp"))) == 1, "taken from a writer that is alive"
     child.send(signal.SIGKILL)

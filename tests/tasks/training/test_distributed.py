@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import torch
 from several_processes import PlainTask
 from tiny_run import outcome, train
+from torch.distributed import TCPStore
 
 from tasks.training.distributed import local_device
 from tasks.training.state import ResumeError
@@ -22,13 +22,12 @@ SCRIPT = Path(__file__).with_name("several_processes.py")
 TOGETHER = ("equal", "stopped", "not_finite", "failed", "in_use", "unused", "dies")
 
 
-def start(folder: Path, *scenes: str) -> list[subprocess.Popen[bytes]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def start(folder: Path, store: TCPStore, *scenes: str) -> list[subprocess.Popen[bytes]]:
+    """As torchrun does, whose store has a port already when it starts its processes."""
     shared = {
         **os.environ, "PYTHONPATH": f"{ROOT}:{SCRIPT.parent}", "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0",
     }  # fmt: skip
     return [
         subprocess.Popen(
@@ -50,7 +49,8 @@ def wait(processes: list[subprocess.Popen[bytes]]) -> list[int]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where two processes have played the scenes."""
     folder = tmp_path_factory.mktemp("together")
-    assert wait(start(folder, *TOGETHER)) == [0, -signal.SIGKILL]
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    assert wait(start(folder, store, *TOGETHER)) == [0, -signal.SIGKILL]
     return folder
 
 
