@@ -9,14 +9,15 @@ from hydra.utils import instantiate
 
 from scripts import cli
 from scripts.cli import UsageError
+from scripts.runs.config import read_config
 from tasks.entailment.baselines import baseline_accuracies
 
 
 def baselines(overrides: list[str]) -> None:
     """Print the test accuracies of a hypothesis-only and of a bag-of-words model, corpus included."""
-    config = cli.read_config(overrides)
+    config = read_config(overrides)
     if config.task_name != "snli":
-        raise UsageError(f"baselines wants TASK=snli, the one task that has them, got {config.task_name}")
+        raise UsageError(f"baselines must get TASK=snli, the one task that has them, got {config.task_name}")
     corpus = instantiate(config.data, _convert_="all")
     source = {"name": corpus.name, "sha256": corpus.sha256, "sizes": corpus.sizes}
     print(json.dumps({"corpus": source, "test": baseline_accuracies(corpus, seed=config.seed)}, indent=2))

@@ -19,7 +19,8 @@ import torch
 from scripts import cli
 from scripts.cli import UsageError
 from scripts.markdown import markdown
-from scripts.runs import find_run, load_translator
+from scripts.runs.loaded_run import load_translator
+from scripts.runs.stored import find_run
 from tasks.ranges import check_number
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.translator import Translator

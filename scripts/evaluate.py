@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from scripts import cli
-from scripts.runs import find_run, load_best, read_run_config, set_up
+from scripts.runs.setup import set_up
+from scripts.runs.stored import find_run, load_best, read_run_config
 from tasks.training.details import complete_results
 
 

@@ -23,15 +23,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from scripts import cli
-from scripts.answers import FILES, PICTURED, Answer, Asked, save_attention
 from scripts.cli import UsageError
-from scripts.runs import find_run_for, load_translator, read_run_config
+from scripts.runs.attention_export import FILES, PICTURED, save_attention
+from scripts.runs.loaded_run import Answer, LoadedRun, load_translator
+from scripts.runs.stored import find_run_for, read_run_config
 from scripts.style import ENDINGS, check_drawing
+from tasks._registry import TASKS
 from tasks.data.corpus import MAX_CHARS
 from tasks.seq2seq.search import SearchSettings
 from tasks.training.settings import DEVICES, TrainerSettings
 
-_COMMANDS = ("translate", "summarize")  # of those in scripts.runs.ASKED_BY
 _CHUNK = 256  # lines: enough to batch sentences of one length together, and soon written
 
 
@@ -40,15 +41,15 @@ def generate(arguments: Sequence[str]) -> None:
     options = _options(arguments)
     if options.attention is not None and options.attention.suffix in ENDINGS:
         check_drawing()
-    asked = [_asked(run, options) for run in _runs(options.run)]
-    if options.nbest is not None and len(asked) > 1:
-        raise UsageError(f"--nbest wants one run, got {len(asked)}")
-    _say_raised_beam(asked, options)
-    answers = _answers(asked, options)
+    runs = [_load(run, options) for run in _names(options.run)]
+    if options.nbest is not None and len(runs) > 1:
+        raise UsageError(f"--nbest must get one run, got {len(runs)}")
+    _say_raised_beam(runs, options)
+    answers = _answers(runs, options)
     if options.attention is None:
         deque(answers, maxlen=0)
     else:
-        _say(save_attention(options.attention, answers, asked))
+        _say(save_attention(options.attention, answers, runs))
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -57,7 +58,11 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=_COMMANDS, help="which task the run must be of")
+    parser.add_argument(
+        "command",
+        choices=[spec.command for spec in TASKS.values() if spec.writes_text],
+        help="which task the run must be of",
+    )
     parser.add_argument(
         "run",
         help="id of the run, its beginning, or the run's directory; of several, with spaces between them, "
@@ -100,18 +105,18 @@ def _attention_file(name: str) -> Path:
     return path
 
 
-def _runs(given: str) -> list[str]:
-    runs = [given] if (Path(given) / "config.json").exists() else given.split()
-    if not runs:
+def _names(given: str) -> list[str]:
+    names = [given] if (Path(given) / "config.json").exists() else given.split()
+    if not names:
         raise UsageError("RUN must name a run, or several with spaces between them, got none")
-    return runs
+    return names
 
 
-def _asked(run: str, options: argparse.Namespace) -> Asked:
+def _load(run: str, options: argparse.Namespace) -> LoadedRun:
     found = find_run_for(options.command, run)
     trainer = replace(TrainerSettings(**read_run_config(found).trainer), device=options.device)
     translator = load_translator(found, trainer.torch_device())
-    return Asked(found.path.name, translator, _settings(translator.settings, options))
+    return LoadedRun(found.path.name, translator, _settings(translator.settings, options))
 
 
 def _settings(trained: SearchSettings, options: argparse.Namespace) -> SearchSettings:
@@ -127,19 +132,19 @@ def _settings(trained: SearchSettings, options: argparse.Namespace) -> SearchSet
     return replace(trained, **given, n_best=n_best)
 
 
-def _say_raised_beam(asked: Sequence[Asked], options: argparse.Namespace) -> None:
-    for run in asked:
+def _say_raised_beam(runs: Sequence[LoadedRun], options: argparse.Namespace) -> None:
+    for run in runs:
         trained = run.translator.settings.beam_size
         if not options.greedy and options.beam_size is None and run.settings.beam_size > trained:
             _say(f"beam of {run.settings.beam_size} instead of {trained}, for as many outputs")
 
 
-def _answers(asked: Sequence[Asked], options: argparse.Namespace) -> Iterator[Answer]:
+def _answers(runs: Sequence[LoadedRun], options: argparse.Namespace) -> Iterator[Answer]:
     """Answer standard input, each chunk written out before its answers are handed on."""
     sentences = 0
     size = 1 if sys.stdin.isatty() else _CHUNK
     for texts in _chunks(_lines(sys.stdin.buffer), size):
-        written = [run.write(texts) for run in asked]
+        written = [run.write(texts) for run in runs]
         answers = [
             Answer(sentences + place, text, [of[place] for of in written]) for place, text in enumerate(texts)
         ]
@@ -149,12 +154,12 @@ def _answers(asked: Sequence[Asked], options: argparse.Namespace) -> Iterator[An
                 sys.stdout.buffer.write(_written(answer, options.nbest is not None).encode())
             sys.stdout.buffer.flush()
         except BrokenPipeError:
-            # Whoever read has seen enough, as head has; what is buffered still wants somewhere to go.
+            # Whoever read has seen enough, as head has; what is buffered still needs somewhere to go.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
         yield from answers
-    for run in asked:
-        _say_speed(run, sentences, len(asked) > 1)
+    for run in runs:
+        _say_speed(run, sentences, len(runs) > 1)
 
 
 def _chunks(lines: Iterator[str], size: int) -> Iterator[list[str]]:
@@ -175,9 +180,9 @@ def _lines(stream: BinaryIO) -> Iterator[str]:
             text = line.removesuffix(b"\n").decode()
         except UnicodeDecodeError as error:
             got = f"byte 0x{line[error.start]:02x} at offset {error.start}"
-            raise UsageError(f"line {number} of the input wants UTF-8, got {got}") from None
+            raise UsageError(f"line {number} of the input must be UTF-8, got {got}") from None
         if len(text) > MAX_CHARS:
-            wanted = f"line {number} of the input wants at most {MAX_CHARS:,} characters"
+            wanted = f"line {number} of the input must have at most {MAX_CHARS:,} characters"
             raise UsageError(f"{wanted}, got {len(text):,}")
         yield text
 
@@ -189,7 +194,7 @@ def _written(answer: Answer, is_list: bool) -> str:
     return "".join(f"{answer.number} ||| {output.text} ||| {output.score:.6f}\n" for output in outputs)
 
 
-def _say_speed(run: Asked, sentences: int, named: bool) -> None:
+def _say_speed(run: LoadedRun, sentences: int, named: bool) -> None:
     seconds = max(run.seconds, 1e-9)
     _say(
         f"{run.name + ': ' if named else ''}{sentences:,} sentences, {run.tokens:,} output tokens "

@@ -64,7 +64,8 @@ class WandbLogger(_Scalars):
 
         if mode == "online" and not wandb.setup().settings.api_key:
             raise ValueError(
-                "logger.mode=online wants a key from `wandb login`, got none; logger.mode=offline needs none"
+                "logger.mode=online must have a key from `wandb login`, got none; "
+                "logger.mode=offline needs none"
             )
         self._run = wandb.init(
             project=project,

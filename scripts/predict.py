@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 
 from scripts import cli
 from scripts.cli import UsageError
-from scripts.runs import find_run_for, read_run_config, read_stored
+from scripts.runs.stored import find_run_for, read_run_config, read_stored
 from scripts.style import check_drawing
 from tasks.data.normalize import tokenize
 from tasks.data.vocabulary import Vocabulary

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.cli import leaves
 from scripts.columns import BEST_EPOCH, EPOCH_SECONDS, EPOCHS, MAPPING_SHARE, TOKENS, Column, metric, percent
+from scripts.runs.config import leaves
 from tasks.training.records import Record, RecordError
 
 Kind = Sequence[Column]

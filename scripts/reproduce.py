@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from scripts import cli
-from scripts.children import end_with_parent
-from scripts.recipes import TIERS
-from scripts.reproducing.hours import describe_hours
-from scripts.reproducing.jobs import TABLES, list_jobs, parse_seeds, parse_tables
-from scripts.reproducing.launchers import launch_jobs
-from scripts.reproducing.plan import Planned, longest_first, make_plan, render
-from scripts.reproducing.runner import run_jobs, tell
-from scripts.reproducing.sources import describe_data
-from scripts.sweeping.launching import LAUNCHERS, split_overrides
+from scripts.runs.cost_estimate import describe_data, describe_hours
+from scripts.runs.overrides import split_overrides
+from scripts.runs.plan import Planned, list_runs, longest_first, make_plan, parse_seeds, parse_tables, render
+from scripts.runs.recipes import TIERS
+from scripts.runs.runner import LAUNCHERS, launch
+from scripts.runs.subprocesses import die_with_make
+from scripts.style import check_drawing
+from tasks._registry import TASKS
 from tasks.ranges import PositiveIntOrNone, check_number
 from tasks.training.records import read_records
 from tasks.training.settings import Threads
@@ -28,27 +28,35 @@ FAILED = 1
 def reproduce(arguments: Sequence[str]) -> int:
     """Print the plan, run what is missing, and return the exit status: 1 where a run failed."""
     options = _options(arguments)
-    tables, seeds = parse_tables(options.table), parse_seeds(options.seeds)
+    tasks, seeds = parse_tables(options.table), parse_seeds(options.seeds)
     overrides, of_hydra = split_overrides(options.overrides)
-    plan = make_plan(list_jobs(tables, options.tier, seeds, overrides))
+    plan = make_plan(list_runs(tasks, options.tier, seeds, overrides))
     at_once = options.jobs or max(1, _cores() // options.threads)
     print(render(plan, at_once), flush=True)
     if options.dry:
-        print("\n" + "\n\n".join(_needs(plan, tables, options)))
+        print("\n" + "\n\n".join(_needs(plan, tasks, options)))
         return 0
-    jobs = [planned.job for planned in longest_first(plan)]
-    if options.launcher == "basic":
-        failures = run_jobs(jobs, at_once, options.threads)
-    else:
-        failures = launch_jobs(jobs, options.launcher, at_once, of_hydra)
-    if failures:
-        print(tell(failures), file=sys.stderr)
-    return FAILED if failures else 0
+    check_drawing()  # what every run ends with
+    missing = [planned.run for planned in longest_first(plan)]
+    folder = Path(plan[0].run.config["output_dir"]) / "logs"
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    why = launch([run.job for run in missing], options.launcher, at_once, folder, of_hydra)
+    again = make_plan(missing)
+    for planned in again:
+        if planned.record:
+            print(f"{planned.run.cell} s{planned.run.seed}: {_headline(planned)}")
+    failed = [(p.run, reason or "no record") for p, reason in zip(again, why, strict=True) if not p.record]
+    if failed:
+        print(f"{len(failed)} failed; each again:", file=sys.stderr)
+    for run, reason in failed:
+        log = shlex.quote(str(run.job.log_in(folder)))
+        print(f"  {run.command}\n    {reason}\n    {log}", file=sys.stderr)
+    return FAILED if failed else 0
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = cli.Parser(prog="python -m scripts.reproduce", description=__doc__)
-    parser.add_argument("--table", default="all", help=f"all, or of {', '.join(TABLES)} with commas")
+    parser.add_argument("--table", default="all", help=f"all, or of {', '.join(TASKS)} with commas")
     parser.add_argument("--tier", default="mini", choices=TIERS)
     parser.add_argument("--seeds", default="3", help="how many, or which with commas between them")
     parser.add_argument("--jobs", type=int, help="processes at once; by default one for each core")
@@ -69,21 +77,29 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _needs(plan: Sequence[Planned], tables: Sequence[str], options: argparse.Namespace) -> list[str]:
+def _needs(plan: Sequence[Planned], tasks: Sequence[str], options: argparse.Namespace) -> list[str]:
     """A paragraph on the data of each table and, at the paper's scale, one on the hours."""
     paragraphs = []
-    for table in tables:
-        paragraphs.append(describe_data(options.tier, table))
+    for task in tasks:
+        paragraphs.append(describe_data(options.tier, task))
         if options.tier == "paper":
-            mine = [planned for planned in plan if planned.job.table == table]
-            records = read_records(Path(mine[0].job.config["results_dir"]) / "runs")
-            paragraphs.append(describe_hours(mine, table, records, options.gpu_tokens_per_s))
+            mine = [planned for planned in plan if planned.run.task == task]
+            records = read_records(Path(mine[0].run.config["results_dir"]) / "runs")
+            paragraphs.append(describe_hours(mine, task, records, options.gpu_tokens_per_s))
     return paragraphs
 
 
+def _headline(planned: Planned) -> str:
+    """The figure that a run is looked at for, of its first test set."""
+    record, metric = planned.record, TASKS[planned.run.task].primary_metric
+    assert record is not None
+    split = record.test_splits[0]
+    label = metric.label.removesuffix(", greedy")  # as on dev
+    return f"{split} {label} {record.metrics[split][metric.name] * metric.scale:.2f}"
+
+
 def _main() -> None:
-    if "MAKELEVEL" in os.environ:
-        end_with_parent(os.getppid())
+    die_with_make()
     if status := reproduce(sys.argv[1:]):
         sys.exit(status)
 

@@ -19,8 +19,8 @@ from scripts.comparing.paper_tables import paper_tables
 from scripts.comparing.verdicts import tally
 from scripts.formats import FORMATS, to_grid
 from scripts.markdown import fill_readme, markdown
-from scripts.recipes import TIERS
 from scripts.reports import Kind, Report, report_of
+from scripts.runs.recipes import TIERS
 from tasks.training.atomic import write_atomically
 from tasks.training.records import Record, read_records
 

@@ -3,7 +3,7 @@
 import ast
 import re
 
-from scripts.schema import TARGETS
+from scripts.runs.schema import targets
 from tests.exhaustive import Measure
 from tests.unsafe import CODE, ROOT, unsafe, unsafe_shell
 
@@ -25,7 +25,7 @@ def test_no_shell_script_does() -> None:
 def test_configs_name_nothing_but_what_they_may_make() -> None:
     text = "\n".join(path.read_text(encoding="utf-8") for path in CONFIGS)
     named = re.findall(r"_target_.*?[:=] *(\S+)", text)
-    assert named and set(named) <= set().union(*TARGETS.values())
+    assert named and set(named) <= set().union(*targets().values())
     assert "!!" not in text  # YAML's tag of an object
 
 

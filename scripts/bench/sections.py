@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 
 from regattn._registry import MAPPINGS
-from scripts import cli
 from scripts.bench.implementations import (
     BASELINE,
     IMPLEMENTATIONS,
@@ -44,7 +43,8 @@ from scripts.bench.timing import (
     threads,
     time_interleaved,
 )
-from scripts.runs import set_up
+from scripts.runs.config import read_config
+from scripts.runs.setup import set_up
 from tasks.training.fit import train_step
 
 Section = dict[str, Any]
@@ -379,7 +379,7 @@ def training(config: BenchConfig) -> Section:
 def _training_steps(mapping: str, config: BenchConfig) -> list[Call]:
     """An update for each of some batches; the model trains on from one to the next."""
     overrides = [f"attention={mapping}", f"task.batch_size={_BATCH}", f"trainer.device={config.device.type}"]
-    setup = set_up(cli.read_config([*overrides, *config.overrides]))
+    setup = set_up(read_config([*overrides, *config.overrides]))
     torch.manual_seed(setup.config.seed)
     batches = setup.task.train_batches(1)[: min(config.steps, 32)]
     optimizer, _ = setup.optim.build(setup.task.model.parameters(), total_steps=len(batches))

@@ -15,7 +15,7 @@ from scripts.comparing.measured import measured_in, our_cell, quoted_cell, seeds
 from scripts.comparing.paper import LEGEND, Paper, PaperColumn, PaperTable
 from scripts.comparing.selection import Row, Runs, row_of
 from scripts.comparing.significance import ItemScores
-from scripts.recipes import TIERS
+from scripts.runs.recipes import TIERS
 
 
 def paper_tables(records: Runs, details: Path, paper: Paper) -> list[Table]:

@@ -9,7 +9,7 @@ from scripts.cells import Cell, Table
 from scripts.columns import UNKNOWN
 from scripts.comparing.paper import Paper, PaperTable
 from scripts.comparing.selection import Row, row_of
-from scripts.recipes import TIERS
+from scripts.runs.recipes import TIERS
 from tasks.training.records import Record
 
 Cells = Mapping[str, Row]

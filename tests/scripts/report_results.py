@@ -11,8 +11,8 @@ import torch
 from omegaconf import OmegaConf
 
 import regattn
-from scripts import cli
 from scripts.columns import MAPPINGS
+from scripts.runs.config import compose_config, missing_keys, plain
 from tasks.attention import AttentionGrid
 from tasks.training.details import Details, Example, write_details
 from tasks.training.records import Record, write_record
@@ -34,10 +34,10 @@ def attention(mapping: str) -> Example:
 @cache
 def config_of(mapping: str, tier: str) -> dict[str, Any]:
     """The config of the experiment that makes the cell's runs, so that these are its."""
-    config = cli.compose_config([f"experiment={tier}/snli", f"attention={mapping}"])
-    for key in cli.missing_keys(config):
+    config = compose_config([f"experiment={tier}/snli", f"attention={mapping}"])
+    for key in missing_keys(config):
         OmegaConf.update(config, key, "")
-    return cli.plain(config)
+    return plain(config)
 
 
 def run(mapping: str, seed: int, tier: str, folder: Path, **changes: object) -> Record:

@@ -16,7 +16,8 @@ from omegaconf import DictConfig, FloatNode, IntegerNode, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from scripts import cli
-from scripts.runs import set_up
+from scripts.runs.config import read_config
+from scripts.runs.setup import set_up
 from scripts.train import main as train
 from tests.scripts.bad_inputs import Capture, refused, training
 
@@ -42,7 +43,7 @@ CONFIG_FAULTS = {
         r"attention must name a file inside configs/attention, got '\.\./\.\./fusedmax'",
     ),
     "target": (["attention._target_=os.mkdir"], r"attention\._target_ must be one of .*, got 'os\.mkdir'"),
-    "no pair": (["seed"], r"wants the form key=value, got 'seed'"),
+    "no pair": (["seed"], r"an override must be key=value, got 'seed'"),
     "no such value": (["tier='${nothing}'"], r"'nothing' not found"),
     "too large": (["task.hidden_size=1000000000000"], r"the model must fit into memory, got: .*allocate"),
     "too many": (["data.train=3000000000"], r"train, dev, test of a synthetic corpus must be at most 1,000,"),
@@ -151,7 +152,7 @@ MAY_BE_0 = re.compile(r".*(seed|dropout|lam|penalty|smoothing|decay|warmup_steps
 @pytest.mark.parametrize("name", CHOICES)
 def test_no_number_may_be_negative_or_not_finite(name: str) -> None:
     """Refused before any file is looked for, as the command line writes it: there is no corpus."""
-    config = cli.read_config(CHOICES[name])
+    config = read_config(CHOICES[name])
     found = {key for key in numbers(config) if not key.startswith(ELSEWHERE[name])}
     assert found >= EXPECTED[name]
     parser, accepted = OverridesParser.create(), []

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts import cli
-from scripts.runs import set_up
+from scripts.runs.config import read_config
+from scripts.runs.setup import set_up
 from scripts.train import main as train
 from tests.scripts import bad_inputs as bad
 from tests.scripts.bad_inputs import Capture, Spoil, reading, refused, write_corpus
@@ -108,7 +108,7 @@ def test_the_corpora_are_good_before_they_are_spoilt(folder: Path, task: str) ->
         text = path.read_bytes().replace(b"sees", "\u2028".encode()) + long + b"\n"
         path.write_bytes(b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n"))
     small = ["task.hidden_size=8"] if task == "snli" else ["task.text.tokenizer=words"]
-    corpus = set_up(cli.read_config(reading(task, *small))).task.corpus
+    corpus = set_up(read_config(reading(task, *small))).task.corpus
     assert corpus.dropped["train"] == {"too_long": 1} | ({"no_label": 1} if task == "snli" else {})
     assert corpus.sizes["train"] == 5 - (task == "snli")
 

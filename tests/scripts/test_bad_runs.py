@@ -19,7 +19,7 @@ from scripts.generate import generate
 from scripts.predict import predict
 from scripts.reliability import read as read_reliability
 from scripts.report.kernels import kernels
-from scripts.sweeping.journals import Journal
+from scripts.runs.study import journal_storage
 from scripts.train import main as train
 from tasks.training.run_directory import RunDirectory
 from tests.scripts import bad_inputs as bad
@@ -72,14 +72,26 @@ RUN_FAULTS: dict[str, tuple[Spoil, tuple[str, ...], str]] = {
         EVERY,
         r"must hold the state of a run|must have this run's config",
     ),
-    "cut config": (bad.stored("config.json", '{"task": '), EVERY, r"config\.json wants JSON, got a damaged"),
+    "cut config": (
+        bad.stored("config.json", '{"task": '),
+        EVERY,
+        r"config\.json must be JSON, got a damaged",
+    ),
     "a pipe for a config": (
         lambda run: bad.make_pipe(run / "config.json"),
         EVERY[:1],
         r"config\.json must be a file, got a pipe or device",
     ),
-    "no config": (bad.stored("config.json", "[]"), EVERY, r"config\.json wants a dictionary, got another"),
-    "empty config": (bad.stored("config.json", "{}"), EVERY, r"attention must be a section|wants a run of"),
+    "no config": (
+        bad.stored("config.json", "[]"),
+        EVERY,
+        r"config\.json must hold a dictionary, got another",
+    ),
+    "empty config": (
+        bad.stored("config.json", "{}"),
+        EVERY,
+        r"attention must be a section|must get a run of",
+    ),
     "malicious config": (
         bad.config("attention", value={"_target_": "os.mkdir", "path": "made"}),
         EVERY,
@@ -120,7 +132,7 @@ RUN_FAULTS: dict[str, tuple[Spoil, tuple[str, ...], str]] = {
     "no vocabulary": (
         bad.stored("vocabulary.json", "5"),
         EVERY[1:3],
-        r"vocabulary\.json wants what a run keeps there, got something else",
+        r"vocabulary\.json must hold what a run keeps there, got something else",
     ),
 }
 CASES = [(fault, command) for fault, (_, commands, _) in RUN_FAULTS.items() for command in commands]
@@ -172,7 +184,7 @@ def test_a_line_that_is_no_sentence_is_refused(
     stream = io.BytesIO(f"hund\n{text}\n".encode(errors="surrogateescape"))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stream))
     said = refused(lambda: generate(["translate", run.name, "--attention", "new/a.json"]), capsys)
-    assert "line 2 of the input wants" in said and wanted in said
+    assert "line 2 of the input must" in said and wanted in said
 
 
 @pytest.mark.measures("bad data")
@@ -225,7 +237,7 @@ def test_a_damaged_record_is_not_taken_for_a_finished_run(
 
 @pytest.mark.measures("bad data")
 @pytest.mark.parametrize(
-    "read", [kernels, render, read_reliability, lambda path: Journal(path, Path("lock"))]
+    "read", [kernels, render, read_reliability, lambda path: journal_storage(path, Path("lock"))]
 )
 def test_a_pipe_is_refused_and_not_waited_for(folder: Path, read: Callable[[Path], object]) -> None:
     os.mkfifo("a.json")

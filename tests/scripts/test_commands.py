@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from scripts import cli
-from scripts import train as training
 from scripts.evaluate import evaluate
 from scripts.predict import predict
+from scripts.runs import training
 from scripts.train import main as train
 from tasks.entailment.task import EntailmentTask
 from tasks.training import fit, state

@@ -6,8 +6,9 @@ import pytest
 from hydra.utils import instantiate
 
 import regattn
-from scripts.cli import CONFIGS, UsageError, read_config
-from scripts.runs import set_up
+from scripts.cli import UsageError
+from scripts.runs.config import CONFIGS, read_config
+from scripts.runs.setup import set_up
 from tasks.seq2seq.model import ModelSettings
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.text import BatchSettings, TextSettings

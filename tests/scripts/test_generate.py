@@ -14,8 +14,10 @@ from matplotlib.image import imread
 from scripts import cli, generate
 from scripts.generate import generate as ask
 from scripts.predict import predict
-from scripts.runs import ASKED_BY, find_run, load_translator
+from scripts.runs.loaded_run import load_translator
+from scripts.runs.stored import find_run
 from scripts.train import main as train
+from tasks._registry import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ["task=translation", "data=translation/mini", "data.train=64", "data.dev=8", "data.test=8"]
@@ -149,14 +151,14 @@ def test_pictures_say_what_they_leave_out(runs: list[Path], asking: Asking, tmp_
 
 def test_refusals(runs: list[Path], asking: Asking, tmp_path: Path) -> None:
     run = runs[0]
-    assert "line 2 of the input wants UTF-8, got byte 0xff at offset 2" in asking.refused(
+    assert "line 2 of the input must be UTF-8, got byte 0xff at offset 2" in asking.refused(
         run, stdin=b"hund\nab\xffc\n"
     )
     file = tmp_path / "a.json"
     asking.refused(run, "--attention", file, stdin=b"\xff")
     assert "n_best must be at most beam_size, 2, got 3" in asking.refused(run, "--nbest", 3, "--beam-size", 2)
     assert "n_best must be an integer of at least 1, got 0" in asking.refused(run, "--nbest", 0)
-    assert "--nbest wants one run, got 2" in asking.refused(f"{run} {run}", "--nbest", 1)
+    assert "--nbest must get one run, got 2" in asking.refused(f"{run} {run}", "--nbest", 1)
     assert "must end in .json, .png, .pdf, .svg, got 'a.gif'" in asking.refused(run, "--attention", "a.gif")
     assert "RUN must name a run" in asking.refused("")
     assert "RUN must name one run" in asking.refused("no-such-run")
@@ -167,13 +169,14 @@ def test_refusals(runs: list[Path], asking: Asking, tmp_path: Path) -> None:
 def test_the_commands_name_each_other(
     runs: list[Path], asking: Asking, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert set(generate._COMMANDS) == set(ASKED_BY.values()) - {"predict"}
+    commands = {spec.command: spec.writes_text for spec in TASKS.values()}
+    assert commands == {"predict": False, "translate": True, "summarize": True}
     (tmp_path / "config.json").write_text(json.dumps({"task_name": "snli"}))
-    assert f"wants a run of gigaword, got {tmp_path.name} of snli: make predict asks it" in asking.refused(
+    assert f"must get a run of gigaword, got {tmp_path.name} of snli: make predict asks it" in asking.refused(
         tmp_path, command="summarize"
     )
     with pytest.raises(
-        cli.UsageError, match=r"make predict wants a run of snli, got .*: make translate asks it"
+        cli.UsageError, match=r"make predict must get a run of snli, got .*: make translate asks it"
     ):
         predict([str(runs[0]), "a dog", "a cat"])
 
@@ -182,7 +185,7 @@ def test_a_damaged_run_is_refused(runs: list[Path], asking: Asking, tmp_path: Pa
     run = tmp_path / "run"
     shutil.copytree(runs[0], run)
     (run / "vocabulary.json").write_text('{"source": ')
-    assert "vocabulary.json wants JSON, got a damaged file" in asking.refused(run)
+    assert "vocabulary.json must be JSON, got a damaged file" in asking.refused(run)
     shutil.copy(runs[0] / "vocabulary.json", run)
     for checkpoint in run.glob("checkpoint.ckpt*"):
         checkpoint.write_bytes(checkpoint.read_bytes()[:-9])

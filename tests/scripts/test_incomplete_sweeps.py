@@ -14,8 +14,7 @@ import pytest
 from scripts import columns, tables
 from scripts.columns import MAPPINGS, Column
 from scripts.reports import REPORTS
-from scripts.reproducing.jobs import Job, list_jobs
-from scripts.reproducing.plan import make_plan
+from scripts.runs.plan import Run, list_runs, make_plan
 from tasks.training.records import Record, write_record
 from tests.example_record import RECORD
 
@@ -92,11 +91,11 @@ def test_tables_show_the_runs_that_are_there(measure: Any) -> None:
 
 # ------------------------------------------------------------------ the plan
 @pytest.fixture
-def jobs(tmp_path: Path) -> list[Job]:
-    return list_jobs(["snli"], "mini", (1, 2), [f"results_dir={tmp_path}"])
+def jobs(tmp_path: Path) -> list[Run]:
+    return list_runs(["snli"], "mini", (1, 2), [f"results_dir={tmp_path}"])
 
 
-def test_a_plan_names_every_missing_run_with_its_command(jobs: list[Job], measure: Any) -> None:
+def test_a_plan_names_every_missing_run_with_its_command(jobs: list[Run], measure: Any) -> None:
     row, chance = measure("incomplete plan"), random.Random(0)
     folder = Path(jobs[0].config["results_dir"]) / "runs"
     for trial in range(row.n):
@@ -104,8 +103,10 @@ def test_a_plan_names_every_missing_run_with_its_command(jobs: list[Job], measur
             path.unlink()
         done = chance.sample(jobs, chance.randint(0, len(jobs)))
         for job in done:
-            write_record(folder, replace(RECORD, id=f"{job.name}-{trial}", seed=job.seed, config=job.config))
-        missing = [planned.job for planned in make_plan(jobs) if planned.record is None]
+            write_record(
+                folder, replace(RECORD, id=f"{job.job.name}-{trial}", seed=job.seed, config=job.config)
+            )
+        missing = [planned.run for planned in make_plan(jobs) if planned.record is None]
         told = all(f"seed={job.seed}" in job.command and job.experiment in job.command for job in missing)
         row.all(told and missing == [job for job in jobs if job not in done])
 

@@ -10,7 +10,7 @@ import pytest
 from scripts import cli
 from scripts.generate import generate
 from scripts.predict import predict
-from scripts.reproducing.worker import preload
+from scripts.reproduce import reproduce
 from scripts.train import main as train
 from tasks.data.tables import quiet_library
 from tasks.data.word_tokenizer import moses_rules
@@ -25,7 +25,7 @@ GENERATING = ["translate", "nothing", "--attention"]
         (lambda: train(training("snli")), "matplotlib"),
         (lambda: predict(["nothing", "a dog", "a cat"]), "matplotlib"),
         (lambda: generate([*GENERATING, "a.png"]), "matplotlib"),
-        (preload, "matplotlib"),
+        (lambda: reproduce(["--table", "snli"]), "matplotlib"),
         (lambda: train([*training("translation"), "task=gigaword", "data=gigaword/mini"]), "rouge_score"),
         (lambda: quiet_library().__enter__(), "datasets"),
         (lambda: moses_rules.__wrapped__("de"), "sacremoses"),  # what is cached was there

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts import cli, recipes
-from scripts.recipes import recipe_of
+from scripts.runs import config, recipes
+from scripts.runs.config import plain, read_config
+from scripts.runs.recipes import recipe_of
 from scripts.train import start
 from tasks.training.records import Record, read_records
 
@@ -22,7 +23,7 @@ def test_committed_runs_are_the_recipes_of_today(record: Record) -> None:
 
 def composed(*overrides: str) -> dict[str, object]:
     given = ("data.root=folder",) if "experiment=small/snli" in overrides else ()
-    return cli.plain(cli.read_config([*overrides, *given]))
+    return plain(read_config([*overrides, *given]))
 
 
 SAME = ["seed=3", "trainer.threads=2", "trainer.checkpoint_every=7", "output_dir=a", "results_dir=b"]
@@ -46,10 +47,11 @@ def test_a_recipe_is_known_by_what_it_is() -> None:
 def test_a_record_names_its_recipe_unless_epochs_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configs = shutil.copytree(cli.CONFIGS, tmp_path / "configs")
+    configs = shutil.copytree(config.CONFIGS, tmp_path / "configs")
     with (configs / "experiment" / "mini" / "snli.yaml").open("a") as file:
         file.write("data: {train: 30, dev: 3, test: 3}\ntrainer: {epochs: 1}\n")
-    monkeypatch.setattr(cli, "CONFIGS", configs)
+    monkeypatch.setattr(config, "CONFIGS", configs)
+    monkeypatch.setattr(recipes, "CONFIGS", configs)
     monkeypatch.chdir(tmp_path)
     recipes._setting_of_recipe.cache_clear()
     try:

@@ -7,14 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from scripts.cli import UsageError, plain, read_config
-from scripts.columns import MAPPINGS
-from scripts.recipes import recipe_of
+from regattn import MAPPINGS
+from scripts.cli import UsageError
 from scripts.reproduce import reproduce
-from scripts.reproducing.hours import describe_hours
-from scripts.reproducing.jobs import TABLES, Job, list_jobs, parse_seeds, parse_tables
-from scripts.reproducing.launchers import by_arguments, choice_of
-from scripts.reproducing.plan import OVERHEAD, longest_first, make_plan, render, wall_seconds
+from scripts.runs.config import plain, read_config
+from scripts.runs.cost_estimate import describe_hours
+from scripts.runs.plan import (
+    OVERHEAD,
+    Run,
+    list_runs,
+    longest_first,
+    make_plan,
+    parse_seeds,
+    parse_tables,
+    render,
+    wall_seconds,
+)
+from scripts.runs.recipes import recipe_of
+from tasks._registry import TASKS
 from tasks.training.provenance import config_hash
 from tasks.training.records import Record, read_records, write_record
 
@@ -24,15 +34,15 @@ GIVEN = ["task.vectors=glove.txt", "data.root=folder"]
 
 
 @pytest.fixture(scope="module")
-def jobs() -> dict[str, list[Job]]:
+def jobs() -> dict[str, list[Run]]:
     """One run of every cell, by tier; all values given."""
     given = {"mini": [], "small": ["data.root=folder"], "paper": GIVEN}
-    return {tier: list_jobs([*TABLES], tier, [1], arguments) for tier, arguments in given.items()}
+    return {tier: list_runs([*TASKS], tier, [1], arguments) for tier, arguments in given.items()}
 
 
 @pytest.mark.parametrize("tier", ["mini", "small", "paper"])
-def test_every_cell_composes_and_is_what_its_name_says(jobs: dict[str, list[Job]], tier: str) -> None:
-    assert len(jobs[tier]) == len(TABLES) * len(MAPPINGS)
+def test_every_cell_composes_and_is_what_its_name_says(jobs: dict[str, list[Run]], tier: str) -> None:
+    assert len(jobs[tier]) == len(TASKS) * sum(spec.in_paper for spec in MAPPINGS.values())
     for job in jobs[tier]:
         config, (_, task), mapping = job.config, job.experiment.split("/"), job.mapping
         assert (config["tier"], config["task_name"], job.lacks) == (tier, task, ())
@@ -42,26 +52,26 @@ def test_every_cell_composes_and_is_what_its_name_says(jobs: dict[str, list[Job]
     assert len({job.hash for job in jobs[tier]}) == len(jobs[tier])
 
 
-def test_the_paper_tier_translates_from_french(jobs: dict[str, list[Job]]) -> None:
-    pairs = {job.config["data"]["pair"] for job in jobs["paper"] if job.table == "translation"}
+def test_the_paper_tier_translates_from_french(jobs: dict[str, list[Run]]) -> None:
+    pairs = {job.config["data"]["pair"] for job in jobs["paper"] if job.task == "translation"}
     assert pairs == {"fr-en"}
 
 
 def test_the_paper_tier_says_what_must_be_given() -> None:
-    lacking = {job.table: job.lacks for job in list_jobs([*TABLES], "paper", [1], [])}
-    assert lacking == {"snli": ("task.vectors",), "summarization": (), "translation": ("data.root",)}
+    lacking = {job.task: job.lacks for job in list_runs([*TASKS], "paper", [1], [])}
+    assert lacking == {"snli": ("task.vectors",), "gigaword": (), "translation": ("data.root",)}
 
 
-def test_the_committed_records_are_found_again(jobs: dict[str, list[Job]]) -> None:
+def test_the_committed_records_are_found_again(jobs: dict[str, list[Run]]) -> None:
     known = {config_hash(record.config) for record in COMMITTED}
     assert all(job.hash in known for job in jobs["small"])
 
 
-def made(job: Job, seconds: float, directory: Path, **changes: object) -> Record:
+def made(job: Run, seconds: float, directory: Path, **changes: object) -> Record:
     """A finished run of the job, written where its config says."""
-    model = next(record for record in COMMITTED if record.task == TABLES[job.table])
+    model = next(record for record in COMMITTED if record.task == job.task)
     config = {**job.config, "results_dir": "elsewhere"}  # where a run was made is not what it is
-    values = {"id": job.name, "mapping": job.mapping, "seed": job.seed, "config": config, "epochs": 4}
+    values = {"id": job.job.name, "mapping": job.mapping, "seed": job.seed, "config": config, "epochs": 4}
     values |= {"seconds": {**model.seconds, "total": seconds}, "tier": job.config["tier"], **changes}
     record = dataclasses.replace(model, **values)
     write_record(directory / "runs", record)
@@ -70,7 +80,7 @@ def made(job: Job, seconds: float, directory: Path, **changes: object) -> Record
 
 def test_a_plan_knows_what_is_done_and_how_long_the_rest_takes(tmp_path: Path) -> None:
     arguments = [f"results_dir={tmp_path}", "trainer.epochs=8"]
-    jobs = list_jobs(["snli"], "mini", [1, 2], arguments)
+    jobs = list_runs(["snli"], "mini", [1, 2], arguments)
     unknown = make_plan(jobs)
     assert all(planned.is_ready and planned.seconds is None for planned in unknown)
     assert "10 of them of unknown length" in render(unknown, 2)
@@ -79,10 +89,13 @@ def test_a_plan_knows_what_is_done_and_how_long_the_rest_takes(tmp_path: Path) -
     made(jobs[2], 160, tmp_path, epochs=8)
     made(jobs[1], 1000, tmp_path, epochs=4, config=half)  # of other runs: like none of the nearest
     plan = make_plan(jobs)
-    assert [planned.job.name for planned in plan if not planned.is_ready] == [jobs[0].name, jobs[2].name]
-    seconds = {planned.job.name: planned.seconds for planned in plan}
-    assert seconds[jobs[1].name] == 80 + OVERHEAD  # the same but for the seed
-    assert seconds[jobs[9].name] == 120 + OVERHEAD  # another mapping: the median of both
+    assert [planned.run.job.name for planned in plan if not planned.is_ready] == [
+        jobs[0].job.name,
+        jobs[2].job.name,
+    ]
+    seconds = {planned.run.job.name: planned.seconds for planned in plan}
+    assert seconds[jobs[1].job.name] == 80 + OVERHEAD  # the same but for the seed
+    assert seconds[jobs[9].job.name] == 120 + OVERHEAD  # another mapping: the median of both
     text = render(plan, 2)
     assert "2 of 10 runs done, 8 to run, 2 at once; about" in text
     row = next(line for line in text.split("\n") if line.startswith("mini/snli softmax"))
@@ -90,20 +103,20 @@ def test_a_plan_knows_what_is_done_and_how_long_the_rest_takes(tmp_path: Path) -
 
 
 def test_the_longest_run_begins_first_and_an_unknown_one_before_it(tmp_path: Path) -> None:
-    jobs = list_jobs(["snli", "translation"], "mini", [1, 2], [f"results_dir={tmp_path}"])
+    jobs = list_runs(["snli", "translation"], "mini", [1, 2], [f"results_dir={tmp_path}"])
     made(jobs[0], 10, tmp_path)
     made(jobs[2], 99, tmp_path)
-    order = [planned.job.table for planned in longest_first(make_plan(jobs))]
+    order = [planned.run.task for planned in longest_first(make_plan(jobs))]
     assert order == ["translation"] * 10 + ["snli"] * 8
     known = [planned for planned in longest_first(make_plan(jobs)) if planned.seconds]
-    assert known[0].job.name == jobs[3].name
+    assert known[0].run.job.name == jobs[3].job.name
     assert wall_seconds([30, 20, 20, 10], 2) == 40
 
 
-def test_an_argument_goes_to_the_tables_that_have_its_key(jobs: dict[str, list[Job]]) -> None:
-    assert {job.table: job.arguments for job in jobs["paper"]} == {
+def test_an_argument_goes_to_the_tables_that_have_its_key(jobs: dict[str, list[Run]]) -> None:
+    assert {job.task: job.arguments for job in jobs["paper"]} == {
         "snli": ("task.vectors=glove.txt",),
-        "summarization": (),
+        "gigaword": (),
         "translation": ("data.root=folder",),
     }
 
@@ -111,7 +124,7 @@ def test_an_argument_goes_to_the_tables_that_have_its_key(jobs: dict[str, list[J
 @pytest.mark.parametrize("wrong", ["task.vector=x", "trainer.epoch=3", "sed=3", "nonsense=1"])
 def test_an_argument_that_no_table_has_is_refused(wrong: str) -> None:
     with pytest.raises(UsageError, match="is no key"):
-        list_jobs(["snli"], "mini", [1], [wrong])
+        list_runs(["snli"], "mini", [1], [wrong])
 
 
 def test_more_seeds_than_any_table_has_are_refused() -> None:
@@ -126,19 +139,19 @@ def test_seeds_that_are_none_are_refused(text: str) -> None:
 
 
 def test_a_table_that_is_none_is_refused() -> None:
-    with pytest.raises(UsageError, match="TABLE must be all or of snli, summarization"):
-        parse_tables("snli,gigaword")
+    with pytest.raises(UsageError, match="TABLE must be all or of snli, gigaword"):
+        parse_tables("snli,summarization")
 
 
-def test_a_launcher_gets_exactly_what_is_missing() -> None:
-    jobs = list_jobs(["snli"], "small", [4, 6], ["data.root=a b", "trainer.epochs=1"])[:3]
-    groups = by_arguments(jobs)
-    assert list(groups) == [("data.root=a b", "trainer.epochs=1")]
-    assert [choice_of(job) for job in jobs] == [
-        ("experiment=small/snli", "attention=softmax", "seed=4"),
-        ("experiment=small/snli", "attention=softmax", "seed=6"),
-        ("experiment=small/snli", "attention=sparsemax", "seed=4"),
+def test_a_job_is_a_recipe_a_mapping_a_seed_and_what_is_given() -> None:
+    runs = list_runs(["snli"], "small", [4, 6], ["data.root=a b", "trainer.epochs=1"])[:3]
+    given = ("data.root=a b", "trainer.epochs=1")
+    assert [run.job.overrides for run in runs] == [
+        ("experiment=small/snli", "attention=softmax", "seed=4", *given),
+        ("experiment=small/snli", "attention=softmax", "seed=6", *given),
+        ("experiment=small/snli", "attention=sparsemax", "seed=4", *given),
     ]
+    assert len({run.job.name for run in runs}) == 3
 
 
 def test_a_dry_run_names_the_data_and_the_hours(capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,7 +164,7 @@ def test_a_dry_run_names_the_data_and_the_hours(capsys: pytest.CaptureFixture[st
 
 
 def test_hours_prefer_what_was_measured_nearest_to_the_paper(tmp_path: Path) -> None:
-    plan = make_plan(list_jobs(["snli"], "paper", [1], [f"results_dir={tmp_path}"]))
+    plan = make_plan(list_runs(["snli"], "paper", [1], [f"results_dir={tmp_path}"]))
     model = next(record for record in COMMITTED if record.task == "snli")
     say = [
         dataclasses.replace(model, tier=tier, device=device, tokens_per_second=rate, threads=1)
@@ -185,8 +198,8 @@ def test_make_leaves_an_experiment_its_choices(given: list[str], wanted: list[st
     assert set(wanted) <= set(shlex.split(said))
 
 
-def test_the_command_of_a_job_is_the_job(jobs: dict[str, list[Job]]) -> None:
-    hub = list_jobs(["translation"], "paper", [3], ["data=translation/hub", "data.name=wmt14"])[0]
+def test_the_command_of_a_job_is_the_job(jobs: dict[str, list[Run]]) -> None:
+    hub = list_runs(["translation"], "paper", [3], ["data=translation/hub", "data.name=wmt14"])[0]
     for job in (jobs["small"][7], hub):
         make = [*shlex.split(job.command), "-n", "--no-print-directory", "-o", ".venv/installed"]
         said = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,9 +17,10 @@ import pytest
 
 from scripts import cli
 from scripts.reproduce import reproduce
-from scripts.reproducing.jobs import Job, list_jobs
-from scripts.reproducing.runner import log_of, run_jobs, tell
-from scripts.runs import set_up
+from scripts.runs.config import read_config
+from scripts.runs.plan import list_runs
+from scripts.runs.runner import Job, launch
+from scripts.runs.setup import set_up
 from scripts.train import main as train
 from tasks.training.run_directory import RunDirectory
 
@@ -92,24 +94,32 @@ def another_holds(run: RunDirectory) -> Iterator[None]:
         holder.join()
 
 
-def test_a_run_is_what_make_train_makes_and_one_that_fails_leaves_the_others(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+def test_a_run_is_what_make_train_makes_and_a_failure_leaves_the_others(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    jobs = list_jobs(["snli"], "mini", [1], TINY)[:3]
-    jobs[1] = replace(jobs[1], arguments=("data.train=10",))
-    failures = run_jobs(jobs, at_once=2, threads=1)
-    assert [failure.job for failure in failures] == [jobs[1]]
-    assert "train must be a positive multiple of 3, got 10" in failures[0].reason
-    assert jobs[1].command in tell(failures)
-    said = capfd.readouterr().out
-    assert "3/3" in said and "test accuracy, % " in said and f"{jobs[1].name}  0:0" in said
-    assert "not the paper's: trained on mini, tier mini" in log_of(jobs[0]).read_text()
+    jobs = [run.job for run in list_runs(["snli"], "mini", [1], TINY)[:3]]
+    jobs[1] = replace(jobs[1], overrides=(*jobs[1].overrides, "data.train=10"))
+    why = launch(jobs, "basic", 2, folder / "logs")
+    assert [bool(reason) for reason in why] == [False, True, False]
+    assert "exit status 2: error: train must be a positive multiple of 3, got 10" in why[1]
+    said = capsys.readouterr().out
+    assert f"{jobs[0].name}  0:" in said and f"  {why[1]}\n" in said
+    assert "not the paper's: trained on mini, tier mini" in jobs[0].log_in(folder / "logs").read_text()
     here = records()
     assert {of["mapping"] for of in here.values()} == {"softmax", "fusedmax"}
     (folder / "alone").mkdir()
     monkeypatch.chdir(folder / "alone")
     train(jobs[2].overrides)
     assert records().items() <= here.items()
+
+
+def test_what_failed_is_told_with_its_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--table", "snli", "--seeds", "1", "--jobs", "3", *TINY, "task.dropout=2"]
+    assert reproduce(arguments) == 1
+    out, err = capsys.readouterr()
+    assert "0 of 5 runs done, 5 to run, 3 at once" in out and err.startswith("5 failed; each again:\n")
+    assert "make train ATTN=fusedmax ARGS='experiment=mini/snli seed=1 data.train=96" in err
+    assert err.count("exit status 2: error: dropout must be") == 5
 
 
 def test_stopped_twice_it_ends_as_if_it_never_was(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,23 +143,23 @@ def test_stopped_twice_it_ends_as_if_it_never_was(folder: Path, monkeypatch: pyt
     assert len(stopped) == 5
     (folder / "whole").mkdir()
     monkeypatch.chdir(folder / "whole")
-    assert run_jobs(list_jobs(["snli"], "mini", [1], LONGER)[::-1], at_once=2, threads=1) == []
+    jobs = [run.job for run in list_runs(["snli"], "mini", [1], LONGER)[::-1]]
+    assert launch(jobs, "basic", 2, folder / "logs") == [""] * 5
     assert records() == stopped
 
 
-def test_a_run_in_use_is_waited_for_and_a_preempted_one_gets_another_turn(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    job: Job = list_jobs(["snli"], "mini", [1], LONGER)[0]
-    run = set_up(cli.read_config(job.overrides)).directory
-    process = PROCESSES.Process(target=lambda: os._exit(len(run_jobs([job], at_once=1, threads=1))))
+def test_a_run_in_use_is_waited_for_and_a_preempted_one_begun_again(folder: Path) -> None:
+    job: Job = list_runs(["snli"], "mini", [1], LONGER)[0].job
+    run, log = set_up(read_config(job.overrides)).directory, job.log_in(folder / "logs")
+    ended: list[str] = []
+    thread = threading.Thread(target=lambda: ended.extend(launch([job], "basic", 1, folder / "logs")))
     with another_holds(run):
-        process.start()
-        until(lambda: log_of(job).exists() and "waiting: " in log_of(job).read_text())
+        thread.start()
+        until(lambda: log.exists() and "waiting: " in log.read_text())
     until(lambda: bool(checkpoints()))
     for child in holders():
         os.kill(child, signal.SIGTERM)
-    process.join()
-    assert process.exitcode == 0
-    assert "was asked to stop and waits for its turn" in capfd.readouterr().out
+    thread.join()
+    assert ended == [""]
+    assert "stopped: SIGTERM stopped the run at step" in log.read_text()
     assert len(records()) == 1

@@ -8,16 +8,17 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from scripts.cli import CONFIGS, UsageError, read_config
-from scripts.sweep import RESULTS, main, plan
-from scripts.sweeping import jobs
-from scripts.sweeping.grids import read_grid
-from scripts.sweeping.jobs import run_train
-from scripts.sweeping.launching import LAUNCHERS, launch
-from scripts.sweeping.ranking import rank, ranking
+from scripts.cli import UsageError
+from scripts.runs import runner
+from scripts.runs.config import CONFIGS, read_config
+from scripts.runs.overrides import read_grid
+from scripts.runs.ranking import Setting, check_settings, rank, ranking
+from scripts.runs.runner import LAUNCHERS, Job, launch, run_until_done
+from scripts.sweep import RESULTS, main
 from scripts.train import main as train
 from tasks.training.records import read_records
 from tests.example_record import RECORD
@@ -95,7 +96,7 @@ def test_no_more_jobs_share_the_cores_than_there_are(folder: Path, monkeypatch: 
     monkeypatch.setenv("PYTHONPATH", "")
     monkeypatch.delenv("OMP_NUM_THREADS")
     with pytest.raises(UsageError, match="the launcher cannot be used"):  # else the job would begin
-        launch(read_grid("", TINY), [("seed=1",)], "joblib", 10**9, folder, ["hydra.launcher.n_job=2"])
+        launch([Job("a", ("seed=1",))], "joblib", 10**9, folder, ["hydra.launcher.n_job=2"])
     assert os.environ["OMP_NUM_THREADS"] == str(os.cpu_count())
 
 
@@ -106,7 +107,7 @@ def test_a_failing_job_leaves_the_others_running(
     if launcher != "basic":
         pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
     arguments = ["--launcher", launcher, "--jobs", "2", *TINY, "attention.lam=0.1,0.2"]
-    jobs = plan(read_grid("", [*TINY, "attention.lam=0.1,0.2", f"results_dir={RESULTS}"]))
+    jobs = check_settings(read_grid("", [*TINY, "attention.lam=0.1,0.2", f"results_dir={RESULTS}"]))
     obstacle = jobs[0].setup.directory.path
     obstacle.parent.mkdir()
     obstacle.write_text("a file where the run wants its directory")
@@ -139,30 +140,27 @@ def test_a_preempted_job_is_begun_again(folder: Path) -> None:
 
     killer = threading.Thread(target=preempt)
     killer.start()
-    assert run_train(overrides, folder / "log") == ""
+    assert run_until_done(Job("a", tuple(overrides)), folder / "log", lambda: False) == ""
     killer.join()
     assert "stopped: SIGUSR1 stopped the run at step" in (folder / "log").read_text()
     assert len(read_records(folder / "results/runs")) == 1
 
 
-def test_a_run_in_use_is_waited_for_and_one_that_was_stopped_begun_again(
+def test_a_job_that_was_stopped_is_begun_again_and_one_that_failed_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever else is written to the log at the same time, as by the same sweep begun twice."""
-    in_use = "error: runs/a is in use by process 1 on here; wait for it or end it\nepoch 3/9 of the other\n"
-    ends = [(2, in_use)] * 30 + [(75, "stopped\n"), (-signal.SIGUSR1, ""), (2, "error: no\n"), (0, "")]
-    monkeypatch.setattr(jobs, "_PAUSE", 0.0)
+    ends = [(75, "stopped\n"), (-signal.SIGUSR1, ""), (2, "error: no\n"), (0, "")]
     log = tmp_path / "log"
 
-    def run_once(overrides: object, log: Path, folder: Path) -> int:
+    def run_once(job: Job, log: Path, should_stop: object, cwd: object) -> int:
         status, said = ends.pop(0)
         with log.open("a") as file:
             file.write(said)
         return status
 
-    monkeypatch.setattr(jobs, "_run_once", run_once)
-    assert run_train([], log) == "exit status 2: error: no"
-    assert run_train([], log) == ""
+    monkeypatch.setattr(runner, "_run_once", run_once)
+    assert run_until_done(Job("a", ()), log, lambda: False) == "exit status 2: error: no"
+    assert run_until_done(Job("a", ()), log, lambda: False) == ""
 
 
 @needs_fork
@@ -202,19 +200,20 @@ def test_hydra_s_own_multirun_trains_too(
 
 
 def test_the_ranking_is_by_dev_and_over_seeds() -> None:
-    def record(dev: float, test: float) -> object:
-        return replace(RECORD, metrics={"dev": {"accuracy": dev}, "test": {"accuracy": test}})
-
-    jobs = [
-        (("attention.lam=1", "seed=1"), None),
-        (("attention.lam=2", "seed=1"), record(0.5, 0.9)),
-        (("attention.lam=2", "seed=2"), record(0.7, 0.9)),
-        (("attention.lam=3", "seed=1"), record(0.8, 0.1)),
-        (("attention.lam=3", "seed=2"), record(0.6, 0.1)),
-    ]
-    settings = rank(jobs, "accuracy")  # type: ignore[arg-type]
-    assert [setting.choice[0][-1] for setting in settings] == ["3", "2", "1"]
-    rows = ranking(settings, "accuracy").split("\n")
+    figures = {"1 1": None, "2 1": (0.5, 0.9), "2 2": (0.7, 0.9), "3 1": (0.8, 0.1), "3 2": (0.6, 0.1)}
+    settings, records = [], []
+    for name, values in figures.items():
+        lam, seed = name.split()
+        setup = SimpleNamespace(id=name, task=SimpleNamespace(metric="accuracy"))
+        settings.append(Setting((f"attention.lam={lam}", f"seed={seed}"), setup))  # type: ignore[arg-type]
+        if values:
+            metrics = {
+                split: {"accuracy": value} for split, value in zip(("dev", "test"), values, strict=True)
+            }
+            records.append(replace(RECORD, id=name, metrics=metrics))
+    ranked = rank(settings, records)
+    assert [one.choice[0][-1] for one in ranked] == ["3", "2", "1"]
+    rows = ranking(ranked, "accuracy").split("\n")
     assert rows[2].startswith("| 3 | 0.7000 ± 0.1414 | 2/2 | 2.0 |")
     assert rows[4] == "| 1 | – | 0/1 | – | – |"
 

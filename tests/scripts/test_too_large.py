@@ -9,8 +9,8 @@ import pytest
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, IntegerNode, OmegaConf
 
-from scripts import cli
-from scripts.runs import set_up
+from scripts.runs.config import read_config
+from scripts.runs.setup import set_up
 from scripts.train import main as start
 from scripts.train import train
 from tests.scripts.bad_inputs import Capture, refused, training
@@ -38,7 +38,7 @@ def enlarge(config: DictConfig, key: str) -> None:
 @pytest.mark.parametrize("name", [name for name in CHOICES if name != "mini"])
 def test_a_number_is_refused_or_known_to_be_harmless(name: str) -> None:
     """Before any file is looked for: there is no corpus."""
-    config = cli.read_config(CHOICES[name])
+    config = read_config(CHOICES[name])
     accepted = set()
     for key in (key for key in numbers(config) if not key.endswith(WEIGHTS)):
         changed = config.copy()
@@ -53,7 +53,7 @@ def test_a_number_is_refused_or_known_to_be_harmless(name: str) -> None:
 
 @pytest.mark.measures("bad config")
 def test_a_training_is_none_the_slower_for_what_is_harmless(folder: Path) -> None:
-    config = cli.read_config([*training("translation"), "trainer.max_steps=2"])
+    config = read_config([*training("translation"), "trainer.max_steps=2"])
     enlarged = {key for key in numbers(config) if key in HARMLESS} - {"trainer.max_steps"}
     for key in enlarged:
         enlarge(config, key)

@@ -13,10 +13,9 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import FixedTrial, TrialState, create_trial
 
-from scripts.cli import CONFIGS, UsageError, read_config
-from scripts.sweeping.journals import Journal
-from scripts.sweeping.search_space import Dimension, read_space
-from scripts.sweeping.studies import SharedStudy
+from scripts.cli import UsageError
+from scripts.runs.config import CONFIGS, read_config
+from scripts.runs.study import Dimension, SharedStudy, journal_storage, read_space
 from scripts.tune import main, tune
 from tasks.training.records import read_records
 from tests.tasks.training.forked import Child, needs_fork
@@ -74,7 +73,7 @@ def test_what_a_full_disk_left_of_a_line_is_cut_off(folder: Path) -> None:
 
 
 def lock_and_die(path: Path) -> None:
-    Journal(path, path.with_suffix(".lock"))._lock.acquire()
+    journal_storage(path, path.with_suffix(".lock"))._backend._lock.acquire()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -83,7 +82,7 @@ def test_the_lock_of_a_journal_ends_with_its_process(folder: Path) -> None:
     path = folder / "a.journal"
     assert Child(partial(lock_and_die, path)).wait() == -signal.SIGKILL
     began = time.monotonic()
-    Journal(path, path.with_suffix(".lock")).append_logs([{"op_code": 0}])
+    journal_storage(path, path.with_suffix(".lock"))._backend.append_logs([{"op_code": 0}])
     assert time.monotonic() - began < 10
 
 

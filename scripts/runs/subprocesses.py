@@ -16,13 +16,19 @@ STOPPED = (Preempted.exit_code, *(-number for number in STOPPING))
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
-def end_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Have this process get SIGTERM when its parent has ended, however that came; on Linux alone."""
     if sys.platform != "linux":
         return
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it ended before it could be watched
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def die_with_make() -> None:
+    """The same where make is the parent: what is killed is often make alone."""
+    if "MAKELEVEL" in os.environ:
+        die_with_parent(os.getppid())
 
 
 def last_line(log: Path) -> str:

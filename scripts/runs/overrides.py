@@ -1,7 +1,9 @@
-"""Grids of settings: configs/sweep/*.yaml and what a command line varies, as lists of overrides."""
+"""Overrides of configs: grids of them, those of Hydra's own settings, and the command that they stand for."""
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -10,7 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from scripts.cli import CONFIGS, UsageError
+from scripts.cli import UsageError
+from scripts.runs.config import CONFIGS, read_config
 
 Choice = tuple[str, ...]
 """The overrides that make one setting of a grid."""
@@ -73,3 +76,44 @@ def _read_override(text: str) -> tuple[str, list[str]]:
     if not override.is_sweep_override():
         return key, [text]
     return key, [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Overrides of runs, and those of Hydra's own settings.
+
+    Example:
+        >>> split_overrides(["seed=1", "hydra.launcher.timeout_min=60"])
+        (['seed=1'], ['hydra.launcher.timeout_min=60'])
+    """
+    of_hydra = [text for text in overrides if text.startswith(("hydra.", "hydra/"))]
+    return [text for text in overrides if text not in of_hydra], of_hydra
+
+
+def keep_apart(overrides: Sequence[str], results: str) -> list[str]:
+    """Send the records to ``results``, unless ``overrides`` have sent them somewhere already."""
+    mine = read_config(overrides).results_dir == read_config([]).results_dir
+    return [*overrides, f"results_dir={results}"] if mine else list(overrides)
+
+
+def make_command(overrides: Sequence[str]) -> str:
+    """The make command that is the same as these overrides.
+
+    Example:
+        >>> make_command(["task=snli", "attention=fusedmax", "data=snli/mini", "seed=3"])
+        'make train TASK=snli ATTN=fusedmax DATA=mini ARGS=seed=3'
+    """
+    words = {"task": "TASK", "attention": "ATTN", "data": "DATA", "data.pair": "PAIR", "logger": "LOGGER"}
+    keys = {override.partition("=")[0] for override in overrides}
+    if "experiment" in keys and "task" not in keys:
+        del words["data"]  # DATA is a name among those of TASK, which the experiment chooses
+    named, rest = [], []
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key in words:
+            named.append(f"{words[key]}={shlex.quote(value.rpartition('/')[2])}")
+        else:
+            rest.append(shlex.quote(override))
+    processes = os.environ.get("WORLD_SIZE", "1")
+    named += [f"NPROC={processes}"] if processes != "1" else []
+    arguments = [f"ARGS={shlex.quote(' '.join(rest))}"] if rest else []
+    return " ".join(["make", "train", *named, *arguments])

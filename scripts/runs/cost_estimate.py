@@ -1,67 +1,57 @@
-"""How long the paper's own scale takes, by arithmetic from measured tokens a second."""
+"""What a table needs before it can be made: its data, and at the paper's scale the hours, by arithmetic."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from statistics import median
 
-from scripts.recipes import TIERS
-from scripts.reproducing.jobs import TABLES
-from scripts.reproducing.plan import Planned
+from scripts.runs.plan import Planned
+from scripts.runs.recipes import TIERS
+from tasks._registry import TASKS
 from tasks.training.records import Record
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """An estimate of what one pass over the paper's training set holds.
-
-    Args:
-        pairs: of the set.
-        tokens: of a pair, those that tokens a second counts: of both sentences for entailment, of the
-            output for an encoder–decoder.
-    """
-
-    pairs: int
-    tokens: int
-
-    @property
-    def total(self) -> int:
-        return self.pairs * self.tokens
-
-
-EPOCHS = {"snli": Epoch(550_152, 22), "summarization": Epoch(3_803_957, 9)}
-"""By table; the corpora of translation are not known."""
+def describe_data(tier: str, task: str) -> str:
+    """What the table of a task needs at a tier, as a paragraph."""
+    sources = TASKS[task].sources.get(tier, ())
+    lines = [f"data for {task}, tier {tier}:"]
+    if not sources:
+        return f"{lines[0]} none, its corpus is generated"
+    for source in sources:
+        facts = {"holds": source.size, "as": source.files, "from": source.where, "terms": source.terms}
+        lines += [f"  {source.name}", *(f"    {name:<7}{fact}" for name, fact in facts.items() if fact)]
+    return "\n".join(lines)
 
 
 def describe_hours(
-    plan: Sequence[Planned], table: str, records: Sequence[Record], gpu_tokens_per_second: float | None
+    plan: Sequence[Planned], task: str, records: Sequence[Record], gpu_tokens_per_second: float | None
 ) -> str:
     """What the missing runs of a table cost at the paper's scale, as a paragraph.
 
     Args:
         plan: of that table, tier paper.
-        table: one of ``TABLES``.
+        task: whose table it is.
         records: of finished runs, any tier.
         gpu_tokens_per_second: given for the arithmetic; None to go by records.
     """
-    if table not in EPOCHS:
-        return f"hours for {table}: unknown, as are its corpora"
+    epoch = TASKS[task].paper_epoch
+    if epoch is None:
+        return f"hours for {task}: unknown, as are its corpora"
     missing = sum(planned.record is None for planned in plan)
-    epoch, epochs = EPOCHS[table], plan[0].job.config["trainer"]["epochs"]
+    epochs = plan[0].run.config["trainer"]["epochs"]
     tokens = epoch.total * epochs
     lines = [
-        f"hours for {table}: {missing} missing runs of at most {tokens / 1e6:,.0f} million tokens",
+        f"hours for {task}: {missing} missing runs of at most {tokens / 1e6:,.0f} million tokens",
         f"  estimated: {epoch.pairs:,} pairs × {epoch.tokens} tokens × {epochs} epochs, without dev and test",
-        _device("GPU", tokens, missing, gpu_tokens_per_second, _measured(records, table, "cuda")),
-        _device("CPU", tokens, missing, None, _measured(records, table, "cpu")),
+        _device("GPU", tokens, missing, gpu_tokens_per_second, _measured(records, task, "cuda")),
+        _device("CPU", tokens, missing, None, _measured(records, task, "cpu")),
     ]
     return "\n".join(lines)
 
 
-def _measured(records: Iterable[Record], table: str, device: str) -> list[Record]:
-    """Runs of the table's task on a device, of the tier nearest to the paper's that has any."""
-    found = [r for r in records if r.task == TABLES[table] and r.device.startswith(device)]
+def _measured(records: Iterable[Record], task: str, device: str) -> list[Record]:
+    """Runs of a task on a device, of the tier nearest to the paper's that has any."""
+    found = [r for r in records if r.task == task and r.device.startswith(device)]
     for tier in reversed(TIERS):
         if of_tier := [record for record in found if record.tier == tier]:
             return of_tier

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from scripts import cli
-from scripts.cli import UsageError
-from scripts.comparing.paper import read_paper
-from scripts.runs import Setup
+from scripts.cli import UsageError, sentence
+from scripts.runs.config import plain
+from scripts.runs.setup import Setup
+from tasks._registry import TASKS
 from tasks.training.atomic import write_atomically
 from tasks.training.details import write_results
 from tasks.training.fit import FitResult, evaluate
@@ -22,7 +21,7 @@ from tasks.training.run_directory import RunDirectory
 _HISTORY = ("epoch", "step", "loss", "seconds", "dev")  # of an epoch's entry, what the record keeps
 
 
-def leave(setup: Setup, run: RunDirectory, result: FitResult, experiment: str) -> None:
+def finalize(setup: Setup, run: RunDirectory, result: FitResult, experiment: str) -> None:
     """Test what was trained, write everything down, the record last, and report.
 
     Args:
@@ -40,7 +39,7 @@ def leave(setup: Setup, run: RunDirectory, result: FitResult, experiment: str) -
         record, picture = _write(setup, run, result, experiment)
     except OSError as error:
         raise UsageError(
-            f"{cli.sentence(error)}; the training is finished and kept in {run.path}, "
+            f"{sentence(error)}; the training is finished and kept in {run.path}, "
             f"the same command writes its record without training again"
         ) from error
     _report(setup, record, picture)
@@ -49,8 +48,8 @@ def leave(setup: Setup, run: RunDirectory, result: FitResult, experiment: str) -
 def _write(setup: Setup, run: RunDirectory, result: FitResult, experiment: str) -> tuple[Record, Path]:
     from scripts.pictures import draw_grid  # and matplotlib, which nothing before the end of a run needs
 
-    record = replace(_record(setup, result), experiment=experiment)
-    title = f"{setup.mapping.function.__name__}, {setup.task.corpus.name}"
+    record = _record(setup, result, experiment)
+    title = f"{setup.mapping_name}, {setup.task.corpus.name}"
     grid = setup.task.example()
     picture = draw_grid(run.path / "attention.png", grid, title)
     # Those of dev are of the last epoch, the record's figures of the best.
@@ -60,7 +59,7 @@ def _write(setup: Setup, run: RunDirectory, result: FitResult, experiment: str) 
     return write_results(Path(setup.config.results_dir), record, setup.details(grid)), picture
 
 
-def _record(setup: Setup, result: FitResult) -> Record:
+def _record(setup: Setup, result: FitResult, experiment: str) -> Record:
     corpus = setup.task.corpus
     with setup.trainer.autocast(setup.device):
         share = mapping_share(setup.task, setup.mapping)
@@ -69,9 +68,10 @@ def _record(setup: Setup, result: FitResult) -> Record:
     return Record(
         id=setup.id,
         task=setup.config.task_name,
-        mapping=setup.mapping.function.__name__,
+        mapping=setup.mapping_name,
         mapping_params={name: float(value) for name, value in setup.mapping.strengths.items()},
         tier=setup.config.tier,
+        experiment=experiment,
         corpus={
             "name": corpus.name,
             "sha256": corpus.sha256,
@@ -89,7 +89,7 @@ def _record(setup: Setup, result: FitResult) -> Record:
         device=", ".join(result.origins["device"]),
         versions=versions(),
         commit=", ".join(result.origins["commit"]),
-        config=cli.plain(setup.config),
+        config=plain(setup.config),
         command=setup.config.command,
         signatures=setup.task.signatures,
         history=[{name: epoch[name] for name in _HISTORY} for epoch in result.history],
@@ -111,8 +111,8 @@ def _report(setup: Setup, record: Record, picture: Path) -> None:
 
 def _caveat(record: Record) -> str:
     """Says whose result this is not."""
-    corpora = {table.task: table.corpus for table in read_paper().tables.values()}
+    sources = "; ".join(source.name for source in TASKS[record.task].sources["paper"])
     return (
         f"not the paper's: trained on {record.corpus['name']}, tier {record.tier}; "
-        f"the paper's data: {corpora[record.task]}"
+        f"the paper's data: {sources}"
     )

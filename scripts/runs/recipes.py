@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from scripts import cli
+from scripts.runs.config import CONFIGS, compose_config, missing_keys, plain
 from tasks.training.provenance import PACE, SEEDS, config_hash
 
 TIERS = ("mini", "small", "paper")
@@ -25,10 +25,10 @@ def recipe_of(config: Mapping[str, Any], mapping: str) -> str:
         config: plain JSON.
         mapping: the name of its attention.
     """
-    if not (cli.CONFIGS / "attention" / f"{mapping}.yaml").is_file():
+    if not (CONFIGS / "attention" / f"{mapping}.yaml").is_file():
         return ""
     wanted = _setting(config)
-    for file in sorted((cli.CONFIGS / "experiment").glob("*/*.yaml")):
+    for file in sorted((CONFIGS / "experiment").glob("*/*.yaml")):
         name = f"{file.parent.name}/{file.stem}"
         # Composing takes a fifth of a second: of recipes whose tier or task is another, none is.
         is_alike = file.parent.name == config["tier"] and file.stem.startswith(config["task_name"])
@@ -39,10 +39,10 @@ def recipe_of(config: Mapping[str, Any], mapping: str) -> str:
 
 @cache
 def _setting_of_recipe(name: str, mapping: str) -> tuple[str, bool]:
-    config = cli.compose_config([f"experiment={name}", f"attention={mapping}"])
-    for key in cli.missing_keys(config):  # where files lie, which no hash depends on
+    config = compose_config([f"experiment={name}", f"attention={mapping}"])
+    for key in missing_keys(config):  # where files lie, which no hash depends on
         OmegaConf.update(config, key, "given")
-    return _setting(cli.plain(config))
+    return _setting(plain(config))
 
 
 def _setting(config: Mapping[str, Any]) -> tuple[str, bool]:

@@ -1,7 +1,7 @@
 """What a whole config must be: sections that name known things, with values of their types.
 
-A config may come with a run, from anywhere. Nothing but what :mod:`scripts.schema` lists is ever imported or
-called for it.
+A config may come with a run, from anywhere. Nothing but what :func:`scripts.runs.schema.targets` lists is
+ever imported or called for it.
 """
 
 from __future__ import annotations
@@ -16,31 +16,33 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from scripts.schema import TARGETS, TRAINER, schema_in
+from scripts.runs.schema import schema_in, targets, trainer_schema
 
 # Runs from before there was a choice name no class.
 _UNNAMED = {"optim": "tasks.training.optim.Adam"}
 
 
-def check_config(config: DictConfig) -> None:
+def validate_config(config: DictConfig) -> None:
     """Refuse a config that makes what no file in configs/ can make, or gives it what it does not take.
 
     Raises:
         ValueError: so it is; the message names the key.
     """
-    for group in (*TARGETS, "trainer"):
-        section = config.get(group)
-        if not isinstance(section, DictConfig):
-            raise ValueError(f"{group} must be a section of the config, got {section!r}")
-        if group == "trainer":
-            _check_keys(group, section, TRAINER)
-            continue
+    for group, known in targets().items():
+        section = _section(config, group)
         name = section.get("_target_", _UNNAMED.get(group))
-        if name not in TARGETS[group]:
-            known = ", ".join(TARGETS[group])
-            raise ValueError(f"{group}._target_ must be one of {known}, got {name!r}")
-        _check_keys(group, section, schema_in(group, name))
-        _check_containers(group, section, TARGETS[group][name])
+        if name not in known:
+            raise ValueError(f"{group}._target_ must be one of {', '.join(known)}, got {name!r}")
+        _check_keys(group, section, schema_in(group, known[name]))
+        _check_containers(group, section, known[name])
+    _check_keys("trainer", _section(config, "trainer"), trainer_schema())
+
+
+def _section(config: DictConfig, group: str) -> DictConfig:
+    section = config.get(group)
+    if not isinstance(section, DictConfig):
+        raise ValueError(f"{group} must be a section of the config, got {section!r}")
+    return section
 
 
 def _check_keys(group: str, section: DictConfig, schema: type) -> None:

@@ -7,26 +7,86 @@ again with the same values, and its run continues from its checkpoint.
 
 from __future__ import annotations
 
-import fcntl
+import os
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import optuna
+from filelock import FileLock, Timeout
+from omegaconf import OmegaConf
 from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
 from scripts.cli import UsageError
-from scripts.sweeping.journals import Journal, locked
+from scripts.runs.config import CONFIGS
+from tasks.data.files import check_regular_file
 
-_AGAIN, _WORKER = (
-    "again",
-    "worker",
-)  # attributes of a trial: whose place it takes, and the process that has it
+_DIGITS = 4  # of a number that a command has to carry
+_AGAIN, _WORKER = "again", "worker"  # attributes of a trial: whose place it takes, the process that has it
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One key of the config and the values that it may take.
+
+    Args:
+        name: of the key, such as ``attention.lam``.
+        low: smallest number.
+        high: largest number.
+        log: whether small numbers are searched as closely as large ones.
+        choices: all values, in place of a range.
+
+    Raises:
+        ValueError: neither a range nor choices, or both.
+    """
+
+    name: str
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    choices: Sequence[float | str] = ()
+
+    def __post_init__(self) -> None:
+        ranged = self.low is not None and self.high is not None and 0 * self.log < self.high - self.low
+        if ranged == bool(self.choices) or (self.log and not (self.low or 0) > 0):
+            raise ValueError(f"{self.name} must have low < high (above 0 if log) or choices, got {self}")
+
+    def suggest(self, trial: BaseTrial) -> str:
+        """The override that ``trial`` chooses."""
+        if self.choices:
+            return f"{self.name}={trial.suggest_categorical(self.name, list(self.choices))}"
+        assert self.low is not None and self.high is not None
+        return f"{self.name}={trial.suggest_float(self.name, self.low, self.high, log=self.log):.{_DIGITS}g}"
+
+
+def read_space(name: str) -> list[Dimension]:
+    """What a search may choose: the dimensions of configs/tune/``name``.yaml.
+
+    Raises:
+        UsageError: there is no such space.
+        ValueError: one of its dimensions is malformed.
+
+    Example:
+        >>> read_space("fusedmax")[0]
+        Dimension(name='attention.lam', low=0.001, high=1, log=True, choices=())
+    """
+    known = sorted(path.stem for path in (CONFIGS / "tune").glob("*.yaml"))
+    if name not in known:
+        raise UsageError(f"SPACE must be one of {', '.join(known)}, got {name!r}")
+    entries: Any = OmegaConf.to_container(OmegaConf.load(CONFIGS / "tune" / f"{name}.yaml"))
+    try:
+        return [Dimension(**entry) for entry in entries["space"]]
+    except TypeError as error:
+        raise ValueError(
+            f"configs/tune/{name}.yaml must list name, low, high, log or choices: {error}"
+        ) from None
 
 
 class SharedStudy:
@@ -47,7 +107,7 @@ class SharedStudy:
         self._locks.mkdir(parents=True, exist_ok=True)
         with self._alone():
             self.study = optuna.create_study(
-                storage=JournalStorage(Journal(path, self._locks / "journal")),
+                storage=journal_storage(path, self._locks / "journal"),
                 study_name=path.stem,
                 direction="maximize",
                 pruner=MedianPruner(n_startup_trials=5),
@@ -62,7 +122,7 @@ class SharedStudy:
     def worker(self) -> Iterator[str]:
         """Be known as alive, under a name, until the block or the process ends."""
         name = uuid.uuid4().hex
-        with locked(self._locks / name):
+        with FileLock(self._locks / name):
             yield name
         (self._locks / name).unlink()
 
@@ -106,12 +166,36 @@ class SharedStudy:
         lock = self._locks / str(worker)
         if worker is None or not lock.exists():
             return False
-        with lock.open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        try:
+            with FileLock(lock, timeout=0):
+                return False
+        except Timeout:
+            return True
 
-    def _alone(self) -> Any:
-        return locked(self._locks / "study")
+    def _alone(self) -> FileLock:
+        return FileLock(self._locks / "study")
+
+
+def journal_storage(path: Path, lock: Path) -> JournalStorage:
+    """Optuna's storage in a file of lines, mended where a write was cut off.
+
+    Args:
+        path: the file, made where it is missing.
+        lock: file of its lock. The end of a process, however it comes, releases it; Optuna's own locks stay
+            for half a minute.
+    """
+    check_regular_file(path)
+    with FileLock(lock):
+        if path.exists():
+            _cut_torn_line(path)
+    return JournalStorage(JournalFileBackend(str(path), cast(Any, FileLock(lock))))
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Remove what a full disk left of the last line: another line after it would make the file unreadable."""
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        whole = sum(len(line) for line in file if line.endswith(b"\n"))
+        if whole < size:
+            file.truncate(whole)

@@ -1,0 +1,1 @@
+"""What the commands that make, continue and ask runs are made of."""

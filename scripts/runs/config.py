@@ -1,0 +1,175 @@
+"""From command-line overrides to a checked config, or one sentence that says what is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
+
+from scripts.cli import UsageError
+from scripts.runs.schema import register_schemas
+from scripts.runs.validate_config import validate_config
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+MUST_BE_GIVEN = ("???", "${required:}")  # the second where "???" would leave an earlier value as it is
+
+
+def read_config(overrides: Sequence[str]) -> DictConfig:
+    """Compose configs/train.yaml with ``overrides`` and check that it is complete, and every key and type.
+
+    Raises:
+        ValueError: an unknown key or choice, a value of the wrong type, or one that is not given.
+    """
+    config = compose_config(overrides)
+    finish_config(config)
+    return config
+
+
+def finish_config(config: DictConfig) -> None:
+    """Check a config that Hydra composed by itself, which lets more pass, and resolve it in place.
+
+    Raises:
+        ValueError: an unknown key, one that names what no config can name, or a value that is not given.
+    """
+    _check_keys(config)
+    if missing := missing_keys(config):
+        raise UsageError(f'{missing[0]} must be given, as in ARGS="{missing[0]}=…", got nothing')
+    try:
+        OmegaConf.resolve(config)
+    except OmegaConfBaseException as error:
+        raise UsageError(_explain(error)) from None
+    validate_config(config)
+
+
+def compose_config(overrides: Sequence[str]) -> DictConfig:
+    """The same without the values that must be given, which :func:`missing_keys` names; nothing is resolved.
+
+    Raises:
+        UsageError: an unknown key or choice, or a value of the wrong type.
+    """
+    check_choices(overrides)
+    register_schemas()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        try:
+            config = compose("train", list(overrides))
+            _check_keys(config)
+        except MissingConfigException as error:
+            raise UsageError(_unknown_choice(str(error))) from None
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UsageError(_explain(error)) from None
+    return config
+
+
+def check_choices(overrides: Sequence[str]) -> None:
+    """Refuse the choice of a file that is none of its group.
+
+    Hydra would read one outside the group, and pass over one that is missing from an optional group.
+
+    Raises:
+        UsageError: so it is.
+    """
+    for override in overrides:
+        group = re.split("[@=]", override.lstrip("+"))[0]
+        if group and (CONFIGS / group).is_dir():
+            for choice in _choices(override):
+                if os.pardir in choice.split("/"):
+                    raise UsageError(f"{group} must name a file inside configs/{group}, got {choice!r}")
+                if not (CONFIGS / group / f"{choice}.yaml").is_file():
+                    raise UsageError(_no_choice(f"{group}/{choice}"))
+
+
+def _choices(override: str) -> list[str]:
+    """The files of a group that an override chooses, none where it is not one: that Hydra tells itself."""
+    try:
+        value = OverridesParser.create().parse_override(override).value()
+    except HydraException:
+        return []
+    return [choice for choice in (value if isinstance(value, list) else [value]) if isinstance(choice, str)]
+
+
+def missing_keys(config: DictConfig) -> list[str]:
+    """Dotted names of the values that must be given, sorted."""
+    raw = OmegaConf.to_container(config, resolve=False)
+    return sorted(key for key, value in leaves(raw) if value in MUST_BE_GIVEN)
+
+
+def leaves(node: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a nested config, which is plain, under their dotted keys."""
+    if not isinstance(node, dict):
+        yield place, node
+        return
+    for key, value in node.items():
+        yield from leaves(value, f"{place}.{key}" if place else str(key))
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The config as plain JSON."""
+    values = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def _check_keys(config: DictConfig, place: str = "") -> None:
+    """Refuse what `+key=value` has added to a typed section."""
+    kind = OmegaConf.get_type(config)
+    for key in config:
+        if is_dataclass(kind) and key not in {field.name for field in fields(kind)}:
+            raise UsageError(_unknown_key(place + str(key)))
+        node = config._get_node(key)
+        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
+            _check_keys(node, f"{place}{key!s}.")
+
+
+def _unknown_choice(message: str) -> str:
+    found = re.search(r"Could not find '([^']*/[^'/]*)'", message)
+    return _no_choice(found.group(1)) if found else message.split("\n")[0]
+
+
+def _no_choice(path: str) -> str:
+    folder = (CONFIGS / path).parent
+    while not folder.is_dir():
+        folder = folder.parent
+    group = folder.relative_to(CONFIGS)
+    choice = (CONFIGS / path).relative_to(folder)
+    known = sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
+    return f"{group} must be one of {', '.join(known)}, got {str(choice)!r}{_hint(str(choice), known)}"
+
+
+def _explain(error: BaseException) -> str:
+    """One sentence out of Hydra's several lines."""
+    if isinstance(error, OverrideParseException):
+        return f"an override must be key=value, got {error.override!r}"
+    cause = error.__cause__ or error
+    key = getattr(cause, "full_key", None)
+    first = str(getattr(cause, "msg", None) or cause).split("\n")[0]
+    if key and isinstance(cause, ValidationError):
+        return f"{key}: {first[0].lower()}{first[1:]}"
+    if key and isinstance(cause, ConfigKeyError | AttributeError):
+        return _unknown_key(key)
+    if unknown := re.search(r"Could not override '([^']+)'", str(error)):
+        return _unknown_key(unknown.group(1))
+    return first
+
+
+def _unknown_key(key: str) -> str:
+    section, _, last = key.rpartition(".")
+    whole = compose("train")
+    node = OmegaConf.select(whole, section) if section else whole
+    known = sorted(str(k) for k in node if not str(k).startswith("_")) if isinstance(node, DictConfig) else []
+    place = section or "the config"
+    return f"{key} is no key: {place} has {', '.join(known) or 'none'}{_hint(last, known)}"
+
+
+def _hint(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean {close[0]}?" if close else ""

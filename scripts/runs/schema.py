@@ -1,0 +1,132 @@
+"""Types of the configs, read off the signatures of what they configure.
+
+A config file names a class or function and its arguments; the schema of its group has exactly those
+arguments with their annotated types, so that a wrong key or type is refused while composing.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, is_dataclass, make_dataclass
+from functools import cache, partial
+from typing import Any, get_type_hints
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+from torch import Tensor
+
+from regattn import MAPPINGS
+from scripts import loggers
+from tasks._registry import TASKS, resolve
+from tasks.training import optim
+from tasks.training.settings import TrainerSettings
+
+_PLAIN = {int, float, bool, str, int | None, float | None, str | None, tuple[float, float]}  # the rest: Any
+_WRITTEN = {float | Tensor: float}  # what a config can hold of a type that code accepts
+
+_GIVEN: dict[str, tuple[str, ...]] = {
+    "attention": ("dim",),
+    "task": ("corpus", "mapping", "seed", "device"),
+    "logger": ("run_id", "directory", "config"),
+}
+"""Arguments that the code gives, not the config."""
+
+
+@dataclass
+class Train:
+    """Keys of configs/train.yaml."""
+
+    task_name: str = MISSING
+    task: Any = MISSING
+    attention: Any = MISSING
+    data: Any = MISSING
+    optim: Any = MISSING
+    trainer: Any = MISSING
+    logger: Any = MISSING
+    tier: str = MISSING
+    seed: int = 1
+    output_dir: str = "runs"
+    results_dir: str = "results"
+    progress: bool = True
+    command: str = ""
+
+
+def choices() -> dict[str, dict[str, Callable[..., Any]]]:
+    """All that a config can make, by group and by the name of its schema: whatever is registered now."""
+    return {
+        "attention": {name: spec.module for name, spec in MAPPINGS.items()},
+        "task": {name: resolve(spec.build) for name, spec in TASKS.items()},
+        "data": {
+            f"{name}_{kind}": resolve(make)
+            for name, spec in TASKS.items()
+            for kind, make in spec.corpora.items()
+        },
+        "optim": {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": optim.SGD},
+        "logger": {
+            "none": loggers.NoLogger,
+            "wandb": loggers.WandbLogger,
+            "tensorboard": loggers.TensorBoardLogger,
+        },
+    }
+
+
+def targets() -> dict[str, dict[str, Callable[..., Any]]]:
+    """For each group what its ``_target_`` may name."""
+    return {group: {_dotted(make): make for make in named.values()} for group, named in choices().items()}
+
+
+def _dotted(target: Callable[..., Any]) -> str:
+    """The name by which a config names it: that of the package, where its module is private."""
+    return f"{target.__module__.partition('._')[0]}.{target.__qualname__}"
+
+
+def register_schemas() -> None:
+    """Put every schema in Hydra's store, under the name of the config that uses it."""
+    store = ConfigStore.instance().store
+    store(group="schema", name="train", node=Train)
+    store(group="schema/trainer", name="default", node=trainer_schema())
+    for group, named in choices().items():
+        for name, make in named.items():
+            store(group=f"schema/{group}", name=name, node=schema_in(group, make))
+
+
+def trainer_schema() -> type:
+    """The schema of the trainer's section, which names no class."""
+    return _schema_of(TrainerSettings, named=False)
+
+
+def schema_in(group: str, target: Callable[..., Any]) -> type:
+    """The schema of a section of a config that makes ``target``."""
+    return _schema_of(target, without=_GIVEN.get(group, ()))
+
+
+@cache
+def _schema_of(target: Callable[..., Any], *, without: tuple[str, ...] = (), named: bool = True) -> type:
+    """Dataclass with the arguments of ``target``, and ``_target_`` where the config names it."""
+    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    fields: list[tuple[str, Any, Any]] = [("_target_", str, MISSING)] if named else []
+    for name, parameter in inspect.signature(target).parameters.items():
+        if name not in without:
+            hint = _WRITTEN.get(hints[name], hints[name])
+            default = _default(parameter.default)
+            if inspect.isclass(hint) and is_dataclass(hint):
+                hint = _schema_of(hint, named=False)
+                default = field(default_factory=hint)
+            fields.append((name, hint if hint in _PLAIN or is_dataclass(hint) else Any, default))
+    made = make_dataclass(_dotted(target).replace(".", "_"), fields)
+    # Importable: Hydra's launchers pickle the store with each job, and what is pickled by value comes back as
+    # a class whose fields no longer know which defaults are missing.
+    made.__module__ = __name__
+    setattr(sys.modules[__name__], made.__name__, made)
+    return made
+
+
+def _default(value: Any) -> Any:
+    if value is inspect.Parameter.empty:
+        return MISSING
+    return field(default_factory=partial(list, value)) if isinstance(value, tuple) else value
+
+
+register_schemas()  # where it is imported: a launcher's worker finds by name what is pickled

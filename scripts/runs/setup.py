@@ -1,0 +1,130 @@
+"""From a checked config to everything that it stands for, built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, is_dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import torch
+from hydra.utils import get_method, instantiate
+from omegaconf import DictConfig
+
+from regattn import Mapping
+from scripts.runs.config import plain
+from tasks.attention import AttentionGrid
+from tasks.data.files import first_line
+from tasks.ranges import Seed, check_number, check_ranges
+from tasks.training.details import Details, Example
+from tasks.training.model_size import bounded_size
+from tasks.training.optim import OptimSettings
+from tasks.training.provenance import config_hash, run_id
+from tasks.training.run_directory import RunDirectory
+from tasks.training.settings import TrainerSettings
+from tasks.training.task import RecordedTask
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything that a config stands for, built and checked."""
+
+    config: DictConfig
+    mapping: Mapping
+    trainer: TrainerSettings
+    optim: OptimSettings
+    device: torch.device
+    task: RecordedTask[Any]
+
+    @property
+    def mapping_name(self) -> str:
+        """The name of the mapping's function."""
+        return self.mapping.function.__name__
+
+    @cached_property
+    def hash(self) -> str:
+        """Hash of what decides the result: the config, and what the files hold that it names."""
+        return config_hash({**plain(self.config), "inputs": self.task.inputs})
+
+    @cached_property
+    def id(self) -> str:
+        """The name of the run."""
+        corpus = self.task.corpus.name
+        return run_id(self.config.task_name, self.mapping_name, corpus, self.config.seed, self.hash)
+
+    @property
+    def directory(self) -> RunDirectory:
+        """Where it keeps what it needs to continue."""
+        return RunDirectory(Path(self.config.output_dir) / self.id)
+
+    @property
+    def record_file(self) -> Path:
+        """Where its record will lie."""
+        return Path(self.config.results_dir) / "runs" / f"{self.id}.json"
+
+    def details(self, example: AttentionGrid) -> Details:
+        """The details of the run, after its test sets were evaluated."""
+        items = {split: self.task.items[split] for split in self.task.corpus.test_splits}
+        return Details(id=self.id, items=items, example=Example.of(example))
+
+
+def set_up(config: DictConfig, *, like: Setup | None = None) -> Setup:
+    """Build what ``config`` names; everything cheap first, so that bad values are refused at once.
+
+    Args:
+        config: composed and checked.
+        like: a setup with the same data and task, which lends its own: enough to tell the run's id and what
+            is wrong, where reading the corpus again would take long; not to train.
+
+    Raises:
+        ValueError: a value out of its range, or data that cannot be used.
+    """
+    check_number("seed", config.seed, Seed)
+    trainer = TrainerSettings(**config.trainer)
+    # Runs from before there was a choice name no class.
+    optim = instantiate({"_target_": "tasks.training.optim.Adam", **config.optim}, _convert_="all")
+    mapping = instantiate(config.attention)
+    device = trainer.torch_device()
+    if like is not None:
+        return Setup(config, mapping, trainer, optim, device, like.task)
+    build = task_builder(config.task)
+    corpus = instantiate(config.data, _convert_="all")
+    task = in_memory(partial(build, corpus, mapping, config.seed, device))
+    return Setup(config, mapping, trainer, optim, device, task)
+
+
+def in_memory(build: Callable[[], T]) -> T:
+    """The model that ``build`` makes, or its task, unless it asks for too many weights or too much memory."""
+    try:
+        with bounded_size():
+            return build()
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        raise ValueError(f"the model must fit into memory, got: {first_line(error)}") from error
+
+
+def task_builder(config: DictConfig) -> Callable[..., RecordedTask[Any]]:
+    """What builds the task named in a config, its options given; groups of options become their class.
+
+    Those classes check what they hold; options without one are held against the builder's signature.
+
+    Raises:
+        ValueError: an option out of its range.
+    """
+    build, options = get_method(config._target_), task_options(config)
+    check_ranges(build, options)
+    return partial(build, **options)
+
+
+def task_options(config: DictConfig) -> dict[str, Any]:
+    """The arguments of the task's builder that its config gives, groups of them as their class."""
+    hints = get_type_hints(get_method(config._target_))
+    options = {str(name): value for name, value in config.items() if name != "_target_"}
+    for name, value in options.items():
+        if is_dataclass(hints[name]):
+            options[name] = hints[name](**value)
+    return options

@@ -1,0 +1,99 @@
+"""Runs that exist: found by name, and what their directories hold, read with suspicion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from scripts.cli import UsageError
+from scripts.runs.setup import Setup
+from scripts.runs.validate_config import validate_config
+from tasks._registry import TASKS
+from tasks.data.files import read_whole
+from tasks.training.run_directory import RunDirectory
+from tasks.training.state import best_weights, load_weights
+
+T = TypeVar("T")
+
+
+def find_run(run: str, output_dir: str = "runs") -> RunDirectory:
+    """The directory of a run given by its id, the beginning of its id, or its path.
+
+    Raises:
+        UsageError: there is no such run, or several.
+    """
+    # Compared as names: neither a pattern nor a way out of the folder means anything here.
+    begun = sorted(path for path in Path(output_dir).glob("*") if path.name.startswith(run))
+    given = [Path(run)] if (Path(run) / "config.json").exists() else begun
+    found = [path for path in given if (path / "config.json").exists()]
+    if not run or len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise UsageError(f"RUN must name one run in {output_dir}/, got {run!r}, which fits {names}")
+    return RunDirectory(found[0])
+
+
+def find_run_for(command: str, run: str) -> RunDirectory:
+    """The directory of a run of the task whose trained models ``command`` asks.
+
+    Raises:
+        UsageError: there is no such run, or several, or its task is another.
+    """
+    found = find_run(run)
+    task = _stored_config(found).get("task_name")
+    asked_by = {name: spec.command for name, spec in TASKS.items()}
+    if asked_by.get(task) != command:
+        wanted = " or ".join(name for name, other in asked_by.items() if other == command)
+        other = f": make {asked_by[task]} asks it" if task in asked_by else ""
+        raise UsageError(f"make {command} must get a run of {wanted}, got {found.path.name} of {task}{other}")
+    return found
+
+
+def read_run_config(run: RunDirectory) -> DictConfig:
+    """The config that the run was made from.
+
+    Raises:
+        ValueError: it is damaged, or names or holds what no config of this project does.
+    """
+    config = _stored_config(run)
+    try:
+        validate_config(config)
+    except ValueError as error:
+        raise ValueError(f"{run.config} is not the config of a run: {error}") from None
+    return config
+
+
+def _stored_config(run: RunDirectory) -> DictConfig:
+    config = read_stored(run.config, OmegaConf.create)
+    if not isinstance(config, DictConfig):
+        raise ValueError(f"{run.config} must hold a dictionary, got another JSON value")
+    return config
+
+
+def read_stored(path: Path, build: Callable[[Any], T]) -> T:
+    """What ``build`` makes of a JSON file of a run.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: there is no file of that name.
+        OSError: it is a pipe or device.
+        ValueError: the file is damaged, or ``build`` takes no such content.
+    """
+    content = read_whole(path)
+    try:
+        values = json.loads(content.decode())
+    except ValueError as error:
+        raise ValueError(f"{path} must be JSON, got a damaged file: {error}") from None
+    try:
+        return build(values)
+    except (AttributeError, KeyError, TypeError, OmegaConfBaseException) as error:
+        raise ValueError(f"{path} must hold what a run keeps there, got something else: {error!r}") from error
+
+
+def load_best(setup: Setup, run: RunDirectory) -> None:
+    """Give the model the weights that did best on dev."""
+    weights = best_weights(run.checkpoint, setup.task.vocabulary.sha256)
+    load_weights(setup.task.model, weights, run.checkpoint)
