@@ -28,54 +28,6 @@ class Comparison(NamedTuple):
     p_value: float
 
 
-def paired_bootstrap(
-    baseline: Sequence[Any] | Rows,
-    system: Sequence[Any] | Rows,
-    *,
-    score: Callable[[Rows], float] = np.mean,
-    samples: int = SAMPLES,
-    seed: int = 0,
-) -> Comparison:
-    r"""Compare two systems on resampled test sets, the same ones for both.
-
-    Test set :math:`b` holds as many items as the real one, drawn with replacement; :math:`\delta_b` is the
-    difference of the scores on it and :math:`\delta` that on the real one. The interval ends at the 2.5 and
-    97.5 percent quantiles of :math:`\delta_b`, and
-
-    .. math::
-        p = \frac{1 + |\{b : |\delta_b - \delta| \ge |\delta|\}|}{1 + \text{samples}}
-
-    Args:
-        baseline: for each item a score, or a row of counts from which ``score`` makes one; (items, ...).
-        system: the same of the other system, items in the same order.
-        score: score of a test set from the rows of its items.
-        samples: number of test sets drawn, at least 1.
-        seed: from 0 to 2**32 - 1; the same arguments give the same result.
-
-    Returns:
-        The difference, its interval and the p-value.
-
-    Raises:
-        ValueError: there are no items or their numbers differ, ``samples < 1``, or ``seed`` is out of range.
-
-    Example:
-        >>> result = paired_bootstrap([0.1, 0.5, 0.3, 0.2], [0.3, 0.4, 0.6, 0.4])
-        >>> [round(number, 3) for number in result]
-        [0.15, -0.025, 0.275, 0.053]
-
-    Source: Koehn (2004), "Statistical Significance Tests for Machine Translation Evaluation"; p-value of
-        Efron & Tibshirani (1993), "An Introduction to the Bootstrap", section 16.4.
-    """
-    if not len(baseline) == len(system):
-        raise ValueError(
-            f"a comparison must have the same items of both systems, got {len(baseline)} and {len(system)}"
-        )
-    first, second = (
-        resampled_scores(items, score=score, samples=samples, seed=seed) for items in (baseline, system)
-    )
-    return compare(second - first)
-
-
 def resampled_scores(
     items: Sequence[Any] | Rows,
     *,
@@ -152,10 +104,25 @@ def differences_over_seeds(
 
 
 def compare(differences: Rows) -> Comparison:
-    """The comparison that differences make, found and drawn: its interval and p-value.
+    r"""The comparison that differences make: of those found and of those on resampled test sets.
+
+    With :math:`\delta_b` the difference of the scores on test set :math:`b` and :math:`\delta` that on the
+    real one, the interval ends at the 2.5 and 97.5 percent quantiles of :math:`\delta_b`, and
+
+    .. math::
+        p = \frac{1 + |\{b : |\delta_b - \delta| \ge |\delta|\}|}{1 + \text{samples}}
 
     Args:
-        differences: as :func:`differences_over_seeds` returns them.
+        differences: that found, then the drawn ones; of scores of :func:`resampled_scores`, or as
+            :func:`differences_over_seeds` returns them.
+
+    Example:
+        >>> scores = [resampled_scores(items) for items in ([0.1, 0.5, 0.3, 0.2], [0.3, 0.4, 0.6, 0.4])]
+        >>> [round(number, 3) for number in compare(scores[1] - scores[0])]
+        [0.15, -0.025, 0.275, 0.053]
+
+    Source: Koehn (2004), "Statistical Significance Tests for Machine Translation Evaluation"; p-value of
+        Efron & Tibshirani (1993), "An Introduction to the Bootstrap", section 16.4.
     """
     difference, drawn = differences[0], differences[1:]
     low, high = np.quantile(drawn, [0.025, 0.975])

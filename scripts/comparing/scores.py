@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from scripts.reports import ROUGE
-from tasks.seq2seq.alignment import aer_of_items
+from tasks.seq2seq.scoring import aer_of_items
 from tasks.translation.metrics import bleu_of_items
 
 

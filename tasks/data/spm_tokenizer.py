@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import sentencepiece
 
@@ -38,7 +38,7 @@ class SubwordTokenizer(Tokenizer):
         >>> tokenizer.decode(tokenizer.encode("a dog sat"))
         'a dog sat'
 
-    Source: Sennrich, Haddow & Birch (2016) for pieces by merging, Kudo (2018) for those of a unigram model.
+    Source: Sennrich, Haddow & Birch (2016), "Neural Machine Translation of Rare Words with Subword Units".
     """
 
     kind = "subwords"
@@ -59,8 +59,6 @@ class SubwordTokenizer(Tokenizer):
         texts: Iterable[str],
         *,
         vocab_size: Annotated[int, Range(least=EOS + 2)] = 4000,
-        model_type: Literal["bpe", "unigram"] = "bpe",
-        character_coverage: Annotated[float, Range(least=0.98, most=1)] = 1.0,
         normalizer: Normalizer = PLAIN,
     ) -> "SubwordTokenizer":
         """Learn the pieces of the texts; the same texts in the same order give the same bytes.
@@ -68,21 +66,16 @@ class SubwordTokenizer(Tokenizer):
         Args:
             texts: such as both sides of a training set.
             vocab_size: most pieces, the four special ones and all single characters included.
-            model_type: how pieces are found.
-            character_coverage: share of the characters of the texts that are known, from 0.98 to 1.
             normalizer: as for the class.
 
         Raises:
-            ValueError: there is no word in the texts, a ``vocab_size`` below the number of characters, or
-                another bad number or type.
+            ValueError: there is no word in the texts, or a ``vocab_size`` below the number of characters.
         """
-        if model_type not in ("bpe", "unigram"):
-            raise ValueError(f"model_type must be 'bpe' or 'unigram', got {model_type!r}")
-        check_ranges(cls.train, {"vocab_size": vocab_size, "character_coverage": character_coverage})
+        check_ranges(cls.train, {"vocab_size": vocab_size})
         sentences = [*_sentences(texts, normalizer)]  # sentencepiece would hide an error of reading them
         if not sentences:
             raise ValueError("a tokenizer must have at least one word to learn from, got none")
-        return cls(_learn(sentences, vocab_size, model_type, character_coverage), normalizer)
+        return cls(_learn(sentences, vocab_size), normalizer)
 
     def __len__(self) -> int:
         return len(self._processor)
@@ -125,15 +118,15 @@ def _sentences(texts: Iterable[str], normalizer: Normalizer) -> Iterator[str]:
             yield _LITERAL.sub("< ", text)
 
 
-def _learn(sentences: list[str], vocab_size: int, model_type: str, character_coverage: float) -> bytes:
+def _learn(sentences: list[str], vocab_size: int) -> bytes:
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(sentences),
             model_writer=model,
             vocab_size=vocab_size,
-            model_type=model_type,
-            character_coverage=character_coverage,
+            model_type="bpe",
+            character_coverage=1.0,
             hard_vocab_limit=False,  # a small corpus has fewer
             normalization_rule_name="identity",
             max_sentence_length=2**30,  # a longer sentence is left out, unsaid; there is no larger number

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Annotated
 
-from tasks.ranges import PositiveInt, Range, check_ranges
+from tasks.ranges import Range, check_ranges
 
 PAD, UNK, BOS, EOS = range(4)
 SPECIAL = ("<pad>", "<unk>")
@@ -38,25 +38,20 @@ class Vocabulary:
 
     @classmethod
     def from_counts(
-        cls,
-        counts: Counter[str],
-        *,
-        min_count: PositiveInt = 1,
-        max_size: Annotated[int | None, Range(least=0)] = None,
+        cls, counts: Counter[str], *, max_size: Annotated[int | None, Range(least=0)] = None
     ) -> "Vocabulary":
-        """Keep the frequent words, the most frequent first and equally frequent ones in code point order.
+        """Number the most frequent words first, and equally frequent ones in code point order.
 
         Args:
             counts: how often each word occurs.
-            min_count: fewest occurrences of a word that is kept.
             max_size: most words to keep, not counting the two special ones.
 
         Raises:
-            ValueError: ``min_count < 1`` or ``max_size < 0``.
+            ValueError: ``max_size < 0``.
         """
-        check_ranges(cls.from_counts, {"min_count": min_count, "max_size": max_size})
-        kept = [word for word, count in counts.items() if count >= min_count and word not in SPECIAL]
-        return cls(sorted(kept, key=lambda word: (-counts[word], word))[:max_size])
+        check_ranges(cls.from_counts, {"max_size": max_size})
+        words = counts.keys() - set(SPECIAL)
+        return cls(sorted(words, key=lambda word: (-counts[word], word))[:max_size])
 
     def encode(self, tokens: Iterable[str]) -> list[int]:
         """Number the words; those outside the vocabulary become ``UNK``."""

@@ -116,7 +116,6 @@ class WordTokenizer(Tokenizer):
         texts: Iterable[str],
         *,
         max_size: int | None = 50_000,
-        min_count: int = 1,
         normalizer: Normalizer = PLAIN,
         moses: str | None = None,
     ) -> "WordTokenizer":
@@ -125,7 +124,6 @@ class WordTokenizer(Tokenizer):
         Args:
             texts: such as one side of a training set.
             max_size: most words to keep, not counting the four special ones; the paper's code keeps 50,000.
-            min_count: fewest occurrences of a word that is kept.
             normalizer: as for the class.
             moses: as for the class.
 
@@ -138,7 +136,7 @@ class WordTokenizer(Tokenizer):
             raise ValueError("a tokenizer must have at least one word to learn from, got none")
         for boundary in BOUNDARIES:
             del counts[boundary]
-        kept = Vocabulary.from_counts(counts, min_count=min_count, max_size=max_size)
+        kept = Vocabulary.from_counts(counts, max_size=max_size)
         return cls(Vocabulary((*BOUNDARIES, *kept.words[len(SPECIAL) :])), normalizer, moses)
 
     def __len__(self) -> int:

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from tasks.attention import AttentionGrid, AttentionTally
 from tasks.data.batching import epoch_batches
 from tasks.data.vocabulary import PAD
-from tasks.seq2seq.alignment import AlignmentTally, alignment_from_attention
 from tasks.seq2seq.data import Corpus, Example, Link
 from tasks.seq2seq.model import ModelSettings, Seq2Seq
-from tasks.seq2seq.scoring import Scoring
+from tasks.seq2seq.scoring import AlignmentTally, Scoring, alignment_from_attention
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.text import BatchSettings, TextSettings, Tokenizers, pair_batch, short_pairs, target_rows
 from tasks.seq2seq.translator import ForcedBatch, Translator

@@ -58,7 +58,7 @@ SPEC = register(
         primary_metric=Metric("rougeL", "ROUGE-L, greedy"),
         item_scores={
             **dict.fromkeys(ROUGE, "numpy.mean"),
-            "aer": "tasks.seq2seq.alignment.aer_of_items",
+            "aer": "tasks.seq2seq.scoring.aer_of_items",
         },
         table_file="gigaword",
         table_title="Summarization",

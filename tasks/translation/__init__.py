@@ -51,7 +51,7 @@ SPEC = register(
         primary_metric=Metric("bleu", "BLEU, greedy"),
         item_scores={
             "bleu": "tasks.translation.metrics.bleu_of_items",
-            "aer": "tasks.seq2seq.alignment.aer_of_items",
+            "aer": "tasks.seq2seq.scoring.aer_of_items",
         },
         table_file="translation",
         table_title="Translation",

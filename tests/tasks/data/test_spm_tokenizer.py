@@ -34,9 +34,9 @@ def strip_special(text: str, normalizer: Normalizer) -> str:
 
 
 @settings(max_examples=60)
-@given(text=ODD, normalizer=NORMALIZERS, model_type=st.sampled_from(["bpe", "unigram"]))
-def test_texts_learnt_from_come_back(text: str, normalizer: Normalizer, model_type) -> None:
-    tokenizer = SubwordTokenizer.train([text, "a dog"], model_type=model_type, normalizer=normalizer)
+@given(text=ODD, normalizer=NORMALIZERS)
+def test_texts_learnt_from_come_back(text: str, normalizer: Normalizer) -> None:
+    tokenizer = SubwordTokenizer.train([text, "a dog"], normalizer=normalizer)
     known = text.replace("\x00", "").replace("▅", "")
     ids = tokenizer.encode(known)
     assert UNK not in ids and tokenizer.decode(ids) == strip_special(known, normalizer)
@@ -73,9 +73,8 @@ def test_special_tokens_stand_first_and_a_text_that_spells_them_is_text() -> Non
     assert min(ids) > EOS and tokenizer.decode(ids) == "<unk> </s> <pad><s>"
 
 
-@pytest.mark.parametrize("model_type", ["bpe", "unigram"])
-def test_the_same_texts_give_the_same_bytes(model_type) -> None:
-    one, other = (SubwordTokenizer.train(iter(TEXTS), vocab_size=40, model_type=model_type) for _ in "12")
+def test_the_same_texts_give_the_same_bytes() -> None:
+    one, other = (SubwordTokenizer.train(iter(TEXTS), vocab_size=40) for _ in "12")
     assert one.model == other.model and one.sha256 == other.sha256
 
 
@@ -100,14 +99,12 @@ def test_an_error_of_reading_is_told() -> None:
 
 def test_a_small_corpus_has_fewer_pieces_and_a_limit_is_kept() -> None:
     assert len(TOKENIZER) == 40 and 4 < len(SubwordTokenizer.train(["a"])) < 10
-    assert UNK in SubwordTokenizer.train(["a" * 999 + "b"], character_coverage=0.98).encode("b")
 
 
 def test_checksum_sees_everything() -> None:
     tokenizers = [
         TOKENIZER,
         SubwordTokenizer.train(TEXTS, vocab_size=39),
-        SubwordTokenizer.train(TEXTS, vocab_size=40, model_type="unigram"),
         SubwordTokenizer.train([*TEXTS, "dogs"], vocab_size=40),
         SubwordTokenizer(TOKENIZER.model, Normalizer(lowercase=True)),
         SubwordTokenizer(TOKENIZER.model, Normalizer(digits=True)),
@@ -140,11 +137,6 @@ def test_training_writes_nothing(tmp_path: Path) -> None:
             "learn 5 pieces, got: Vocabulary size is smaller than required_chars",
         ),
         (lambda: SubwordTokenizer.train(TEXTS, vocab_size=0), "vocab_size must be an .* at least 5, got 0"),
-        (lambda: SubwordTokenizer.train(TEXTS, model_type="word"), "must be 'bpe' or 'unigram', got 'word'"),  # type: ignore[arg-type]
-        (
-            lambda: SubwordTokenizer.train(TEXTS, character_coverage=0.0),
-            "of at least 0.98 and at most 1, got 0.0",
-        ),
         (lambda: SubwordTokenizer(b""), "sentencepiece model"),
         (lambda: SubwordTokenizer(b"not a model"), "a sentencepiece model, got none"),
         (lambda: SubwordTokenizer(TOKENIZER.model[:-9]), "a sentencepiece model, got none"),

@@ -18,7 +18,7 @@ TOKENIZERS: list[Tokenizer] = [
     WORDS,
     WordTokenizer.train(TEXTS, max_size=3),
     SubwordTokenizer.train(TEXTS, vocab_size=50, normalizer=FOLD),
-    SubwordTokenizer.train(TEXTS, model_type="unigram"),
+    SubwordTokenizer.train(TEXTS),
 ]
 
 

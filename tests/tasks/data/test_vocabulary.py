@@ -16,7 +16,6 @@ COUNTS = st.dictionaries(WORDS, st.integers(1, 4), max_size=12)
 def test_order_is_by_count_then_word() -> None:
     counts = Counter({"b": 2, "a": 2, "rare": 1, "c": 9})
     assert Vocabulary.from_counts(counts).words == ("<pad>", "<unk>", "c", "a", "b", "rare")
-    assert Vocabulary.from_counts(counts, min_count=2).words[2:] == ("c", "a", "b")
     assert Vocabulary.from_counts(counts, max_size=2).words[2:] == ("c", "a")
 
 
@@ -64,10 +63,6 @@ def test_checksum_sees_order_and_boundaries() -> None:
         (lambda: Vocabulary(["a", "b", "a"]), "different words, got 'a' 2 times"),
         (lambda: Vocabulary(["<pad>"]), "got '<pad>' 2 times"),
         (lambda: Vocabulary.from_json(["a", "b"]), r"begins with \['<pad>', '<unk>'\], got \['a', 'b'\]"),
-        (
-            lambda: Vocabulary.from_counts(Counter("a"), min_count=0),
-            "min_count must be an .* at least 1, got 0",
-        ),
         (
             lambda: Vocabulary.from_counts(Counter("a"), max_size=-1),
             "max_size must be an integer of at least 0, got -1",

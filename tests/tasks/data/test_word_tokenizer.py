@@ -91,7 +91,6 @@ def test_numbers_follow_frequency_and_specials_are_never_learnt() -> None:
     assert tokenizer.vocabulary.words == (*SPECIALS, "b", "a", "c") and len(tokenizer) == 7
     assert tokenizer.encode("<pad> <unk> <s> </s> b") == [UNK, UNK, UNK, UNK, 4]
     assert len(WordTokenizer.train(["a a b c"], max_size=1)) == 5
-    assert len(WordTokenizer.train(["a a b c"], min_count=2)) == 5
 
 
 def test_special_numbers_are_not_written_and_unknown_words_may_be_replaced() -> None:
@@ -141,7 +140,6 @@ def test_checksum_sees_everything_and_order_of_texts_nothing() -> None:
             "at least one word to learn from, got none",
         ),
         (lambda: WordTokenizer.train(["a"], moses="xx"), "one of the languages .*de.*, got 'xx'"),
-        (lambda: WordTokenizer.train(["a"], min_count=0), "min_count must be an .* at least 1, got 0"),
         (
             lambda: WordTokenizer(Vocabulary(["a"])),
             r"must begin with .*'</s>'\), got \('<pad>', '<unk>', 'a'\)",

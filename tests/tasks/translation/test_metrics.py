@@ -9,7 +9,7 @@ import sacrebleu
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.significance import PairedTest
 
-from tasks.bootstrap import Comparison, paired_bootstrap
+from tasks.bootstrap import Comparison, compare, resampled_scores
 from tasks.translation.metrics import bleu, bleu_of_items
 
 REFERENCES = [
@@ -77,7 +77,8 @@ def test_moses_tokens_are_put_together_first() -> None:
 def bootstrap(baseline: list[str], system: list[str], references: list[Any], **options: int) -> Comparison:
     """That of the items which a record keeps."""
     items = (bleu(outputs, references).items["bleu"] for outputs in (baseline, system))
-    return paired_bootstrap(*items, score=bleu_of_items, **options)
+    first, second = (resampled_scores(counts, score=bleu_of_items, **options) for counts in items)
+    return compare(second - first)
 
 
 def test_the_bootstrap_scores_resampled_corpora() -> None:

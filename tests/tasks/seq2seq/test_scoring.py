@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.seq2seq.alignment import AlignmentTally, alignment_from_attention
 from tasks.seq2seq.data import Link, Links
+from tasks.seq2seq.scoring import AlignmentTally, alignment_from_attention
 
 
 def test_pieces_of_source_words_are_summed_and_those_of_target_words_averaged() -> None:
