@@ -9,8 +9,10 @@ import torch
 
 import regattn
 from regattn import AdditiveScorer, Attention, BilinearScorer, DotScorer
+from tests.mappings import MODULES
 
 BATCH, TARGETS, SOURCES, SIZE = 2, 3, 5, 4
+each_mapping = pytest.mark.parametrize("mapping", MODULES.values(), ids=MODULES)
 
 
 def queries_and_keys(query_size: int = SIZE) -> tuple[torch.Tensor, torch.Tensor]:
@@ -54,9 +56,7 @@ def test_additive():
     torch.testing.assert_close(scorer(query, keys), by_hand)
 
 
-@pytest.mark.parametrize(
-    "mapping", [regattn.Softmax(), regattn.Sparsemax(), regattn.Fusedmax(), regattn.PNormmax()]
-)
+@each_mapping
 def test_context_is_the_average_of_the_values(mapping):
     query, keys = queries_and_keys()
     values = torch.randn(BATCH, SOURCES, 6)
@@ -98,17 +98,15 @@ def test_parameters_are_trained():
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in attend.parameters())
 
 
-AUTOCAST_MAPPINGS = [
-    regattn.Softmax(), regattn.Sparsemax(), regattn.Fusedmax(), regattn.Oscarmax(), regattn.PNormmax()
-]  # fmt: skip
+@each_mapping
+def test_under_autocast_the_mapping_works_in_float32(mapping):
+    for mask in (None, torch.arange(SOURCES) < 3):
+        check_under_autocast(mapping, mask)
 
 
-@pytest.mark.parametrize("mapping", AUTOCAST_MAPPINGS)
-@pytest.mark.parametrize("masked", [False, True])
-def test_under_autocast_the_mapping_works_in_float32(mapping, masked):
+def check_under_autocast(mapping, mask):
     attend = Attention(BilinearScorer(SIZE, SIZE), mapping)
     query, keys = queries_and_keys()
-    mask = torch.arange(SOURCES) < 3 if masked else None
     with torch.autocast("cpu", torch.bfloat16):
         scores = attend.scorer(query, keys)
         context, weights = attend(query, keys, mask=mask)

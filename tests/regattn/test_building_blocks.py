@@ -30,11 +30,10 @@ each_proximal = pytest.mark.parametrize(("prox", "penalty"), PROXIMAL.values(), 
 
 @each_proximal
 @pytest.mark.parametrize("lam", [0.01, 0.2, 1.0, 10.0])
-@pytest.mark.parametrize("kind", oracles.KINDS)
-def test_every_direction_leads_uphill(prox, penalty, lam, kind):
+def test_every_direction_leads_uphill(prox, penalty, lam):
     """½‖y − x‖² is 1-strongly convex: f(y + h) ≥ f(y) + ½‖h‖² at the minimum, and nowhere else."""
     rng = np.random.default_rng(0)
-    for x in kind(rng, 20, 7):
+    for x in np.concatenate([kind(rng, 20, 7) for kind in oracles.KINDS]):
         y = prox(torch.from_numpy(x), lam).numpy()
 
         def objective(v: Row, x: Row = x) -> float:

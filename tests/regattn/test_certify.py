@@ -8,16 +8,10 @@ import torch
 
 import regattn
 from tests import oracles
+from tests.mappings import OF_OMEGA, STRENGTHS
 
-CASES = [
-    ("softmax", {"gamma": 0.7}),
-    ("sparsemax", {"gamma": 0.7}),
-    ("fusedmax", {"gamma": 0.7, "lam": 0.1}),
-    ("fusedmax", {"gamma": 1.0, "lam": 0.0}),
-    ("oscarmax", {"gamma": 0.7, "lam": 0.05}),
-    ("pnormmax", {"gamma": 0.7, "p": 1.5}),
-    ("pnormmax", {"gamma": 0.7, "p": 2.0}),
-]
+CASES = [(name, STRENGTHS[name]) for name in OF_OMEGA]
+CASES += [("fusedmax", {"gamma": 1.0, "lam": 0.0}), ("pnormmax", {"gamma": 0.7, "p": 2.0})]
 each_case = pytest.mark.parametrize(("mapping", "strengths"), CASES)
 
 

@@ -11,8 +11,9 @@ transformers = pytest.importorskip(
 
 import regattn  # noqa: E402
 from regattn import huggingface  # noqa: E402
+from tests.mappings import OF_OMEGA  # noqa: E402
 
-WORDS, NAMES = 50, ("softmax", "sparsemax", "fusedmax", "oscarmax", "pnormmax")
+WORDS, NAMES = 50, OF_OMEGA
 DECODER = {"hidden_size": 16, "num_attention_heads": 4, "num_hidden_layers": 2, "intermediate_size": 16}
 GROUPED = {**DECODER, "num_key_value_heads": 2, "head_dim": 4}
 ENDLESS = {"vocab_size": WORDS, "eos_token_id": None, "forced_eos_token_id": None, "pad_token_id": 0}
@@ -246,11 +247,11 @@ def test_a_mask_of_lowest_numbers_is_a_bool_mask(dtype):
         torch.testing.assert_close(model(given["input_ids"], attention_mask=mask).logits, wanted)
 
 
-def test_a_row_of_nearly_the_lowest_numbers_is_a_row_with_nothing_allowed():
+def test_a_row_of_nearly_the_lowest_numbers_allows_nothing():
     assert (call(torch.full((5, 5), 0.75 * torch.finfo(torch.float32).min)) == 0).all()
 
 
-def test_a_model_that_computes_attention_by_itself_is_refused_when_it_asks_for_a_mask():
+def test_a_model_with_attention_of_its_own_is_refused():
     config = transformers.BloomConfig(vocab_size=WORDS, hidden_size=16, n_head=4, n_layer=1)
     model = transformers.AutoModel.from_config(config, attn_implementation="regattn_sparsemax")
     with pytest.raises(ValueError, match="the model of BloomConfig computes attention by itself"):

@@ -314,7 +314,7 @@ def test_refused_in_one_sentence(match, tensors, options):
         MultiheadAttention(SIZE, HEADS, dtype=torch.float64)(*tensors, **options)
 
 
-def test_nested_tensors_are_refused_where_they_cannot_be_honoured():
+def test_nested_tensors_are_refused_where_weights_are_wanted():
     nested = torch.nested.nested_tensor([torch.zeros(2, SIZE), torch.zeros(3, SIZE)])
     attend = MultiheadAttention(SIZE, HEADS, batch_first=True)
     with pytest.raises(ValueError, match="nested tensor"):

@@ -12,14 +12,9 @@ from torch.autograd import gradcheck, gradgradcheck
 import regattn
 from regattn import fenchel_young_loss, max_omega
 from tests import oracles
+from tests.mappings import OF_OMEGA, STRENGTHS
 
-CASES = [
-    ("softmax", {"gamma": 0.7}),
-    ("sparsemax", {"gamma": 0.7}),
-    ("fusedmax", {"gamma": 0.7, "lam": 0.1}),
-    ("oscarmax", {"gamma": 0.7, "lam": 0.05}),
-    ("pnormmax", {"gamma": 0.7, "p": 1.5}),
-]
+CASES = [(name, STRENGTHS[name]) for name in OF_OMEGA]
 DEFAULTS = [(mapping, {}) for mapping, _ in CASES]
 each_case = pytest.mark.parametrize(("mapping", "strengths"), CASES)
 
@@ -34,7 +29,7 @@ def random_weights(*shape: int) -> torch.Tensor:
 
 
 @each_case
-def test_value_is_the_objective_at_the_mapping_and_no_point_is_better(mapping, strengths):
+def test_value_is_the_objective_and_no_point_is_better(mapping, strengths):
     function, x = getattr(regattn, mapping), random_scores(200, 5)
     value = max_omega(x, function, **strengths).numpy()
     at_mapping = oracles.objective(mapping, x.numpy(), function(x, **strengths).numpy(), **strengths)

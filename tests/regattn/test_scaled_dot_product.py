@@ -10,9 +10,11 @@ from torch.nn import functional as F
 
 import regattn
 from regattn import scaled_dot_product_attention as attend
+from tests.mappings import FUNCTIONS, OF_OMEGA
+from tests.pairwise import pairwise
 
 BATCH, HEADS, TARGETS, SOURCES, SIZE, VALUE_SIZE = 2, 4, 3, 5, 6, 7
-MAPPINGS = [regattn.softmax, regattn.sparsemax, regattn.fusedmax, regattn.oscarmax, regattn.pnormmax]
+MAPPINGS = [FUNCTIONS[name] for name in OF_OMEGA]
 
 
 def inputs(
@@ -45,9 +47,9 @@ MASKS = {
 }
 
 
-@pytest.mark.parametrize("key_heads", [None, 1, 2])
-@pytest.mark.parametrize("scale", [None, 0.7])
-@pytest.mark.parametrize("kind", [*MASKS, "causal"])
+@pytest.mark.parametrize(
+    ("kind", "key_heads", "scale"), pairwise([*MASKS, "causal"], [None, 1, 2], [None, 0.7])
+)
 def test_softmax_is_pytorchs(kind, scale, key_heads):
     tensors = inputs(BATCH, HEADS, key_heads=key_heads)
     mask = None if kind == "causal" else MASKS[kind]()
@@ -86,18 +88,16 @@ def test_dropout_is_pytorchs():
 
 
 @pytest.mark.parametrize("mapping", MAPPINGS)
-@pytest.mark.parametrize("floating", [False, True])
-def test_a_query_that_may_attend_to_nothing_gets_zeros(mapping, floating):
-    tensors = inputs(BATCH, HEADS)
+def test_a_query_that_may_attend_to_nothing_gets_zeros(mapping):
     mask = some(BATCH, 1, TARGETS, SOURCES)
     mask[0, :, 1] = False
-    output, weights = attend(
-        *tensors, with_absent(mask) if floating else mask, need_weights=True, mapping=mapping
-    )
-    assert (output[0, :, 1] == 0).all() and (weights[0, :, 1] == 0).all()
-    torch.testing.assert_close(weights.sum(-1), mask.any(-1).double().expand(BATCH, HEADS, TARGETS))
-    output.square().sum().backward()
-    assert all(x.grad.isfinite().all() for x in tensors) and (tensors[0].grad[0, :, 1] == 0).all()
+    for given in (mask, with_absent(mask)):
+        tensors = inputs(BATCH, HEADS)
+        output, weights = attend(*tensors, given, need_weights=True, mapping=mapping)
+        assert (output[0, :, 1] == 0).all() and (weights[0, :, 1] == 0).all()
+        torch.testing.assert_close(weights.sum(-1), mask.any(-1).double().expand(BATCH, HEADS, TARGETS))
+        output.square().sum().backward()
+        assert all(x.grad.isfinite().all() for x in tensors) and (tensors[0].grad[0, :, 1] == 0).all()
 
 
 @pytest.mark.parametrize("mapping", MAPPINGS)

@@ -16,10 +16,14 @@ def sort(key, item, start, stop):
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 17, 63, 64, 65, 300])
-@pytest.mark.parametrize("kinds", [1, 3, 10**6])
-def test_a_part_is_sorted_and_the_rest_left(count, kinds):
-    dice = np.random.default_rng(count)
-    key = dice.integers(0, kinds, count + 7).astype(np.float64) - kinds
+def test_any_number_of_keys(count):
+    for kinds in (1, 3, 10**6):
+        check_a_part_is_sorted(count, kinds)
+
+
+def check_a_part_is_sorted(count, kinds):
+    rng = np.random.default_rng(count)
+    key = rng.integers(0, kinds, count + 7).astype(np.float64) - kinds
     item = np.arange(100, 100 + key.size)
     keys, items = key.copy(), item.copy()
     sort(keys, items, 3, 3 + count)

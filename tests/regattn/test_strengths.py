@@ -16,11 +16,12 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 import regattn
+from tests.mappings import OF_OMEGA
 from tests.pairwise import pairwise
 
 NAN, INF = float("nan"), float("inf")
-FUNCTIONS = {name: spec.function for name, spec in regattn.MAPPINGS.items() if name != "oscarmax_published"}
-MODULES: dict[str, Any] = {name: regattn.MAPPINGS[name].module for name in FUNCTIONS}
+FUNCTIONS = {name: regattn.MAPPINGS[name].function for name in OF_OMEGA}
+MODULES: dict[str, Any] = {name: regattn.MAPPINGS[name].module for name in OF_OMEGA}
 LAMS = {"fusedmax": (0.02, 0.3), "oscarmax": (0.005, 0.08)}  # between which λ is drawn
 STRENGTHS = [(name, "gamma") for name in FUNCTIONS] + [(name, "lam") for name in LAMS]
 each_mapping = pytest.mark.parametrize("name", FUNCTIONS)
@@ -213,7 +214,7 @@ def test_gradient_along_another_dim(name, which):
 
 
 @each_strength
-def test_empty_rows_have_no_gradient_and_poisoned_rows_alone_are_nan(name, which):
+def test_empty_rows_have_no_gradient_poisoned_rows_are_nan(name, which):
     x, direction = scores_of(8, 7), scores_of(8, 7)
     mask = torch.ones(8, 7, dtype=torch.bool)
     mask[1], mask[6, ::2] = False, False
@@ -332,7 +333,7 @@ def slopes_of_the_penalty(name: str, y: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", LAMS)
-def test_groups_whose_weights_round_to_one_number_are_apart_still(name, dtype):
+def test_groups_that_round_to_one_weight_are_apart_still(name, dtype):
     """Against −γ Σ (J g)·∂penalty/∂y with J g before it is rounded, and the groups of float64."""
     x, direction = (scores_of(200, 64) * 0.3).to(dtype), scores_of(200, 64).to(dtype)
     lam = torch.full((200, 1), LAMS[name][0] / 5, dtype=torch.float64).requires_grad_()
