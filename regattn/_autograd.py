@@ -169,25 +169,20 @@ def _setup(ctx: Any, solver: Solver, inputs: tuple[Any, ...], output: Any) -> tu
     """Keep what derivatives need: scores and values only if a strength may have one."""
     scores, mask, *parameters = inputs
     values, found = output if isinstance(output, tuple) else (output, output)
-    ctx.solver, ctx.parameters = solver, parameters
-    saved: tuple[Any, ...] = (found,)
-    if any(isinstance(p, Tensor) for p in parameters):
-        ctx.parameters = [None if isinstance(p, Tensor) else p for p in parameters]
-        saved += (scores, mask, values, *(p if isinstance(p, Tensor) else None for p in parameters))
+    tensors = [p if isinstance(p, Tensor) else None for p in parameters]
+    learnable = any(t is not None for t in tensors)
+    ctx.solver = solver
+    ctx.parameters = [None if isinstance(p, Tensor) else p for p in parameters]
+    saved = (found, *((scores, mask, values) if learnable else (None, None, None)), *tensors)
     ctx.save_for_backward(*saved)
     return saved
 
 
 def _restore(ctx: Any) -> tuple[Tensor, tuple[Any, ...], tuple[Any, ...]]:
-    found, *rest = ctx.saved_tensors
-    if not rest:
-        return found, (), ctx.parameters
-    tensors = rest[3:]
-    return (
-        found,
-        tuple(rest[:3]),
-        tuple(p if t is None else t for p, t in zip(ctx.parameters, tensors, strict=True)),
-    )
+    """What the solver found, (scores, mask, values), and the parameters."""
+    found, scores, mask, values, *tensors = ctx.saved_tensors
+    parameters = (p if t is None else t for p, t in zip(ctx.parameters, tensors, strict=True))
+    return found, (scores, mask, values), tuple(parameters)
 
 
 def _dx_dparam(derivative: ParamDerivative, context: tuple[Any, ...], parameters: tuple[Any, ...]) -> Tensor:
@@ -263,7 +258,7 @@ class _Solve(torch.autograd.Function):
             if step is not None and derivative is not None:
                 moved.append(step * _dx_dparam(derivative, context, parameters))
         direction = sum(moved[1:], moved[0])
-        if context:
+        if context[0] is not None:
             direction = direction.to(context[0].dtype)
         product = ctx.solver.product(found, direction, *parameters)
         return (product, None) if ctx.structured else product

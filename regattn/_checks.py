@@ -38,13 +38,13 @@ def _check_mask(mask: Tensor, scores: Tensor, name: str) -> None:
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         raise ValueError(f"mask must be a bool tensor (True = may be attended to), got {got}")
-    if not _broadcasts(mask, scores):
+    if not broadcasts(mask, scores):
         raise ValueError(
             f"mask must be broadcastable to {name} of shape {tuple(scores.shape)}, got {tuple(mask.shape)}"
         )
 
 
-def _broadcasts(tensor: Tensor, scores: Tensor) -> bool:
+def broadcasts(tensor: Tensor, scores: Tensor) -> bool:
     return tensor.ndim <= scores.ndim and all(
         t in (1, s) for t, s in zip(reversed(tensor.shape), reversed(scores.shape), strict=False)
     )
@@ -97,7 +97,9 @@ def check_strengths(scores: Tensor | None = None, dim: int = -1, /, **strengths:
     where it can be looked at without waiting for a device; elsewhere a bad one makes its row NaN.
     """
     for name, value in strengths.items():
-        allowed = RANGES[name]
+        allowed = RANGES.get(name)
+        if allowed is None:
+            raise TypeError(f"a strength must be one of {', '.join(RANGES)}, got {name!r}")
         if type(value) is float and allowed.smallest <= value <= allowed.largest:  # nearly always
             continue
         if isinstance(value, Tensor) and scores is not None and allowed.learnable:
@@ -112,7 +114,7 @@ def _check_tensor(name: str, value: Tensor, scores: Tensor, dim: int) -> None:
     if not value.is_floating_point():
         raise TypeError(f"{name} must be a floating-point tensor, got {value.dtype}")
     along = dim % scores.ndim - scores.ndim
-    if not _broadcasts(value, scores) or (value.ndim >= -along and value.shape[along] != 1):
+    if not broadcasts(value, scores) or (value.ndim >= -along and value.shape[along] != 1):
         raise ValueError(
             f"{name} must be broadcastable to scores of shape {tuple(scores.shape)} with size 1 along "
             f"dim {dim}, got {tuple(value.shape)}"

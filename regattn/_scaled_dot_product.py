@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from regattn._checks import broadcasts
 from regattn._registry import Mapping, resolve
 from regattn._softmax import softmax
 
@@ -133,10 +134,7 @@ def _weigh(scores: Tensor, mask: Tensor | None, mapping: Any, strengths: dict[st
 
 def _check_mask(mask: Tensor | None, scores: Tensor) -> None:
     """Refuse a mask that does not fit, or would enlarge the scores."""
-    if mask is None:
-        return
-    pairs = zip(reversed(mask.shape), reversed(scores.shape), strict=False)
-    if mask.ndim > scores.ndim or not all(m in (1, s) for m, s in pairs):
+    if mask is not None and not broadcasts(mask, scores):
         raise ValueError(
             f"attn_mask must be broadcastable to scores of shape {tuple(scores.shape)}, "
             f"got {tuple(mask.shape)}"

@@ -96,6 +96,12 @@ def test_a_mapping_that_is_not_in_it_is_refused():
         regattn.max_omega(x, regattn.oscarmax_published)
 
 
+def test_a_strength_that_no_mapping_has_is_refused():
+    x = torch.randn(3)
+    with pytest.raises(TypeError, match="a strength must be one of gamma, lam, p, got 'lamda'"):
+        regattn.certify(x, x, regattn.fusedmax, lamda=0.1)
+
+
 def test_a_name_is_taken_once(toy):
     with pytest.raises(ValueError, match="must not be taken, got 'halfmax'"):
         register(HALFMAX)
