@@ -91,7 +91,9 @@ def time_interleaved(
     seconds: dict[str, dict[int, float]] = {name: {} for name in candidates}
     # Seeded, and its own: neither who runs after whom nor which input comes next may follow a pattern.
     rng = random.Random(total)
-    with _no_garbage_collection():
+    collects_garbage = gc.isenabled()
+    gc.disable()
+    try:
         for number in range(total):
             running = [name for name in candidates if number in takes_part[name]]
             rng.shuffle(running)
@@ -99,6 +101,9 @@ def time_interleaved(
             for name in running:
                 calls = candidates[name]
                 seconds[name][number] = timer(calls[int(which * len(calls))])
+    finally:
+        if collects_garbage:
+            gc.enable()
     return seconds
 
 
@@ -173,14 +178,3 @@ def _warm_up(calls: Sequence[Call], timer: Timer) -> float:
 
 def _quartiles(values: Sequence[float]) -> list[float]:
     return np.quantile(values, (0.25, 0.75)).tolist()
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,14 +23,31 @@ from tasks.translation.task import build
 SETTINGS = SearchSettings(beam_size=2, max_length=6)
 
 
+class Clock:
+    """Time that passes when it is read, and in a slow mapping."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 0.001
+        return self.now
+
+
 class Slow(regattn.Softmax):
+    clock: Clock
+
     def forward(self, scores: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        time.sleep(0.01)
+        self.clock.now += 1.0
         return super().forward(scores, mask)
 
 
 @pytest.mark.parametrize("mapping", [regattn.Softmax(), Slow()], ids=lambda m: type(m).__name__)
-def test_tokens_and_ends_are_counted_and_the_mapping_timed(mapping: nn.Module) -> None:
+def test_tokens_and_ends_are_counted_and_the_mapping_timed(
+    mapping: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mapping.clock = clock = Clock()  # type: ignore[assignment]
+    monkeypatch.setattr(decoding, "time", SimpleNamespace(perf_counter=clock))
     task = build(
         generate(train=20, dev=2, test=9), mapping, 1, torch.device("cpu"),
         text=TextSettings(), model=ModelSettings(hidden_size=8, embedding_size=8),
@@ -39,11 +55,12 @@ def test_tokens_and_ends_are_counted_and_the_mapping_timed(mapping: nn.Module) -
     )  # fmt: skip
     texts = [example.source for example in task.corpus.splits["test"]]
     speed = measure(task.translator, texts, SETTINGS)
+    seconds = clock.now - 0.001  # begun at the first reading
     outputs = [best[0] for best in task.translator.generate(texts, SETTINGS)]
     assert speed.tokens == sum(len(o.ids) + (len(o.ids) < 6) for o in outputs)
-    assert 0 < speed.mapping_share < 1
-    if isinstance(mapping, Slow):
-        assert speed.mapping_share > 0.5
+    # Each call takes one reading of the clock of two, and a second where it is slow.
+    assert speed.mapping_share == pytest.approx(0.999 if isinstance(mapping, Slow) else 0.5, abs=0.05)
+    assert speed.tokens_per_second == pytest.approx(speed.tokens / seconds)
     assert not mapping._forward_hooks and not mapping._forward_pre_hooks
 
 
