@@ -49,7 +49,7 @@ def predict(arguments: Sequence[str]) -> None:
     pair = Pair(premise, hypothesis, label=0)
     reading = predict_pair(model, pair, batch_of([pair], vocabulary, "cpu"))
     _print(reading)
-    from scripts.pictures import draw_grid  # and matplotlib, after all that can be refused
+    from scripts.heatmap import draw_grid  # and matplotlib, after all that can be refused
 
     picture = draw_grid(run.path / "prediction.png", reading.grid, mapping.function.__name__)
     print(f"picture {picture}")

@@ -157,9 +157,7 @@ class TaskSpec:
         primary_metric: that of its learning curves, on dev.
         item_scores: for each metric that is tested for significance the dotted name of the function that
             makes it, before scaling, of the items in a run's details.
-        table_file: name of the file of its detailed tables, without a suffix.
-        table_title: heading of that file.
-        units: a sentence on the numbers there.
+        units: a sentence on the numbers in its detailed tables.
         setting: from a config to what was chosen of the model and its training, in one line.
         parts: the columns there.
         lists_config: whether the whole config stands there, too, because settings differ in more than that.
@@ -177,8 +175,6 @@ class TaskSpec:
     figure: str
     primary_metric: Metric
     item_scores: Mapping[str, str]
-    table_file: str
-    table_title: str
     units: str
     setting: Callable[[Config], str]
     parts: Sequence[TablePart]
@@ -186,6 +182,10 @@ class TaskSpec:
     test_names: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, Sequence[DataSource]] = field(default_factory=dict)
     paper_epoch: Epoch | None = None
+
+    def scale(self, metric: str) -> float:
+        """What makes a metric of a record one of 0 to 100."""
+        return self.primary_metric.scale if metric == self.primary_metric.name else 1.0
 
 
 TASKS: dict[str, TaskSpec] = {}

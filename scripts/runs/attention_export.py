@@ -14,7 +14,7 @@ from tasks.seq2seq.translator import Output
 from tasks.training.atomic import write_atomically
 
 if TYPE_CHECKING:
-    from scripts.pictures import Panel
+    from scripts.heatmap import Panel
 
 FILES = (".json", *ENDINGS)
 """Endings of the files that attention is saved in."""
@@ -73,7 +73,7 @@ def _attention(answer: Answer, run: LoadedRun, output: Output) -> dict[str, Any]
 
 def _draw(path: Path, answers: Iterable[Answer], runs: Sequence[LoadedRun]) -> str:
     """Several runs stand side by side, a line for each sentence."""
-    from scripts.pictures import draw_panels  # and matplotlib, which text and JSON do without
+    from scripts.heatmap import draw_panels  # and matplotlib, which text and JSON do without
 
     drawn: list[list[Panel]] = []
     wanted = 0
@@ -93,7 +93,7 @@ def _draw(path: Path, answers: Iterable[Answer], runs: Sequence[LoadedRun]) -> s
 
 
 def _panels(answer: Answer, runs: Sequence[LoadedRun]) -> list[Panel]:
-    from scripts.pictures import Panel
+    from scripts.heatmap import Panel
 
     mappings = [run.mapping for run in runs]
     panels = []

@@ -46,7 +46,7 @@ def finalize(setup: Setup, run: RunDirectory, result: FitResult, experiment: str
 
 
 def _write(setup: Setup, run: RunDirectory, result: FitResult, experiment: str) -> tuple[Record, Path]:
-    from scripts.pictures import draw_grid  # and matplotlib, which nothing before the end of a run needs
+    from scripts.heatmap import draw_grid  # and matplotlib, which nothing before the end of a run needs
 
     record = _record(setup, result, experiment)
     title = f"{setup.mapping_name}, {setup.task.corpus.name}"

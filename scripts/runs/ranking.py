@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from scripts.columns import EPOCH_SECONDS, UNKNOWN, metric
 from scripts.markdown import markdown
+from scripts.paper.significance import mean_std
+from scripts.paper.table import UNKNOWN
 from scripts.runs.config import plain, read_config
 from scripts.runs.overrides import Choice, Grid
 from scripts.runs.setup import Setup, set_up
@@ -92,7 +93,6 @@ def _row(ranked: Ranked, name: str) -> list[str]:
     values = [text.partition("=")[2] for text in ranked.choice]
     if not ranked.records:
         return [*values, UNKNOWN, f"0/{ranked.runs}", UNKNOWN, UNKNOWN]
-    figures = [
-        column.text(ranked.records) or UNKNOWN for column in (metric("", "dev", name, 4), EPOCH_SECONDS)
-    ]
-    return [*values, figures[0], f"{len(ranked.records)}/{ranked.runs}", figures[1], ranked.records[0].id]
+    score = mean_std([record.metrics["dev"][name] for record in ranked.records]).text(4)
+    seconds = f"{min(record.seconds['per_epoch'] for record in ranked.records):.1f}"
+    return [*values, score, f"{len(ranked.records)}/{ranked.runs}", seconds, ranked.records[0].id]

@@ -60,8 +60,6 @@ SPEC = register(
             **dict.fromkeys(ROUGE, "numpy.mean"),
             "aer": "tasks.seq2seq.scoring.aer_of_items",
         },
-        table_file="gigaword",
-        table_title="Summarization",
         units=UNITS,
         setting=setting,
         parts=(

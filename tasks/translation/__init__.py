@@ -53,8 +53,6 @@ SPEC = register(
             "bleu": "tasks.translation.metrics.bleu_of_items",
             "aer": "tasks.seq2seq.scoring.aer_of_items",
         },
-        table_file="translation",
-        table_title="Translation",
         units=UNITS,
         setting=setting,
         parts=(_TRANSLATIONS, LIKELIHOOD, ATTENTION, _ALIGNMENT),

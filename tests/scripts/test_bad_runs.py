@@ -16,9 +16,9 @@ from scripts import tables
 from scripts.bench.render import render
 from scripts.evaluate import evaluate
 from scripts.generate import generate
+from scripts.paper.kernels import kernel_costs
 from scripts.predict import predict
 from scripts.reliability import read as read_reliability
-from scripts.report.kernels import kernels
 from scripts.runs.study import journal_storage
 from scripts.train import main as train
 from tasks.training.run_directory import RunDirectory
@@ -237,7 +237,7 @@ def test_a_damaged_record_is_not_taken_for_a_finished_run(
 
 @pytest.mark.measures("bad data")
 @pytest.mark.parametrize(
-    "read", [kernels, render, read_reliability, lambda path: journal_storage(path, Path("lock"))]
+    "read", [kernel_costs, render, read_reliability, lambda path: journal_storage(path, Path("lock"))]
 )
 def test_a_pipe_is_refused_and_not_waited_for(folder: Path, read: Callable[[Path], object]) -> None:
     os.mkfifo("a.json")

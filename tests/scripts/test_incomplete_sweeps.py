@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from scripts import columns, tables
-from scripts.columns import MAPPINGS, Column
-from scripts.reports import REPORTS
+from scripts.paper import run_tables, selection
+from scripts.paper.selection import MAPPINGS, Corpus, mapping_label
+from scripts.paper.significance import MeanStd
 from scripts.runs.plan import Run, list_runs, make_plan
+from tasks._registry import TASKS
 from tasks.training.records import Record, write_record
 from tests.example_record import RECORD
 
@@ -73,7 +74,7 @@ def shown(text: str) -> Iterator[Row]:
 
 
 def says_what_is_there(records: list[Record]) -> bool:
-    return sorted(shown(tables.tables(REPORTS["snli"], records))) == wanted(records)
+    return sorted(shown(run_tables.run_tables(TASKS["snli"], records))) == wanted(records)
 
 
 def incomplete(n: int) -> Iterator[list[Record]]:
@@ -113,7 +114,7 @@ def test_a_plan_names_every_missing_run_with_its_command(jobs: list[Run], measur
 
 # ------------------------------------------------------------------ planted faults
 def last_seed_alone(records: Any) -> dict[str, list[Record]]:
-    return {columns.mapping_label(record): [record] for record in sorted(records, key=lambda r: r.seed)}
+    return {mapping_label(record): [record] for record in sorted(records, key=lambda r: r.seed)}
 
 
 def strengths_not_told_apart(records: Any) -> dict[str, list[Record]]:
@@ -123,17 +124,22 @@ def strengths_not_told_apart(records: Any) -> dict[str, list[Record]]:
     return found
 
 
-def over_all_seeds(values: Any, digits: int) -> str:
+def over_all_seeds(values: Any) -> MeanStd:
     """As if those that are missing were 0."""
-    return f"{sum(values) / len(SEEDS):.{digits}f}"
+    return MeanStd(sum(values) / len(SEEDS), len(SEEDS))
 
 
-WRONG: dict[str, tuple[Any, str, Callable[..., Any] | Column]] = {
-    "the last seed alone": (tables, "by_mapping", last_seed_alone),
-    "strengths not told apart": (tables, "by_mapping", strengths_not_told_apart),
-    "corpora not told apart": (tables, "corpus_key", lambda r: (r.task, r.corpus["name"], "2" * 64, r.tier)),
-    "seeds as they were planned": (tables, "SEEDS", Column("seeds", lambda records: "1, 2, 3, 4")),
-    "missing runs counted as 0": (columns, "spread", over_all_seeds),
+def without_checksum(record: Record) -> Corpus:
+    return Corpus(record.task, record.corpus["name"], "2" * 64, record.tier)
+
+
+PLANNED = {**run_tables._COLUMNS, "seeds": ("seeds", lambda records: "1, 2, 3, 4")}
+WRONG: dict[str, tuple[Any, str, Any]] = {
+    "the last seed alone": (run_tables, "by_label", last_seed_alone),
+    "strengths not told apart": (run_tables, "by_label", strengths_not_told_apart),
+    "corpora not told apart": (selection, "corpus_of", without_checksum),
+    "seeds as they were planned": (run_tables, "_COLUMNS", PLANNED),
+    "missing runs counted as 0": (run_tables, "mean_std", over_all_seeds),
 }
 
 

@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import regattn
-from scripts.comparing.scores import score_of
+from tasks._registry import TASKS, resolve
 from tasks.data.vocabulary import BOS, EOS, PAD
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings
@@ -203,7 +203,7 @@ def test_scores_follow_from_their_items() -> None:
         metrics, items = task.evaluate(split), task.items[split]
         assert {len(rows) for rows in items.values()} == {20}
         for name in ("bleu", "aer"):
-            score = score_of("translation", name)(np.array(items[name]))
+            score = resolve(TASKS["translation"].item_scores[name])(np.array(items[name]))
             assert score == pytest.approx(metrics[name], abs=1e-9)
 
 

@@ -1,0 +1,1 @@
+"""Tables, figures and the page: what the records of finished runs say, beside what the paper reports."""

@@ -1,0 +1,94 @@
+"""Scores as cells of a table: ours over seeds, and the paper's with its confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+from scripts.paper.reported import MARKS, ReportedColumn, ReportedTable, ReportedValue
+from scripts.paper.selection import Runs, task_of
+from scripts.paper.significance import mean_std
+from scripts.paper.table import NOT_REPORTED, UNKNOWN, Cell
+from tasks.training.records import Record
+
+
+@dataclass(frozen=True)
+class SplitMetric:
+    """A score that runs have: the metric of a test split, and the paper's column that it stands beside."""
+
+    split: str
+    metric: str
+    label: str
+    column: ReportedColumn
+
+
+def metrics_in(table: ReportedTable, record: Record) -> list[SplitMetric]:
+    """What runs like this one have of a table's scores, in the table's order."""
+    tests, names = record.test_splits, task_of(record).test_names
+    found = []
+    for column in table.columns:
+        wanted = tests if column.split is None else [column.split, names.get(column.split, "")]
+        splits = [split for split in tests if split in wanted and column.metric in record.metrics[split]]
+        found += [SplitMetric(split, column.metric, _label(column, split), column) for split in splits]
+    return found
+
+
+def _label(column: ReportedColumn, split: str) -> str:
+    """
+    Example:
+        >>> _label(ReportedColumn("k", None, "bleu", "BLEU"), "test_2016_flickr")
+        'BLEU, test_2016_flickr'
+    """
+    return column.label if split == column.split else f"{column.label.split()[-1]}, {split}"
+
+
+def score(record: Record, split: str, metric: str) -> float:
+    """A score on the published scale."""
+    return task_of(record).scale(metric) * record.metrics[split][metric]
+
+
+def mean_score(runs: Runs, one: SplitMetric) -> float:
+    return mean(score(run, one.split, one.metric) for run in runs)
+
+
+def reported_cell(reported: ReportedValue) -> Cell:
+    """The paper's figure with the mark of its confidence.
+
+    Example:
+        >>> reported_cell(ReportedValue(82.4, "recalled")).text
+        '82.40ʳ'
+    """
+    if not isinstance(reported.value, int | float):
+        return Cell(NOT_REPORTED, note="not known")
+    text = f"{reported.value:.2f}{MARKS[reported.confidence]}"
+    return Cell(text, float(reported.value), note=f"the paper's, {reported.confidence}")
+
+
+def our_cell(runs: Runs, one: SplitMetric) -> Cell:
+    """The mean of runs over their seeds; unknown of none."""
+    return over_seeds(runs, [score(run, one.split, one.metric) for run in runs])
+
+
+def over_seeds(runs: Runs, values: Sequence[float | None], digits: int = 2) -> Cell:
+    """A mean over the seeds of runs, its interval as a note; unknown where not all of them know a value."""
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(runs):
+        return Cell(UNKNOWN)
+    found = mean_std(known)
+    return Cell(found.text(digits), found.mean, ids(runs), found.interval(digits))
+
+
+def seeds_cell(runs: Runs) -> Cell:
+    """The seeds of runs; unknown of none."""
+    return Cell(", ".join(str(record.seed) for record in runs) or UNKNOWN, float(len(runs)), ids(runs))
+
+
+def corpus_label(record: Record) -> str:
+    """What a run is of: corpora of two tasks may have one name."""
+    return f"{record.task} on {record.corpus['name']}"
+
+
+def ids(*several: Runs) -> tuple[str, ...]:
+    """Ids of runs, for the cell that is made of them."""
+    return tuple(record.id for runs in several for record in runs)

@@ -1,0 +1,290 @@
+"""The report: one page that holds what was reproduced, on which data, how surely, and what is missing."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from scripts.heatmap import GROUP_COLOURS, merged_stretches
+from scripts.paper.claims import HEADS, REPRODUCED, ClaimResults, claim_label, untested
+from scripts.paper.coverage import coverage, missing_table, overview_table, summary
+from scripts.paper.kernels import kernel_costs
+from scripts.paper.plots import curves_figure
+from scripts.paper.reported import Paper
+from scripts.paper.selection import (
+    MAPPINGS,
+    Corpus,
+    Runs,
+    Setting,
+    by_label,
+    by_setting,
+    task_of,
+)
+from scripts.paper.table import Cell, Table
+from scripts.paper.tables import results_of_tiers
+from scripts.runs.recipes import TIERS
+from scripts.style import COLOURS, drawn, house_style
+from tasks._registry import TASKS
+from tasks.training.details import Example, read_details
+
+_WEB = Path(__file__).parent / "web"
+_SENTENCE = 40  # characters from which a cell is broken into lines
+_TOLD = ("the paper's, ", "not known")  # beginnings of notes that say what the mark on a figure does
+Group = tuple[Corpus, Setting, Mapping[str, Runs]]
+"""Runs with one corpus, tier and setting, under mapping and strengths."""
+
+
+def page(records: Runs, details: Path, paper: Paper, bench: Path) -> str:
+    """The report as one HTML file that needs nothing else.
+
+    Args:
+        records: of all finished runs; there may be none.
+        details: directory of the runs' details.
+        paper: the paper's numbers.
+        bench: JSON of the benchmark; there may be none.
+
+    Raises:
+        RecordError: details that a record speaks of are missing or damaged, or its task is not known.
+    """
+    results = results_of_tiers(records, details, paper)[::-1]
+    rows, groups, costs = coverage(paper, records), in_order(records), kernel_costs(bench)
+    overview, missing = overview_table(rows), missing_table(rows)
+    tables = [missing, overview, *(table for result in results for table in result.tables)]
+    made = Environment(
+        loader=FileSystemLoader(_WEB), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    made.globals.update(anchor=anchor, claim_tables=claim_tables, inline=_inline)
+    made.filters.update(figure=_figure, typeset=_typeset, view=view)
+    return made.get_template("index.html").render(
+        paper=paper,
+        tasks=TASKS,
+        results=results,
+        summary=summary(rows),
+        overview=overview,
+        missing=missing,
+        lacking=list(dict.fromkeys(row.task for row in rows if row.tier != "paper")),
+        galleries=list(galleries(groups, details)),
+        charts=[chart(*group) for group in in_order([run for run in records if run.history])],
+        costs=costs,
+        costs_svg=svg(costs.figure, costs.table.title) if costs else "",
+        groups=groups,
+        collections=collections(tables, groups),
+        tiers=Counter(record.tier for record in records),
+        mappings={name: COLOURS[name] for name in MAPPINGS},
+        group_colours=GROUP_COLOURS,
+    )
+
+
+def in_order(records: Runs) -> list[Group]:
+    """Runs in the page's order: the paper's tier first, tasks and mappings as in the paper."""
+    tasks = list(TASKS)
+    found = sorted(by_setting(records), key=lambda of: (-TIERS.index(of[0].tier), tasks.index(of[0].task)))
+    return [(corpus, setting, by_label(runs)) for corpus, setting, runs in found]
+
+
+# ------------------------------------------------------------------ tables, and where their figures lead
+@dataclass(frozen=True)
+class View:
+    """A table as the page shows it.
+
+    Attributes:
+        groups: heads that several columns share, each with how many.
+        heads: of columns, each with whether it holds numbers.
+        marks: numbers of the notes that several cells share.
+        remarks: notes on one cell alone, each with the row and column that it is about.
+        is_wordy: whether there are sentences in it.
+    """
+
+    groups: Sequence[tuple[str, int]]
+    heads: Sequence[tuple[str, bool]]
+    marks: Mapping[str, int]
+    remarks: Sequence[tuple[str, str]]
+    is_wordy: bool
+
+
+def view(table: Table) -> View:
+    """The table with the notes that cells share numbered in the order in which they are read."""
+    cells = [
+        (f"{row[0].text}, {head}", cell)
+        for row in table.rows
+        for head, cell in zip(table.heads, row, strict=True)
+    ]
+    told = Counter(cell.note for _, cell in cells if cell.note and not cell.note.startswith(_TOLD))
+    shared = [note for note, count in told.items() if count > 1]
+    parts = [head.rpartition(": ") for head in table.heads]  # "paper: BLEU" stands under "paper"
+    names = [name.replace("-", "\N{NON-BREAKING HYPHEN}") for *_, name in parts]
+    return View(
+        groups=[(group, len(list(of))) for group, of in groupby(part[0] for part in parts)],
+        heads=[(name, _is_numeric(table, number)) for number, name in enumerate(names)],
+        marks={note: number for number, note in enumerate(shared, 1)},
+        remarks=[(place, cell.note) for place, cell in cells if told[cell.note] == 1],
+        is_wordy=any(len(cell.text) > _SENTENCE for _, cell in cells),
+    )
+
+
+def _is_numeric(table: Table, column: int) -> bool:
+    """Whether a column holds short figures, and dashes where there are none."""
+    cells = table.column(column)
+    return column > 0 and all((c.value is not None or c.is_empty) and len(c.text) < 24 for c in cells)
+
+
+def claim_tables(claims: ClaimResults) -> Iterator[tuple[str, str, Table | None]]:
+    """Claim by claim its text, why nothing was compared, else what was, the verdict beside it."""
+    for claim, tested in claims.comparisons:
+        rows = []
+        for one in tested:
+            note = "; ".join(filter(None, [one.verdict.why, one.verdict.data]))
+            is_best = one.verdict.outcome == REPRODUCED
+            verdict = Cell(one.verdict.text, runs=one.runs, note=note, best=is_best)
+            rows.append((one.cells[0], verdict, *one.cells[1:]))
+        table = Table(claim.id, claim.text, "", (HEADS[0], "verdict", *HEADS[1:]), tuple(rows))
+        yield claim_label(claim), untested(claim), table if rows else None
+
+
+def anchor(runs: Iterable[str]) -> str:
+    """Where on the page the runs of a figure stand; nowhere for a figure without runs.
+
+    Example:
+        >>> anchor(["a"]), anchor(["a", "b"]) == anchor(["b", "a", "b"]), anchor([])
+        ('run-a', True, '')
+    """
+    ids = sorted(set(runs))
+    if len(ids) < 2:
+        return f"run-{ids[0]}" if ids else ""
+    return f"runs-{hashlib.sha256(' '.join(ids).encode()).hexdigest()[:12]}"
+
+
+def collections(tables: Iterable[Table], groups: Iterable[Group]) -> dict[str, list[str]]:
+    """The runs of every figure that is made of others than one run or one group, by their anchor."""
+    known = {anchor(run.id for run in runs) for *_, rows in groups for runs in rows.values()}
+    made = {anchor(c.runs): sorted(set(c.runs)) for table in tables for row in table.rows for c in row}
+    return {place: runs for place, runs in made.items() if len(runs) > 1 and place not in known}
+
+
+# ------------------------------------------------------------------ pictures
+class HeatCell(NamedTuple):
+    """A weight, what it is of, and how its group is outlined."""
+
+    weight: float
+    label: str
+    outline: str
+    colour: str
+
+    @property
+    def text(self) -> str:
+        return "<.001" if self.weight < 0.0005 else f"{self.weight:.3f}".removeprefix("0")
+
+
+class Heatmap(NamedTuple):
+    """Attention as a table, and the runs that it is of: of one, or a column for each."""
+
+    runs: Mapping[str, str]
+    heads: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[HeatCell]]]
+    is_down: bool = False
+
+
+def galleries(groups: Iterable[Group], details: Path) -> Iterator[tuple[str, str, list[Heatmap]]]:
+    """What there is to look at, in the page's order: of each mapping the run with the first seed."""
+    for corpus, setting, rows in groups:
+        firsts = {label: runs[0] for label, runs in rows.items() if runs[0].details}
+        examples = {
+            label: read_details(details, run.id, run.details).example for label, run in firsts.items()
+        }
+        runs = {label: run.id for label, run in firsts.items()}
+        if not examples:
+            continue
+        shapes = {(len(example.target), *example.source) for example in examples.values()}
+        if len(shapes) == 1 and shapes.pop()[0] == 1:
+            maps = [columns(runs, examples)]
+        else:
+            maps = [heatmap({label: runs[label]}, example) for label, example in examples.items()]
+        yield corpus.title, setting.line, maps
+
+
+def heatmap(runs: Mapping[str, str], example: Example) -> Heatmap:
+    """Several targets: they stand downwards, the sentence along the top."""
+    rows = zip(example.target, example.weights, example.groups, strict=True)
+    cells = [(word, _cells(f"{word} ← ", example.source, weights, groups)) for word, weights, groups in rows]
+    return Heatmap(runs, example.source, cells)
+
+
+def columns(runs: Mapping[str, str], examples: Mapping[str, Example]) -> Heatmap:
+    """One target each: the sentence stands downwards, with a column for each mapping."""
+    words = next(iter(examples.values())).source
+    made = [_cells("", words, one.weights[0], one.groups[0]) for one in examples.values()]
+    rows = [(word, [column[place] for column in made]) for place, word in enumerate(words)]
+    return Heatmap(runs, [label.partition(" ")[0] for label in examples], rows, is_down=True)
+
+
+def _cells(
+    before: str, words: Sequence[str], weights: Sequence[float], groups: Sequence[int]
+) -> list[HeatCell]:
+    outlines = dict.fromkeys(range(len(words)), ("", ""))
+    for start, stop, colour in merged_stretches(np.array(groups)):
+        for place in range(start, stop):
+            ends = ["starts"] * (place == start) + ["stops"] * (place == stop - 1)
+            outlines[place] = " ".join(["in", *ends]), colour
+    return [
+        HeatCell(weight, f"{before}{word}: {weight:.3g}", *outlines[place])
+        for place, (word, weight) in enumerate(zip(words, weights, strict=True))
+    ]
+
+
+def chart(corpus: Corpus, setting: Setting, rows: Mapping[str, Runs]) -> tuple[str, str, Markup]:
+    """Learning curves: title, caption and picture."""
+    runs = [run for found in rows.values() for run in found]
+    metric, seeds = task_of(runs[0]).primary_metric, sorted({run.seed for run in runs})
+    of = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    caption = f"dev {metric.label} after each epoch; {of}; {setting.line}"
+    with house_style():
+        figure = curves_figure([("", runs)], metric, width=3.9, height=2.4)
+    return corpus.title, caption, svg(figure, f"{corpus.title}: {caption}")
+
+
+def svg(figure: Figure, label: str) -> Markup:
+    """A figure as a part of the page: in its ink and fonts, by light and by dark."""
+    with house_style(), rc_context({"svg.hashsalt": label}):  # ids that no other figure has
+        text = drawn(figure, ".svg", transparent=True, bbox_inches="tight").decode()
+    text = re.sub(r' id="[A-Za-z0-9.]+_\d+"|<style.*?</style>', "", text[text.index("<svg ") :], flags=re.S)
+    text = text.replace("#000000", "currentColor").replace("'DejaVu Sans'", "var(--sans)")
+    return Markup(text.replace("<svg ", Markup('<svg role="img" aria-label="{}" ').format(label), 1))
+
+
+# ------------------------------------------------------------------ the template
+def _inline(name: str) -> Markup:
+    """A file of our own, which is not escaped inside <style> and <script>."""
+    return Markup((_WEB / name).read_text(encoding="utf-8"))
+
+
+def _figure(value: float) -> str:
+    """A metric of a record, in as many digits as tell runs apart.
+
+    Example:
+        >>> _figure(0.1234567), _figure(-1000.7123), _figure(0.0)
+        ('0.12346', '−1000.7', '0')
+    """
+    return f"{value:.5g}".replace("-", "\N{MINUS SIGN}")
+
+
+def _typeset(text: str) -> str:
+    r"""Quotation marks and apostrophes as in print.
+
+    Example:
+        >>> _typeset("the paper's \"table\"")
+        'the paper’s “table”'
+    """
+    return re.sub('"([^"]*)"', "“\\1”", text).replace("'", "’")

@@ -1,0 +1,184 @@
+"""Which runs stand together: in a table of one corpus, in a row of one mapping, in a cell of the paper's."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import regattn
+from scripts.runs.config import leaves
+from tasks._registry import TASKS, TaskSpec
+from tasks.training.provenance import PACE, SEEDS, config_hash
+from tasks.training.records import Record, RecordError
+
+K = TypeVar("K", bound=Hashable)
+Runs = Sequence[Record]
+Rows = Mapping[str, Runs]
+"""Mapping → its runs, by seed; only mappings that have any, in the library's order."""
+
+_ELSEWHERE = frozenset({"trainer.checkpoint_every", "trainer.device", "trainer.seed", "trainer.threads"})
+MAPPINGS = tuple(name for name, spec in regattn.MAPPINGS.items() if spec.in_paper)
+"""The paper's mappings in its order."""
+
+
+class Corpus(NamedTuple):
+    """What a table is of: a corpus, told apart by its checksum, at one tier."""
+
+    task: str
+    name: str
+    sha256: str
+    tier: str
+
+    @property
+    def title(self) -> str:
+        return f"{self.task} on {self.name}, tier {self.tier}"
+
+
+def corpus_of(record: Record) -> Corpus:
+    """What a table with the record is of."""
+    return Corpus(record.task, record.corpus["name"], record.corpus["sha256"], record.tier)
+
+
+def task_of(record: Record) -> TaskSpec:
+    """How the record's task is shown.
+
+    Raises:
+        RecordError: nobody has said how.
+    """
+    if record.task not in TASKS:
+        raise RecordError(f"{record.id} must be of the task {', '.join(TASKS)}, got {record.task!r}")
+    return TASKS[record.task]
+
+
+class Setting(NamedTuple):
+    """What was chosen of the model and its training, apart from mapping and seed.
+
+    Attributes:
+        line: the most of it.
+        notes: paragraphs with all of it, where settings differ in more than fits a line.
+    """
+
+    line: str
+    notes: tuple[str, ...]
+
+
+def setting_of(record: Record) -> Setting:
+    """The setting of a run; runs of two share no table."""
+    task = task_of(record)
+    notes = (*_signatures(record.signatures), _config(record.config)) if task.lists_config else ()
+    return Setting(task.setting(record.config), notes)
+
+
+def _signatures(signatures: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """One paragraph of all signatures, each with the splits that it holds for."""
+    splits: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for split, of in signatures.items():
+        for named in of.items():
+            splits[named].append(split)
+    lines = [f"{name} (`{signature}`) of {', '.join(of)}" for (name, signature), of in splits.items()]
+    return [f"Signatures: {'; '.join(lines)}."] if lines else []
+
+
+def _config(config: Mapping[str, Any]) -> str:
+    values = leaves({section: config[section] for section in ("task", "optim", "trainer")})
+    lines = ", ".join(f"`{key}={value}`" for key, value in values if key not in _ELSEWHERE)
+    return f"<details><summary>all settings</summary>\n\n{lines}\n\n</details>"
+
+
+def mapping_rank(mapping: str) -> tuple[int, str]:
+    """What mappings are sorted by.
+
+    Example:
+        >>> sorted(["fusedmax", "oscarmax_published", "softmax", "another"], key=mapping_rank)
+        ['softmax', 'fusedmax', 'oscarmax_published', 'another']
+    """
+    names = list(regattn.MAPPINGS)
+    return names.index(mapping) if mapping in names else len(names), mapping
+
+
+def mapping_label(record: Record) -> str:
+    """The mapping with its strengths.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> mapping_label(SimpleNamespace(mapping="fusedmax", mapping_params={"gamma": 1.0, "lam": 0.1}))
+        'fusedmax (gamma 1, lam 0.1)'
+    """
+    strengths = ", ".join(f"{name} {value:g}" for name, value in record.mapping_params.items())
+    return f"{record.mapping} ({strengths})"
+
+
+def grouped(records: Iterable[Record], key: Callable[[Record], K]) -> dict[K, list[Record]]:
+    """Records with the same key, in the order in which they come."""
+    found: dict[K, list[Record]] = defaultdict(list)
+    for record in records:
+        found[key(record)].append(record)
+    return dict(found)
+
+
+def by_setting(records: Runs) -> list[tuple[Corpus, Setting, list[Record]]]:
+    """Runs that may share a table, those with one corpus, tier and setting, sorted by these."""
+    found = grouped(records, lambda run: (corpus_of(run), setting_of(run)))
+    return [(*key, runs) for key, runs in sorted(found.items())]
+
+
+def by_label(records: Runs) -> dict[str, list[Record]]:
+    """Runs that differ in their seeds alone, by seed, under mapping and strengths."""
+    return grouped(sorted(records, key=_place), mapping_label)
+
+
+def by_mapping(records: Runs) -> dict[str, list[Record]]:
+    """The runs of each mapping by seed."""
+    return grouped(sorted(records, key=_place), lambda run: run.mapping)
+
+
+def _place(record: Record) -> tuple[tuple[int, str], str, int]:
+    return mapping_rank(record.mapping), mapping_label(record), record.seed
+
+
+def by_recipe(records: Runs) -> list[Rows]:
+    """Rows of runs that differ in mapping and seed alone, sorted by corpus."""
+
+    def recipe(run: Record) -> tuple[str, str, str]:
+        return *corpus_of(run)[1:3], config_hash(run.config, without=(*SEEDS, *PACE, "attention"))
+
+    return [by_mapping(runs) for _, runs in sorted(grouped(records, recipe).items())]
+
+
+def rows_of(records: Runs, task: str, tier: str) -> Rows:
+    """The runs of a table of the paper's at a tier: of each seed one, if it can be one with details.
+
+    Raises:
+        RecordError: they differ in their corpora.
+    """
+    cells = [run for run in records if run.experiment == f"{tier}/{task}" and run.mapping in MAPPINGS]
+    corpora = {run.corpus["sha256"]: run.id for run in cells}
+    if len(corpora) > 1:
+        raise RecordError(
+            f"the cells of a table must be of one corpus, got those of {' and '.join(corpora.values())}; "
+            f"move away the records of one"
+        )
+    last_wins = sorted(cells, key=lambda run: (not run.details, run.id), reverse=True)
+    return by_mapping(list({(run.mapping, run.seed): run for run in last_wins}.values()))
+
+
+def file_names(kind: str, corpora: Collection[Corpus]) -> dict[Corpus, str]:
+    """What pictures of several corpora are called: with their checksums where two would have one name.
+
+    Example:
+        >>> file_names("curves", [Corpus("snli", "stanfordnlp/snli", "ab" * 32, "paper")]).popitem()[1]
+        'curves-snli-stanfordnlp_snli-paper'
+    """
+    plain = {
+        corpus: "-".join([kind, *map(_word, (corpus.task, corpus.name, corpus.tier))]) for corpus in corpora
+    }
+    taken = Counter(plain.values())
+    return {
+        corpus: name if taken[name] == 1 else f"{name}-{corpus.sha256[:8]}" for corpus, name in plain.items()
+    }
+
+
+def _word(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.]+", "_", text)

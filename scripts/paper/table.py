@@ -1,0 +1,158 @@
+"""A table of results, and what it is in Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from scripts.markdown import markdown
+
+if TYPE_CHECKING:
+    from pandas import DataFrame  # type: ignore[import-untyped]
+
+UNKNOWN = "–"
+NOT_REPORTED = "?"
+"""What stands in place of a figure of ours, and of the paper's, that there is not."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table.
+
+    Attributes:
+        text: what it says, in plain characters.
+        value: what it is sorted by, where that is a number.
+        runs: ids of the runs that the figure is made of; none for a label or somebody else's figure.
+        note: what has to be known to read it, such as how surely a figure of the paper's is known.
+        best: whether it is the best of its column, which is shown in bold.
+    """
+
+    text: str
+    value: float | None = None
+    runs: tuple[str, ...] = ()
+    note: str = ""
+    best: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        return self.text in (UNKNOWN, NOT_REPORTED)
+
+
+Row = tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of results.
+
+    Attributes:
+        name: of its files, such as ``"snli-small"``.
+        title: its heading.
+        intro: a paragraph above it: which data, which tier, what differs from the paper.
+        heads: one for each column.
+        rows: of as many cells.
+        notes: paragraphs below it.
+    """
+
+    name: str
+    title: str
+    intro: str
+    heads: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+    def column(self, number: int) -> list[Cell]:
+        return [row[number] for row in self.rows]
+
+    def frame(self, content: Callable[[Cell], Any]) -> DataFrame:
+        """What ``content`` makes of all cells, under the heads."""
+        from pandas import DataFrame  # half a second, which commands that only name a cell do without
+
+        return DataFrame([list(map(content, row)) for row in self.rows], columns=self.heads, dtype=object)
+
+
+def to_markdown(table: Table) -> str:
+    r"""A heading, the table, its notes; the best of a column in bold.
+
+    Example:
+        >>> print(to_markdown(Table("t", "T", "About.", ("a", "b"), ((Cell("x|y"), Cell("1", best=True)),))))
+        # T
+        <BLANKLINE>
+        About.
+        <BLANKLINE>
+        | a | b |
+        | --- | --- |
+        | x\|y | **1** |
+        <BLANKLINE>
+    """
+    return "\n\n".join([f"# {table.title}", table.intro, to_grid(table), *table.notes]) + "\n"
+
+
+def to_grid(table: Table) -> str:
+    """The table alone in Markdown."""
+    rows = [[f"**{cell.text}**" if cell.best else cell.text for cell in row] for row in table.rows]
+    return markdown(table.heads, rows)
+
+
+def to_csv(table: Table) -> str:
+    """Plain numbers, where cells have one, else their text; what is not there is empty. The last columns name
+    the runs behind a row, and hold what has to be known to read it, such as intervals."""
+    frame = table.frame(_plain)
+    frame["run ids"] = [
+        " ".join(dict.fromkeys(run for cell in row for run in cell.runs)) for row in table.rows
+    ]
+    frame["notes"] = [
+        "; ".join(f"{head}: {cell.note}" for head, cell in zip(table.heads, row, strict=True) if cell.note)
+        for row in table.rows
+    ]
+    return str(frame.to_csv(index=False, lineterminator="\n"))
+
+
+def _plain(cell: Cell) -> Any:
+    return cell.value if cell.value is not None else "" if cell.is_empty else cell.text
+
+
+_LETTERS = str.maketrans({
+    "±": r"$\pm$", "–": "--", "−": "$-$", "×": r"$\times$", "ʳ": r"$^\mathrm{r}$", "…": r"\dots{}",
+    "<": "$<$", ">": "$>$", "γ": r"$\gamma$", "λ": r"$\lambda$", "ℓ": r"$\ell$", "²": "$^2$",
+})  # fmt: skip
+_ESCAPES = str.maketrans({
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+})  # fmt: skip
+
+_SHRUNK = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+
+
+def latex_text(text: str) -> str:
+    r"""Text for LaTeX, which knows special letters and, in old classes, no other alphabet.
+
+    Example:
+        >>> print(latex_text("100 % of test_2016 ± 1"))
+        100 \% of test\_2016 $\pm$ 1
+    """
+    return text.translate(_ESCAPES | _LETTERS)
+
+
+def to_latex(table: Table) -> str:
+    """A ``table`` environment for the package booktabs, shrunk to the line; numbers stand at the right."""
+    is_number = [any(cell.value is not None for cell in table.column(n)) for n in range(len(table.heads))]
+    best = table.frame(lambda cell: "textbf:--rwrap;" if cell.best else "")
+    styled = (
+        table.frame(lambda cell: cell.text)
+        .style.format(latex_text)
+        .format_index(latex_text, axis=1)
+        .hide(axis="index")
+    )
+    text = styled.apply(lambda _: best, axis=None).to_latex(
+        caption=f"{latex_text(table.title)}. {latex_text(' '.join([table.intro, *table.notes]))}",
+        label=f"tab:{table.name}", column_format="".join("r" if right else "l" for right in is_number),
+        position_float="centering", hrules=True,
+    )  # fmt: skip
+    text = text.replace(r"\begin{tabular}", f"{_SHRUNK}\n\\begin{{tabular}}")
+    text = text.replace(r"\end{tabular}", r"\end{tabular}}")
+    return "% needs \\usepackage{booktabs,graphicx}\n" + text
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {"md": to_markdown, "tex": to_latex, "csv": to_csv}

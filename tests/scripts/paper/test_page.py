@@ -1,0 +1,212 @@
+"""The report is one file that needs no other, says what is missing, and is the same for the same records."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from html import unescape
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+
+from scripts.paper.claims import HEADS, REPRODUCED, UNDECIDED, ClaimResults, ClaimTest, Verdict
+from scripts.paper.coverage import coverage, missing_table, summary
+from scripts.paper.page import anchor, claim_tables, columns, heatmap, page, view
+from scripts.paper.plots import draw_curves
+from scripts.paper.reported import Claim, read_paper
+from scripts.paper.table import Cell, Table
+from scripts.style import new_figure
+from tasks._registry import TASKS
+from tasks.training.details import Example
+from tasks.training.records import Record, read_records
+from tests.scripts.paper.committed import ROOT, committed_records
+from tests.scripts.paper.page_results import WORDS, attention, results, run
+
+PAPER = ROOT / "results" / "paper.yaml"
+BENCH = ROOT / "results" / "bench" / "cpu.json"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = tmp_path_factory.mktemp("report") / "results"
+    results(found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def text(folder: Path) -> str:
+    return page(read_records(folder / "runs"), folder / "details", read_paper(PAPER), BENCH)
+
+
+def visible(text: str) -> str:
+    """What is read on the page, in one line."""
+    bare = re.sub(r"<(style|script).*?</\1>", " ", text, flags=re.S)
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", bare)).split())
+
+
+def test_the_same_records_give_the_same_bytes_in_another_process(folder: Path, text: str) -> None:
+    (folder / "paper.yaml").write_bytes(PAPER.read_bytes())
+    (folder / "bench").mkdir()
+    (folder / "bench" / "cpu.json").write_bytes(BENCH.read_bytes())
+    command = [sys.executable, "-m", "scripts.report", "--output", "there/page.html"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"}
+    said = subprocess.run(command, cwd=folder.parent, env=environment, check=True, capture_output=True)
+    assert (folder.parent / "there" / "page.html").read_bytes() == text.encode()
+    assert said.stdout.decode().startswith("there/page.html: 15 runs, ")
+
+
+def test_every_link_leads_somewhere_on_the_page_or_to_a_record(folder: Path, text: str) -> None:
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    links = set(re.findall(r'href="([^"]*)"', text.partition("<script>")[0])) - {"data:,"}
+    assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
+    others = {link for link in links if not link.startswith("#")}
+    assert others == {f"../runs/{path.name}" for path in (folder / "runs").glob("*.json")}
+
+
+def test_nothing_is_fetched(text: str) -> None:
+    assert not re.search(r'\bsrc=|url\((?!#)|@import|fetch\(|href="https?:', text)
+
+
+def test_text_is_escaped(text: str) -> None:
+    assert "<dog>" not in text and "&lt;dog&gt;" in text
+    assert "# <script>" not in text and text.count("<script>") == 1
+
+
+def test_every_run_has_its_command_data_and_seed(folder: Path, text: str) -> None:
+    for record in read_records(folder / "runs"):
+        part = text.partition(f'id="run-{record.id}"')[2].partition("</details>")[0]
+        shown = visible(part)
+        assert record.command in shown and record.corpus["sha256"] in shown and record.commit in shown
+        assert "3,000 train" in shown and f"seed {record.seed}" in shown
+
+
+def test_without_records_it_says_what_to_run(tmp_path: Path) -> None:
+    text = page([], tmp_path, read_paper(PAPER), tmp_path / "none.json")
+    shown = visible(text)
+    assert "make reproduce TABLE=all TIER=mini SEEDS=3" in shown and "make report" in shown
+    assert "none with a run at the paper’s own scale" in shown and "make bench" in shown
+    assert "run-" not in text.partition("</style>")[2].partition("<script>")[0]
+
+
+def test_what_is_missing_is_a_row_with_the_experiment_that_makes_it(tmp_path: Path) -> None:
+    rows = coverage(read_paper(PAPER), [])
+    assert sum(row.figures for row in rows) == 5 + 30 + 5
+    assert sum(row.unknown for row in rows) == 1 + 5
+    assert summary(rows).endswith("none with runs on less data with a smaller model alone, 40 with nothing "
+                                  "but made-up data, or nothing at all.")  # fmt: skip
+    missing = missing_table(rows)
+    assert len(missing.rows) == 15
+    for row in missing.rows:
+        assert (ROOT / "configs" / "experiment" / f"{row[-1].text}.yaml").exists()
+    shown = visible(page([], tmp_path, read_paper(PAPER), tmp_path / "none.json"))
+    assert "Textual entailment make reproduce TABLE=snli TIER=paper" in shown
+    assert "Textual entailment: D, batch size, epochs" in shown
+
+
+def test_shared_notes_are_numbered_and_only_numbers_stand_at_the_right() -> None:
+    rows = (
+        (Cell("a"), Cell("1.0", 1.0, ("x",), "later"), Cell("a sentence that goes on and on", 1.0)),
+        (Cell("b", note="alone"), Cell("–"), Cell("b", 2.0, ("x", "y"), "later", best=True)),
+        (Cell("c"), Cell("2.0ʳ", 2.0, note="the paper's, recalled"), Cell("–")),
+    )
+    shown = view(Table("t", "T", "", ("name", "ours: n", "ours: R-1"), rows))
+    assert shown.marks == {"later": 1} and shown.remarks == [("b, name", "alone")]
+    assert shown.heads == [("name", False), ("n", True), ("R\N{NON-BREAKING HYPHEN}1", False)]
+    assert shown.groups == [("", 1), ("ours", 2)]
+    assert anchor(["x"]) == "run-x" and anchor(["y", "x"]) == anchor(["x", "y"]) != "run-x"
+
+
+def test_claims_stand_one_by_one_with_the_verdict_beside_what_was_compared() -> None:
+    cells = (Cell("a > b"), Cell("test"), *[Cell("1.0", 1.0, ("x",))] * (len(HEADS) - 2))
+    undecided = Verdict(UNDECIDED, 1, "too few", "on other data")
+    tested = [
+        ClaimTest(cells, undecided, ("x",)),
+        ClaimTest(cells, Verdict(REPRODUCED, 3, "", "on other data"), ("x",)),
+    ]
+    beats, fast = (
+        Claim("a", "a beats b", "stated", "greater"),
+        Claim("f", "it is fast", "stated", "untested", how="no"),
+    )
+    first, second = claim_tables(ClaimResults([(beats, tested), (fast, [])], Table("t", "", "", (), ())))
+    assert first[2] is not None and first[2].heads[:3] == ("compared", "verdict", "on")
+    shown = first[2].column(1)
+    assert [cell.text for cell in shown] == ["undecided at n = 1 seed", "reproduced"]
+    assert [cell.best for cell in shown] == [False, True]
+    assert [cell.note for cell in shown] == ["too few; on other data", "on other data"]
+    assert second == ("it is fast", "not tested: no", None)
+
+
+def curves(runs: list[Record]) -> tuple[dict[str, list[float]], Axes]:
+    _, axes = new_figure(2.0)
+    draw_curves(axes, runs, TASKS["snli"].primary_metric)
+    return {str(line.get_label()): list(np.asarray(line.get_ydata())) for line in axes.lines}, axes
+
+
+def test_a_line_is_the_mean_of_its_seeds_and_its_band_holds_them(folder: Path) -> None:
+    runs = [record for record in read_records(folder / "runs") if record.tier == "small"]
+    lines, axes = curves(runs)
+    assert lines["softmax 45.3"] == pytest.approx([40.3, 45.3])
+    band = axes.collections[0].get_paths()[0].vertices
+    assert sorted({round(float(y), 6) for _, y in band}) == pytest.approx([40.2, 40.4, 45.2, 45.4])
+
+
+def test_lines_of_one_mapping_are_told_apart_by_their_strengths(tmp_path: Path) -> None:
+    one = run("fusedmax", 1, "small", tmp_path)
+    other = run("fusedmax", 2, "small", tmp_path, mapping_params={"gamma": 1.0, "lam": 0.5})
+    lines, axes = curves([one, other])
+    assert [name.rpartition(" ")[0] for name in lines] == [
+        "fusedmax (gamma 1, lam 0.1)", "fusedmax (gamma 1, lam 0.5)"
+    ]  # fmt: skip
+    assert len({line.get_linestyle() for line in axes.lines}) == 2
+
+
+def test_columns_hold_every_weight_and_outline_every_stretch() -> None:
+    examples = {name: attention(name) for name in ("softmax", "fusedmax", "oscarmax")}
+    found = columns({name: name for name in examples}, examples)
+    assert (
+        found.is_down
+        and list(found.heads) == list(examples)
+        and [word for word, _ in found.rows] == list(WORDS)
+    )
+    shown = [
+        [cell.weight for cell in column] for column in zip(*(cells for _, cells in found.rows), strict=True)
+    ]
+    assert shown == [example.weights[0] for example in examples.values()]
+    starts = [cell for _, cells in found.rows for cell in cells if "starts" in cell.outline]
+    assert len(starts) == 1 + 2  # a segment of neighbours; two stretches of one group
+    assert starts[1].colour == starts[2].colour or starts[0].colour == starts[2].colour
+
+
+def test_a_heat_map_has_a_row_for_each_target_and_no_outline_without_groups() -> None:
+    example = Example(
+        source=["x", "y", "z"], target=["u", "v"], weights=[[1.0, 0, 0], [0.0, 0.5, 0.0001]],
+        groups=[[1, 0, 0], [0, 1, 2]],
+    )  # fmt: skip
+    found = heatmap({"sparsemax": "r"}, example)
+    assert [word for word, _ in found.rows] == ["u", "v"] and found.heads == ["x", "y", "z"]
+    cell = found.rows[1][1][1]
+    assert (cell.label, cell.text, cell.outline) == ("v ← y: 0.5", ".500", "")
+    assert found.rows[1][1][2].text == "<.001" and found.rows[0][1][0].text == "1.000"
+
+
+def test_zeros_are_empty_cells(text: str) -> None:
+    part = text.partition('<table class="heat down">')[2].partition("</table>")[0]
+    assert part.count("<td></td>") > 1 and part.count("--w:") > 5 and "--w:0;" not in part
+
+
+def test_the_mapping_alone_has_its_table_and_dots(text: str) -> None:
+    part = text.partition('id="reading"')[2].partition('id="try"')[0]
+    assert "regattn.fusedmax" in visible(part) and part.count("<svg") == 1
+    assert "copy of the same bytes" not in part
+
+
+def test_the_committed_page_is_that_of_the_committed_records() -> None:
+    made = page(committed_records(), ROOT / "results" / "details", read_paper(PAPER), BENCH)
+    assert (ROOT / "results" / "report" / "index.html").read_text(encoding="utf-8") == made
+    assert 10_000 < len(made.encode()) < 2 * 2**20
+    assert WORDS[1] not in made
