@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import regattn
 from scripts.runs.config import leaves
 from tasks._registry import TASKS, TaskSpec
-from tasks.training.provenance import PACE, SEEDS, config_hash
+from tasks.training.provenance import SEEDS, SPEED, config_hash
 from tasks.training.records import Record, RecordError
 
 K = TypeVar("K", bound=Hashable)
@@ -142,7 +142,7 @@ def by_recipe(records: Runs) -> list[Rows]:
     """Rows of runs that differ in mapping and seed alone, sorted by corpus."""
 
     def recipe(run: Record) -> tuple[str, str, str]:
-        return *corpus_of(run)[1:3], config_hash(run.config, without=(*SEEDS, *PACE, "attention"))
+        return *corpus_of(run)[1:3], config_hash(run.config, without=(*SEEDS, *SPEED, "attention"))
 
     return [by_mapping(runs) for _, runs in sorted(grouped(records, recipe).items())]
 

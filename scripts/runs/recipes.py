@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from scripts.runs.config import CONFIGS, compose_config, missing_keys, plain
-from tasks.training.provenance import PACE, SEEDS, config_hash
+from tasks.training.provenance import SEEDS, SPEED, config_hash
 
 TIERS = ("mini", "small", "paper")
 """Scales of experiments, the folders of configs/experiment; figures of two never share a table."""
@@ -48,4 +48,4 @@ def _setting_of_recipe(name: str, mapping: str) -> tuple[str, bool]:
 def _setting(config: Mapping[str, Any]) -> tuple[str, bool]:
     """What the runs of one cell have in common: a hash, and whether vectors are given, wherever they lie."""
     has_vectors = bool(config["task"].get("vectors"))
-    return config_hash(config, without=(*SEEDS, *PACE)), has_vectors
+    return config_hash(config, without=(*SEEDS, *SPEED)), has_vectors

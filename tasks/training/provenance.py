@@ -36,7 +36,7 @@ NOT_HASHED_AT: dict[str, object] = {"data.revision": None, "trainer.precision": 
 SEEDS = ("seed", "trainer.seed")
 """Keys that tell the runs of one setting apart."""
 
-PACE = ("trainer.threads", "trainer.checkpoint_every")
+SPEED = ("trainer.threads", "trainer.checkpoint_every")
 """Keys that say how fast a run goes: its times depend on them, its figures but for rounding do not."""
 
 _PACKAGES = ("torch", "numpy", "numba", "safetensors")

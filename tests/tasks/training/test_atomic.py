@@ -61,7 +61,7 @@ def test_a_temporary_file_is_removed_once_its_writer_has_ended(tmp_path: Path) -
     assert [file.name for file in tmp_path.iterdir()] == ["record.json"]
 
 
-def test_a_file_taken_for_abandoned_before_it_is_locked_is_begun_again(
+def test_a_file_taken_before_it_is_locked_is_begun_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, taken = tmp_path / "record.json", []

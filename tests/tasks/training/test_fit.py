@@ -116,38 +116,6 @@ def test_gradients_are_clipped(tmp_path: Path) -> None:
     assert torch.nn.utils.get_total_norm(moved).item() == pytest.approx(1e-3, rel=1e-2)
 
 
-@pytest.mark.parametrize(
-    ("what", "named"),
-    [
-        ("nan", "loss"),
-        ("inf", "loss"),
-        ("-inf", "loss"),
-        ("gradient", "gradient's norm"),
-        ("metric sum", "correct"),
-    ],
-)
-@pytest.mark.parametrize("clip_norm", [None, 1.0])
-def test_nothing_finite_is_lost_to_nan(
-    tmp_path: Path, what: str, named: str, clip_norm: float | None
-) -> None:
-    task = TinyTask(poison=(2, 3, what))
-    weights: dict[str, torch.Tensor] = {}
-
-    def keep(step: int) -> None:
-        weights.update(
-            {name: parameter.detach().clone() for name, parameter in task.model.named_parameters()}
-        )
-
-    with pytest.raises(NonFiniteError) as stopped:
-        train(tmp_path, task=task, callback=Recorder(keep), checkpoint_every=5, clip_norm=clip_norm)
-    batch = ", ".join(map(str, task.train_batches(2)[3]))
-    assert named in str(stopped.value) and f"at step 12 (epoch 2) on pairs {batch};" in str(stopped.value)
-    assert all(torch.equal(weights[name], parameter) for name, parameter in task.model.named_parameters())
-    result, _ = train(tmp_path, checkpoint_every=5, clip_norm=clip_norm)
-    assert result.notes == ("resumed at step 10",)
-    assert math.isfinite(result.dev["loss"])
-
-
 def test_a_dev_metric_that_is_nan_stops_the_run(tmp_path: Path) -> None:
     task = ScriptedTask([0.5, math.nan])
     with pytest.raises(
@@ -171,9 +139,9 @@ def test_an_empty_epoch_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_callbacks_hear_the_end_of_a_failed_run(tmp_path: Path) -> None:
-    recorder = Recorder()
-    with pytest.raises(NonFiniteError):
-        train(tmp_path, task=TinyTask(poison=(1, 0, "nan")), callback=recorder)
+    recorder = Recorder(lambda step: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(tmp_path, callback=recorder)
     assert recorder.is_over
 
 

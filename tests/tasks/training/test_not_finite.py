@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from tasks.training.fit import NonFiniteError
 
 AT = 2, 3  # epoch, batch
-NAMES = {"data": "the ", "scores": "the ", "loss": "the loss", "gradient": "the gradient's norm"}
+NAMES = {
+    "data": "the ", "scores": "the ", "loss": "the loss", "gradient": "the gradient's norm", "sum": "correct"
+}  # fmt: skip
 
 
 class Spoilt(TinyTask):
@@ -43,6 +45,8 @@ class Spoilt(TinyTask):
             loss = loss * self.value
         if self.is_spoilt and self.place == "gradient":
             loss.register_hook(lambda gradient: gradient * self.value)
+        if self.is_spoilt and self.place == "sum":
+            metric_sums["correct"] = self.value
         self.is_spoilt = False
         return loss, metric_sums
 
@@ -59,6 +63,15 @@ class Spoilt(TinyTask):
 def test_the_run_stops_before_the_update_and_can_go_on(
     tmp_path: Path, place: str, value: float, clip_norm: float | None
 ) -> None:
+    check_stop(tmp_path, place, value, clip_norm)
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_a_metric_sum_that_is_not_finite_stops_it_too(tmp_path: Path, value: float) -> None:
+    check_stop(tmp_path, "sum", value, None)
+
+
+def check_stop(tmp_path: Path, place: str, value: float, clip_norm: float | None) -> None:
     task = Spoilt(place, value)
     weights: dict[str, Tensor] = {}
 

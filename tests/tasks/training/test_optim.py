@@ -108,6 +108,13 @@ def test_a_warm_up_and_a_root() -> None:
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0] and rates[15] == 0.5
 
 
+def test_a_checkpoint_holds_the_steps_of_a_schedule_alone() -> None:
+    optimizer, scheduler = AdamW(lr=1.0, warmup_steps=2).build([torch.nn.Parameter(torch.zeros(1))], 4)
+    optimizer.step()
+    scheduler.step()
+    assert scheduler.state_dict() == {"steps": 1}
+
+
 def test_no_warm_up() -> None:
     assert rates_of_steps(AdamW(lr=1.0), 4) == [1.0, 0.75, 0.5, 0.25]
 

@@ -34,9 +34,7 @@ class Watched(TinyTask):
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
-def test_steps_are_in_the_precision_asked_for_and_evaluations_in_float32(
-    tmp_path: Path, precision: str, dtype: torch.dtype
-) -> None:
+def test_steps_are_in_the_precision_asked_for(tmp_path: Path, precision: str, dtype: torch.dtype) -> None:
     task = Watched()
     result, _ = train(tmp_path, task=task, precision=precision)
     assert task.seen == {(True, dtype), (False, torch.float32)}

@@ -128,7 +128,7 @@ def test_a_record_comes_back(tmp_path: Path) -> None:
     assert read_records(tmp_path / "nowhere") == []
 
 
-def test_a_record_from_before_there_were_signatures_and_a_history_is_read(tmp_path: Path) -> None:
+def test_a_record_without_the_younger_fields_is_read(tmp_path: Path) -> None:
     path = write_record(tmp_path, record())
     values = json.loads(path.read_text())
     path.write_text(json.dumps({n: v for n, v in values.items() if n not in ("signatures", "history")}))

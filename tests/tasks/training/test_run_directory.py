@@ -57,7 +57,7 @@ def test_of_processes_that_start_together_one_gets_in(tmp_path: Path) -> None:
             assert f"in use by process {holders[0].pid} on {socket.gethostname()}" in message
 
 
-def test_the_name_of_a_killed_process_is_not_taken_for_the_holder(
+def test_the_name_of_a_killed_process_is_not_the_holders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock = tmp_path / "run.lock"

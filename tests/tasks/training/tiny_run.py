@@ -49,18 +49,17 @@ class TinyVocabulary(NamedTuple):
 
 
 class TinyTask:
-    """The task; ``poison`` names a batch (epoch, index) and what in it becomes NaN."""
+    """The task."""
 
     metric = "accuracy"
 
-    def __init__(self, seed: int = 1, poison: tuple[int, int, str] | None = None) -> None:
+    def __init__(self, seed: int = 1) -> None:
         generator = torch.Generator().manual_seed(0)
         self.words = torch.randint(0, 12, (2 * EXAMPLES, LENGTH), generator=generator)
         self.labels = (self.words[:, 0] < self.words[:, 1]).long()
         torch.manual_seed(seed)
         self.model = TinyModel()
         self.seed = seed
-        self.poison = poison
         self.vocabulary = TinyVocabulary("words")
 
     def train_batches(self, epoch: int) -> Sequence[tuple[int, ...]]:
@@ -79,8 +78,6 @@ class TinyTask:
         loss = nn.functional.cross_entropy(scores, labels)
         correct = (scores.argmax(-1) == labels).sum().item()
         metric_sums = {"examples": len(batch), "tokens": words.numel(), "correct": correct}
-        if self.poison is not None and batch == self.train_batches(self.poison[0])[self.poison[1]]:
-            loss, metric_sums = poisoned(loss, metric_sums, self.poison[2])
         return loss, metric_sums
 
     def evaluate(self, split: str) -> dict[str, float]:
@@ -90,16 +87,6 @@ class TinyTask:
         labels = self.labels[EXAMPLES:]
         accuracy = (scores.argmax(-1) == labels).float().mean().item()
         return {"accuracy": accuracy, "loss": nn.functional.cross_entropy(scores, labels).item()}
-
-
-def poisoned(loss: Tensor, metric_sums: dict[str, float], what: str) -> tuple[Tensor, dict[str, float]]:
-    """Make the loss, a metric sum, or only the gradient, NaN or infinite."""
-    if what == "gradient":
-        # sqrt has an infinite slope at 0.
-        return loss + (loss - loss.detach()).abs().sqrt(), metric_sums
-    if what == "metric sum":
-        return loss, {**metric_sums, "correct": float("nan")}
-    return loss * float(what), metric_sums
 
 
 class Decay:
