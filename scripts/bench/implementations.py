@@ -293,6 +293,10 @@ def _load_torchsort(lam: float | None) -> Bind:
     return torch_calls(oscarmax)
 
 
+def _load_ours(mapping: str, lam: float | None) -> Bind:
+    return torch_calls(our_function(mapping, lam))
+
+
 def _load_memcpy(lam: float | None) -> Bind:
     """Copies that move as many bytes as a mapping must: see :func:`scripts.bench.timing.moved_bytes`."""
 
@@ -310,12 +314,7 @@ OURS = [name for name, spec in MAPPINGS.items() if spec.certificate]
 IMPLEMENTATIONS = (
     Implementation(BASELINE, "baseline", "softmax", lambda _: torch_calls(partial(torch.softmax, dim=-1))),
     Implementation(MEMCPY, "memcpy", "", _load_memcpy, "what reading and writing as many bytes takes"),
-    *(
-        Implementation(
-            f"regattn.{name}", "ours", name, lambda lam, name=name: torch_calls(our_function(name, lam))  # type: ignore[misc]
-        )
-        for name in OURS
-    ),
+    *(Implementation(f"regattn.{name}", "ours", name, partial(_load_ours, name)) for name in OURS),
     Implementation(
         "entmax.sparsemax", "other", "sparsemax", partial(_load_entmax, "sparsemax"),
         "the same problem, exactly, by sorting", "entmax",

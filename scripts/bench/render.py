@@ -203,7 +203,10 @@ def _scaling(section: Section) -> Iterator[str]:
     )
     for count in others:
         columns = {
-            _shape(cell): _column(cell, lambda row: f"{row[first]['seconds'] / row[count]['seconds']:.2f}")  # noqa: B023
+            _shape(cell): {
+                name: f"{row[first]['seconds'] / row[count]['seconds']:.2f}"
+                for name, row in cell["results"].items()
+            }
             for cell in section["cells"]
         }
         yield _table(section, f"threads: {count}, × {first}", columns)
