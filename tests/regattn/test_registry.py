@@ -12,29 +12,10 @@ from torch import Tensor
 
 import regattn
 from regattn._registry import MAPPINGS, MappingSpec, register
-from regattn._sparsemax import half_square, solve_simplex, sparsemax_certificate
+from tests.toy import HALFMAX, Halfmax, halfmax
 
 PAPER = ["softmax", "sparsemax", "fusedmax", "oscarmax", "pnormmax"]
 each_spec = pytest.mark.parametrize("spec", MAPPINGS.values(), ids=lambda spec: spec.name)
-
-
-def halfmax(scores: Tensor, dim: int = -1, *, gamma: float = 2.0, mask: Tensor | None = None) -> Tensor:
-    """A toy: sparsemax with another default."""
-    return regattn.sparsemax(scores, dim, gamma=gamma, mask=mask)
-
-
-class Halfmax(regattn.Mapping):
-    function = staticmethod(halfmax)
-
-
-HALFMAX = MappingSpec(
-    halfmax,
-    Halfmax,
-    colour="#8a8a8a",
-    omega=half_square,
-    certificate=sparsemax_certificate,
-    solver=solve_simplex,
-)
 
 
 @pytest.fixture
