@@ -49,7 +49,7 @@ def pnormmax(
     check_strengths(scores, dim, gamma=gamma, p=p)
     if p == 2:
         return solve_along(solve_simplex, scores, dim, mask, gamma)
-    return solve_along(_solve, scores, dim, mask, gamma, p)
+    return solve_along(solve_pnormmax, scores, dim, mask, gamma, p)
 
 
 def _product(weights: Tensor, direction: Tensor, gamma: Strength, p: float) -> Tensor:
@@ -87,7 +87,7 @@ def _differentiable_product(weights: Tensor, direction: Tensor, gamma: Strength,
     return ((solved - ones * shift) / gamma).to(direction.dtype)
 
 
-_solve = define_solver("pnormmax", {"gamma": dx_dgamma, "p": "float"}, _product, structured=False)
+solve_pnormmax = define_solver("pnormmax", {"gamma": dx_dgamma, "p": "float"}, _product, structured=False)
 
 
 def _omega(y: Tensor, allowed: Tensor, p: float) -> Tensor:
@@ -135,6 +135,6 @@ PNORMMAX = MappingSpec(
     colour="#CC79A7",
     omega=_omega,
     certificate=_certificate,
-    solver=_solve,
+    solver=solve_pnormmax,
     paper_name="sq-pnorm-max",
 )
