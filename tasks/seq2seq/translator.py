@@ -78,16 +78,16 @@ class Translator:
         """For each text its ``n_best`` outputs, best first; one empty output for a text without words."""
         self.model.eval()
         sources = [self.tokenizers.source.encode(text) for text in texts]
-        asked = [number for number, source in enumerate(sources) if source]
+        full = [number for number, source in enumerate(sources) if source]
         found = search_all(
             self.model,
-            [sources[number] for number in asked],
+            [sources[number] for number in full],
             settings or self.settings,
             batch_size=_SENTENCES,
             device=self.model.device,
         )
         outputs = [[self._nothing()] for _ in texts]
-        for number, hypotheses in zip(asked, found, strict=True):
+        for number, hypotheses in zip(full, found, strict=True):
             source = tuple(self.tokenizers.source.tokens(texts[number]))
             outputs[number] = [self._output(source, hypothesis) for hypothesis in hypotheses]
         return outputs

@@ -68,7 +68,7 @@ def test_seed_and_epoch_both_matter_and_do_not_mix() -> None:
     assert all(one != other for i, one in enumerate(orders) for other in orders[:i])
 
 
-def test_padding_is_a_small_fraction_and_lengths_are_not_in_order() -> None:
+def test_padding_is_little_and_lengths_are_not_in_order() -> None:
     batches = epoch_batches(LENGTHS, 32, seed=0, epoch=0)
     longest = [max(LENGTHS[item] for item in batch) for batch in batches]
     padded = sum(top * len(batch) for top, batch in zip(longest, batches, strict=True))

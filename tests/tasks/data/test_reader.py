@@ -111,7 +111,7 @@ def test_byte_order_mark_and_windows_line_ends_do_not_matter(tmp_path: Path, suf
     assert values(read_rows([write(tmp_path / f"rows{suffix}", text)], COLUMNS)) == ROWS
 
 
-def test_quotation_marks_quote_in_csv_and_stand_for_themselves_in_tsv(tmp_path: Path) -> None:
+def test_quotation_marks_quote_in_csv_alone(tmp_path: Path) -> None:
     csv = write(tmp_path / "a.csv", 'premise,label\n"a, ""b""\n\nc",1\n')
     tsv = write(tmp_path / "a.tsv", 'premise\tlabel\n"a "b\t1\n')
     assert values(read_rows([csv, tsv], COLUMNS)) == [('a, "b"\n\nc', "1"), ('"a "b', "1")]

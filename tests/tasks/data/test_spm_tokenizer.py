@@ -66,7 +66,7 @@ def test_pieces_and_unknown_characters_are_shown() -> None:
     assert TOKENIZER.decode([]) == "" and TOKENIZER.encode("") == [] == TOKENIZER.words(" \u2028")
 
 
-def test_special_tokens_stand_first_and_a_text_that_spells_them_is_text() -> None:
+def test_special_tokens_stand_first_and_spelled_are_text() -> None:
     assert TOKENIZER.show([PAD, UNK, BOS, EOS]) == ["<pad>", "<unk>", "<s>", "</s>"]
     tokenizer = SubwordTokenizer.train(["<s> </s> <unk> <pad> x</s>y"] * 9, vocab_size=100)
     ids = tokenizer.encode("<unk> </s> <pad><s>")

@@ -93,7 +93,7 @@ def test_numbers_follow_frequency_and_specials_are_never_learnt() -> None:
     assert len(WordTokenizer.train(["a a b c"], max_size=1)) == 5
 
 
-def test_special_numbers_are_not_written_and_unknown_words_may_be_replaced() -> None:
+def test_special_tokens_are_stripped_and_unknown_replaced() -> None:
     tokenizer = WordTokenizer.train(["a b"])
     ids = [BOS, 4, UNK, 5, EOS, PAD]
     assert tokenizer.decode(ids) == "a <unk> b"

@@ -11,7 +11,7 @@ from tasks.seq2seq.data import Link, Links
 from tasks.seq2seq.scoring import AlignmentTally, alignment_from_attention
 
 
-def test_pieces_of_source_words_are_summed_and_those_of_target_words_averaged() -> None:
+def test_source_pieces_are_summed_target_pieces_averaged() -> None:
     weights = torch.tensor(
         [
             [0.4, 0.3, 0.3],  # word 0: pieces 1 and 2 together win
@@ -23,7 +23,7 @@ def test_pieces_of_source_words_are_summed_and_those_of_target_words_averaged() 
     assert alignment_from_attention(weights, [0, 1, 1], [0, 1, 1, 1]) == {(1, 0), (0, 1)}
 
 
-def test_the_first_of_equal_words_is_linked_and_a_row_of_zeros_is_not() -> None:
+def test_the_first_of_equals_is_linked_and_zeros_are_not() -> None:
     weights = torch.tensor([[0.0, 0.5, 0.5], [0.0, 0.0, 0.0], [0.25, 0.25, 0.5]])
     assert alignment_from_attention(weights, [0, 1, 2], [0, 1, 2]) == {(1, 0), (2, 2)}
     assert alignment_from_attention(weights, [0, 0, 1], [0, 1, 2]) == {(0, 0), (0, 2)}

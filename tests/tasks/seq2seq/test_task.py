@@ -129,7 +129,7 @@ def test_likelihood_is_a_mean_over_tokens_and_ends() -> None:
     assert task.evaluate("test")["log_likelihood"] == pytest.approx(total / tokens, rel=1e-5)
 
 
-def test_an_output_read_along_has_the_probability_it_was_found_with() -> None:
+def test_an_output_has_the_probability_it_was_found_with() -> None:
     task = build()
     for [best], example in zip(
         task.translator.generate([e.source for e in task.corpus.splits["test"]]),

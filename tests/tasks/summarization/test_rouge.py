@@ -83,7 +83,7 @@ def test_the_cut_is_in_bytes_and_on_both_sides() -> None:
     assert recall("boaté", "boat", 5) == 100  # half of é is a boundary like é
 
 
-def test_letters_outside_of_ascii_are_boundaries_in_upper_case_too() -> None:
+def test_letters_outside_of_ascii_are_boundaries() -> None:
     # Python's lower case of the Kelvin sign is an ASCII letter, Perl's is not.
     kelvin = "\N{KELVIN SIGN}"
     assert rouge([f"{kelvin}iln"], [("kiln",)], GIGAWORD)["rouge1"] == 0
