@@ -15,7 +15,7 @@ from tasks.data.normalize import tokenize
 from tasks.data.vocabulary import Vocabulary
 from tasks.entailment.data import LABELS, Pair
 from tasks.entailment.model import EntailmentModel
-from tasks.entailment.task import Prediction, batch_of, predict_pair
+from tasks.entailment.task import Prediction, predict_pair
 from tasks.training.state import best_weights, load_weights
 
 _MOST_CHARACTERS = 1_000  # the picture has a place for every word
@@ -47,7 +47,7 @@ def predict(arguments: Sequence[str]) -> None:
     if unknown:
         print(f"not in the run's vocabulary: {', '.join(unknown)}", file=sys.stderr)
     pair = Pair(premise, hypothesis, label=0)
-    reading = predict_pair(model, pair, batch_of([pair], vocabulary, "cpu"))
+    reading = predict_pair(model, pair, vocabulary)
     _print(reading)
     from scripts.heatmap import draw_grid  # and matplotlib, after all that can be refused
 

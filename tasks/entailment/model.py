@@ -76,6 +76,10 @@ class EntailmentModel(nn.Module):
         self.classify = nn.Linear(hidden_size, len(LABELS))
         self.dropout = nn.Dropout(dropout)
 
+    @property
+    def device(self) -> torch.device:
+        return self.project.weight.device
+
     def forward(self, premise: PaddedBatch, hypothesis: PaddedBatch) -> tuple[Tensor, Tensor]:
         """Logits (batch, 3) and attention weights (batch, premise length)."""
         return self._decide(*self._read(premise, hypothesis))

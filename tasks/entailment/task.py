@@ -47,12 +47,12 @@ def batch_of(
     pairs: Sequence[Pair], vocabulary: Vocabulary, device: torch.device | str
 ) -> tuple[PaddedBatch, PaddedBatch]:
     """Premises and hypotheses of ``pairs`` as the model reads them."""
-    premise, hypothesis = (
-        pad([vocabulary.encode(getattr(pair, side)) for pair in pairs]) for side in ("premise", "hypothesis")
-    )
-    return PaddedBatch(premise[0].to(device), premise[1]), PaddedBatch(
-        hypothesis[0].to(device), hypothesis[1]
-    )
+
+    def padded(side: str) -> PaddedBatch:
+        words, lengths = pad([vocabulary.encode(getattr(pair, side)) for pair in pairs])
+        return PaddedBatch(words.to(device), lengths)
+
+    return padded("premise"), padded("hypothesis")
 
 
 class Tally:
@@ -97,27 +97,20 @@ class Tally:
 class Prediction:
     """One pair as a model reads it: ``probabilities`` follow ``LABELS``, ``grid`` has one row."""
 
+    label: str
     probabilities: list[float]
     grid: AttentionGrid
 
-    @property
-    def label(self) -> str:
-        return label_of(self.probabilities)
 
-
-def label_of(probabilities: list[float]) -> str:
-    """Name of the most probable label."""
-    return LABELS[probabilities.index(max(probabilities))]
-
-
-def predict_pair(model: EntailmentModel, pair: Pair, batch: tuple[PaddedBatch, PaddedBatch]) -> Prediction:
-    """Let the model read one pair, given also as a ``batch`` of one."""
+def predict_pair(model: EntailmentModel, pair: Pair, vocabulary: Vocabulary) -> Prediction:
+    """Let the model read one pair."""
     model.eval()
-    found = model.predict(*batch)
+    found = model.predict(*batch_of([pair], vocabulary, model.device))
     probabilities = torch.softmax(found.logits[0], -1).tolist()
-    target = (f"{' '.join(pair.hypothesis)} → {label_of(probabilities)}",)
+    label = LABELS[probabilities.index(max(probabilities))]
+    target = (f"{' '.join(pair.hypothesis)} → {label}",)
     grid = AttentionGrid(pair.premise, target, found.weights.cpu(), found.groups.cpu())
-    return Prediction(probabilities, grid)
+    return Prediction(label, probabilities, grid)
 
 
 class EntailmentTask:
@@ -157,10 +150,6 @@ class EntailmentTask:
         self._pairs = corpus.splits["train"]
         self._lengths = [len(pair.premise) for pair in self._pairs]
 
-    @property
-    def device(self) -> torch.device:
-        return self.model.project.weight.device
-
     def train_batches(self, epoch: int) -> list[list[int]]:
         return epoch_batches(self._lengths, self.batch_size, seed=self.seed, epoch=epoch)
 
@@ -169,8 +158,8 @@ class EntailmentTask:
 
     def step(self, batch: list[int]) -> tuple[Tensor, dict[str, float]]:
         pairs = [self._pairs[i] for i in batch]
-        labels = torch.tensor([pair.label for pair in pairs], device=self.device)
-        premise, hypothesis = batch_of(pairs, self.vocabulary, self.device)
+        labels = torch.tensor([pair.label for pair in pairs], device=self.model.device)
+        premise, hypothesis = batch_of(pairs, self.vocabulary, self.model.device)
         logits, _ = self.model(premise, hypothesis)
         metric_sums = {
             "examples": float(len(pairs)),
@@ -186,7 +175,7 @@ class EntailmentTask:
         by_length = sorted(range(len(pairs)), key=lambda i: len(pairs[i].premise))
         for batch in in_order_batches(len(pairs), _EVALUATION_BATCH):
             chosen = [pairs[by_length[i]] for i in batch]
-            found = self.model.predict(*batch_of(chosen, self.vocabulary, self.device))
+            found = self.model.predict(*batch_of(chosen, self.vocabulary, self.model.device))
             tally.add(chosen, found)
             for i, label in zip(batch, found.logits.argmax(-1).tolist(), strict=True):
                 answers[by_length[i]] = LABELS[label]
@@ -200,7 +189,7 @@ class EntailmentTask:
 
     def example(self) -> AttentionGrid:
         pair = self.corpus.splits["test"][0] if self.corpus.synthetic else PAIR
-        return predict_pair(self.model, pair, batch_of([pair], self.vocabulary, self.device)).grid
+        return predict_pair(self.model, pair, self.vocabulary).grid
 
 
 def build(
