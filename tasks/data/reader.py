@@ -52,23 +52,23 @@ def is_table(file: Path | str) -> bool:
 
 
 def read_rows(
-    files: Sequence[Path],
+    file: Path,
     columns: Mapping[str, Sequence[str]],
     keep: Keep | None = None,
     *,
     cache: Path | None = None,
 ) -> list[Row]:
-    """Read local files, one after the other, their format told by the suffix.
+    """Read a local file, its format told by the suffix.
 
     Args:
-        files: ``.parquet``, ``.jsonl``, ``.json``, ``.csv`` or ``.tsv`` files; the last four also ``.gz``.
-        columns: the names wanted, each with the names accepted for it in a file; the first found is read.
+        file: ``.parquet``, ``.jsonl``, ``.json``, ``.csv`` or ``.tsv``; the last four also ``.gz``.
+        columns: the names wanted, each with the names accepted for it in the file; the first found is read.
             ``a.b`` is the entry ``b`` of a column ``a`` of dictionaries.
         keep: read only rows in which each of these columns, as text, has this value or one of these.
         cache: folder for the parquet library's cache; ``None`` uses a temporary one and leaves nothing.
 
     Returns:
-        The rows in the order of the files. Values of CSV and TSV files are text, also ``"NA"`` and ``""``.
+        The rows in order. Values of CSV and TSV files are text, also ``"NA"`` and ``""``.
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no file of that name.
@@ -76,12 +76,9 @@ def read_rows(
             that is not UTF-8 or holds NUL; a row of another length than its header; a column or a key that
             is there twice; a wanted column that is missing or is no plain values of one type.
     """
-    rows: list[Row] = []
-    for file in map(Path, files):
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            table = read_table_file(file, _names(columns, keep), cache or Path(folder))
-            rows += _select(table, str(file), columns, keep or {})
-    return rows
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        table = read_table_file(file, _names(columns, keep), cache or Path(folder))
+        return _select(table, str(file), columns, keep or {})
 
 
 def read_hub(

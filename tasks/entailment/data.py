@@ -4,8 +4,6 @@ import sys
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
 
 from tasks.data import corpus
@@ -95,13 +93,13 @@ def load_folder(
     keep = keep or {}
     if unread := keep.keys() - {file for names in files.values() for file in names}:
         raise ValueError(f"keep must name files that are read, got {', '.join(sorted(unread))}")
-    rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
+    parts: dict[str, list[Part[Pair]]] = {split: [] for split in SPLITS}
     for split, names in files.items():
         for file in names:
-            rows[split] += read_rows(
-                [resolve_within(Path(root), file)], _COLUMNS, keep.get(file), cache=cache
-            )
-    return _corpus(name, rows, lowercase, disjoint_premises, limit)
+            path = resolve_within(Path(root), file)
+            rows = read_rows(path, _COLUMNS, keep.get(file), cache=cache)
+            parts[split].append(Part(str(path), *pairs_from_rows(rows, lowercase)))
+    return _corpus(name, parts, disjoint_premises, limit)
 
 
 def load_hub(
@@ -125,11 +123,11 @@ def load_hub(
             ``limit < 1``.
     """
     check_number("limit", limit, PositiveIntOrNone)
-    rows = {
-        split: read_hub(name, there, _COLUMNS, revision=revision, cache=cache)
-        for split, there in HUB_SPLITS.items()
-    }
-    return verify_checksum(_corpus(name, rows, lowercase, disjoint_premises, limit), sha256)
+    parts = {}
+    for split, there in HUB_SPLITS.items():
+        rows = read_hub(name, there, _COLUMNS, revision=revision, cache=cache)
+        parts[split] = [Part(f"{name} {there}", *pairs_from_rows(rows, lowercase))]
+    return verify_checksum(_corpus(name, parts, disjoint_premises, limit), sha256)
 
 
 def pairs_from_rows(rows: Iterable[Row], lowercase: bool = True) -> tuple[list[Pair], Counter[str]]:
@@ -165,15 +163,8 @@ def checksum(splits: Mapping[str, Sequence[Pair]]) -> str:
 
 
 def _corpus(
-    name: str, rows: Mapping[str, list[Row]], lowercase: bool, disjoint_premises: bool, limit: int | None
+    name: str, parts: dict[str, list[Part[Pair]]], disjoint_premises: bool, limit: int | None
 ) -> Corpus:
-    parts = {
-        split: [
-            Part(file, *pairs_from_rows(found, lowercase))
-            for file, found in groupby(rows[split], attrgetter("file"))
-        ]
-        for split in SPLITS
-    }
     drop_shared(HELD_OUT, parts, _words_of)
     if disjoint_premises:
         drop_shared("premise_held_out", parts, lambda pair: [" ".join(pair.premise).lower()])

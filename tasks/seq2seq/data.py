@@ -96,7 +96,7 @@ def read_table(
         ValueError: a value that is not text; anything that the reader rejects.
     """
     named = dict(zip(("source", "target"), columns, strict=True))
-    return map(example_from_row, read_rows([file], named, keep, cache=cache))
+    return map(example_from_row, read_rows(file, named, keep, cache=cache))
 
 
 def example_from_row(row: Row) -> Example:

@@ -197,7 +197,7 @@ def _read_alignments(root: Path, pair: str, gold: Mapping[str, str], cache: Path
     if sorted(gold["pair"].split("-")) != sorted(pair.split("-")):
         raise ValueError(f"alignments must be of the languages of {pair}, got {gold['pair']}")
     columns = {"source": ("src",), "target": ("tgt",), "sure": ("sure",), "possible": ("possible",)}
-    for row in read_rows([resolve_within(root, gold["file"])], columns, cache=cache):
+    for row in read_rows(resolve_within(root, gold["file"]), columns, cache=cache):
         example = example_from_row(row)
         sure, possible = (_links(row, kind, example) for kind in ("sure", "possible"))
         example = replace(example, links=Links(sure, possible | sure))

@@ -58,20 +58,20 @@ def values(rows: list[Any]) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_every_text_format_gives_the_same_rows(tmp_path: Path, suffix: str, packed: str) -> None:
     path = write(tmp_path / f"rows{suffix}{packed}", WRITERS[suffix](ROWS))
-    rows = read_rows([path], COLUMNS)
+    rows = read_rows(path, COLUMNS)
     assert values(rows) == ROWS and [row.number for row in rows] == [1, 2, 3, 4, 5]
     assert os.listdir(tmp_path) == [path.name]
 
 
 def test_parquet_gives_the_same_rows(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "rows.parquet", premise=[r[0] for r in ROWS], label=[r[1] for r in ROWS])
-    assert values(read_rows([path], COLUMNS)) == ROWS
+    assert values(read_rows(path, COLUMNS)) == ROWS
 
 
 def test_values_of_several_types_stay_what_they_are(tmp_path: Path) -> None:
     """A library that settles for one type makes the number 0 of "-", and a date of a text like one."""
     path = write(tmp_path / "a.json", '{"premise": "2017-01-02", "label": 0}\n{"premise": "b", "label": "-"}')
-    assert values(read_rows([path], COLUMNS)) == [("2017-01-02", 0), ("b", "-")]
+    assert values(read_rows(path, COLUMNS)) == [("2017-01-02", 0), ("b", "-")]
 
 
 def test_numbers_that_stand_for_names_are_read_as_the_names(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_numbers_that_stand_for_names_are_read_as_the_names(tmp_path: Path) -> N
     features = datasets.Features({"premise": datasets.Value("string"), "label": label})
     rows = {"premise": ["a", "b", "c"], "label": [0, 2, -1]}
     datasets.Dataset.from_dict(rows, features).to_parquet(str(tmp_path / "a.parquet"))
-    found = values(read_rows([tmp_path / "a.parquet"], COLUMNS))
+    found = values(read_rows(tmp_path / "a.parquet", COLUMNS))
     assert found == [("a", "contradiction"), ("b", "entailment"), ("c", -1)]
 
 
@@ -91,7 +91,7 @@ def test_columns_of_pictures_are_refused_undecoded(tmp_path: Path) -> None:
     rows = {"premise": [{"bytes": None, "path": "/etc/passwd"}], "label": ["0"]}
     datasets.Dataset.from_dict(rows, features).to_parquet(str(tmp_path / "a.parquet"))
     with pytest.raises(ValueError, match="must have plain values of one type in column premise, got Image"):
-        read_rows([tmp_path / "a.parquet"], COLUMNS)
+        read_rows(tmp_path / "a.parquet", COLUMNS)
 
 
 @pytest.mark.measures("bad data")
@@ -102,25 +102,26 @@ def test_a_parquet_file_that_is_damaged_inside_is_named(tmp_path: Path) -> None:
     for at in (4, footer):
         path.write_bytes(data[:at] + bytes(24) + data[at + 24 :])
         with pytest.raises(ValueError, match=r"a\.parquet must have whole rows, got: "):
-            read_rows([path], COLUMNS)
+            read_rows(path, COLUMNS)
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv"])
 def test_byte_order_mark_and_windows_line_ends_do_not_matter(tmp_path: Path, suffix: str) -> None:
     text = "\ufeff" + WRITERS[suffix](ROWS).replace("\n", "\r\n")
-    assert values(read_rows([write(tmp_path / f"rows{suffix}", text)], COLUMNS)) == ROWS
+    assert values(read_rows(write(tmp_path / f"rows{suffix}", text), COLUMNS)) == ROWS
 
 
 def test_quotation_marks_quote_in_csv_alone(tmp_path: Path) -> None:
     csv = write(tmp_path / "a.csv", 'premise,label\n"a, ""b""\n\nc",1\n')
     tsv = write(tmp_path / "a.tsv", 'premise\tlabel\n"a "b\t1\n')
-    assert values(read_rows([csv, tsv], COLUMNS)) == [('a, "b"\n\nc', "1"), ('"a "b', "1")]
+    assert values(read_rows(csv, COLUMNS)) == [('a, "b"\n\nc', "1")]
+    assert values(read_rows(tsv, COLUMNS)) == [('"a "b', "1")]
 
 
 def test_rows_are_filtered_and_keep_their_numbers(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "premise,label,split\na,0,train\nb,0,dev\nc,0,train\n")
-    rows = read_rows([path, path], COLUMNS, {"split": "train"})
-    assert [(row.values["premise"], row.number) for row in rows] == [("a", 1), ("c", 3)] * 2
+    rows = read_rows(path, COLUMNS, {"split": "train"})
+    assert [(row.values["premise"], row.number) for row in rows] == [("a", 1), ("c", 3)]
     assert rows[1].where == f"{path}, row 3"
 
 
@@ -135,7 +136,7 @@ def test_a_changed_file_is_read_again_with_a_lasting_cache(tmp_path: Path) -> No
     for text in ("one", "two"):
         write_parquet(path, premise=[text], label=["0"])
         os.utime(path, (10**9, 10**9 + len(os.listdir(tmp_path))))
-        assert values(read_rows([path], COLUMNS, cache=cache)) == [(text, "0")]
+        assert values(read_rows(path, COLUMNS, cache=cache)) == [(text, "0")]
     assert cache.is_dir()
 
 
@@ -145,9 +146,9 @@ def test_a_line_of_two_megabytes_is_one_row(tmp_path: Path) -> None:
         path = tmp_path / f"a{suffix}"
         if suffix == ".tsv":
             with pytest.raises(ValueError, match="field larger than"):
-                read_rows([write(path, WRITERS[suffix](rows))], COLUMNS)
+                read_rows(write(path, WRITERS[suffix](rows)), COLUMNS)
         else:
-            assert values(read_rows([write(path, WRITERS[suffix](rows))], COLUMNS)) == rows
+            assert values(read_rows(write(path, WRITERS[suffix](rows)), COLUMNS)) == rows
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,7 @@ def test_bad_files_are_named_in_one_sentence(
 ) -> None:
     path = write(tmp_path / name, content)
     with pytest.raises(ValueError, match=message) as caught:
-        read_rows([path], COLUMNS)
+        read_rows(path, COLUMNS)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == [name]
 
@@ -202,18 +203,18 @@ def test_truncated_gzip_is_rejected(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl.gz", as_json(ROWS * 50))
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(ValueError, match="must be a whole gzip file, got a damaged one"):
-        read_rows([path], COLUMNS)
+        read_rows(path, COLUMNS)
 
 
 @pytest.mark.measures("bad data")
 def test_missing_files_directories_and_filters_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"a\.csv must be a file, got nothing there"):
-        read_rows([tmp_path / "a.csv"], COLUMNS)
+        read_rows(tmp_path / "a.csv", COLUMNS)
     with pytest.raises(IsADirectoryError, match="got a directory"):
-        read_rows([tmp_path], COLUMNS)
+        read_rows(tmp_path, COLUMNS)
     path = write(tmp_path / "b.csv", "premise,label\na,0\n")
     with pytest.raises(ValueError, match="must have a column split, got premise, label"):
-        read_rows([path], COLUMNS, {"split": "train"})
+        read_rows(path, COLUMNS, {"split": "train"})
 
 
 @pytest.mark.parametrize(
@@ -260,25 +261,25 @@ def test_reading_a_local_file_asks_no_server(tmp_path: Path, monkeypatch: pytest
     asked: list[Any] = []
     monkeypatch.setattr("socket.getaddrinfo", refuse)
     for suffix in WRITERS:
-        read_rows([write(tmp_path / f"a{suffix}", WRITERS[suffix](ROWS))], COLUMNS)
+        read_rows(write(tmp_path / f"a{suffix}", WRITERS[suffix](ROWS)), COLUMNS)
     assert not asked
 
 
 def test_one_of_several_values_is_kept(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "premise,label,split\na,0,x\nb,1,y\nc,2,z\n")
-    assert values(read_rows([path], COLUMNS, {"split": ["x", "z"]})) == [("a", "0"), ("c", "2")]
+    assert values(read_rows(path, COLUMNS, {"split": ["x", "z"]})) == [("a", "0"), ("c", "2")]
 
 
 def test_entries_of_a_column_are_columns(tmp_path: Path) -> None:
     rows = [{"translation": {"de": "ja", "en": "yes"}}, {"translation": {"de": "nein", "en": "no"}}]
     path = write(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    found = read_rows([path], {"source": ("en", "translation.en"), "target": ("de", "translation.de")})
+    found = read_rows(path, {"source": ("en", "translation.en"), "target": ("de", "translation.de")})
     assert [row.values for row in found] == [
         {"source": "yes", "target": "ja"},
         {"source": "no", "target": "nein"},
     ]
     with pytest.raises(ValueError, match=r"must have a column fr or translation\.fr, got translation\.de"):
-        read_rows([path], {"source": ("fr", "translation.fr")})
+        read_rows(path, {"source": ("fr", "translation.fr")})
 
 
 def write_hub(folder: Path, rows: dict[str, list[dict[str, Any]]], config: str | None = None) -> Path:

@@ -212,6 +212,6 @@ def test_real_splits_are_complete(real: Corpus) -> None:
 
 def test_real_raw_sentences_come_out_like_the_treebank_ones(real: Corpus) -> None:
     columns = {"premise": ("premise",), "hypothesis": ("hypothesis",), "label": ("gold_label",)}
-    raw, _ = pairs_from_rows(read_rows([SHARED / "snli/snli_dev_untokenised.parquet"], columns))
+    raw, _ = pairs_from_rows(read_rows(SHARED / "snli/snli_dev_untokenised.parquet", columns))
     known = {(pair.premise, pair.hypothesis) for pair in real.splits["dev"]}
     assert sum((pair.premise, pair.hypothesis) in known for pair in raw) > 0.99 * len(raw) > 9000
