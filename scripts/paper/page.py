@@ -175,17 +175,8 @@ def collections(tables: Iterable[Table], groups: Iterable[Group]) -> dict[str, l
 
 
 # ------------------------------------------------------------------ pictures
-class HeatCell(NamedTuple):
-    """A weight, what it is of, and how its group is outlined."""
-
-    weight: float
-    label: str
-    outline: str
-    colour: str
-
-    @property
-    def text(self) -> str:
-        return "<.001" if self.weight < 0.0005 else f"{self.weight:.3f}".removeprefix("0")
+HeatCell = tuple[float, str, str]
+"""A weight, and how its group is outlined: classes and colour."""
 
 
 class Heatmap(NamedTuple):
@@ -200,48 +191,37 @@ class Heatmap(NamedTuple):
 def galleries(groups: Iterable[Group], details: Path) -> Iterator[tuple[str, str, list[Heatmap]]]:
     """What there is to look at, in the page's order: of each mapping the run with the first seed."""
     for corpus, setting, rows in groups:
-        firsts = {label: runs[0] for label, runs in rows.items() if runs[0].details}
-        examples = {
-            label: read_details(details, run.id, run.details).example for label, run in firsts.items()
-        }
-        runs = {label: run.id for label, run in firsts.items()}
-        if not examples:
-            continue
+        runs = {label: found[0] for label, found in rows.items() if found[0].details}
+        examples = {n: read_details(details, run.id, run.details).example for n, run in runs.items()}
+        ids = {label: run.id for label, run in runs.items()}
         shapes = {(len(example.target), *example.source) for example in examples.values()}
         if len(shapes) == 1 and shapes.pop()[0] == 1:
-            maps = [columns(runs, examples)]
-        else:
-            maps = [heatmap({label: runs[label]}, example) for label, example in examples.items()]
-        yield corpus.title, setting.line, maps
+            yield corpus.title, setting.line, [columns(ids, examples)]
+        elif examples:
+            yield corpus.title, setting.line, [heatmap({n: ids[n]}, one) for n, one in examples.items()]
 
 
 def heatmap(runs: Mapping[str, str], example: Example) -> Heatmap:
     """Several targets: they stand downwards, the sentence along the top."""
-    rows = zip(example.target, example.weights, example.groups, strict=True)
-    cells = [(word, _cells(f"{word} ← ", example.source, weights, groups)) for word, weights, groups in rows]
-    return Heatmap(runs, example.source, cells)
+    rows = map(_cells, example.weights, example.groups)
+    return Heatmap(runs, example.source, list(zip(example.target, rows, strict=True)))
 
 
 def columns(runs: Mapping[str, str], examples: Mapping[str, Example]) -> Heatmap:
     """One target each: the sentence stands downwards, with a column for each mapping."""
+    made = [_cells(one.weights[0], one.groups[0]) for one in examples.values()]
     words = next(iter(examples.values())).source
-    made = [_cells("", words, one.weights[0], one.groups[0]) for one in examples.values()]
-    rows = [(word, [column[place] for column in made]) for place, word in enumerate(words)]
-    return Heatmap(runs, [label.partition(" ")[0] for label in examples], rows, is_down=True)
+    heads = [label.partition(" ")[0] for label in examples]
+    return Heatmap(runs, heads, list(zip(words, zip(*made, strict=True), strict=True)), is_down=True)
 
 
-def _cells(
-    before: str, words: Sequence[str], weights: Sequence[float], groups: Sequence[int]
-) -> list[HeatCell]:
-    outlines = dict.fromkeys(range(len(words)), ("", ""))
+def _cells(weights: Sequence[float], groups: Sequence[int]) -> list[HeatCell]:
+    outlines = dict.fromkeys(range(len(weights)), ("", ""))
     for start, stop, colour in merged_stretches(np.array(groups)):
         for place in range(start, stop):
             ends = ["starts"] * (place == start) + ["stops"] * (place == stop - 1)
             outlines[place] = " ".join(["in", *ends]), colour
-    return [
-        HeatCell(weight, f"{before}{word}: {weight:.3g}", *outlines[place])
-        for place, (word, weight) in enumerate(zip(words, weights, strict=True))
-    ]
+    return [(weight, *outlines[place]) for place, weight in enumerate(weights)]
 
 
 def chart(corpus: Corpus, setting: Setting, rows: Mapping[str, Runs]) -> tuple[str, str, Markup]:
@@ -260,7 +240,12 @@ def svg(figure: Figure, label: str) -> Markup:
     with house_style(), rc_context({"svg.hashsalt": label}):  # ids that no other figure has
         text = drawn(figure, ".svg", transparent=True, bbox_inches="tight").decode()
     text = re.sub(r' id="[A-Za-z0-9.]+_\d+"|<style.*?</style>', "", text[text.index("<svg ") :], flags=re.S)
-    text = text.replace("#000000", "currentColor").replace("'DejaVu Sans'", "var(--sans)")
+    for fixed, ours in (
+        ("#000000", "currentColor"),
+        ("#e6e6e6", "var(--rule)"),
+        ("'DejaVu Sans'", "var(--sans)"),
+    ):
+        text = text.replace(fixed, ours)
     return Markup(text.replace("<svg ", Markup('<svg role="img" aria-label="{}" ').format(label), 1))
 
 
