@@ -125,7 +125,7 @@ def test_minus_infinity_takes_no_part(block):
 
 
 @pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
-def test_poisoned_rows(block):
+def test_invalid_rows(block):
     x = torch.randn(3, 4)
     clean = block(x)
     x[1, 2] = float("nan")

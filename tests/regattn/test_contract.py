@@ -136,14 +136,14 @@ def test_row_without_anything_left_is_zero_with_zero_gradient(function):
 # ------------------------------------------------------------------ odd scores
 @each_function
 @pytest.mark.measures("odd scores")
-def test_poisoned_row_is_nan_and_its_neighbours_untouched(function):
+def test_invalid_row_is_nan_and_its_neighbours_untouched(function):
     x, direction = torch.randn(2, 50, 7)
     clean = weights_and_gradient(function, x, direction)
     x[20, 3], x[30, 0] = NAN, INF
-    poisoned = x.amax(-1) - x.amax(-1) != 0
+    invalid = x.amax(-1) - x.amax(-1) != 0
     for got, expected in zip(weights_and_gradient(function, x, direction), clean, strict=True):
-        assert got[poisoned].shape == (2, 7) and got[poisoned].isnan().all()
-        assert same_bits(got[~poisoned], expected[~poisoned])
+        assert got[invalid].shape == (2, 7) and got[invalid].isnan().all()
+        assert same_bits(got[~invalid], expected[~invalid])
 
 
 @each_problem

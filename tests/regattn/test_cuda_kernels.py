@@ -384,18 +384,18 @@ def check_masked_is_removed(mapping, strengths, d, under):
 
 
 @each_mapping
-def test_a_poisoned_row_is_nan_and_alone(mapping, strengths):
+def test_an_invalid_row_is_nan_and_alone(mapping, strengths):
     x, direction = normal(5, 7), normal(5, 7)
     clean, found = solve(mapping, x, **strengths)
     expected = product(mapping, direction, found, **strengths)
     x[2, 3], x[3, 0] = torch.nan, torch.inf
     y, structure = solve(mapping, x, **strengths)
     ours = product(mapping, direction, structure, **strengths)
-    others, poisoned = [0, 1, 4], [2, 3]
-    assert y[poisoned].isnan().all() and ours[poisoned].isnan().all()
+    others, invalid = [0, 1, 4], [2, 3]
+    assert y[invalid].isnan().all() and ours[invalid].isnan().all()
     assert (y[others] == clean[others]).all() and (ours[others] == expected[others]).all()
     if mapping != "pnormmax":
-        assert (groups.labels(structure)[poisoned] == groups.INVALID).all()
+        assert (groups.labels(structure)[invalid] == groups.INVALID).all()
 
 
 @each_mapping

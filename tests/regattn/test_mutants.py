@@ -254,10 +254,10 @@ RIGHT: dict[tuple[str, str], Callable[[Rows, Rows], Rows]] = {
     ("fusedmax", "lam"): by_lam_of_fusedmax,
     ("oscarmax", "lam"): by_lam_of_oscarmax,
 }
-EFFECTS: dict[str, tuple[tuple[str, str], Callable[[Rows, Rows], Rows]]] = {
+WRONG_DX_DPARAMS: dict[str, tuple[tuple[str, str], Callable[[Rows, Rows], Rows]]] = {
     **{
-        f"{mapping} by {which}, {fault}": ((mapping, which), lambda x, y, f=factor, e=effect: f * e(x, y))
-        for (mapping, which), effect in RIGHT.items()
+        f"{mapping} by {which}, {fault}": ((mapping, which), lambda x, y, f=factor, e=right: f * e(x, y))
+        for (mapping, which), right in RIGHT.items()
         for fault, factor in (("sign", -1.0), ("gamma once more", GAMMA), ("gamma once less", 1 / GAMMA))
     },
     "fusedmax by lam, circular": (("fusedmax", "lam"), circular_steps),
@@ -273,8 +273,8 @@ EFFECTS: dict[str, tuple[tuple[str, str], Callable[[Rows, Rows], Rows]]] = {
 }
 
 
-def effect_error(mapping: str, which: str, effect: Callable[[Rows, Rows], Rows]) -> float:
-    """Largest difference of J·effect from the central difference of the weights, off the kinks."""
+def dx_dparam_error(mapping: str, which: str, dx_dparam: Callable[[Rows, Rows], Rows]) -> float:
+    """Largest difference of J·∂x/∂θ from the central difference of the weights, off the kinks."""
     function, strengths, step = getattr(regattn, mapping), STRENGTHS[mapping], 1e-5
     x = np.random.default_rng(3).standard_normal((100, 7))
     scores, near = torch.from_numpy(x), []
@@ -284,7 +284,7 @@ def effect_error(mapping: str, which: str, effect: Callable[[Rows, Rows], Rows])
     (low, before), (y, labels), (high, after) = near
     smooth = (before == after).all(1)
     assert smooth.mean() > 0.95
-    directions = effect(x, y)
+    directions = dx_dparam(x, y)
     got = np.stack(
         [reference.jacobian(k, 1 / GAMMA, True) @ e for k, e in zip(labels, directions, strict=True)]
     )
@@ -292,11 +292,11 @@ def effect_error(mapping: str, which: str, effect: Callable[[Rows, Rows], Rows])
 
 
 @pytest.mark.parametrize(("mapping", "which"), RIGHT)
-def test_the_right_effect_passes(mapping, which):
-    assert effect_error(mapping, which, RIGHT[mapping, which]) <= 1e-8
+def test_right_dx_dparam_passes(mapping, which):
+    assert dx_dparam_error(mapping, which, RIGHT[mapping, which]) <= 1e-8
 
 
-@pytest.mark.parametrize(("strength", "wrong"), EFFECTS.values(), ids=EFFECTS)
+@pytest.mark.parametrize(("strength", "wrong"), WRONG_DX_DPARAMS.values(), ids=WRONG_DX_DPARAMS)
 @pytest.mark.measures("wrong kernels")
-def test_wrong_effect_is_caught(strength, wrong):
-    assert effect_error(*strength, wrong) > 1e-8
+def test_wrong_dx_dparam_is_caught(strength, wrong):
+    assert dx_dparam_error(*strength, wrong) > 1e-8

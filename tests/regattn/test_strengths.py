@@ -214,7 +214,7 @@ def test_gradient_along_another_dim(name, which):
 
 
 @each_strength
-def test_empty_rows_have_no_gradient_poisoned_rows_are_nan(name, which):
+def test_empty_rows_have_no_gradient_invalid_rows_are_nan(name, which):
     x, direction = scores_of(8, 7), scores_of(8, 7)
     mask = torch.ones(8, 7, dtype=torch.bool)
     mask[1], mask[6, ::2] = False, False
