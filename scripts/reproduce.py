@@ -14,8 +14,7 @@ from scripts.runs.cost_estimate import describe_data, describe_hours
 from scripts.runs.overrides import split_overrides
 from scripts.runs.plan import Planned, list_runs, longest_first, make_plan, parse_seeds, parse_tables, render
 from scripts.runs.recipes import TIERS
-from scripts.runs.runner import LAUNCHERS, launch
-from scripts.runs.subprocesses import die_with_make
+from scripts.runs.runner import LAUNCHERS, die_with_make, launch
 from scripts.style import check_drawing
 from tasks._registry import TASKS
 from tasks.ranges import PositiveIntOrNone, check_number

@@ -12,8 +12,7 @@ from pathlib import Path
 from scripts import cli
 from scripts.runs.overrides import Grid, keep_apart, make_command, read_grid, split_overrides
 from scripts.runs.ranking import Setting, check_settings, rank, ranking
-from scripts.runs.runner import LAUNCHERS, Job, launch
-from scripts.runs.subprocesses import die_with_make
+from scripts.runs.runner import LAUNCHERS, Job, die_with_make, launch
 from tasks.ranges import PositiveInt, check_number
 from tasks.training.records import read_records
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import optuna
@@ -15,20 +13,19 @@ from scripts import cli
 from scripts.runs.config import read_config
 from scripts.runs.overrides import keep_apart, make_command
 from scripts.runs.setup import set_up
-from scripts.runs.study import Dimension, SharedStudy, read_space
-from scripts.runs.trial import run_trial
+from scripts.runs.study import SharedStudy, overrides_of, read_space, run_trial
 from tasks.ranges import PositiveInt, check_number
 
 RESULTS = "results/studies"
 """Where the records of trials lie, unless told otherwise: apart from those that tables are made of."""
 
 
-def tune(name: str, space: Sequence[Dimension], trials: int, overrides: Sequence[str]) -> None:
+def tune(name: str, space_name: str, trials: int, overrides: Sequence[str]) -> None:
     """Search until the study has ``trials``, then print its best setting.
 
     Args:
         name: of the study; the same one goes on with it, in any number of processes.
-        space: what is searched.
+        space_name: of what is searched, a file of configs/tune.
         trials: how many settings to try, pruned ones included.
         overrides: of the config that they share.
 
@@ -36,24 +33,22 @@ def tune(name: str, space: Sequence[Dimension], trials: int, overrides: Sequence
         UsageError: a key is wrong, or the study is one of something else.
         Preempted: a signal asked for a stop; the same command goes on.
     """
+    space, entries = read_space(space_name)
     shared = keep_apart(overrides, RESULTS)
     setup = set_up(read_config(shared))
     journal = Path(setup.config.output_dir) / "studies" / f"{name}.journal"
-    about = {"overrides": sorted(shared), "space": [asdict(dimension) for dimension in space]}
-    study = SharedStudy(journal, setup.config.seed, json.loads(json.dumps(about)))
+    study = SharedStudy(journal, setup.config.seed, {"overrides": sorted(shared), "space": entries})
     print(f"study {journal}: {len(study.trials())} of {trials} trials begun before", flush=True)
     with study.worker() as worker:
-        while begun := study.ask(worker, trials, space):
-            trial, chosen = begun
+        while trial := study.ask(worker, trials, space):
+            chosen = overrides_of(trial.params)
             print(f"\ntrial {trial.number}: {' '.join(chosen)}", flush=True)
             said = run_trial(study.study, trial, [*shared, *chosen])
             print(f"trial {trial.number}: {said}", flush=True)
-    _report(study.trials(), setup.task.metric, overrides, space)
+    _report(study.trials(), setup.task.metric, overrides)
 
 
-def _report(
-    trials: Sequence[FrozenTrial], metric: str, overrides: Sequence[str], space: Sequence[Dimension]
-) -> None:
+def _report(trials: Sequence[FrozenTrial], metric: str, overrides: Sequence[str]) -> None:
     counts = {state: sum(trial.state == state for trial in trials) for state in TrialState}
     finished, pruned = counts[TrialState.COMPLETE], counts[TrialState.PRUNED]
     print(
@@ -68,8 +63,7 @@ def _report(
     )
     print(f"best on dev: trial {best.number}, {metric} {best.value:.4f}")
     print("(the highest of so many, each with one seed: train it with other seeds before believing it)")
-    chosen = [dimension.suggest(optuna.trial.FixedTrial(best.params)) for dimension in space]
-    print(make_command([*overrides, *chosen]), flush=True)
+    print(make_command([*overrides, *overrides_of(best.params)]), flush=True)
 
 
 def _main(arguments: Sequence[str]) -> None:
@@ -81,7 +75,7 @@ def _main(arguments: Sequence[str]) -> None:
     given = parser.parse_args(arguments)
     check_number("TRIALS", given.trials, PositiveInt)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    tune(given.study, read_space(given.space), given.trials, given.overrides)
+    tune(given.study, given.space, given.trials, given.overrides)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,12 +1,16 @@
 """Trainings of a sweep, each in a process of its own: beside each other here, or by one of Hydra's launchers.
 
 Not in the launcher's process, because there a signal, an exit status, a lack of memory or what an earlier
-training has left behind would meet the others too.
+training has left behind would meet the others too. Such a process is what `make train` would have done, but
+that it ends with the one that started it, and waits where another one is in the run, as of the same sweep
+begun twice.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -28,12 +32,16 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from scripts import cli
 from scripts.cli import UsageError
-from scripts.runs.config import CONFIGS
+from scripts.runs.config import CONFIGS, read_config
+from scripts.runs.overrides import make_command
 from scripts.runs.schema import register_schemas
-from scripts.runs.subprocesses import STOPPED, last_line
+from scripts.runs.setup import set_up
+from scripts.runs.training import train
 from tasks.training.callbacks import format_duration
-from tasks.training.signals import Preempted
+from tasks.training.run_directory import RunInUseError
+from tasks.training.signals import STOPPING, Preempted
 
 LAUNCHERS = {
     "basic": None,
@@ -44,6 +52,9 @@ LAUNCHERS = {
 """``basic``, which is this process, and Hydra's, with the key that says how many jobs run at once."""
 
 RESTARTS = 20
+_PAUSE = 2.0  # seconds before another try to enter a run that is in use
+_STOPPED = (Preempted.exit_code, *(-number for number in STOPPING))  # once it could say so, or before
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 _HERE = ("basic", "joblib", "submitit_local")  # several jobs share this machine's cores
 _ROOT = CONFIGS.parent
 
@@ -186,13 +197,13 @@ def run_until_done(job: Job, log: Path, should_stop: Callable[[], bool], cwd: Pa
         status = _run_once(job, log, should_stop, cwd)
         if status == 0:
             return ""
-        if status not in STOPPED or should_stop():
+        if status not in _STOPPED or should_stop():
             break
-    return f"exit status {status}: {last_line(log)}"
+    return f"exit status {status}: {_last_line(log)}"
 
 
 def _run_once(job: Job, log: Path, should_stop: Callable[[], bool], cwd: Path | None) -> int:
-    command = [sys.executable, "-m", "scripts.runs.job", str(os.getpid()), *job.overrides]
+    command = [sys.executable, "-m", "scripts.runs.runner", str(os.getpid()), *job.overrides]
     with log.open("ab") as file:
         child = subprocess.Popen(command, cwd=cwd, stdout=file, stderr=subprocess.STDOUT)
     try:
@@ -207,3 +218,41 @@ def _run_once(job: Job, log: Path, should_stop: Callable[[], bool], cwd: Path | 
             child.terminate()
             child.wait()
     return child.returncode
+
+
+def _last_line(log: Path) -> str:
+    """What a process said last, or that it said nothing."""
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+
+
+def die_with_parent(parent: int) -> None:
+    """Have this process get SIGTERM when its parent has ended, however that came; on Linux alone."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it ended before it could be watched
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def die_with_make() -> None:
+    """The same where make is the parent: what is killed is often make alone."""
+    if "MAKELEVEL" in os.environ:
+        die_with_parent(os.getppid())
+
+
+def _train_when_free(parent: int, overrides: Sequence[str]) -> None:
+    die_with_parent(parent)
+    config = read_config(overrides)
+    config.command = make_command(overrides)
+    setup = set_up(config)
+    while True:
+        try:
+            return train(setup)
+        except RunInUseError as error:
+            print(f"waiting: {error}", flush=True)
+            time.sleep(_PAUSE)
+
+
+if __name__ == "__main__":
+    cli.main(lambda: _train_when_free(int(sys.argv[1]), sys.argv[2:]))

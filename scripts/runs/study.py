@@ -7,86 +7,88 @@ again with the same values, and its run continues from its checkpoint.
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import optuna
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import BaseTrial, FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from scripts.cli import UsageError
-from scripts.runs.config import CONFIGS
+from scripts.runs.config import CONFIGS, read_config
+from scripts.runs.overrides import make_command
+from scripts.runs.setup import Setup, set_up
+from scripts.runs.training import train
 from tasks.data.files import check_regular_file
+from tasks.training.callbacks import Callback, EpochEvent, StartEvent
+from tasks.training.fit import NonFiniteError
+from tasks.training.records import Record, find_record
 
-_DIGITS = 4  # of a number that a command has to carry
+_ENTRY: dict[str, Any] = {
+    "low": None,
+    "high": None,
+    "log": False,
+    "choices": [],
+}  # of a space, what it need not say
 _AGAIN, _WORKER = "again", "worker"  # attributes of a trial: whose place it takes, the process that has it
 
 
-@dataclass(frozen=True)
-class Dimension:
-    """One key of the config and the values that it may take.
-
-    Args:
-        name: of the key, such as ``attention.lam``.
-        low: smallest number.
-        high: largest number.
-        log: whether small numbers are searched as closely as large ones.
-        choices: all values, in place of a range.
-
-    Raises:
-        ValueError: neither a range nor choices, or both.
-    """
-
-    name: str
-    low: float | None = None
-    high: float | None = None
-    log: bool = False
-    choices: Sequence[float | str] = ()
-
-    def __post_init__(self) -> None:
-        ranged = self.low is not None and self.high is not None and 0 * self.log < self.high - self.low
-        if ranged == bool(self.choices) or (self.log and not (self.low or 0) > 0):
-            raise ValueError(f"{self.name} must have low < high (above 0 if log) or choices, got {self}")
-
-    def suggest(self, trial: BaseTrial) -> str:
-        """The override that ``trial`` chooses."""
-        if self.choices:
-            return f"{self.name}={trial.suggest_categorical(self.name, list(self.choices))}"
-        assert self.low is not None and self.high is not None
-        return f"{self.name}={trial.suggest_float(self.name, self.low, self.high, log=self.log):.{_DIGITS}g}"
+Space = dict[str, BaseDistribution]
+"""What a search may choose, by key of the config."""
 
 
-def read_space(name: str) -> list[Dimension]:
-    """What a search may choose: the dimensions of configs/tune/``name``.yaml.
+def read_space(name: str) -> tuple[Space, list[dict[str, Any]]]:
+    """What configs/tune/``name``.yaml lets a search choose, and its entries, all keys filled in.
 
     Raises:
         UsageError: there is no such space.
-        ValueError: one of its dimensions is malformed.
-
-    Example:
-        >>> read_space("fusedmax")[0]
-        Dimension(name='attention.lam', low=0.001, high=1, log=True, choices=())
+        ValueError: an entry is neither a range nor choices.
     """
     known = sorted(path.stem for path in (CONFIGS / "tune").glob("*.yaml"))
     if name not in known:
         raise UsageError(f"SPACE must be one of {', '.join(known)}, got {name!r}")
-    entries: Any = OmegaConf.to_container(OmegaConf.load(CONFIGS / "tune" / f"{name}.yaml"))
-    try:
-        return [Dimension(**entry) for entry in entries["space"]]
-    except TypeError as error:
+    listed: Any = OmegaConf.to_container(OmegaConf.load(CONFIGS / "tune" / f"{name}.yaml"))
+    entries = [{**_ENTRY, **entry} for entry in listed["space"]]
+    return {entry["name"]: make_distribution(**entry) for entry in entries}, entries
+
+
+def make_distribution(
+    name: str, low: float | None, high: float | None, log: bool, choices: Sequence[float | str]
+) -> BaseDistribution:
+    """The values that one key of the config may take: all between two numbers, or one of some.
+
+    Raises:
+        ValueError: neither a range nor choices, or both.
+    """
+    ranged = low is not None and high is not None and low < high and (low > 0 or not log)
+    if ranged == bool(choices):
         raise ValueError(
-            f"configs/tune/{name}.yaml must list name, low, high, log or choices: {error}"
-        ) from None
+            f"{name} must have low < high (above 0 if log) or choices, "
+            f"got low {low}, high {high}, log {log}, choices {choices}"
+        )
+    if choices:
+        return CategoricalDistribution(list(choices))
+    assert low is not None and high is not None
+    return FloatDistribution(low, high, log=log)
+
+
+def overrides_of(params: Mapping[str, Any]) -> list[str]:
+    """The overrides that a trial's values are, numbers short enough for a command to carry."""
+    return [
+        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
+        for key, value in params.items()
+    ]
 
 
 class SharedStudy:
@@ -126,13 +128,13 @@ class SharedStudy:
             yield name
         (self._locks / name).unlink()
 
-    def ask(self, worker: str, trials: int, space: Sequence[Any]) -> tuple[optuna.Trial, list[str]] | None:
-        """Begin the next trial and return it with its overrides, or None where ``trials`` exist.
+    def ask(self, worker: str, trials: int, space: Space) -> optuna.Trial | None:
+        """Begin the next trial and return it, or None where ``trials`` exist.
 
         Args:
             worker: this process's name.
             trials: how many there shall be, those of other processes and pruned ones included.
-            space: dimensions with ``suggest(trial)``.
+            space: what it may choose.
         """
         with self._alone():
             self._reclaim()
@@ -142,9 +144,9 @@ class SharedStudy:
                 return None
             # By count, lest a continued study draw the numbers of its beginning again.
             self.study.sampler = TPESampler(seed=(self.seed * 1_000_003 + len(counted)) % 2**32)
-            trial = self.study.ask()
+            trial = self.study.ask(space)
             trial.set_user_attr(_WORKER, worker)
-            return trial, [dimension.suggest(trial) for dimension in space]
+            return trial
 
     def trials(self) -> list[FrozenTrial]:
         """Every trial, those left out whose place another took."""
@@ -199,3 +201,72 @@ def _cut_torn_line(path: Path) -> None:
         whole = sum(len(line) for line in file if line.endswith(b"\n"))
         if whole < size:
             file.truncate(whole)
+
+
+class Pruning(Callback):
+    """Tells Optuna the dev metric of every epoch, and ends a run that lags behind the median of others.
+
+    Args:
+        trial: the trial that the run is.
+        setup: the run.
+    """
+
+    def __init__(self, trial: optuna.Trial, setup: Setup) -> None:
+        self.trial = trial
+        self.metric, self.log = setup.task.metric, setup.directory.metrics
+
+    def on_start(self, event: StartEvent) -> None:
+        """Tell the epochs of an earlier start again: this trial may not know them."""
+        epochs = [line for line in map(json.loads, self.log.open()) if line["event"] == "epoch"]
+        for line in epochs:
+            self._report(line["epoch"], line["dev"])
+        if epochs:
+            self._prune(epochs[-1]["epoch"], event.epochs)
+
+    def on_epoch(self, event: EpochEvent) -> None:
+        """Tell the epoch.
+
+        Raises:
+            TrialPruned: it is not worth another one.
+        """
+        self._report(event.epoch, event.dev)
+        self._prune(event.epoch, event.epochs)
+
+    def _report(self, epoch: int, dev: dict[str, float]) -> None:
+        self.trial.report(dev[self.metric], epoch)
+
+    def _prune(self, epoch: int, epochs: int) -> None:
+        if epoch < epochs and self.trial.should_prune():
+            raise optuna.TrialPruned(f"pruned after epoch {epoch}")
+
+
+def run_trial(study: optuna.Study, trial: optuna.Trial, overrides: Sequence[str]) -> str:
+    """Train one setting and tell the study; say what became of it."""
+    config = read_config(overrides)
+    config.command = make_command(overrides)
+    setup = set_up(config)
+    try:
+        record = _train(trial, setup)
+    except optuna.TrialPruned as pruned:
+        study.tell(trial, state=TrialState.PRUNED)
+        return str(pruned)
+    except NonFiniteError as error:
+        study.tell(trial, state=TrialState.FAIL)
+        return f"failed: {error}"
+    value = record.metrics["dev"][setup.task.metric]
+    study.tell(trial, value)
+    return f"{setup.task.metric} {value:.4f} on dev, run {record.id}"
+
+
+def _train(trial: optuna.Trial, setup: Setup) -> Record:
+    if finished := _record(setup):
+        for entry in finished.history:
+            trial.report(entry["dev"][setup.task.metric], entry["epoch"])
+    train(setup, [Pruning(trial, setup)])
+    record = _record(setup)
+    assert record is not None
+    return record
+
+
+def _record(setup: Setup) -> Record | None:
+    return find_record(setup.record_file.parent, setup.id)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
-from optuna.trial import FixedTrial, TrialState, create_trial
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import TrialState, create_trial
 
 from scripts.cli import UsageError
 from scripts.runs.config import CONFIGS, read_config
-from scripts.runs.study import Dimension, SharedStudy, journal_storage, read_space
+from scripts.runs.study import SharedStudy, journal_storage, make_distribution, overrides_of, read_space
 from scripts.tune import main, tune
 from tasks.training.records import read_records
 from tests.tasks.training.forked import Child, needs_fork
@@ -25,7 +25,10 @@ TINY = [
     "attention=fusedmax", "data.train=96", "data.dev=30", "data.test=30", "trainer.epochs=2",
     "trainer.threads=1", "task.hidden_size=8", "progress=false",
 ]  # fmt: skip
-SPACE = [Dimension("attention.lam", 0.01, 1, log=True), Dimension("optim.lr", choices=(0.001, 0.01))]
+SPACE = {
+    "attention.lam": FloatDistribution(0.01, 1, log=True),
+    "optim.lr": CategoricalDistribution([0.001, 0.01]),
+}
 SPACES = sorted(path.stem for path in (CONFIGS / "tune").glob("*.yaml"))
 
 
@@ -42,11 +45,17 @@ def test_every_mapping_has_a_space() -> None:
 
 @pytest.mark.parametrize("name", SPACES)
 def test_every_corner_of_a_space_is_a_config(name: str) -> None:
-    space = read_space(name)
+    space, _ = read_space(name)
     for end in (0, -1):
-        values = {d.name: (d.choices or (d.low, d.high))[end] for d in space}
-        overrides = [dimension.suggest(FixedTrial(values)) for dimension in space]
-        read_config([f"attention={name}", *overrides])
+        corner = {
+            key: of.choices[end] if isinstance(of, CategoricalDistribution) else (of.low, of.high)[end]
+            for key, of in space.items()
+        }
+        read_config([f"attention={name}", *overrides_of(corner)])
+
+
+def test_numbers_of_an_override_are_short() -> None:
+    assert overrides_of({"a.b": 0.123456, "c": 1e-5, "d": 0}) == ["a.b=0.1235", "c=1e-05", "d=0"]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +70,7 @@ def test_every_corner_of_a_space_is_a_config(name: str) -> None:
 )
 def test_a_dimension_is_a_range_or_choices(wrong: dict) -> None:
     with pytest.raises(ValueError, match=r"a\.b must have low < high"):
-        Dimension("a.b", **wrong)
+        make_distribution("a.b", **{"low": None, "high": None, "log": False, "choices": (), **wrong})
 
 
 def test_what_a_full_disk_left_of_a_line_is_cut_off(folder: Path) -> None:
@@ -97,10 +106,10 @@ def go(path: Path, trials: int, abandon: tuple[int, ...] = ()) -> list[dict]:
     for left in (*abandon, None):
         shared = SharedStudy(path, 1, "the same")
         with shared.worker() as worker:
-            while begun := shared.ask(worker, trials, SPACE):
+            while trial := shared.ask(worker, trials, SPACE):
                 if told == left:
                     break
-                shared.study.tell(begun[0], value(begun[1]))
+                shared.study.tell(trial, value(overrides_of(trial.params)))
                 told += 1
     return [
         {**trial.params, "value": trial.value} for trial in sorted(shared.trials(), key=lambda t: t.number)
@@ -117,7 +126,8 @@ def test_an_interrupted_study_is_the_one_that_was_not(folder: Path) -> None:
 def test_a_trial_of_a_living_process_is_left_to_it(folder: Path) -> None:
     first, second = (SharedStudy(folder / "a.journal", 1, None) for _ in range(2))
     with first.worker() as one, second.worker() as other:
-        (mine, _), (theirs, _) = first.ask(one, 3, SPACE), second.ask(other, 3, SPACE)  # type: ignore[misc]
+        mine, theirs = first.ask(one, 3, SPACE), second.ask(other, 3, SPACE)
+        assert mine is not None and theirs is not None
         assert (mine.number, theirs.number) == (0, 1) and mine.params != theirs.params
         second.study.tell(theirs, 0.0)
     assert [trial.state for trial in first.trials()] == [TrialState.RUNNING, TrialState.COMPLETE]
@@ -130,10 +140,11 @@ def test_a_study_goes_on_only_with_what_it_was_begun_with(folder: Path) -> None:
 
 
 def test_a_run_that_lags_is_pruned_and_leaves_no_record(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    space = [Dimension("attention.lam", 0.01, 1)]
-    tune("a", space, 1, TINY)
+    space = {"attention.lam": FloatDistribution(0.01, 1)}
+    monkeypatch.setattr("scripts.tune.read_space", lambda name: (space, ["lam"]))
+    tune("a", "lam", 1, TINY)
     study = optuna.load_study(study_name="a", storage=storage(folder / "runs/studies/a.journal"))
     for _ in range(5):
         better = create_trial(
@@ -141,7 +152,7 @@ def test_a_run_that_lags_is_pruned_and_leaves_no_record(
             distributions={"attention.lam": FloatDistribution(0.01, 1)},
         )  # fmt: skip
         study.add_trial(better)
-    tune("a", space, 7, TINY)
+    tune("a", "lam", 7, TINY)
     assert "trial 6: pruned after epoch 1" in capsys.readouterr().out
     assert len(read_records(folder / "results/studies/runs")) == 1
     assert len(list((folder / "runs").glob("*/checkpoint.ckpt"))) == 2
@@ -172,7 +183,7 @@ def test_a_killed_study_comes_to_the_same_best(folder: Path, capfd: pytest.Captu
     study = optuna.load_study(study_name="a", storage=storage(journal))
     assert [trial.state for trial in study.trials].count(TrialState.FAIL) == 1
     assert len(read_records(folder / "results/studies/runs")) == len(study.trials) - 1 == 4
-    tune("b", read_space("fusedmax"), 4, [*overrides, "output_dir=whole", "results_dir=whole"])
+    tune("b", "fusedmax", 4, [*overrides, "output_dir=whole", "results_dir=whole"])
     whole = best_of(capfd.readouterr().out)
     assert resumed[0] == whole[0]
     assert resumed[1] == whole[1].replace("output_dir=whole results_dir=whole ", "")
