@@ -12,28 +12,21 @@ written in chunks (one by one at a terminal), so that the input may be of any le
 from __future__ import annotations
 
 import argparse
-import codecs
-import os
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 
 from scripts import cli
 from scripts.cli import UsageError
 from scripts.runs.attention_export import FILES, PICTURED, save_attention
-from scripts.runs.loaded_run import Answer, LoadedRun, load_translator
+from scripts.runs.loaded_run import LoadedRun, answer_lines, load_translator
 from scripts.runs.stored import find_run_for, read_run_config
 from scripts.style import ENDINGS, check_drawing
 from tasks._registry import TASKS
-from tasks.data.corpus import MAX_CHARS
 from tasks.seq2seq.search import SearchSettings
 from tasks.training.settings import DEVICES, TrainerSettings
-
-_CHUNK = 256  # lines: enough to batch sentences of one length together, and soon written
 
 
 def generate(arguments: Sequence[str]) -> None:
@@ -45,11 +38,13 @@ def generate(arguments: Sequence[str]) -> None:
     if options.nbest is not None and len(runs) > 1:
         raise UsageError(f"--nbest must get one run, got {len(runs)}")
     _say_raised_beam(runs, options)
-    answers = _answers(runs, options)
+    answers = answer_lines(runs, options.nbest is not None)
     if options.attention is None:
         deque(answers, maxlen=0)
     else:
         _say(save_attention(options.attention, answers, runs))
+    for run in runs:
+        _say_speed(run, len(runs) > 1)
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -139,66 +134,12 @@ def _say_raised_beam(runs: Sequence[LoadedRun], options: argparse.Namespace) -> 
             _say(f"beam of {run.settings.beam_size} instead of {trained}, for as many outputs")
 
 
-def _answers(runs: Sequence[LoadedRun], options: argparse.Namespace) -> Iterator[Answer]:
-    """Answer standard input, each chunk written out before its answers are handed on."""
-    sentences = 0
-    size = 1 if sys.stdin.isatty() else _CHUNK
-    for texts in _chunks(_lines(sys.stdin.buffer), size):
-        written = [run.write(texts) for run in runs]
-        answers = [
-            Answer(sentences + place, text, [of[place] for of in written]) for place, text in enumerate(texts)
-        ]
-        sentences += len(texts)
-        try:
-            for answer in answers:
-                sys.stdout.buffer.write(_written(answer, options.nbest is not None).encode())
-            sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            # Whoever read has seen enough, as head has; what is buffered still needs somewhere to go.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return
-        yield from answers
-    for run in runs:
-        _say_speed(run, sentences, len(runs) > 1)
-
-
-def _chunks(lines: Iterator[str], size: int) -> Iterator[list[str]]:
-    while chunk := list(islice(lines, size)):
-        yield chunk
-
-
-def _lines(stream: BinaryIO) -> Iterator[str]:
-    r"""Lines ended by "\n" only, without it, and without a byte-order mark.
-
-    Raises:
-        UsageError: a line is not UTF-8, or longer than any sentence.
-    """
-    for number, line in enumerate(stream, 1):
-        if number == 1:
-            line = line.removeprefix(codecs.BOM_UTF8)
-        try:
-            text = line.removesuffix(b"\n").decode()
-        except UnicodeDecodeError as error:
-            got = f"byte 0x{line[error.start]:02x} at offset {error.start}"
-            raise UsageError(f"line {number} of the input must be UTF-8, got {got}") from None
-        if len(text) > MAX_CHARS:
-            wanted = f"line {number} of the input must have at most {MAX_CHARS:,} characters"
-            raise UsageError(f"{wanted}, got {len(text):,}")
-        yield text
-
-
-def _written(answer: Answer, is_list: bool) -> str:
-    if not is_list:
-        return "\t".join(outputs[0].text for outputs in answer.outputs) + "\n"
-    (outputs,) = answer.outputs
-    return "".join(f"{answer.number} ||| {output.text} ||| {output.score:.6f}\n" for output in outputs)
-
-
-def _say_speed(run: LoadedRun, sentences: int, named: bool) -> None:
+def _say_speed(run: LoadedRun, named: bool) -> None:
     seconds = max(run.seconds, 1e-9)
+    rates = f"{run.sentences / seconds:,.1f} sentences/s, {run.tokens / seconds:,.1f} tokens/s"
     _say(
-        f"{run.name + ': ' if named else ''}{sentences:,} sentences, {run.tokens:,} output tokens "
-        f"in {seconds:.1f} s: {sentences / seconds:,.1f} sentences/s, {run.tokens / seconds:,.1f} tokens/s"
+        f"{run.name + ': ' if named else ''}{run.sentences:,} sentences, {run.tokens:,} output tokens "
+        f"in {seconds:.1f} s: {rates}"
     )
 
 

@@ -12,19 +12,12 @@ from omegaconf import DictConfig
 
 from scripts import cli, end_imports
 from scripts.cli import UsageError
-from scripts.runs.config import CONFIGS, check_choices, finish_config, read_config
+from scripts.runs.config import CONFIGS, check_choices, finish_config
 from scripts.runs.overrides import make_command
 from scripts.runs.schema import register_schemas
-from scripts.runs.setup import Setup, set_up
+from scripts.runs.setup import set_up
 from scripts.runs.stored import find_run, read_run_config
-from scripts.runs.training import train
-
-
-def prepare(overrides: Sequence[str]) -> Setup:
-    """What the overrides stand for, with the command that they are."""
-    config = read_config(overrides)
-    config.command = make_command(overrides)
-    return set_up(config)
+from scripts.runs.training import prepare, train
 
 
 def start(overrides: Sequence[str]) -> None:

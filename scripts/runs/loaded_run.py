@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import codecs
+import os
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
+from typing import BinaryIO
 
 import torch
 from hydra.utils import instantiate
 
+from scripts.cli import UsageError
 from scripts.runs.setup import in_memory, task_options
 from scripts.runs.stored import read_run_config, read_stored
 from tasks.attention import AttentionGrid
+from tasks.data.corpus import MAX_CHARS
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.task import build_model
 from tasks.seq2seq.text import Tokenizers
 from tasks.seq2seq.translator import Output, Translator
 from tasks.training.run_directory import RunDirectory
 from tasks.training.state import best_weights, load_weights
+
+_CHUNK = 256  # lines: enough to batch sentences of one length together, and soon written
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,7 @@ class LoadedRun:
     name: str
     translator: Translator
     settings: SearchSettings
+    sentences: int = field(default=0, init=False)
     tokens: int = field(default=0, init=False)
     seconds: float = field(default=0.0, init=False)
 
@@ -50,6 +60,7 @@ class LoadedRun:
         begun = time.perf_counter()
         written = self.translator.generate(texts, self.settings)
         self.seconds += time.perf_counter() - begun
+        self.sentences += len(texts)
         self.tokens += sum(len(output.ids) for outputs in written for output in outputs)
         return written
 
@@ -79,3 +90,60 @@ def load_translator(run: RunDirectory, device: torch.device) -> Translator:
     return Translator(
         model.to(device), tokenizers, options["search"], replace_unknown=options["replace_unknown"]
     )
+
+
+def answer_lines(runs: Sequence[LoadedRun], is_list: bool) -> Iterator[Answer]:
+    """Answer standard input on standard output, each chunk written out before its answers are handed on.
+
+    Args:
+        runs: several of them stand in one line, with tabs between them.
+        is_list: whether to write all outputs of the only run, in lines of Moses's form, not the best.
+
+    Raises:
+        UsageError: a line is not UTF-8, or longer than any sentence.
+    """
+    sentences = 0
+    size = 1 if sys.stdin.isatty() else _CHUNK
+    lines = _lines(sys.stdin.buffer)
+    while texts := list(islice(lines, size)):
+        written = [run.write(texts) for run in runs]
+        answers = [
+            Answer(sentences + place, text, [of[place] for of in written]) for place, text in enumerate(texts)
+        ]
+        sentences += len(texts)
+        try:
+            for answer in answers:
+                sys.stdout.buffer.write(_written(answer, is_list).encode())
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            # Whoever read has seen enough, as head has; what is buffered still needs somewhere to go.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
+        yield from answers
+
+
+def _lines(stream: BinaryIO) -> Iterator[str]:
+    r"""Lines ended by "\n" only, without it, and without a byte-order mark.
+
+    Raises:
+        UsageError: a line is not UTF-8, or longer than any sentence.
+    """
+    for number, line in enumerate(stream, 1):
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        try:
+            text = line.removesuffix(b"\n").decode()
+        except UnicodeDecodeError as error:
+            got = f"byte 0x{line[error.start]:02x} at offset {error.start}"
+            raise UsageError(f"line {number} of the input must be UTF-8, got {got}") from None
+        if len(text) > MAX_CHARS:
+            wanted = f"line {number} of the input must have at most {MAX_CHARS:,} characters"
+            raise UsageError(f"{wanted}, got {len(text):,}")
+        yield text
+
+
+def _written(answer: Answer, is_list: bool) -> str:
+    if not is_list:
+        return "\t".join(outputs[0].text for outputs in answer.outputs) + "\n"
+    (outputs,) = answer.outputs
+    return "".join(f"{answer.number} ||| {output.text} ||| {output.score:.6f}\n" for output in outputs)

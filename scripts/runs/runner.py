@@ -34,11 +34,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from scripts import cli
 from scripts.cli import UsageError
-from scripts.runs.config import CONFIGS, read_config
-from scripts.runs.overrides import make_command
+from scripts.runs.config import CONFIGS
 from scripts.runs.schema import register_schemas
-from scripts.runs.setup import set_up
-from scripts.runs.training import train
+from scripts.runs.training import prepare, train
 from tasks.training.callbacks import format_duration
 from tasks.training.run_directory import RunInUseError
 from tasks.training.signals import STOPPING, Preempted
@@ -243,9 +241,7 @@ def die_with_make() -> None:
 
 def _train_when_free(parent: int, overrides: Sequence[str]) -> None:
     die_with_parent(parent)
-    config = read_config(overrides)
-    config.command = make_command(overrides)
-    setup = set_up(config)
+    setup = prepare(overrides)
     while True:
         try:
             return train(setup)

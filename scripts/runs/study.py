@@ -26,21 +26,15 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from scripts.cli import UsageError
-from scripts.runs.config import CONFIGS, read_config
-from scripts.runs.overrides import make_command
-from scripts.runs.setup import Setup, set_up
-from scripts.runs.training import train
+from scripts.runs.config import CONFIGS
+from scripts.runs.setup import Setup
+from scripts.runs.training import prepare, train
 from tasks.data.files import check_regular_file
 from tasks.training.callbacks import Callback, EpochEvent, StartEvent
 from tasks.training.fit import NonFiniteError
 from tasks.training.records import Record, find_record
 
-_ENTRY: dict[str, Any] = {
-    "low": None,
-    "high": None,
-    "log": False,
-    "choices": [],
-}  # of a space, what it need not say
+_DEFAULTS: dict[str, Any] = {"low": None, "high": None, "log": False, "choices": []}  # of a space's entry
 _AGAIN, _WORKER = "again", "worker"  # attributes of a trial: whose place it takes, the process that has it
 
 
@@ -59,7 +53,7 @@ def read_space(name: str) -> tuple[Space, list[dict[str, Any]]]:
     if name not in known:
         raise UsageError(f"SPACE must be one of {', '.join(known)}, got {name!r}")
     listed: Any = OmegaConf.to_container(OmegaConf.load(CONFIGS / "tune" / f"{name}.yaml"))
-    entries = [{**_ENTRY, **entry} for entry in listed["space"]]
+    entries = [{**_DEFAULTS, **entry} for entry in listed["space"]]
     return {entry["name"]: make_distribution(**entry) for entry in entries}, entries
 
 
@@ -242,9 +236,7 @@ class Pruning(Callback):
 
 def run_trial(study: optuna.Study, trial: optuna.Trial, overrides: Sequence[str]) -> str:
     """Train one setting and tell the study; say what became of it."""
-    config = read_config(overrides)
-    config.command = make_command(overrides)
-    setup = set_up(config)
+    setup = prepare(overrides)
     try:
         record = _train(trial, setup)
     except optuna.TrialPruned as pruned:

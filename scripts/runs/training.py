@@ -12,10 +12,11 @@ from omegaconf import DictConfig
 
 from scripts.cli import UsageError
 from scripts.loggers import NoLogger
-from scripts.runs.config import plain
+from scripts.runs.config import plain, read_config
 from scripts.runs.finalize import finalize
+from scripts.runs.overrides import make_command
 from scripts.runs.recipes import recipe_of
-from scripts.runs.setup import Setup
+from scripts.runs.setup import Setup, set_up
 from scripts.style import check_drawing
 from tasks.training.atomic import write_json_atomically
 from tasks.training.callbacks import Callback, Progress, StartEvent
@@ -24,6 +25,13 @@ from tasks.training.fit import FitResult, count_steps, fit
 from tasks.training.provenance import commit
 from tasks.training.records import find_record
 from tasks.training.run_directory import RunDirectory
+
+
+def prepare(overrides: Sequence[str]) -> Setup:
+    """What the overrides stand for, with the command that they are."""
+    config = read_config(overrides)
+    config.command = make_command(overrides)
+    return set_up(config)
 
 
 def train(setup: Setup, more_callbacks: Sequence[Callback] = ()) -> None:
