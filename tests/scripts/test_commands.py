@@ -149,7 +149,7 @@ def test_garbage_is_collected_from_then_on() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc which signals are handled")
-def test_a_signal_before_a_command_has_its_imports_ends_it_likewise(folder: Path) -> None:
+def test_a_signal_during_the_imports_ends_a_command_likewise(folder: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "scripts.train", *TINY]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
@@ -202,7 +202,7 @@ def test_evaluate_repeats_the_record(folder: Path, capsys: pytest.CaptureFixture
     assert again["corpus"]["sha256"] == record["corpus"]["sha256"]
 
 
-def test_evaluate_completes_a_record_from_before_there_were_details(folder: Path) -> None:
+def test_evaluate_completes_a_record_from_before_details(folder: Path) -> None:
     train(TINY)
     path = only(list((folder / "results/runs").glob("*.json")))
     whole, record = path.read_text(), json.loads(path.read_text())

@@ -102,7 +102,7 @@ def test_a_plan_knows_what_is_done_and_how_long_the_rest_takes(tmp_path: Path) -
     assert row.split() == ["mini/snli", "softmax", "1", "2", "1:35"]
 
 
-def test_the_longest_run_begins_first_and_an_unknown_one_before_it(tmp_path: Path) -> None:
+def test_unknown_runs_begin_first_then_the_longest(tmp_path: Path) -> None:
     jobs = list_runs(["snli", "translation"], "mini", [1, 2], [f"results_dir={tmp_path}"])
     made(jobs[0], 10, tmp_path)
     made(jobs[2], 99, tmp_path)

@@ -94,7 +94,7 @@ def another_holds(run: RunDirectory) -> Iterator[None]:
         holder.join()
 
 
-def test_a_run_is_what_make_train_makes_and_a_failure_leaves_the_others(
+def test_runs_are_those_of_make_train_and_fail_alone(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     jobs = [run.job for run in list_runs(["snli"], "mini", [1], TINY)[:3]]
@@ -148,7 +148,7 @@ def test_stopped_twice_it_ends_as_if_it_never_was(folder: Path, monkeypatch: pyt
     assert records() == stopped
 
 
-def test_a_run_in_use_is_waited_for_and_a_preempted_one_begun_again(folder: Path) -> None:
+def test_a_run_in_use_is_waited_for_a_preempted_one_begun_again(folder: Path) -> None:
     job: Job = list_runs(["snli"], "mini", [1], LONGER)[0].job
     run, log = set_up(read_config(job.overrides)).directory, job.log_in(folder / "logs")
     ended: list[str] = []

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import regattn
 from scripts.cli import UsageError
 from scripts.runs import runner
 from scripts.runs.config import CONFIGS, read_config
@@ -64,6 +65,11 @@ def read_value(config: object, override: str) -> object:
         found = found[part]  # type: ignore[index]
     assert key == "attention" or float(found) == float(value)  # type: ignore[arg-type]
     return found
+
+
+def test_the_grid_of_mappings_is_the_papers_five() -> None:
+    paper = [f"attention={name}" for name, spec in regattn.MAPPINGS.items() if spec.in_paper]
+    assert read_grid("mappings", []).axes == {"attention": paper}
 
 
 def test_the_grid_of_lambda_and_gamma_has_twelve_settings() -> None:
@@ -146,7 +152,7 @@ def test_a_preempted_job_is_begun_again(folder: Path) -> None:
     assert len(read_records(folder / "results/runs")) == 1
 
 
-def test_a_job_that_was_stopped_is_begun_again_and_one_that_failed_is_not(
+def test_a_stopped_job_is_begun_again_and_a_failed_one_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ends = [(75, "stopped\n"), (-signal.SIGUSR1, ""), (2, "error: no\n"), (0, "")]
@@ -164,7 +170,7 @@ def test_a_job_that_was_stopped_is_begun_again_and_one_that_failed_is_not(
 
 
 @needs_fork
-def test_a_sweep_that_is_stopped_stops_its_trainings_and_says_what_is_left(
+def test_a_stopped_sweep_stops_its_trainings_and_tells(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     sweeping = Child(lambda: main([*TINY, "trainer.epochs=300", "trainer.patience=300", "seed=1,2"]))

@@ -13,6 +13,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+import regattn
 from scripts.cli import UsageError
 from scripts.runs.config import CONFIGS, read_config
 from scripts.runs.study import SharedStudy, journal_storage, make_distribution, overrides_of, read_space
@@ -40,7 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_mapping_has_a_space() -> None:
-    assert set(SPACES) == {path.stem for path in (CONFIGS / "attention").glob("*.yaml")}
+    assert set(SPACES) == set(regattn.MAPPINGS)
 
 
 @pytest.mark.parametrize("name", SPACES)
