@@ -39,7 +39,7 @@ def test_all_mappings_promise_holds_of_a_toy() -> None:
         for promise in (
             contract.test_mask_broadcasts_and_minus_infinity_is_a_mask,
             contract.test_row_without_anything_left_is_zero_with_zero_gradient,
-            contract.test_poisoned_row_is_nan_and_its_neighbours_untouched,
+            contract.test_invalid_row_is_nan_and_its_neighbours_untouched,
             contract.test_extreme_scores,
             contract.test_gradient_through_views,
             contract.test_no_rows_is_fine_and_no_columns_an_error,
