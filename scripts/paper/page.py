@@ -17,6 +17,7 @@ from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+import regattn
 from scripts.heatmap import GROUP_COLOURS, merged_stretches
 from scripts.paper.claims import HEADS, REPRODUCED, ClaimResults, claim_label, untested
 from scripts.paper.coverage import coverage, missing_table, overview_table, summary
@@ -35,7 +36,7 @@ from scripts.paper.selection import (
 from scripts.paper.table import Cell, Table
 from scripts.paper.tables import results_of_tiers
 from scripts.runs.recipes import TIERS
-from scripts.style import COLOURS, drawn, house_style
+from scripts.style import drawn, house_style
 from tasks._registry import TASKS
 from tasks.training.details import Example, read_details
 
@@ -83,7 +84,7 @@ def page(records: Runs, details: Path, paper: Paper, bench: Path) -> str:
         groups=groups,
         collections=collections(tables, groups),
         tiers=Counter(record.tier for record in records),
-        mappings={name: COLOURS[name] for name in MAPPINGS},
+        mappings=[regattn.MAPPINGS[name] for name in MAPPINGS],
         group_colours=GROUP_COLOURS,
     )
 

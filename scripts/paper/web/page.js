@@ -1,19 +1,18 @@
-// The panel: reads the sliders, asks the five mappings, shows weights as bars and groups as outlines.
+// The panel: reads the sliders, asks the mappings, shows weights as bars and groups as outlines.
 {
   const panel = document.getElementById("panel");
   const colours = JSON.parse(panel.dataset.colours);
   const all = (selector, within = panel) => [...within.querySelectorAll(selector)];
   const sliders = all(".scores input"), masks = all(".masks input");
 
-  const strengths = () => {
-    const value = (id) => document.getElementById(id).valueAsNumber;
-    const gamma = value("gamma"), p = value("p");
-    return {
-      softmax: { gamma }, sparsemax: { gamma }, pnormmax: { gamma, p },
-      fusedmax: { gamma, lam: value("lam-fusedmax") },
-      oscarmax: { gamma, lam: value("lam-oscarmax") },
-    };
-  };
+  const rows = all("[data-mapping]");
+
+  // γ is one for all; the other strengths are each mapping's own.
+  function strengths({ mapping, strengths }) {
+    const id = (name) => (name === "gamma" ? name : `${name}-${mapping}`);
+    const value = (name) => document.getElementById(id(name)).valueAsNumber;
+    return Object.fromEntries(strengths.split(" ").map((name) => [name, value(name)]));
+  }
 
   function show() {
     for (const output of all(".strengths output")) {
@@ -24,14 +23,12 @@
       slider.nextElementSibling.textContent = mask[i] ? scores[i].toFixed(2).replace("-", "−") : "–";
       slider.disabled = !mask[i];
     });
-    const answers = Object.entries(strengths()).map(([name, found]) => [name, attend(name, scores, found, mask)]);
-    const heaviest = Math.max(0.5, ...answers.flatMap(([, answer]) => answer.weights)); // one scale for all
-    for (const [name, { weights, groups }] of answers) {
+    const answers = rows.map(({ dataset }) => attend(dataset.mapping, scores, strengths(dataset), mask));
+    const heaviest = Math.max(0.5, ...answers.flatMap(({ weights }) => weights)); // one scale for all
+    answers.forEach(({ weights, groups }, k) => {
       const outlines = outlined(groups);
-      all(`[data-mapping=${name}] .col`).forEach((column, i) => {
-        fill(column, weights[i], weights[i] / heaviest, outlines[i]);
-      });
-    }
+      all(".col", rows[k]).forEach((column, i) => fill(column, weights[i], weights[i] / heaviest, outlines[i]));
+    });
   }
 
   function fill(column, weight, height, outline) {
