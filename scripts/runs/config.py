@@ -6,11 +6,13 @@ import difflib
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
@@ -59,7 +61,7 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     """
     check_choices(overrides)
     register_schemas()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with _set_hydra_aside(), initialize_config_dir(str(CONFIGS), version_base="1.3"):
         try:
             config = compose("train", list(overrides))
             _check_keys(config)
@@ -68,6 +70,17 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
         except (HydraException, OmegaConfBaseException) as error:
             raise UsageError(_explain(error)) from None
     return config
+
+
+@contextmanager
+def _set_hydra_aside() -> Iterator[None]:
+    """Make room for another Hydra where one is at work: the job of a multirun composes recipes."""
+    at_work = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = at_work
 
 
 def check_choices(overrides: Sequence[str]) -> None:
