@@ -85,11 +85,11 @@ class Seq2SeqTask:
         chosen = [self._pairs[i] for i in batch]
         device, multiple = self.model.device, self.batches.pad_to_multiple
         pairs = pair_batch([s for s, _ in chosen], [t for _, t in chosen], device, multiple)
-        reading, _ = self.model(pairs.source, pairs.lengths, pairs.decoder_input)
+        decoded, _ = self.model(pairs.source, pairs.lengths, pairs.decoder_input)
         rows = target_rows(pairs)
         targets = pairs.labels.flatten()[rows]
         is_target = targets != PAD
-        logits = self.model.predict(reading.outputs.flatten(0, 1)[rows])
+        logits = self.model.predict(decoded.outputs.flatten(0, 1)[rows])
         log_probabilities = logits.float().log_softmax(-1)
         nll = -(log_probabilities.gather(-1, targets.unsqueeze(-1)).squeeze(-1) * is_target).sum()
         even = -(log_probabilities.mean(-1) * is_target).sum()

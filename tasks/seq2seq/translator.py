@@ -121,12 +121,12 @@ class Translator:
         """Read one batch of pairs as numbers."""
         self.model.eval()
         pairs = pair_batch(sources, targets, self.model.device)
-        reading, memory = self.model(pairs.source, pairs.lengths, pairs.decoder_input)
-        log_probabilities = self.model.predict(reading.outputs).float().log_softmax(-1)
+        decoded, memory = self.model(pairs.source, pairs.lengths, pairs.decoder_input)
+        log_probabilities = self.model.predict(decoded.outputs).float().log_softmax(-1)
         likelihood = log_probabilities.gather(-1, pairs.labels.unsqueeze(-1)).squeeze(-1)
-        scores = self.model.attention.scorer(reading.queries, memory.states).to(reading.weights.dtype)
+        scores = self.model.attention.scorer(decoded.queries, memory.states).to(decoded.weights.dtype)
         groups = regattn.groups(scores, self.mapping, mask=memory.mask)
-        return ForcedBatch(pairs, likelihood, reading.weights, groups)
+        return ForcedBatch(pairs, likelihood, decoded.weights, groups)
 
     def grid(self, text: str, ids: Sequence[int]) -> AttentionGrid:
         """The attention of one text and an output for it, the end's row left out."""
