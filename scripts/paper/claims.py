@@ -21,8 +21,8 @@ from scripts.paper.reported import BEST, LEGEND, MARKS, Claim, Paper
 from scripts.paper.selection import Rows, Runs
 from scripts.paper.significance import LEVEL, ItemScores, holm
 from scripts.paper.table import UNKNOWN, Cell, Row, Table
-from tasks import bootstrap
-from tasks.bootstrap import Comparison
+from tasks.bootstrap import Comparison, compare, differences_over_seeds, margin_p_value
+from tasks.bootstrap import Rows as Scores
 from tasks.training.records import Record
 
 REPRODUCED = "reproduced"
@@ -156,7 +156,7 @@ def claims_of_tier(paper: Paper, tier: str, tables: Mapping[str, Rows], items: I
     p_values = dict(zip(known, corrected, strict=True))
     tested: dict[str, list[ClaimTest]] = {claim.id: [] for claim in paper.claims}
     for number, (pair, drawn) in enumerate(zip(pairs, differences, strict=True)):
-        found = None if drawn is None else bootstrap.compare(drawn)
+        found = None if drawn is None else compare(drawn)
         tested[pair.claim.id].append(_compared(pair, found, p_values.get(number), paper, tier))
     for claim in paper.claims:
         if claim.relation == "same_time":
@@ -190,17 +190,17 @@ def _pairs(claim: Claim, paper: Paper, tables: Mapping[str, Rows]) -> Iterator[_
                 yield _Pair(claim, a, b, metric, (rows[a], rows[b]))
 
 
-def _differences(pair: _Pair, items: ItemScores) -> bootstrap.Rows | None:
+def _differences(pair: _Pair, items: ItemScores) -> Scores | None:
     """Differences of a from b, found and drawn; None where runs kept no item scores."""
     a, b = (items.by_seed(runs, pair.metric.split, pair.metric.metric) for runs in pair.runs)
-    return None if a is None or b is None else bootstrap.differences_over_seeds(b, a, seed=items.seed)
+    return None if a is None or b is None else differences_over_seeds(b, a, seed=items.seed)
 
 
-def _p_value(claim: Claim, differences: bootstrap.Rows | None) -> float:
+def _p_value(claim: Claim, differences: Scores | None) -> float:
     assert differences is not None
     if claim.relation == "within":
-        return bootstrap.margin_p_value(differences, claim.margin)
-    return bootstrap.compare(differences).p_value
+        return margin_p_value(differences, claim.margin)
+    return compare(differences).p_value
 
 
 def _compared(pair: _Pair, found: Comparison | None, p: float | None, paper: Paper, tier: str) -> ClaimTest:

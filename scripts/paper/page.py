@@ -192,9 +192,10 @@ class Heatmap(NamedTuple):
 def galleries(groups: Iterable[Group], details: Path) -> Iterator[tuple[str, str, list[Heatmap]]]:
     """What there is to look at, in the page's order: of each mapping the run with the first seed."""
     for corpus, setting, rows in groups:
-        runs = {label: found[0] for label, found in rows.items() if found[0].details}
-        examples = {n: read_details(details, run.id, run.details).example for n, run in runs.items()}
-        ids = {label: run.id for label, run in runs.items()}
+        kept = {label: [run for run in runs if run.details] for label, runs in rows.items()}
+        firsts = {label: runs[0] for label, runs in kept.items() if runs}
+        examples = {n: read_details(details, run.id, run.details).example for n, run in firsts.items()}
+        ids = {label: run.id for label, run in firsts.items()}
         shapes = {(len(example.target), *example.source) for example in examples.values()}
         if len(shapes) == 1 and shapes.pop()[0] == 1:
             yield corpus.title, setting.line, [columns(ids, examples)]

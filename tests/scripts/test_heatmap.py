@@ -148,7 +148,7 @@ def test_every_panel_has_words_and_rows_of_its_own(tmp_path: Path) -> None:
     assert shared[1] + 60 < size(tmp_path / "e.png", [[long, other]])[1]
 
 
-def test_a_line_shrinks_and_breaks_before_its_words_become_too_small(tmp_path: Path) -> None:
+def test_a_line_breaks_before_its_words_become_too_small(tmp_path: Path) -> None:
     panel = Panel("", np.eye(20), ["s"] * 20, ["t"] * 20)
     sizes = [size(tmp_path / "a.png", [[panel] * count]) for count in (1, 3, 8)]
     assert all(width < 17.5 * 150 for _, width in sizes)

@@ -23,7 +23,7 @@ def run(folder: Path, mapping: str, seed: int, **changes: object) -> Record:
     return replace(record, details=write_details(folder, details))
 
 
-def test_a_panel_for_each_mapping_in_the_papers_order_of_the_first_seed(tmp_path: Path) -> None:
+def test_a_panel_for_each_mapping_of_its_first_seed(tmp_path: Path) -> None:
     records = [run(tmp_path, mapping, seed) for mapping in ("fusedmax", "softmax") for seed in (2, 1)]
     found = panels([*records, replace(RECORD, mapping="sparsemax")], tmp_path)
     assert [(panel.title, panel.target) for panel in found] == [

@@ -93,7 +93,7 @@ def test_without_records_it_says_what_to_run(tmp_path: Path) -> None:
     assert "run-" not in text.partition("</style>")[2].partition("<script>")[0]
 
 
-def test_what_is_missing_is_a_row_with_the_experiment_that_makes_it(tmp_path: Path) -> None:
+def test_what_is_missing_stands_with_what_makes_it(tmp_path: Path) -> None:
     rows = coverage(read_paper(PAPER), [])
     assert sum(row.figures for row in rows) == 5 + 30 + 5
     assert sum(row.unknown for row in rows) == 1 + 5
@@ -108,7 +108,7 @@ def test_what_is_missing_is_a_row_with_the_experiment_that_makes_it(tmp_path: Pa
     assert "Textual entailment: D, batch size, epochs" in shown
 
 
-def test_shared_notes_are_numbered_and_only_numbers_stand_at_the_right() -> None:
+def test_shared_notes_are_numbered_and_numbers_at_the_right() -> None:
     rows = (
         (Cell("a"), Cell("1.0", 1.0, ("x",), "later"), Cell("a sentence that goes on and on", 1.0)),
         (Cell("b", note="alone"), Cell("–"), Cell("b", 2.0, ("x", "y"), "later", best=True)),
@@ -121,7 +121,7 @@ def test_shared_notes_are_numbered_and_only_numbers_stand_at_the_right() -> None
     assert anchor(["x"]) == "run-x" and anchor(["y", "x"]) == anchor(["x", "y"]) != "run-x"
 
 
-def test_claims_stand_one_by_one_with_the_verdict_beside_what_was_compared() -> None:
+def test_verdicts_stand_beside_what_was_compared() -> None:
     cells = (Cell("a > b"), Cell("test"), *[Cell("1.0", 1.0, ("x",))] * (len(HEADS) - 2))
     undecided = Verdict(UNDECIDED, 1, "too few", "on other data")
     tested = [
@@ -180,7 +180,7 @@ def test_columns_hold_every_weight_and_outline_every_stretch() -> None:
     assert len(set(starts)) == 1  # each the first group of its mapping
 
 
-def test_a_heat_map_has_a_row_for_each_target_and_no_outline_without_groups() -> None:
+def test_a_heat_map_has_a_row_for_each_target() -> None:
     example = Example(
         source=["x", "y", "z"], target=["u", "v"], weights=[[1.0, 0, 0], [0.0, 0.5, 0.0001]],
         groups=[[1, 0, 0], [0, 1, 2]],

@@ -34,7 +34,7 @@ def values(table: str) -> dict[str, list[object]]:
     return {mapping: [figure.value for figure in row.values()] for mapping, row in rows.items()}
 
 
-def test_every_table_has_a_row_for_every_mapping_in_the_papers_order() -> None:
+def test_every_table_has_all_mappings_in_the_papers_order() -> None:
     assert all(list(table.rows) == MAPPINGS for table in TABLES.values())
     assert list(TABLES) == list(TASKS)
 

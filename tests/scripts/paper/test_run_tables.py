@@ -169,7 +169,7 @@ def test_no_table_is_wider_than_a_page(tests: int) -> None:
     assert len(columns) == len(set(columns)) == 1 + 3 * tests + 5 + 7 + 3
 
 
-def test_a_figure_that_one_mapping_lacks_is_a_dash_and_one_that_all_lack_no_column() -> None:
+def test_what_one_mapping_lacks_is_a_dash() -> None:
     other = translation("test", mapping="softmax", mapping_params={"gamma": 1.0})
     for name in LINKS:
         del other.metrics["test"][name]

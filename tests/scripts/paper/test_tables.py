@@ -29,7 +29,7 @@ def texts(table: Table) -> dict[str, list[str]]:
     return {row[0].text: [cell.text for cell in row[1:]] for row in table.rows}
 
 
-def test_ours_stands_beside_the_papers_and_unknown_beside_unknown() -> None:
+def test_ours_stands_beside_the_papers_figures() -> None:
     row = {"softmax": seeds("softmax", {1: 0.6, 2: 0.61}), "pnormmax": seeds("pnormmax", {1: 0.65})}
     table = score_table("snli", PAPER.tables["snli"], "small", row)
     assert table.name == "snli-small"
@@ -81,7 +81,7 @@ def run(name: str, **changes: object) -> Record:
     )
 
 
-def test_a_cell_holds_the_runs_of_its_experiment_whatever_their_seed() -> None:
+def test_a_cell_holds_all_seeds_of_its_experiment() -> None:
     other = [
         run("b", seed=2),
         run("a"),
@@ -139,7 +139,7 @@ def test_what_a_run_does_not_know_of_its_attention_is_a_dash() -> None:
     assert entropies == ["0.25", "–"]
 
 
-def test_texts_with_known_links_are_shown_though_no_cell_holds_them() -> None:
+def test_texts_with_known_links_are_shown_without_a_cell() -> None:
     scores = {"a": {"bleu": 1.0}, "hansards": {"aer": 0.4}}
     linked = replace(RECORD, id="links", task="translation", metrics=scores)
     others = [replace(linked, id="mini", tier="mini"), replace(linked, id="none", metrics={"a": {}})]
@@ -161,7 +161,7 @@ def test_runs_of_one_recipe_differ_in_mapping_and_seed_alone() -> None:
     assert all(len({r.config["optim"]["lr"] for runs in row.values() for r in runs}) == 1 for row in found)
 
 
-def test_costs_are_of_the_fastest_run_and_compared_on_one_machine() -> None:
+def test_costs_are_of_the_fastest_run_on_one_machine() -> None:
     def timed(mapping: str, times: list[float], threads: int = 1) -> list[Record]:
         found = seeds(mapping, dict.fromkeys(range(len(times)), 0.5), threads=threads)
         return [replace(r, seconds={**r.seconds, "per_epoch": t}) for r, t in zip(found, times, strict=True)]
