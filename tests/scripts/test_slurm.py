@@ -14,7 +14,7 @@ from tasks.training.records import read_records
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted((ROOT / "docs/slurm").glob("*.sbatch"))
 TINY = [
-    "task=snli", "attention=fusedmax", "data.train=96", "data.dev=30", "data.test=30", "trainer.epochs=30",
+    "task=snli", "attention=fusedmax", "data.train=96", "data.dev=30", "data.test=30", "trainer.epochs=60",
     "trainer.threads=1", "task.hidden_size=8", "progress=false", "trainer.device=cpu",
 ]  # fmt: skip
 COMMANDS = {
