@@ -123,7 +123,7 @@ def test_the_filter_of_training_pairs() -> None:
     assert not passes_filter(source, " ".join(["word"] * 50))
 
 
-def test_only_training_pairs_are_filtered_and_only_they_and_dev_are_prepared(tmp_path: Path) -> None:
+def test_train_is_filtered_and_only_train_and_dev_are_prepared(tmp_path: Path) -> None:
     long = "Rain fell on Sunday, Monday and Tuesday in 3 cities of Norway."
     write_archive(tmp_path)
     rows = [("Rain fell.", "No!"), (long, "Rain: 3 cities, Norway"), (long, "Rain, Rain! in 3 cities")]

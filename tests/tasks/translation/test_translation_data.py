@@ -313,7 +313,7 @@ def test_a_test_set_whose_outputs_would_lie_outside_is_refused(tmp_path: Path, n
 
 
 @pytest.mark.measures("bad data")
-def test_references_of_other_numbers_are_refused_before_the_training(tmp_path: Path) -> None:
+def test_references_of_other_numbers_are_refused_at_once(tmp_path: Path) -> None:
     for split in ("train", "dev", "test"):
         lines = [{"de": f"{split} ja", "en": "yes"}, {"de": f"{split} nein", "en": ["no", "nay"]}]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, lines)))
