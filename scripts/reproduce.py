@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts import cli
+from scripts.runs.config import TIERS
 from scripts.runs.cost_estimate import describe_data, describe_hours
 from scripts.runs.overrides import split_overrides
 from scripts.runs.plan import Planned, list_runs, longest_first, make_plan, parse_seeds, parse_tables, render
-from scripts.runs.recipes import TIERS
 from scripts.runs.runner import LAUNCHERS, die_with_make, launch
 from scripts.style import check_drawing
 from tasks._registry import TASKS

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts import cli
-from scripts.runs.overrides import Grid, keep_apart, make_command, read_grid, split_overrides
+from scripts.runs.overrides import Grid, keep_apart, read_grid, split_overrides
 from scripts.runs.ranking import Setting, check_settings, rank, ranking
 from scripts.runs.runner import LAUNCHERS, Job, die_with_make, launch
+from scripts.runs.training import make_command
 from tasks.ranges import PositiveInt, check_number
 from tasks.training.records import read_records
 

@@ -13,11 +13,10 @@ from omegaconf import DictConfig
 from scripts import cli, end_imports
 from scripts.cli import UsageError
 from scripts.runs.config import CONFIGS, check_choices, finish_config
-from scripts.runs.overrides import make_command
 from scripts.runs.schema import register_schemas
 from scripts.runs.setup import set_up
 from scripts.runs.stored import find_run, read_run_config
-from scripts.runs.training import prepare, train
+from scripts.runs.training import make_command, prepare, train
 
 
 def start(overrides: Sequence[str]) -> None:

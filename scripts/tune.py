@@ -11,9 +11,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from scripts import cli
 from scripts.runs.config import read_config
-from scripts.runs.overrides import keep_apart, make_command
+from scripts.runs.overrides import keep_apart
 from scripts.runs.setup import set_up
 from scripts.runs.study import SharedStudy, overrides_of, read_space, run_trial
+from scripts.runs.training import make_command
 from tasks.ranges import PositiveInt, check_number
 
 RESULTS = "results/studies"

@@ -10,7 +10,7 @@ from scripts.paper.metrics import ids
 from scripts.paper.reported import Paper
 from scripts.paper.selection import MAPPINGS, Runs, rows_of
 from scripts.paper.table import UNKNOWN, Cell, Table
-from scripts.runs.recipes import TIERS
+from scripts.runs.config import TIERS
 from tasks._registry import TASKS
 
 _MISSING = (

@@ -35,7 +35,7 @@ from scripts.paper.selection import (
 )
 from scripts.paper.table import Cell, Table
 from scripts.paper.tables import results_of_tiers
-from scripts.runs.recipes import TIERS
+from scripts.runs.config import TIERS
 from scripts.style import drawn, house_style
 from tasks._registry import TASKS
 from tasks.training.details import Example, read_details

@@ -21,7 +21,7 @@ from scripts.paper.reported import LEGEND, Paper, ReportedTable
 from scripts.paper.selection import MAPPINGS, Rows, Runs, by_recipe, rows_of
 from scripts.paper.significance import ItemScores
 from scripts.paper.table import UNKNOWN, Cell, Row, Table
-from scripts.runs.recipes import TIERS
+from scripts.runs.config import TIERS
 from tasks._registry import TASKS
 from tasks.training.records import Record
 

@@ -1,13 +1,14 @@
-"""From command-line overrides to a checked config, or one sentence that says what is wrong."""
+"""From command-line overrides to a checked config, and from a config to the recipe that it is."""
 
 from __future__ import annotations
 
 import difflib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from scripts.cli import UsageError
-from scripts.runs.schema import register_schemas
-from scripts.runs.validate_config import validate_config
+from scripts.runs.schema import register_schemas, validate_config
+from tasks.training.provenance import SEEDS, SPEED, config_hash
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+TIERS = ("mini", "small", "paper")
+"""Scales of experiments, the folders of configs/experiment; figures of two never share a table."""
+
 MUST_BE_GIVEN = ("???", "${required:}")  # the second where "???" would leave an earlier value as it is
 
 
@@ -186,3 +190,39 @@ def _unknown_key(key: str) -> str:
 def _hint(word: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(word, known, 1)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def recipe_of(config: Mapping[str, Any], mapping: str) -> str:
+    """The experiment that a run with ``config`` belongs to, such as ``small/snli``, or "" where it is none.
+
+    It is one where nothing of it is overridden but the choice of the mapping, which keeps the strengths of
+    its file, the seed, and what changes no figure: where files lie, threads, device, logger.
+
+    Args:
+        config: plain JSON.
+        mapping: the name of its attention.
+    """
+    if not (CONFIGS / "attention" / f"{mapping}.yaml").is_file():
+        return ""
+    wanted = _setting(config)
+    for file in sorted((CONFIGS / "experiment").glob("*/*.yaml")):
+        name = f"{file.parent.name}/{file.stem}"
+        # Composing takes a fifth of a second: of recipes whose tier or task is another, none is.
+        is_alike = file.parent.name == config["tier"] and file.stem.startswith(config["task_name"])
+        if is_alike and _setting_of_recipe(name, mapping) == wanted:
+            return name
+    return ""
+
+
+@cache
+def _setting_of_recipe(name: str, mapping: str) -> tuple[str, bool]:
+    config = compose_config([f"experiment={name}", f"attention={mapping}"])
+    for key in missing_keys(config):  # where files lie, which no hash depends on
+        OmegaConf.update(config, key, "given")
+    return _setting(plain(config))
+
+
+def _setting(config: Mapping[str, Any]) -> tuple[str, bool]:
+    """What the runs of one cell have in common: a hash, and whether vectors are given, wherever they lie."""
+    has_vectors = bool(config["task"].get("vectors"))
+    return config_hash(config, without=(*SEEDS, *SPEED)), has_vectors

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import median
 
+from scripts.runs.config import TIERS
 from scripts.runs.plan import Planned
-from scripts.runs.recipes import TIERS
 from tasks._registry import TASKS
 from tasks.training.records import Record
 

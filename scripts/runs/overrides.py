@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -93,27 +91,3 @@ def keep_apart(overrides: Sequence[str], results: str) -> list[str]:
     """Send the records to ``results``, unless ``overrides`` have sent them somewhere already."""
     mine = read_config(overrides).results_dir == read_config([]).results_dir
     return [*overrides, f"results_dir={results}"] if mine else list(overrides)
-
-
-def make_command(overrides: Sequence[str]) -> str:
-    """The make command that is the same as these overrides.
-
-    Example:
-        >>> make_command(["task=snli", "attention=fusedmax", "data=snli/mini", "seed=3"])
-        'make train TASK=snli ATTN=fusedmax DATA=mini ARGS=seed=3'
-    """
-    words = {"task": "TASK", "attention": "ATTN", "data": "DATA", "data.pair": "PAIR", "logger": "LOGGER"}
-    keys = {override.partition("=")[0] for override in overrides}
-    if "experiment" in keys and "task" not in keys:
-        del words["data"]  # DATA is a name among those of TASK, which the experiment chooses
-    named, rest = [], []
-    for override in overrides:
-        key, _, value = override.partition("=")
-        if key in words:
-            named.append(f"{words[key]}={shlex.quote(value.rpartition('/')[2])}")
-        else:
-            rest.append(shlex.quote(override))
-    processes = os.environ.get("WORLD_SIZE", "1")
-    named += [f"NPROC={processes}"] if processes != "1" else []
-    arguments = [f"ARGS={shlex.quote(' '.join(rest))}"] if rest else []
-    return " ".join(["make", "train", *named, *arguments])

@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from regattn import MAPPINGS
 from scripts.cli import UsageError
 from scripts.runs.config import compose_config, missing_keys, plain
-from scripts.runs.overrides import make_command
 from scripts.runs.runner import Job
+from scripts.runs.training import make_command
 from tasks._registry import TASKS
 from tasks.ranges import Range, check_number
 from tasks.training.callbacks import format_duration
@@ -106,7 +106,7 @@ def list_runs(tasks: Sequence[str], tier: str, seeds: Sequence[int], arguments: 
 
     Args:
         tasks: by name.
-        tier: of :data:`scripts.runs.recipes.TIERS`.
+        tier: of :data:`scripts.runs.config.TIERS`.
         seeds: one run of each cell for each.
         arguments: overrides of them all. One of ``data`` or ``task`` goes to the tasks that have its key.
 

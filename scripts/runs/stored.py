@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from scripts.cli import UsageError
+from scripts.runs.schema import validate_config
 from scripts.runs.setup import Setup
-from scripts.runs.validate_config import validate_config
 from tasks._registry import TASKS
 from tasks.data.files import read_whole
 from tasks.training.run_directory import RunDirectory

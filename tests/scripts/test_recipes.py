@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.runs import config, recipes
-from scripts.runs.config import plain, read_config
-from scripts.runs.recipes import recipe_of
+from scripts.runs import config
+from scripts.runs.config import plain, read_config, recipe_of
 from scripts.train import start
 from tasks.training.records import Record, read_records
 
@@ -51,13 +50,12 @@ def test_a_record_names_its_recipe_unless_epochs_changed(
     with (configs / "experiment" / "mini" / "snli.yaml").open("a") as file:
         file.write("data: {train: 30, dev: 3, test: 3}\ntrainer: {epochs: 1}\n")
     monkeypatch.setattr(config, "CONFIGS", configs)
-    monkeypatch.setattr(recipes, "CONFIGS", configs)
     monkeypatch.chdir(tmp_path)
-    recipes._setting_of_recipe.cache_clear()
+    config._setting_of_recipe.cache_clear()
     try:
         for overrides in ([], ["trainer.epochs=2"]):
             start(["experiment=mini/snli", "attention=sparsemax", "seed=2", "progress=false", *overrides])
     finally:
-        recipes._setting_of_recipe.cache_clear()
+        config._setting_of_recipe.cache_clear()
     named = {record.epochs: record.experiment for record in read_records(Path("results/runs"))}
     assert named == {1: "mini/snli", 2: ""}

@@ -10,7 +10,7 @@ import pytest
 from regattn import MAPPINGS
 from scripts.cli import UsageError
 from scripts.reproduce import reproduce
-from scripts.runs.config import plain, read_config
+from scripts.runs.config import plain, read_config, recipe_of
 from scripts.runs.cost_estimate import describe_hours
 from scripts.runs.plan import (
     OVERHEAD,
@@ -23,7 +23,6 @@ from scripts.runs.plan import (
     render,
     wall_seconds,
 )
-from scripts.runs.recipes import recipe_of
 from tasks._registry import TASKS
 from tasks.training.provenance import config_hash
 from tasks.training.records import Record, read_records, write_record

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.runs.overrides import make_command
+from scripts.runs.training import make_command
 
 ROOT = Path(__file__).resolve().parents[2]
 
