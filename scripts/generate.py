@@ -43,8 +43,6 @@ def generate(arguments: Sequence[str]) -> None:
         deque(answers, maxlen=0)
     else:
         _say(save_attention(options.attention, answers, runs))
-    for run in runs:
-        _say_speed(run, len(runs) > 1)
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -132,15 +130,6 @@ def _say_raised_beam(runs: Sequence[LoadedRun], options: argparse.Namespace) -> 
         trained = run.translator.settings.beam_size
         if not options.greedy and options.beam_size is None and run.settings.beam_size > trained:
             _say(f"beam of {run.settings.beam_size} instead of {trained}, for as many outputs")
-
-
-def _say_speed(run: LoadedRun, named: bool) -> None:
-    seconds = max(run.seconds, 1e-9)
-    rates = f"{run.sentences / seconds:,.1f} sentences/s, {run.tokens / seconds:,.1f} tokens/s"
-    _say(
-        f"{run.name + ': ' if named else ''}{run.sentences:,} sentences, {run.tokens:,} output tokens "
-        f"in {seconds:.1f} s: {rates}"
-    )
 
 
 def _say(sentence: str) -> None:

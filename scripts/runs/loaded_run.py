@@ -71,6 +71,16 @@ class LoadedRun:
             return AttentionGrid((), (), empty, empty.long())
         return self.translator.grid(text, output.ids)
 
+    def say_speed(self, named: bool) -> None:
+        """Say how fast it wrote, on standard error."""
+        seconds = max(self.seconds, 1e-9)
+        rates = f"{self.sentences / seconds:,.1f} sentences/s, {self.tokens / seconds:,.1f} tokens/s"
+        print(
+            f"{self.name + ': ' if named else ''}{self.sentences:,} sentences, "
+            f"{self.tokens:,} output tokens in {seconds:.1f} s: {rates}",
+            file=sys.stderr,
+        )
+
 
 def load_translator(run: RunDirectory, device: torch.device) -> Translator:
     """The translator of a run, with the weights that did best on dev; its corpus is not needed.
@@ -94,6 +104,8 @@ def load_translator(run: RunDirectory, device: torch.device) -> Translator:
 
 def answer_lines(runs: Sequence[LoadedRun], is_list: bool) -> Iterator[Answer]:
     """Answer standard input on standard output, each chunk written out before its answers are handed on.
+
+    What it says in the end, how fast that was, goes to standard error.
 
     Args:
         runs: several of them stand in one line, with tabs between them.
@@ -120,6 +132,8 @@ def answer_lines(runs: Sequence[LoadedRun], is_list: bool) -> Iterator[Answer]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
         yield from answers
+    for run in runs:
+        run.say_speed(len(runs) > 1)
 
 
 def _lines(stream: BinaryIO) -> Iterator[str]:

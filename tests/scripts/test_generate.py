@@ -11,9 +11,10 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from scripts import cli, generate
+from scripts import cli
 from scripts.generate import generate as ask
 from scripts.predict import predict
+from scripts.runs import loaded_run
 from scripts.runs.loaded_run import load_translator
 from scripts.runs.stored import find_run
 from scripts.train import main as train
@@ -92,7 +93,7 @@ def test_every_line_has_its_line_in_any_chunks(
     wanted = load_translator(find_run(str(runs[0])), torch.device("cpu")).generate(LINES)
     assert lines[:-1] == [outputs[0].text for outputs in wanted]
     for size in (1, 2):
-        monkeypatch.setattr(generate, "_CHUNK", size)
+        monkeypatch.setattr(loaded_run, "_CHUNK", size)
         assert asking(runs[0]) == written
     assert asking(runs[0], stdin=b"") == ""
     assert asking(runs[0], stdin="\ufeffder hund schläft\n".encode()) == lines[0] + "\n"

@@ -11,8 +11,8 @@ from omegaconf import DictConfig, IntegerNode, OmegaConf
 
 from scripts.runs.config import read_config
 from scripts.runs.setup import set_up
+from scripts.runs.training import train
 from scripts.train import main as start
-from scripts.train import train
 from tests.scripts.bad_inputs import Capture, refused, training
 from tests.scripts.test_bad_configs import CHOICES, numbers
 
@@ -57,7 +57,7 @@ def test_a_training_is_none_the_slower_for_what_is_harmless(folder: Path) -> Non
     enlarged = {key for key in numbers(config) if key in HARMLESS} - {"trainer.max_steps"}
     for key in enlarged:
         enlarge(config, key)
-    train(config)
+    train(set_up(config))
     assert len(enlarged) == 8 and len(list((folder / "results/runs").iterdir())) == 1
 
 
