@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Annotated, Any, cast
+from typing import IO, Any, cast
 
 import numpy as np
 import torch
 
 from tasks.data.files import check_file, check_utf8, open_bytes, raw_lines, unchanged
 from tasks.data.vocabulary import PAD, SPECIAL, Vocabulary
-from tasks.ranges import PositiveInt, Range, check_ranges
+from tasks.ranges import PositiveInt, check_ranges
+
+_SCALE = 0.4  # of drawn vectors, about that of GloVe's 300 dimensions
 
 # What the four ways to pack a member, and damaged names and places of members, come as.
 _DAMAGE = (
@@ -54,9 +56,7 @@ class Vectors:
         return self.found / max(1, len(self.weights) - len(SPECIAL))
 
 
-def load_vectors(
-    path: Path | str, vocabulary: Vocabulary, *, seed: int = 0, member: str | None = None
-) -> Vectors:
+def load_vectors(path: Path | str, vocabulary: Vocabulary) -> Vectors:
     """Read the vectors of a vocabulary's words from a GloVe text file of any dimension.
 
     A word without a vector gets independent normal components whose scale is that of all components found,
@@ -65,8 +65,6 @@ def load_vectors(
     Args:
         path: plain, ``.gz`` or ``.zip``; a first line ``count dim``, as word2vec writes it, is skipped.
         vocabulary: the words wanted.
-        seed: another seed draws other vectors for the words without one.
-        member: which ``.txt`` file of a zip archive that holds several.
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no file of that name.
@@ -77,33 +75,29 @@ def load_vectors(
     path = Path(path)
     check_file(path)
     with unchanged(path):
-        with _open(path, member) as stream:
+        with _open(path) as stream:
             dim, found = _scan(stream, path, set(vocabulary.words[len(SPECIAL) :]))
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if not found:
         raise ValueError(f"{path} must have a vector for at least one of {len(vocabulary)} words, got none")
     scale = float(np.std(np.stack(list(found.values()))))
-    rows = [found[word] if word in found else _draw(word, dim, scale, seed) for word in vocabulary.words]
+    rows = [found[word] if word in found else _draw(word, dim, scale) for word in vocabulary.words]
     return Vectors(_weights(rows), len(found), sha256)
 
 
-def random_vectors(
-    vocabulary: Vocabulary, dim: PositiveInt, *, std: Annotated[float, Range(least=0)] = 0.4, seed: int = 0
-) -> Vectors:
+def random_vectors(vocabulary: Vocabulary, dim: PositiveInt) -> Vectors:
     """Draw a vector for every word, by the rule that :func:`load_vectors` has for words without one.
 
     Args:
         vocabulary: the words wanted.
         dim: number of components, at least 1.
-        std: their scale; the default is about that of GloVe's 300 dimensions.
-        seed: another seed draws other vectors.
 
     Raises:
-        ValueError: ``dim < 1``, or ``std`` negative or not finite.
+        ValueError: ``dim < 1``.
     """
-    check_ranges(random_vectors, {"dim": dim, "std": std})
-    return Vectors(_weights([_draw(word, dim, std, seed) for word in vocabulary.words]), 0, None)
+    check_ranges(random_vectors, {"dim": dim})
+    return Vectors(_weights([_draw(word, dim, _SCALE) for word in vocabulary.words]), 0, None)
 
 
 def _scan(stream: IO[bytes], path: Path, words: set[str]) -> tuple[int, dict[str, np.ndarray]]:
@@ -161,8 +155,8 @@ def _numbers(line: bytes, where: str) -> np.ndarray:
     return numbers.astype(np.float32)
 
 
-def _draw(word: str, dim: int, scale: float, seed: int) -> np.ndarray:
-    digest = hashlib.sha256(f"{seed} {word}".encode()).digest()
+def _draw(word: str, dim: int, scale: float) -> np.ndarray:
+    digest = hashlib.sha256(f"0 {word}".encode()).digest()
     # NumPy promises never to change this older generator's stream, which it does not for the new one.
     random = np.random.RandomState(np.frombuffer(digest, dtype="<u4"))
     return (scale * random.standard_normal(dim)).astype(np.float32)
@@ -175,26 +169,24 @@ def _weights(rows: list[np.ndarray]) -> torch.Tensor:
 
 
 @contextmanager
-def _open(path: Path, member: str | None) -> Iterator[IO[bytes]]:
+def _open(path: Path) -> Iterator[IO[bytes]]:
     if path.suffix != ".zip":
         with open_bytes(path) as stream:
             yield stream
         return
     try:
-        with zipfile.ZipFile(path) as archive, _open_member(archive, path, member) as stream:
+        with zipfile.ZipFile(path) as archive, _open_member(archive, path) as stream:
             yield io.BufferedReader(cast(Any, stream), 1 << 20)
     except _DAMAGE as error:
         raise ValueError(f"{path} must be a whole zip archive, got a damaged one: {error}") from error
 
 
-def _open_member(archive: zipfile.ZipFile, path: Path, member: str | None) -> IO[bytes]:
+def _open_member(archive: zipfile.ZipFile, path: Path) -> IO[bytes]:
     """Read it where it lies: nothing is unpacked to the disk, whatever a member is called."""
-    texts = [name for name in archive.namelist() if name.endswith(".txt") and member in (None, name)]
+    texts = [name for name in archive.namelist() if name.endswith(".txt")]
     if len(texts) != 1:
         got = ", ".join(archive.namelist()) or "nothing"
-        raise ValueError(
-            f"{path} must have one .txt file to read, named as member if there are several, got {got}"
-        )
+        raise ValueError(f"{path} must have one .txt file to read, got {got}")
     try:
         return archive.open(texts[0])
     except (NotImplementedError, RuntimeError) as error:  # a password, or a packing that Python cannot undo
