@@ -11,14 +11,13 @@ from pathlib import Path
 
 from scripts import cli
 from scripts.runs.config import TIERS
-from scripts.runs.cost_estimate import describe_data, describe_hours
+from scripts.runs.cost_estimate import describe_needs
 from scripts.runs.overrides import split_overrides
-from scripts.runs.plan import Planned, list_runs, longest_first, make_plan, parse_seeds, parse_tables, render
+from scripts.runs.plan import headline, list_runs, longest_first, make_plan, parse_seeds, parse_tables, render
 from scripts.runs.runner import LAUNCHERS, die_with_make, launch
 from scripts.style import check_drawing
 from tasks._registry import TASKS
 from tasks.ranges import PositiveIntOrNone, check_number
-from tasks.training.records import read_records
 from tasks.training.settings import Threads
 
 FAILED = 1
@@ -33,7 +32,7 @@ def reproduce(arguments: Sequence[str]) -> int:
     at_once = options.jobs or max(1, _cores() // options.threads)
     print(render(plan, at_once), flush=True)
     if options.dry:
-        print("\n" + "\n\n".join(_needs(plan, tasks, options)))
+        print(f"\n{describe_needs(plan, options.tier, options.gpu_tokens_per_s)}")
         return 0
     check_drawing()  # what every run ends with
     missing = [planned.run for planned in longest_first(plan)]
@@ -43,7 +42,7 @@ def reproduce(arguments: Sequence[str]) -> int:
     again = make_plan(missing)
     for planned in again:
         if planned.record:
-            print(f"{planned.run.cell} s{planned.run.seed}: {_headline(planned)}")
+            print(f"{planned.run.cell} s{planned.run.seed}: {headline(planned.record)}")
     failed = [(p.run, reason or "no record") for p, reason in zip(again, why, strict=True) if not p.record]
     if failed:
         print(f"{len(failed)} failed; each again:", file=sys.stderr)
@@ -74,27 +73,6 @@ def _cores() -> int:
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _needs(plan: Sequence[Planned], tasks: Sequence[str], options: argparse.Namespace) -> list[str]:
-    """A paragraph on the data of each table and, at the paper's scale, one on the hours."""
-    paragraphs = []
-    for task in tasks:
-        paragraphs.append(describe_data(options.tier, task))
-        if options.tier == "paper":
-            mine = [planned for planned in plan if planned.run.task == task]
-            records = read_records(Path(mine[0].run.config["results_dir"]) / "runs")
-            paragraphs.append(describe_hours(mine, task, records, options.gpu_tokens_per_s))
-    return paragraphs
-
-
-def _headline(planned: Planned) -> str:
-    """The figure that a run is looked at for, of its first test set."""
-    record, metric = planned.record, TASKS[planned.run.task].primary_metric
-    assert record is not None
-    split = record.test_splits[0]
-    label = metric.label.removesuffix(", greedy")  # as on dev
-    return f"{split} {label} {record.metrics[split][metric.name] * metric.scale:.2f}"
 
 
 def _main() -> None:

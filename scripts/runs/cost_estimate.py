@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
 from statistics import median
 
 from scripts.runs.config import TIERS
 from scripts.runs.plan import Planned
 from tasks._registry import TASKS
-from tasks.training.records import Record
+from tasks.training.records import Record, read_records
+
+
+def describe_needs(plan: Sequence[Planned], tier: str, gpu_tokens_per_second: float | None) -> str:
+    """A paragraph on the data of each table of a plan and, at the paper's scale, one on the hours."""
+    paragraphs = []
+    for task, cells in groupby(plan, lambda planned: planned.run.task):
+        paragraphs.append(describe_data(tier, task))
+        if tier == "paper":
+            mine = list(cells)
+            records = read_records(Path(mine[0].run.config["results_dir"]) / "runs")
+            paragraphs.append(describe_hours(mine, task, records, gpu_tokens_per_second))
+    return "\n\n".join(paragraphs)
 
 
 def describe_data(tier: str, task: str) -> str:

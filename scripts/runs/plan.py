@@ -292,3 +292,10 @@ def _sum(plan: Sequence[Planned], at_once: int) -> str:
     if lacking:
         parts.append(f"{lacking} lack values that must be given in ARGS")
     return "; ".join(parts)
+
+
+def headline(record: Record) -> str:
+    """The figure that a run is looked at for, of its first test set."""
+    metric, split = TASKS[record.task].primary_metric, record.test_splits[0]
+    label = metric.label.removesuffix(", greedy")  # as on dev
+    return f"{split} {label} {record.metrics[split][metric.name] * metric.scale:.2f}"
