@@ -175,6 +175,9 @@ def _explain(error: BaseException) -> str:
         return _unknown_key(key)
     if unknown := re.search(r"Could not override '([^']+)'", str(error)):
         return _unknown_key(unknown.group(1))
+    if unfit := re.match(r"In '([^']+)': \w+ raised while composing config:\n(.)([^\n]*)", str(error)):
+        file, initial, rest = unfit.groups()
+        return f"{file} must fit the other choices, got {initial.lower()}{rest}"
     return first
 
 

@@ -37,6 +37,10 @@ CONFIG_FAULTS = {
         ["experiment=large/snli"],
         r"experiment must be one of mini/gigaword, .*, got 'large/snli'; did you mean paper/snli\?",
     ),
+    "corpus of another task": (
+        ["task=gigaword"],
+        r"data/snli/mini must fit the other choices, got key 'batch_size' not in 'tasks_summarization_",
+    ),
     "one of two": (["debug=[tiny,tinier]"], r"debug must be one of tiny, got 'tinier'"),
     "mapping outside": (
         ["attention=../../fusedmax"],
