@@ -7,12 +7,13 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from scripts import cli
 from scripts.runs.overrides import Grid, keep_apart, read_grid, split_overrides
 from scripts.runs.ranking import Setting, check_settings, rank, ranking
-from scripts.runs.runner import LAUNCHERS, Job, die_with_make, launch
+from scripts.runs.runner import LAUNCHERS, die_with_make, launch
 from scripts.runs.training import make_command
 from tasks.ranges import PositiveInt, check_number
 from tasks.training.records import read_records
@@ -36,21 +37,17 @@ def sweep(name: str, launcher: str, at_once: int, overrides: Sequence[str]) -> b
     asked = read_grid(name, of_runs)
     grid = Grid(keep_apart(asked.fixed, RESULTS), asked.axes)
     settings = check_settings(grid)
-    pending = {
-        setting: Job(setting.name, (*grid.fixed, *setting.choice))
-        for setting in settings
-        if not setting.is_finished
-    }
+    pending = [setting for setting in settings if not setting.is_finished]
     print(f"{len(settings)} runs, {len(settings) - len(pending)} of them finished before", flush=True)
     why: list[str] = []
     try:
         if pending:
             folder = _folder(name, grid, settings[0])
             print(f"{launcher}, {at_once} at once; what they print goes to {folder}/", flush=True)
-            why = launch([*pending.values()], launcher, at_once, folder, of_hydra)
+            why = launch([setting.job for setting in pending], launcher, at_once, folder, of_hydra)
     finally:
         _report(asked, settings)
-        _list_missing(grid, dict(zip(pending, [*why, *[_NO_WORD] * len(pending)], strict=False)))
+        _list_missing(dict(zip_longest(pending, why)))
     return all(setting.is_finished for setting in settings)
 
 
@@ -68,11 +65,11 @@ def _report(grid: Grid, settings: Sequence[Setting]) -> None:
         print(f"\nbest on dev: {make_command([*grid.fixed, *ranked[0].choice])}", flush=True)
 
 
-def _list_missing(grid: Grid, pending: dict[Setting, str]) -> None:
+def _list_missing(pending: dict[Setting, str | None]) -> None:
     missing = {setting: why for setting, why in pending.items() if not setting.is_finished}
     for setting, why in missing.items():
         print(f"\n{setting.setup.id} is not finished: {why or _NO_WORD}", file=sys.stderr)
-        print(f"  {make_command([*grid.fixed, *setting.choice])}", file=sys.stderr)
+        print(f"  {make_command(setting.job.overrides)}", file=sys.stderr)
     if missing:
         print("\nthe same command continues the sweep: finished runs are not repeated", file=sys.stderr)
 

@@ -12,21 +12,18 @@ from scripts.paper.significance import mean_std
 from scripts.paper.table import UNKNOWN
 from scripts.runs.config import plain, read_config
 from scripts.runs.overrides import Choice, Grid
+from scripts.runs.runner import Job
 from scripts.runs.setup import Setup, set_up
 from tasks.training.records import Record
 
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """One setting of a grid, and the run that it is."""
+    """One setting of a grid, what trains it, and the run that it is."""
 
     choice: Choice
+    job: Job
     setup: Setup
-
-    @property
-    def name(self) -> str:
-        """All that tells it from the others."""
-        return ",".join(self.choice).replace("/", "-") or "run"
 
     @property
     def is_finished(self) -> bool:
@@ -44,11 +41,12 @@ def check_settings(grid: Grid) -> list[Setting]:
     read: dict[str, Setup] = {}
     settings = []
     for choice in grid.choices:
-        config = read_config([*grid.fixed, *choice])
+        job = Job(",".join(choice).replace("/", "-") or "run", (*grid.fixed, *choice))
+        config = read_config(job.overrides)
         data = json.dumps([plain(config.data), plain(config.task)])
         setup = set_up(config, like=read.get(data))
         read.setdefault(data, setup)
-        settings.append(Setting(choice, setup))
+        settings.append(Setting(choice, job, setup))
     return settings
 
 

@@ -211,7 +211,8 @@ def test_the_ranking_is_by_dev_and_over_seeds() -> None:
     for name, values in figures.items():
         lam, seed = name.split()
         setup = SimpleNamespace(id=name, task=SimpleNamespace(metric="accuracy"))
-        settings.append(Setting((f"attention.lam={lam}", f"seed={seed}"), setup))  # type: ignore[arg-type]
+        choice = (f"attention.lam={lam}", f"seed={seed}")
+        settings.append(Setting(choice, Job(name, choice), setup))  # type: ignore[arg-type]
         if values:
             metrics = {
                 split: {"accuracy": value} for split, value in zip(("dev", "test"), values, strict=True)
