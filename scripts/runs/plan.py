@@ -197,7 +197,7 @@ def make_plan(runs: Sequence[Run]) -> list[Planned]:
     """
     directories = {run.config["results_dir"] for run in runs}
     records = {directory: read_records(Path(directory) / "runs") for directory in directories}
-    earlier = _by_likeness(record for found in records.values() for record in found)
+    earlier = _by_similarity(record for found in records.values() for record in found)
     done = {name: {config_hash(record.config): record for record in found} for name, found in records.items()}
     plan = []
     for run in runs:
@@ -215,7 +215,7 @@ def _kind_and_mapping(config: dict[str, Any]) -> Hashable:
 
 
 # What makes runs take alike, most alike first; unlike that of a cell, it is a question of pace, too.
-_LIKENESSES: tuple[Callable[[dict[str, Any]], Hashable], ...] = (
+_SIMILARITIES: tuple[Callable[[dict[str, Any]], Hashable], ...] = (
     partial(config_hash, without=SEEDS),
     partial(config_hash, without=(*SEEDS, "attention")),
     _kind_and_mapping,
@@ -224,19 +224,19 @@ _LIKENESSES: tuple[Callable[[dict[str, Any]], Hashable], ...] = (
 _Earlier = dict[tuple[int, Hashable], list[float]]
 
 
-def _by_likeness(records: Iterable[Record]) -> _Earlier:
-    """Seconds an epoch of training, dev sets included, for each likeness."""
+def _by_similarity(records: Iterable[Record]) -> _Earlier:
+    """Seconds an epoch of training, dev sets included, for each similarity."""
     found: _Earlier = {}
     for record in records:
-        for rank, likeness in enumerate(_LIKENESSES):
+        for rank, similarity in enumerate(_SIMILARITIES):
             seconds = record.seconds["total"] / record.epochs
-            found.setdefault((rank, likeness(record.config)), []).append(seconds)
+            found.setdefault((rank, similarity(record.config)), []).append(seconds)
     return found
 
 
 def _estimate(config: dict[str, Any], earlier: _Earlier) -> float | None:
-    for rank, likeness in enumerate(_LIKENESSES):
-        if seconds := earlier.get((rank, likeness(config))):
+    for rank, similarity in enumerate(_SIMILARITIES):
+        if seconds := earlier.get((rank, similarity(config))):
             return median(seconds) * config["trainer"]["epochs"] + OVERHEAD
     return None
 

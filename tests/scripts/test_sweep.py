@@ -116,7 +116,7 @@ def test_a_failing_job_leaves_the_others_running(
     jobs = check_settings(read_grid("", [*TINY, "attention.lam=0.1,0.2", f"results_dir={RESULTS}"]))
     obstacle = jobs[0].setup.directory.path
     obstacle.parent.mkdir()
-    obstacle.write_text("a file where the run wants its directory")
+    obstacle.write_text("a file where the run has its directory")
     assert status_of(arguments) == 1
     assert [job.is_finished for job in jobs] == [False, True]
     out, err = capfd.readouterr()
