@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tasks.training.atomic import write_atomically
+from tasks.data.files import write_atomically
 
 README = Path("README.md")
 

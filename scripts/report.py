@@ -10,7 +10,7 @@ from scripts import cli
 from scripts.paper.page import page
 from scripts.paper.reported import read_paper
 from scripts.tables import RESULTS
-from tasks.training.atomic import write_atomically
+from tasks.data.files import write_atomically
 from tasks.training.records import read_records
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from regattn._registry import MAPPINGS
+from tasks.data.files import write_atomically
 from tasks.packages import check_installed
-from tasks.training.atomic import write_atomically
 
 if TYPE_CHECKING:  # whoever draws nothing does without matplotlib
     from matplotlib.axes import Axes

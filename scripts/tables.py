@@ -18,7 +18,7 @@ from scripts.paper.selection import Runs, grouped, task_of
 from scripts.paper.table import FORMATS, to_grid
 from scripts.paper.tables import TierResults, results_of_tiers
 from tasks._registry import TASKS
-from tasks.training.atomic import write_atomically
+from tasks.data.files import write_atomically
 from tasks.training.records import read_records
 
 RESULTS = Path("results")

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.training.atomic import write_json_atomically
+from tasks.data.files import write_json_atomically
 from tasks.training.provenance import commit, versions
 from tests.budgets import BUDGETS, Budget
 

@@ -22,7 +22,7 @@ from scripts.bench.render import disagreement, render
 from scripts.bench.results import read_results
 from scripts.bench.sections import CONFIGS, SECTIONS, BenchConfig, quick
 from scripts.bench.timing import machine
-from tasks.training.atomic import write_json_atomically
+from tasks.data.files import write_json_atomically
 from tasks.training.provenance import commit, versions
 from tasks.training.signals import Preempted
 

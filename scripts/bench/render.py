@@ -18,7 +18,7 @@ from scripts.bench.results import (
     short,
 )
 from scripts.markdown import markdown
-from tasks.training.atomic import write_atomically
+from tasks.data.files import write_atomically
 
 # What this project wants of forward and backward: times torch.softmax on one thread, geometric mean over the
 # shapes and scales; and two threads over one, at a shape.

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.runs.loaded_run import Answer, LoadedRun
 from scripts.style import ENDINGS
+from tasks.data.files import write_atomically
 from tasks.seq2seq.translator import Output
-from tasks.training.atomic import write_atomically
 
 if TYPE_CHECKING:
     from scripts.heatmap import Panel

@@ -18,11 +18,10 @@ from tasks.attention import AttentionGrid
 from tasks.data.files import first_line
 from tasks.ranges import Seed, check_number, check_ranges
 from tasks.training.details import Details, Example
-from tasks.training.model_size import bounded_size
 from tasks.training.optim import OptimSettings
 from tasks.training.provenance import config_hash, run_id
 from tasks.training.run_directory import RunDirectory
-from tasks.training.settings import TrainerSettings
+from tasks.training.settings import TrainerSettings, bounded_size
 from tasks.training.task import RecordedTask
 
 T = TypeVar("T")

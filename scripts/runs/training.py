@@ -18,7 +18,7 @@ from scripts.runs.config import plain, read_config, recipe_of
 from scripts.runs.setup import Setup, set_up
 from scripts.style import check_drawing
 from tasks._registry import TASKS
-from tasks.training.atomic import write_atomically, write_json_atomically
+from tasks.data.files import write_atomically, write_json_atomically
 from tasks.training.callbacks import Callback, Progress, StartEvent
 from tasks.training.details import write_results
 from tasks.training.distributed import enter_on_rank_zero, init_distributed, on_rank_zero

@@ -108,6 +108,65 @@ def drop_shared(reason: str, splits: Mapping[str, Sequence[Part[Item]]], keys: K
         part.keep(reason, lambda item: keys(item)[0] not in taken)
 
 
+def hold_out(
+    train: Sequence[Part[Item]], sizes: Mapping[str, int], sides: Callable[[Item], tuple[str, str]]
+) -> dict[str, list[Part[Item]]]:
+    """Take dev and test sets out of pairs that have none, so that no text stands in two splits.
+
+    Pairs are taken in the order of a hash of their second text, so that neither the order of the corpus nor
+    chance has a say. What stays in ``train`` shares no first and no second text with them, whatever its case
+    and kinds of spaces; of two sets, the later one in ``sizes`` loses the texts that they share.
+
+    Args:
+        train: the pairs, file by file.
+        sizes: for each set how many pairs to take.
+        sides: from a pair to its two texts.
+
+    Returns:
+        First ``train``, the pairs that are left, with those that are dropped counted, and the sets, all in
+        the order of the files.
+
+    Raises:
+        ValueError: a size below 1, or too few pairs.
+    """
+    folded = [tuple(" ".join(text.lower().split()) for text in sides(item)) for item in items_of(train)]
+    homes = iter(_homes(folded, sizes))
+    splits: dict[str, list[Part[Item]]] = {split: [] for split in ("train", *sizes)}
+    for part in train:
+        placed = [(item, next(homes)) for item in part.items]
+        for split, parts in splits.items():
+            parts.append(Part(part.file, [item for item, home in placed if home == split], Counter()))
+        shared = sum(home is None for _, home in placed)
+        splits["train"][-1].dropped += part.dropped + Counter({"sentence_held_out": shared})
+    return splits
+
+
+def _homes(pairs: Sequence[tuple[str, ...]], sizes: Mapping[str, int]) -> list[str | None]:
+    """For each pair of texts the split that it goes to, or None."""
+    homes: list[str | None] = [None] * len(pairs)
+    order = sorted(range(len(pairs)), key=lambda place: hashlib.sha256(pairs[place][1].encode()).digest())
+    taken = set[str](), set[str]()  # first and second texts of the sets before
+
+    def is_shared(place: int) -> bool:
+        return any(text in texts for text, texts in zip(pairs[place], taken, strict=True))
+
+    for split, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"held_out must take at least 1 pair for {split}, got {size}")
+        order = [place for place in order if not is_shared(place)]
+        if len(order) <= size:
+            got = len(order)
+            raise ValueError(f"held_out must have more than {size} pairs to take {split} from, got {got}")
+        for place in order[:size]:
+            homes[place] = split
+            for text, texts in zip(pairs[place], taken, strict=True):
+                texts.add(text)
+        order = order[size:]
+    for place in order:
+        homes[place] = None if is_shared(place) else "train"
+    return homes
+
+
 def count_files(
     name: str,
     splits: Mapping[str, Sequence[Part[Item]]],

@@ -19,7 +19,7 @@ from tasks.entailment.data import LABELS, Corpus, Pair
 from tasks.entailment.model import EntailmentModel, EntailmentOutput, PaddedBatch
 from tasks.ranges import BatchSize, Fraction, PositiveInt, check_ranges
 from tasks.training.details import Rows
-from tasks.training.model_size import check_size
+from tasks.training.settings import check_size
 
 _PREMISE = "two children in red jackets throw snow at each other while a man with a dog walks past ."
 PAIR = Pair(tuple(_PREMISE.split(" ")), ("nobody", "is", "outside", "."), LABELS.index("contradiction"))

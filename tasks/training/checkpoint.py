@@ -16,8 +16,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from tasks.data.files import check_regular_file
-from tasks.training.atomic import write_atomically
+from tasks.data.files import check_regular_file, write_atomically
 
 FORMAT = 1
 _MAGIC = b"regattn-checkpoint"

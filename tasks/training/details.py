@@ -15,8 +15,7 @@ from typing import Any
 import torch
 
 from tasks.attention import AttentionGrid
-from tasks.data.files import read_whole
-from tasks.training.atomic import write_atomically
+from tasks.data.files import read_whole, write_atomically
 from tasks.training.records import (
     Record,
     RecordError,

@@ -14,11 +14,10 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from tasks.training import distributed
 from tasks.training.callbacks import Callback, EpochEvent, StartEvent, StepEvent
 from tasks.training.optim import Scheduler, learning_rate
-from tasks.training.rng_state import get_rng_state, seed_all
 from tasks.training.run_directory import MetricsLog, RunDirectory
 from tasks.training.settings import TrainerSettings
 from tasks.training.signals import Preempted, StopRequest, catch_stop_signals
-from tasks.training.state import Counters, TrainState
+from tasks.training.state import Counters, TrainState, get_rng_state, seed_all
 from tasks.training.task import Batch, Task
 
 LossAndSums = tuple[float, dict[str, float]]

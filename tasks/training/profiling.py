@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tasks.training.rng_state import get_rng_state, set_rng_state
+from tasks.training.state import get_rng_state, set_rng_state
 from tasks.training.task import Batch, Task
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]

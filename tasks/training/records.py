@@ -7,8 +7,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tasks.data.files import read_whole
-from tasks.training.atomic import write_json_atomically
+from tasks.data.files import read_whole, write_json_atomically
 from tasks.training.provenance import config_hash
 
 

@@ -1,4 +1,4 @@
-"""Where a run stands, and how that goes into a checkpoint and comes out again.
+"""Where a run stands, chance included, and how that goes into a checkpoint and comes out again.
 
 A run goes on only under what it was made with. These alone may differ: the keys of the config in
 :data:`tasks.training.provenance.NOT_HASHED` (where files lie, the display, the device), the machine, the
@@ -6,11 +6,13 @@ commit of the code, and the number of threads where ``trainer.threads`` is null.
 number of threads is said; the bits may no longer be the same.
 """
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +21,6 @@ from tasks.training.checkpoint import Checkpoint, CheckpointError, deserialize, 
 from tasks.training.distributed import on_rank_zero, rank, world_size
 from tasks.training.optim import Scheduler
 from tasks.training.provenance import versions
-from tasks.training.rng_state import set_rng_state
 from tasks.training.settings import TrainerSettings
 
 _ANEW = "go on with what it was made with, or begin anew under another output_dir"
@@ -276,3 +277,32 @@ def _check_identity(path: Path, found: dict[str, str], wanted: dict[str, str], h
     for name, value in wanted.items():
         if found.get(name) != value:
             raise ResumeError(f"{path} must have this run's {name}, {value}, got {found.get(name)}{hint}")
+
+
+def seed_all(seed: int) -> None:
+    """Seed torch (every device), numpy and Python."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
+
+
+def get_rng_state() -> dict[str, Any]:
+    """Return the state of every generator, as tensors and plain values only."""
+    kind, keys, *rest = np.random.get_state(legacy=True)
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+        # As ints, because numpy's own array cannot be read back without pickle.
+        "numpy": (str(kind), [int(key) for key in keys], *rest),
+        "python": random.getstate(),
+    }
+
+
+def set_rng_state(state: dict[str, Any]) -> None:
+    """Put every generator into the ``state`` that :func:`get_rng_state` returned."""
+    torch.set_rng_state(state["torch"])
+    # A run may be resumed on another device; the CPU state is then all there is to restore.
+    if state["cuda"] is not None and torch.cuda.is_initialized():
+        torch.cuda.set_rng_state(state["cuda"])
+    np.random.set_state(state["numpy"])
+    random.setstate(state["python"])

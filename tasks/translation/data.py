@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from tasks.data.corpus import MAX_CHARS, items_of, verify_checksum
+from tasks.data.corpus import MAX_CHARS, hold_out, items_of, verify_checksum
 from tasks.data.files import existing, nothing_found, resolve_within, with_gz
 from tasks.data.reader import Keep, Row, read_rows
 from tasks.seq2seq.data import (
@@ -25,7 +25,6 @@ from tasks.seq2seq.data import (
     splits_of_folder,
     splits_of_hub,
 )
-from tasks.translation.splits import hold_out
 
 _USUAL = {"train": ("train",), "dev": ("dev", "val", "valid", "validation"), "test": ("test",)}
 _TABLES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
@@ -72,7 +71,7 @@ def load_folder(
         columns: for a language the name of its column, where it is another.
         keep: for a split, and there for a file name, the columns and values of the rows to read.
         held_out: for ``dev`` or a test set that has no file, how many pairs of the training files to take;
-            see :func:`~tasks.translation.splits.hold_out`.
+            see :func:`~tasks.data.corpus.hold_out`.
         alignments: for each further test set its ``file``, a table with the columns ``src``, ``tgt``,
             ``sure`` and ``possible`` (lists of pairs of word positions, from 0), and the ``pair`` of
             languages that its ``src`` and ``tgt`` are in.
@@ -94,13 +93,10 @@ def load_folder(
     files = _files(root, languages, train, dev, tests, held_out)
     check_test_names([*(tests or ()), *(split for split in held_out if split != "dev"), *alignments])
     source, target = _columns(languages, columns)
-    read = splits_of_folder(
-        root, files, lambda table: ([source], [target]), partial(_read_sides, languages),
-        keep=keep, cache=cache,
-    )  # fmt: skip
+    sides, read_text = ([source], [target]), partial(_read_sides, languages)
+    read = splits_of_folder(root, files, lambda table: sides, read_text, keep=keep, cache=cache)
     for split, gold in alignments.items():
-        examples = _read_alignments(root, pair, gold, cache)
-        read[split] = [(str(root / gold.get("file", "")), examples)]
+        read[split] = [(str(root / gold.get("file", "")), _read_alignments(root, pair, gold, cache))]
     return _corpus(f"{name}-{pair}", read, held_out, languages, tokenized, max_chars, limit)
 
 
@@ -242,7 +238,8 @@ def _corpus(
         for split, files in read.items()
     }
     if held_out:
-        splits = hold_out(splits["train"], held_out) | {s: p for s, p in splits.items() if s != "train"}
+        taken = hold_out(splits.pop("train"), held_out, lambda example: (example.source, example.target))
+        splits = taken | splits
     for split, parts in splits.items():
         _check_references(split, items_of(parts))
     return assemble(name, splits, limit, languages, tokenized)

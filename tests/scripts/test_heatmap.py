@@ -14,7 +14,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from scripts.heatmap import Panel, draw_panels, merged_stretches
-from tasks.training import atomic
+from tasks.data import files
 
 WEIGHTS = np.array([[0.1, 0.1, 0.0, 0.3, 0.2, 0.1, 0.2], [0.25, 0, 0.25, 0, 0.25, 0, 0.25]])
 GROUPS = np.array([[1, 1, 0, 2, 3, 1, 3], [4, 0, 4, 0, 5, 0, 5]])
@@ -94,7 +94,7 @@ def test_a_picture_that_is_cut_off_leaves_the_one_before(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(atomic.os, "fsync", fail)
+        patch.setattr(files.os, "fsync", fail)
         draw_attention(path, WEIGHTS[:1], WORDS, None, GROUPS[:1])
     assert list(path.parent.iterdir()) == [path] and path.read_bytes() == before
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasks.training import atomic
+from tasks.data import files
 
 
 class Killed(BaseException):
@@ -21,8 +21,8 @@ Operation = Callable[..., Any]
 
 def wrap_operations(monkeypatch: pytest.MonkeyPatch, wrap: Callable[[Operation], Operation]) -> None:
     for name in ("fsync", "replace"):
-        monkeypatch.setattr(atomic.os, name, wrap(getattr(os, name)))
-    monkeypatch.setattr(atomic, "open", wrap(open), raising=False)
+        monkeypatch.setattr(files.os, name, wrap(getattr(os, name)))
+    monkeypatch.setattr(files, "open", wrap(open), raising=False)
 
 
 def tell_of_operations(monkeypatch: pytest.MonkeyPatch, tell: Callable[[], object]) -> None:

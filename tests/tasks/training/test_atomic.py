@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from forked import Child, needs_fork
 
-from tasks.training import atomic
-from tasks.training.atomic import write_atomically
+from tasks.data import files
+from tasks.data.files import write_atomically
 
 pytestmark = needs_fork
 WRITERS = 4
@@ -72,6 +72,6 @@ def test_a_file_taken_before_it_is_locked_is_begun_again(
             os.unlink(taken[0])
         return True
 
-    monkeypatch.setattr(atomic, "lock_descriptor", take)
+    monkeypatch.setattr(files, "lock_descriptor", take)
     write_atomically(path, [b"whole"])
     assert taken and path.read_bytes() == b"whole" and list(tmp_path.iterdir()) == [path]

@@ -18,7 +18,8 @@ from forked import Child, needs_fork
 from tiny_run import Recorder, outcome, train
 
 from scripts import cli
-from tasks.training import atomic, signals
+from tasks.data import files
+from tasks.training import signals
 from tasks.training.checkpoint import load_latest
 from tasks.training.run_directory import RunDirectory, RunInUseError
 
@@ -111,7 +112,7 @@ def run_told_twice(path: Path, number: int) -> None:
         own(descriptor)
 
     signals.StopRequest = Requests  # type: ignore[misc]
-    atomic.os.fsync = fsync
+    files.os.fsync = fsync
     cli.main(lambda: train(path, callback=Recorder(made)))  # type: ignore[arg-type,return-value]
 
 

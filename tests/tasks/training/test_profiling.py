@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tasks.training.checkpoint import serialize
 from tasks.training.profiling import mapping_share, peak_memory_mb
-from tasks.training.rng_state import get_rng_state
+from tasks.training.state import get_rng_state
 
 
 class Clock:

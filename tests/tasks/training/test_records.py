@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tasks.training import atomic
-from tasks.training.atomic import write_json_atomically
+from tasks.data import files
+from tasks.data.files import write_json_atomically
 from tasks.training.provenance import NOT_HASHED, commit, config_hash, run_id, versions
 from tasks.training.records import (
     Record,
@@ -175,7 +175,7 @@ def test_an_interrupted_write_leaves_the_old_file(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(atomic.os, operation, fail)
+        patch.setattr(files.os, operation, fail)
         write_json_atomically(path, {"λ": 2})
     assert json.loads(path.read_text()) == {"λ": 1}
     with pytest.raises(ValueError, match="JSON"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tasks.training.checkpoint import deserialize, serialize
-from tasks.training.rng_state import get_rng_state, set_rng_state
+from tasks.training.state import get_rng_state, set_rng_state
 
 
 def through_json(value: Any) -> Any:

@@ -1,12 +1,14 @@
-"""Every number outside its range is refused in one sentence with wanted and got."""
+"""Every number outside its range, and a model that is too large, is refused in one sentence."""
 
 import math
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from tasks.training.settings import TrainerSettings
+from tasks.training import settings
+from tasks.training.settings import TrainerSettings, bounded_size
 
 
 @pytest.mark.parametrize("name", ["epochs", "max_steps", "patience", "checkpoint_every", "threads"])
@@ -52,3 +54,30 @@ def test_precision() -> None:
 
 def test_good_numbers_are_kept() -> None:
     TrainerSettings(epochs=1, max_steps=1, patience=1, clip_norm=1, checkpoint_every=1, seed=0, threads=1)
+
+
+def tied() -> nn.Module:
+    model = nn.ModuleList([nn.Embedding(10, 4), nn.Linear(4, 10, bias=False)])
+    model[1].weight = model[0].weight
+    model.register_parameter("again", model[0].weight)
+    return model
+
+
+def test_weights_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "MOST_WEIGHTS", 80)
+    with bounded_size():
+        tied()
+    with bounded_size():  # begins anew
+        tied()
+    monkeypatch.setattr(settings, "MOST_WEIGHTS", 79)
+    with pytest.raises(ValueError, match="at most 79 weights, got 80 or more"), bounded_size():
+        tied()
+    tied()  # outside nothing is bounded
+
+
+def test_tensors_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "MOST_TENSORS", 8)
+    with bounded_size():
+        nn.GRU(2, 2, num_layers=2)
+    with pytest.raises(ValueError, match="at most 8 tensors of weights, got more"), bounded_size():
+        nn.GRU(2, 2, num_layers=10**9)

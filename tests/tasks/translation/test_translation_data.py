@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from tasks.data.corpus import Part, items_of
+from tasks.data.corpus import Part, hold_out, items_of
 from tasks.seq2seq.data import Corpus, Example
 from tasks.translation.data import load_folder, load_hub
-from tasks.translation.splits import hold_out
 
 SHARED = Path(__file__).resolve().parents[3] / "../shared/data"
 PAIRS = {
@@ -125,7 +124,8 @@ def many(size: int) -> list[Example]:
 def held_out(examples: list[Example], sizes: dict[str, int]) -> dict[str, list[Example]]:
     """As from two files."""
     parts = [Part("a", examples[:100], Counter()), Part("b", examples[100:], Counter())]
-    return {split: items_of(found) for split, found in hold_out(parts, sizes).items()}
+    splits = hold_out(parts, sizes, lambda example: (example.source, example.target))
+    return {split: items_of(found) for split, found in splits.items()}
 
 
 def test_no_sentence_is_held_out_and_trained_on() -> None:
