@@ -71,7 +71,7 @@ def prox_tv1d(x: Tensor, lam: float, dim: int = -1) -> Tensor:
     paths; linear in the length of a row.
     """
     check_scores(x, dim, name="x")
-    check_strengths(x, dim, lam=lam)
+    check_strengths(lam=lam)
     return solve_along(solve_tv1d, x, dim, None, lam)
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 import numpy as np
 import pytest
 import scipy.optimize
@@ -12,6 +9,7 @@ import torch
 
 import regattn
 from tests import oracles
+from tests.mappings import BLOCKS, random_scores, weights_and_gradient
 
 Row = np.ndarray
 
@@ -76,13 +74,6 @@ def test_isotonic_regression_is_scipys(kind, decreasing):
         assert ((steps <= 0) if decreasing else (steps >= 0)).all()
 
 
-def test_published_examples():
-    x = torch.tensor([0.0, 0.4, 3.0, 3.2], dtype=torch.float64)
-    torch.testing.assert_close(regattn.prox_tv1d(x, 0.5), torch.tensor([0.45, 0.45, 2.85, 2.85]).double())
-    x = torch.tensor([3.0, -2.9, 0.1], dtype=torch.float64)
-    torch.testing.assert_close(regattn.prox_oscar(x, 0.2), torch.tensor([2.65, -2.65, 0.1]).double())
-
-
 @each_proximal
 def test_nothing_at_lam_zero_and_everything_at_a_large_one(prox, penalty):
     x = torch.randn(50, 6, dtype=torch.float64)
@@ -100,31 +91,22 @@ def test_project_simplex_is_the_closest_point():
     assert towards.max() <= 1e-14
 
 
-BLOCKS: dict[str, Callable[..., torch.Tensor]] = {
-    "prox_tv1d": partial(regattn.prox_tv1d, lam=0.3),
-    "prox_oscar": partial(regattn.prox_oscar, lam=0.1),
-    "isotonic_regression": regattn.isotonic_regression,
-}
+each_block = pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
 
 
-@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
+@each_block
 def test_minus_infinity_takes_no_part(block):
-    x, direction = torch.randn(2, 100, 8, dtype=torch.float64)
+    x, direction = random_scores(2, 100, 8)
     absent = torch.rand(100, 8) < 0.3
-    x = x.masked_fill(absent, -torch.inf).requires_grad_()
-    y = block(x)
-    (gradient,) = torch.autograd.grad(y, x, direction)
+    x = x.masked_fill(absent, -torch.inf)
+    y, gradient = weights_and_gradient(block, x, direction)
     assert (y[absent] == -torch.inf).all() and (gradient[absent] == 0).all()
-    for i in range(100):
-        rest = x[i][~absent[i]].detach().requires_grad_()
-        if len(rest):
-            alone = block(rest)
-            assert torch.equal(y[i][~absent[i]], alone)
-            (slope,) = torch.autograd.grad(alone, rest, direction[i][~absent[i]])
-            assert torch.equal(gradient[i][~absent[i]], slope)
+    for row, along, present, *found in zip(x, direction, ~absent, y, gradient, strict=True):
+        alone = weights_and_gradient(block, row[present], along[present])
+        assert all(torch.equal(whole[present], part) for whole, part in zip(found, alone, strict=True))
 
 
-@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
+@each_block
 def test_invalid_rows(block):
     x = torch.randn(3, 4)
     clean = block(x)
@@ -138,3 +120,5 @@ def test_refuses_bad_lam():
         for lam in (-0.1, float("nan"), float("inf")):
             with pytest.raises(ValueError, match="lam must be finite and at least 0"):
                 prox(torch.randn(3), lam)
+        with pytest.raises(TypeError, match=r"lam must be a number at least 0, got tensor"):
+            prox(torch.randn(3), torch.tensor(0.1))  # which would get no gradient
