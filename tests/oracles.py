@@ -243,3 +243,19 @@ def exponential_gaps(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
 
 MORE_KINDS = [outliers, spaced, two_clusters, clusters, exponential_gaps]
 KINDS = [normal, heavy_tailed, tied, integer, nearly_tied]
+
+
+def adversarial(d: int) -> dict[str, np.ndarray]:
+    """Rows that are hard for one algorithm or another."""
+    return {
+        "sorted": np.linspace(0, 1, d),
+        "reversed": np.linspace(1, 0, d),
+        "alternating": np.resize([0.0, 1.0], d),
+        "teeth": np.resize([0.0, 0.3, 0.1, 0.2], d),
+        "concave": np.sqrt(np.linspace(0, 1, d)),
+        "walk": np.cumsum(np.random.default_rng(0).standard_normal(d)) / 100,
+        "close": np.random.default_rng(1).random(d),  # all within 1 + 4λ: nothing is screened out
+        "constant": np.zeros(d),
+        "spike": np.eye(1, d, d // 2)[0],
+        "geometric": 0.9 ** np.arange(d),
+    }

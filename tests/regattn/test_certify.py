@@ -7,21 +7,16 @@ import pytest
 import torch
 
 import regattn
-from tests import oracles
-from tests.mappings import OF_OMEGA, STRENGTHS
+from tests import mappings, oracles
+from tests.mappings import random_scores
 
-CASES = [(name, STRENGTHS[name]) for name in OF_OMEGA]
-CASES += [("fusedmax", {"gamma": 1.0, "lam": 0.0}), ("pnormmax", {"gamma": 0.7, "p": 2.0})]
+CASES = [*mappings.CASES, ("fusedmax", {"gamma": 1.0, "lam": 0.0}), ("pnormmax", {"gamma": 0.7, "p": 2.0})]
 each_case = pytest.mark.parametrize(("mapping", "strengths"), CASES)
-
-
-def random_scores(n: int = 300, d: int = 6) -> torch.Tensor:
-    return torch.randn(n, d, dtype=torch.float64)
 
 
 @each_case
 def test_wrong_weights_are_charged_a_quarter_of_their_error(mapping, strengths):
-    function, x = getattr(regattn, mapping), random_scores()
+    function, x = getattr(regattn, mapping), random_scores(300, 6)
     right = function(x, **strengths)
     for noise in (1e-12, 1e-8, 1e-4, 1e-1):
         wrong = regattn.project_simplex(right + noise * torch.randn_like(right))
@@ -32,7 +27,7 @@ def test_wrong_weights_are_charged_a_quarter_of_their_error(mapping, strengths):
 
 @each_case
 def test_moved_scores_are_charged_for_the_move_alone(mapping, strengths):
-    function, x = getattr(regattn, mapping), random_scores()
+    function, x = getattr(regattn, mapping), random_scores(300, 6)
     for move in (0.0, 1e-12, 1e-8, 1e-4, 1e-1):
         moved = function(x + move * (2 * torch.rand_like(x) - 1), **strengths)
         violation = regattn.certify(x, moved, function, **strengths)
@@ -43,7 +38,7 @@ def test_moved_scores_are_charged_for_the_move_alone(mapping, strengths):
 @each_case
 def test_agrees_with_the_independent_certificates(mapping, strengths):
     outside = oracles.outside_certificates()
-    function, x = getattr(regattn, mapping), random_scores(60)
+    function, x = getattr(regattn, mapping), random_scores(60, 6)
     right = function(x, **strengths)
     for weights in (right, regattn.sparsemax(x * 3), torch.softmax(x, -1), right.roll(1, -1)):
         ours = regattn.certify(x, weights, function, **strengths)
@@ -57,7 +52,7 @@ def test_agrees_with_the_independent_certificates(mapping, strengths):
 
 @each_case
 def test_off_the_simplex_is_noticed(mapping, strengths):
-    function, x = getattr(regattn, mapping), random_scores(20)
+    function, x = getattr(regattn, mapping), random_scores(20, 6)
     right = function(x, **strengths)
     assert (regattn.certify(x, right + 0.01, function, **strengths) > 0.009).all()
     negative = right.clone()
@@ -67,7 +62,7 @@ def test_off_the_simplex_is_noticed(mapping, strengths):
 
 @each_case
 def test_weight_under_the_mask_is_a_violation(mapping, strengths):
-    function, x = getattr(regattn, mapping), random_scores(20)
+    function, x = getattr(regattn, mapping), random_scores(20, 6)
     mask = torch.tensor([True, True, False, True, False, True])
     right = function(x, mask=mask, **strengths)
     assert (regattn.certify(x, right, function, mask=mask, **strengths) < 1e-14).all()
@@ -78,7 +73,11 @@ def test_weight_under_the_mask_is_a_violation(mapping, strengths):
 
 @each_case
 def test_mask_is_removal(mapping, strengths):
-    function, x, y = getattr(regattn, mapping), random_scores(), torch.softmax(random_scores(), -1)
+    function, x, y = (
+        getattr(regattn, mapping),
+        random_scores(300, 6),
+        torch.softmax(random_scores(300, 6), -1),
+    )
     mask = torch.tensor([True, False, True, True, False, True])
     y = torch.where(mask, y, 0.0)
     whole = regattn.certify(x, y, function, mask=mask, **strengths)

@@ -1,10 +1,9 @@
-"""What all mappings promise about masks, odd scores, shapes, errors and threads."""
+"""What all mappings promise about masks, odd scores, shapes and errors."""
 
 from __future__ import annotations
 
 import copy
 import itertools
-import multiprocessing
 import pickle
 from collections.abc import Callable
 from functools import partial
@@ -15,40 +14,16 @@ import torch
 from torch import Tensor
 
 import regattn
-from tests.mappings import FUNCTIONS, MODULES, OF_OMEGA
+from tests.mappings import BLOCKS, FUNCTIONS, MODULES, OF_OMEGA, agree, same_bits, weights_and_gradient
 from tests.oracles import bound
 
 NAN, INF = float("nan"), float("inf")
-BLOCKS: dict[str, Callable[..., Tensor]] = {
-    "prox_tv1d": partial(regattn.prox_tv1d, lam=0.3),
-    "prox_oscar": partial(regattn.prox_oscar, lam=0.1),
-    "isotonic_regression": regattn.isotonic_regression,
-}
 PROBLEMS = {name: FUNCTIONS[name] for name in OF_OMEGA}  # blind to constants
 each_function = pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
 each_problem = pytest.mark.parametrize("function", PROBLEMS.values(), ids=PROBLEMS)
-each_function_or_block = pytest.mark.parametrize(
-    "function", (FUNCTIONS | BLOCKS).values(), ids=FUNCTIONS | BLOCKS
-)
+ALL: dict[str, Callable[..., Tensor]] = {**FUNCTIONS, **BLOCKS}
+each_function_or_block = pytest.mark.parametrize("function", ALL.values(), ids=ALL)
 each_module = pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
-
-
-def same_bits(a: Tensor, b: Tensor) -> bool:
-    """Equal type, shape and values, NaN included."""
-    return a.dtype == b.dtype and a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all())
-
-
-def agree(function: Callable[..., Tensor], a: Tensor, b: Tensor) -> bool:
-    """Same bits; for softmax up to rounding, since torch sums differently with layout and threads."""
-    if function is not regattn.softmax:
-        return same_bits(a, b)
-    return a.dtype == b.dtype and torch.allclose(a, b, rtol=0, atol=8 * torch.finfo(a.dtype).eps)
-
-
-def weights_and_gradient(function: Callable[..., Tensor], scores: Tensor, direction: Tensor, **options):
-    scores = scores.detach().requires_grad_()
-    weights = function(scores, **options)
-    return weights.detach(), torch.autograd.grad(weights, scores, direction)[0]
 
 
 # ------------------------------------------------------------------ masks
@@ -236,7 +211,7 @@ def test_p_two_is_sparsemax():
 # ------------------------------------------------------------------ shapes, strides, types
 @each_function_or_block
 def test_any_dim_and_any_strides(function, measure):
-    rng, row = np.random.default_rng(0), measure("shapes", parts=len(FUNCTIONS | BLOCKS))
+    rng, row = np.random.default_rng(0), measure("shapes", parts=len(ALL))
     for _ in range(row.n):
         x = torch.randn(*(int(n) for n in rng.integers(1, 5, rng.integers(1, 5))), dtype=torch.float64)
         dim = int(rng.integers(-x.ndim, x.ndim))
@@ -265,7 +240,7 @@ def test_gradient_through_views(function):
 @each_function_or_block
 def test_row_alone_is_row_in_a_batch(function, measure):
     dtypes = (torch.float64, torch.float32, torch.bfloat16)
-    measured = measure("row alone", parts=len(FUNCTIONS | BLOCKS) * len(dtypes))
+    measured = measure("row alone", parts=len(ALL) * len(dtypes))
     for dtype in dtypes:
         x = torch.randn(measured.n, 11).to(dtype)
         y = function(x)
@@ -375,39 +350,3 @@ def test_module_survives_copies_and_pickling(module):
     for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
         assert repr(twin) == repr(module) and same_bits(twin(x), module(x))
     assert all(f"{name}={value}" in repr(module) for name, value in module.strengths.items())
-
-
-# ------------------------------------------------------------------ threads and processes
-@pytest.fixture
-def two_threads():
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(1)
-
-
-@each_function_or_block
-def test_two_threads_give_the_bits_of_one(function, two_threads):
-    x, direction = torch.randn(2, 3000, 30)
-    both = weights_and_gradient(function, x, direction)
-    torch.set_num_threads(1)
-    alone = weights_and_gradient(function, x, direction)
-    assert all(agree(function, a, b) for a, b in zip(both, alone, strict=True))
-
-
-def _in_child(queue, scores):
-    torch.set_num_threads(2)
-    queue.put(float(regattn.fusedmax(scores).numpy().sum()))  # torch's own threads do not survive a fork
-
-
-def test_works_in_a_forked_child_after_threads_were_used(two_threads):
-    x = torch.randn(3000, 30)
-    expected = float(regattn.fusedmax(x).numpy().sum())
-    context = multiprocessing.get_context("fork")
-    queue = context.SimpleQueue()
-    child = context.Process(target=_in_child, args=(queue, x), daemon=True)
-    child.start()
-    child.join(timeout=600)
-    if child.is_alive():
-        child.kill()
-    assert child.exitcode == 0, "the child hangs or crashed"
-    assert queue.get() == pytest.approx(expected)

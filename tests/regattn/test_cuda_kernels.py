@@ -22,6 +22,7 @@ import regattn
 from regattn import _autograd, _pnormmax
 from regattn.kernels import reference
 from tests import oracles
+from tests.mappings import renumbered, weights_and_gradient
 from tests.pairwise import pairwise
 
 ON_GPU = torch.cuda.is_available()
@@ -137,9 +138,9 @@ def public(mapping: str, x: torch.Tensor, mask=None, **strengths) -> torch.Tenso
 
 
 def public_product(mapping: str, direction: torch.Tensor, x: torch.Tensor, mask=None, **strengths):
-    x = x.detach().cpu().double().requires_grad_()
-    y = getattr(regattn, mapping)(x, mask=None if mask is None else mask.cpu(), **strengths)
-    return torch.autograd.grad(y, x, direction.cpu().double())[0]
+    mask = None if mask is None else mask.cpu()
+    x, direction = (t.cpu().double() for t in (x, direction))
+    return weights_and_gradient(getattr(regattn, mapping), x, direction, mask=mask, **strengths)[1]
 
 
 def unit(x: torch.Tensor, gamma: float = 1.0, lam: float = 0.0, **_: float) -> torch.Tensor:
@@ -172,15 +173,6 @@ def assert_groups_are_those_of_the_weights(y: torch.Tensor, labels: torch.Tensor
     together = (labels.unsqueeze(-1) == labels.unsqueeze(-2)) & (labels > 0).unsqueeze(-1)
     assert ((labels > 0) == (y > 0)).all()
     assert ((y.unsqueeze(-1) == y.unsqueeze(-2)) | ~together).all()
-
-
-def partition(labels: torch.Tensor) -> list[list[int]]:
-    """Labels renumbered in order of appearance."""
-    rows = []
-    for row in labels.tolist():
-        number = {0: 0}
-        rows.append([number.setdefault(k, len(number)) for k in row])
-    return rows
 
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter's, on purpose overflowing
@@ -247,7 +239,7 @@ def test_structure_is_that_of_the_reference(mapping):
     np.testing.assert_allclose(y.cpu(), np.stack([row[0] for row in rows]), rtol=0, atol=1e-14)
     labels = groups.labels(structure)
     assert labels.dtype == torch.int32
-    assert partition(labels) == partition(torch.from_numpy(np.stack([row[1] for row in rows])))
+    assert [*map(renumbered, labels)] == [renumbered(row[1]) for row in rows]
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.125, 2.0])
@@ -278,23 +270,10 @@ def test_scores_of_every_size(mapping, strengths):
     assert (y == torch.nn.functional.one_hot(huge.argmax(-1), 7)).all()
 
 
-ADVERSARIAL = {
-    "sorted": np.linspace(0, 1, 120),
-    "alternating": np.resize([0.0, 1.0], 120),
-    "teeth": np.resize([0.0, 0.3, 0.1, 0.2], 120),
-    "concave": np.sqrt(np.linspace(0, 1, 120)),
-    "walk": np.cumsum(np.random.default_rng(0).standard_normal(120)) / 100,
-    "close": np.random.default_rng(1).random(120),
-    "constant": np.zeros(120),
-    "spike": np.eye(1, 120, 60)[0],
-    "geometric": 0.9 ** np.arange(120),
-}
-
-
 @pytest.mark.parametrize("lam", [0.0, 1e-4, 0.1, 1e4])
 @pytest.mark.parametrize("mapping", ["fusedmax", "oscarmax"])
 def test_adversarial_rows(mapping, lam):
-    x = torch.from_numpy(np.stack(list(ADVERSARIAL.values()))).to(DEVICE, torch.float32)
+    x = torch.from_numpy(np.stack(list(oracles.adversarial(120).values()))).to(DEVICE, torch.float32)
     y, structure = solve(mapping, x, gamma=1.0, lam=lam)
     assert_certified(mapping, x, y, gamma=1.0, lam=lam)
     assert (y.double().sum(-1) - 1).abs().max() <= 64 * torch.finfo(torch.float32).eps

@@ -3,89 +3,69 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-import regattn
-from tests.mappings import SOLVED, STRENGTHS
+from tests.mappings import APPLIED, BLOCKS, SOLVED, agree, same_bits, weights_and_gradient
 
-MAPPINGS = {name: STRENGTHS[name] for name in SOLVED}
-BLOCKS: dict[str, dict[str, Any]] = {
-    "prox_tv1d": {"lam": 0.3},
-    "prox_oscar": {"lam": 0.1},
-    "isotonic_regression": {"decreasing": True},
-}
+MAPPINGS = {name: APPLIED[name] for name in SOLVED}
+SOLVERS = MAPPINGS | BLOCKS
+EVERY = APPLIED | BLOCKS
 each_mapping = pytest.mark.parametrize("name", MAPPINGS)
-each_solver = pytest.mark.parametrize("name", MAPPINGS | BLOCKS)
+each_solver = pytest.mark.parametrize("name", SOLVERS)
 
 
-def function_of(name: str) -> Callable[..., Tensor]:
-    return partial(getattr(regattn, name), **(MAPPINGS | BLOCKS)[name])
-
-
-def both(
-    function: Callable[..., Tensor], x: Tensor, direction: Tensor, **options: Any
-) -> tuple[Tensor, Tensor]:
-    x = x.detach().requires_grad_()
-    y = function(x, **options)
-    return y.detach(), torch.autograd.grad(y, x, direction)[0]
-
-
-def assert_equal(got: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> None:
-    for a, b in zip(got, expected, strict=True):
-        assert a.dtype == b.dtype and torch.equal(a, b)
+def assert_equal(got: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
+    assert all(same_bits(a, b) for a, b in zip(got, expected, strict=True))
 
 
 # ------------------------------------------------------------------ threads and processes
-@pytest.fixture
-def threads() -> Iterator[Callable[[int], None]]:
-    yield torch.set_num_threads
-    torch.set_num_threads(1)
-
-
-@each_solver
+@pytest.mark.parametrize("name", EVERY)
 def test_any_number_of_threads_gives_the_bits_of_one(name, threads):
     for shape in ((2, 3, 500, 70), (3, 65536)):
-        function, (x, direction) = function_of(name), torch.randn(2, *shape).unbind()
-        options = {"mask": torch.rand(shape) > 0.3} if name in MAPPINGS else {}
+        function, (x, direction) = EVERY[name], torch.randn(2, *shape).unbind()
+        options = {} if name in BLOCKS else {"mask": torch.rand(shape) > 0.3}
         threads(1)
-        alone = both(function, x, direction, **options)
+        alone = weights_and_gradient(function, x, direction, **options)
         for count in (2, 3):
             threads(count)
-            assert_equal(both(function, x, direction, **options), alone)
+            together = weights_and_gradient(function, x, direction, **options)
+            assert all(agree(function.func, a, b) for a, b in zip(together, alone, strict=True))
 
 
 @each_mapping
 def test_strengths_of_each_row_find_their_rows_in_every_thread(name, threads):
     x = torch.randn(3001, 70)
     strengths = {"gamma": 0.3 + torch.rand(3001, 1)}
-    if "lam" in MAPPINGS[name]:
+    if "lam" in MAPPINGS[name].keywords:
         strengths["lam"] = 0.1 * torch.rand(3001, 1)
-    function = getattr(regattn, name)
-    alone = both(function, x, x.flip(0), **strengths)
+    function = MAPPINGS[name].func
+    alone = weights_and_gradient(function, x, x.flip(0), **strengths)
     threads(3)
-    assert_equal(both(function, x, x.flip(0), **strengths), alone)
+    assert_equal(weights_and_gradient(function, x, x.flip(0), **strengths), alone)
+
+
+def sums(x: Tensor) -> list[float]:
+    """By numpy: torch's own threads do not survive a fork."""
+    return [float(function(x).numpy().astype("float64").sum()) for function in MAPPINGS.values()]
 
 
 def _in_child(queue: Any, x: Tensor, counts: tuple[int, ...]) -> None:
     for count in counts:
         torch.set_num_threads(count)
-        for name in MAPPINGS:
-            y = function_of(name)(x)
-            queue.put(float(y.numpy().astype("float64").sum()))  # torch's own threads do not survive a fork
+        queue.put(sums(x))
 
 
 def test_forked_children_answer_while_the_parent_has_threads(threads):
     """Twice, each with another number of threads than the parent had."""
     x = torch.randn(3001, 70)
     threads(2)
-    expected = [float(function_of(name)(x).numpy().astype("float64").sum()) for name in MAPPINGS]
+    expected = sums(x)
     context = multiprocessing.get_context("fork")
     children = []
     for counts in ((2,), (3, 1)):
@@ -93,39 +73,35 @@ def test_forked_children_answer_while_the_parent_has_threads(threads):
         child = context.Process(target=_in_child, args=(queue, x, counts), daemon=True)
         child.start()
         children.append((child, queue, counts))
-    again = [float(function_of(name)(x).numpy().astype("float64").sum()) for name in MAPPINGS]
-    assert again == expected
+    assert sums(x) == expected
     for child, queue, counts in children:
         child.join(timeout=600)
         if child.is_alive():
             child.kill()
         assert child.exitcode == 0, "the child hangs or crashed"
-        for _ in counts:
-            assert [queue.get() for _ in MAPPINGS] == expected
+        assert [queue.get() for _ in counts] == [expected] * len(counts)
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_several_python_threads_at_once(count, threads):
     threads(count)
     inputs = [torch.randn(1501, 70) for _ in range(6)]
-    functions = [function_of(name) for name in MAPPINGS]
-    expected = [[both(f, x, x.flip(0)) for f in functions] for x in inputs]
 
-    def work(x: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def work(x: Tensor) -> list[Tensor]:
         torch.set_num_threads(count)  # torch remembers it for each thread
-        return [both(f, x, x.flip(0)) for f in functions]
+        return [t for f in MAPPINGS.values() for t in weights_and_gradient(f, x, x.flip(0))]
 
+    expected = [work(x) for x in inputs]
     with ThreadPoolExecutor(6) as pool:
         for _ in range(2):
             for got, wanted in zip(pool.map(work, inputs), expected, strict=True):
-                for pair, other in zip(got, wanted, strict=True):
-                    assert_equal(pair, other)
+                assert_equal(got, wanted)
 
 
 # ------------------------------------------------------------------ dispatch paths
 def registered(name: str) -> Callable[..., Tensor]:
     """The operator as the dispatcher knows it."""
-    strengths = (MAPPINGS | BLOCKS)[name]
+    strengths = SOLVERS[name].keywords
     tensors = [
         torch.tensor(v, dtype=torch.float64) if k in ("gamma", "lam") else v for k, v in strengths.items()
     ]
@@ -141,13 +117,16 @@ def registered(name: str) -> Callable[..., Tensor]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @each_solver
 def test_every_dispatch_path_gives_the_same_bits(name, dtype):
-    function, x, direction = function_of(name), *torch.randn(2, 40, 30).to(dtype).unbind()
-    y, gradient = both(function, x, direction)
+    function, x, direction = SOLVERS[name], *torch.randn(2, 40, 30).to(dtype).unbind()
+    y, gradient = weights_and_gradient(function, x, direction)
     assert_equal((function(x),), (y,))  # no derivative wanted
-    assert_equal(both(registered(name), x, direction)[:1], (y,))
+    dispatched = weights_and_gradient(registered(name), x, direction)
+    assert_equal(dispatched[:1], (y,))
     # 1/γ is a factor in one, a divisor in the other; pnormmax's product has a kernel and a formula
     eps = 0 if name in BLOCKS else 4 * float(torch.finfo(dtype).eps * gradient.abs().max())
-    torch.testing.assert_close(both(registered(name), x, direction)[1], gradient, rtol=0, atol=eps)
+    torch.testing.assert_close(
+        weights_and_gradient(registered(name), x, direction)[1], gradient, rtol=0, atol=eps
+    )
     value, pull_back = torch.func.vjp(function, x)
     assert_equal((value,), (y,))
     torch.testing.assert_close(pull_back(direction)[0], gradient, rtol=0, atol=eps)
@@ -166,7 +145,7 @@ def test_every_dispatch_path_gives_the_same_bits(name, dtype):
 
 @each_solver
 def test_kinds_of_backward_agree(name):
-    function, x = function_of(name), torch.randn(20, 9, dtype=torch.float64, requires_grad=True)
+    function, x = SOLVERS[name], torch.randn(20, 9, dtype=torch.float64, requires_grad=True)
     directions = torch.randn(5, 20, 9, dtype=torch.float64)
     y = function(x)
     apart = [torch.autograd.grad(y, x, d, retain_graph=True)[0] for d in directions]
@@ -187,12 +166,12 @@ def test_kinds_of_backward_agree(name):
 # ------------------------------------------------------------------ memory
 @each_solver
 def test_results_alias_nothing_and_inputs_are_left_alone(name):
-    function = function_of(name)
+    function = SOLVERS[name]
     for shape in ((5, 6), (6,), (1, 6), (2, 5, 6)):
         x, direction, mask = torch.randn(shape), torch.randn(shape), torch.rand(shape) > 0.2
         options = {"mask": mask} if name in MAPPINGS else {}
         before = x.clone(), direction.clone(), mask.clone()
-        y, gradient = both(function, x, direction, **options)
+        y, gradient = weights_and_gradient(function, x, direction, **options)
         expected = y.clone(), gradient.clone()
         assert_equal((x, direction, mask), before)
         storages = {t.untyped_storage().data_ptr() for t in (x, direction, mask, y, gradient)}
@@ -203,7 +182,7 @@ def test_results_alias_nothing_and_inputs_are_left_alone(name):
 
 @each_solver
 def test_a_result_changed_in_place_does_not_spoil_the_gradient(name):
-    function, x = function_of(name), torch.randn(5, 6, requires_grad=True)
+    function, x = SOLVERS[name], torch.randn(5, 6, requires_grad=True)
     (expected,) = torch.autograd.grad(function(x).sum(0)[2], x)
     y = function(x)
     if name == "pnormmax":  # its derivative is read off the weights: autograd notices
@@ -215,7 +194,7 @@ def test_a_result_changed_in_place_does_not_spoil_the_gradient(name):
 
 @each_mapping
 def test_masks_of_any_strides(name):
-    function, (x, direction) = function_of(name), torch.randn(2, 8, 4, 6).unbind()
+    function, (x, direction) = SOLVERS[name], torch.randn(2, 8, 4, 6).unbind()
     flags = torch.rand(8, 4, 6) > 0.3
     for mask in (
         flags[0, 0].expand(8, 4, 6),
@@ -229,17 +208,17 @@ def test_masks_of_any_strides(name):
         torch.tensor(True),
         flags[0, 0],
     ):
-        expected = both(
+        expected = weights_and_gradient(
             function, x, direction, mask=mask.expand(8, 4, 6).clone(memory_format=torch.contiguous_format)
         )
-        assert_equal(both(function, x, direction, mask=mask), expected)
+        assert_equal(weights_and_gradient(function, x, direction, mask=mask), expected)
 
 
 @each_solver
 def test_scores_and_directions_of_any_strides(name):
-    function = function_of(name)
+    function = SOLVERS[name]
     x, direction = torch.randn(2, 8, 4, 6).unbind()
-    expected = both(function, x, direction)
+    expected = weights_and_gradient(function, x, direction)
 
     def views(t: Tensor) -> list[Tensor]:
         return [
@@ -253,10 +232,10 @@ def test_scores_and_directions_of_any_strides(name):
     for scores in views(x):
         assert_equal((function(scores),), expected[:1])
         for along in views(direction):
-            assert_equal(both(function, scores, along), expected)
+            assert_equal(weights_and_gradient(function, scores, along), expected)
     one = x[:1, :1].expand(8, 4, 6)
-    y, gradient = both(function, one, direction[:1].expand(8, 4, 6))
-    wanted = both(function, one.contiguous(), direction[:1].expand(8, 4, 6).contiguous())
+    y, gradient = weights_and_gradient(function, one, direction[:1].expand(8, 4, 6))
+    wanted = weights_and_gradient(function, one.contiguous(), direction[:1].expand(8, 4, 6).contiguous())
     assert_equal((y, gradient), wanted)
     odd = torch.randn(49)[1:].as_strided((5, 6), (3, 1))  # rows that overlap
     assert_equal((function(odd),), (function(odd.clone()),))

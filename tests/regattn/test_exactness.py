@@ -13,16 +13,19 @@ import regattn
 from regattn.kernels import reference
 from regattn.kernels.cpu import fusedmax, groups, oscarmax, prox, sparsemax
 from tests import oracles
+from tests.mappings import random_scores, renumbered, solve, weights_and_gradient
 from tests.oracles import EPS, bound
 from tests.pairwise import pairwise
 
 LENGTHS = [1, 2, 3, 7, 16, 64]
 LAMS = [0.0, 0.01, 0.1, 0.5, 5.0]
+_GAMMA = [{"gamma": g} for g in (0.1, 1.0, 3.0)]
+_LAM = [{"gamma": g, "lam": lam} for g, lam in zip((1.0, 0.1, 1.0, 3.0, 0.5), LAMS, strict=True)]
 STRENGTHS = {
-    "softmax": [{"gamma": g} for g in (0.1, 1.0, 3.0)],
-    "sparsemax": [{"gamma": g} for g in (0.1, 1.0, 3.0)],
-    "fusedmax": [{"gamma": g, "lam": lam} for g, lam in zip((1.0, 0.1, 1.0, 3.0, 0.5), LAMS, strict=True)],
-    "oscarmax": [{"gamma": g, "lam": lam} for g, lam in zip((1.0, 0.1, 1.0, 3.0, 0.5), LAMS, strict=True)],
+    "softmax": _GAMMA,
+    "sparsemax": _GAMMA,
+    "fusedmax": _LAM,
+    "oscarmax": _LAM,
     "pnormmax": [
         {"gamma": g, "p": p} for g, p in ((1.0, 1.5), (0.1, 1.2), (3.0, 1.9), (1.0, 2.0), (1.0, 1.05))
     ],
@@ -30,21 +33,11 @@ STRENGTHS = {
 POINTWISE = ["sparsemax", "fusedmax", "oscarmax"]  # those of a quadratic Ω
 
 
-def solve(mapping: str, x: np.ndarray, **strengths: float) -> np.ndarray:
-    return getattr(regattn, mapping)(torch.from_numpy(x), **strengths).numpy()
-
-
 def compiled(kernel: str, x: np.ndarray, *parameters: float) -> tuple[np.ndarray, np.ndarray]:
     """Values and labels of a compiled kernel for one row."""
     file = {"fusedmax": fusedmax, "oscarmax": oscarmax, "sparsemax": sparsemax}.get(kernel, prox)
     y, structure = getattr(file, kernel)(torch.from_numpy(x), None, *parameters)
     return y.numpy(), groups.labels(structure).numpy()
-
-
-def partition(labels: np.ndarray) -> list[int]:
-    """Labels renumbered in order of appearance, signs kept."""
-    number: dict[int, int] = {0: 0}
-    return [int(np.sign(k)) * number.setdefault(abs(int(k)), len(number)) for k in labels]
 
 
 # ------------------------------------------------------------------ certificates
@@ -108,17 +101,7 @@ def test_pnormmax_weights_are_right_in_extended_precision(strengths):
             assert (error <= bound(x, **strengths)).all(), (d, kind.__name__, error.max())
 
 
-ADVERSARIAL = {
-    "sorted": np.linspace(0, 1, 2000),
-    "reversed": np.linspace(1, 0, 2000),
-    "alternating": np.resize([0.0, 1.0], 2000),
-    "teeth": np.resize([0.0, 0.3, 0.1, 0.2], 2000),
-    "concave": np.sqrt(np.linspace(0, 1, 2000)),
-    "walk": np.cumsum(np.random.default_rng(0).standard_normal(2000)) / 100,
-    "close": np.random.default_rng(1).random(2000),  # all within 1 + 4λ: nothing is screened out
-    "constant": np.zeros(2000),
-    "spike": np.eye(1, 2000, 1000)[0],
-}
+ADVERSARIAL = oracles.adversarial(2000)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +155,7 @@ def test_compiled_kernels_agree_with_the_reference(kind):
             scale = max(1.0, np.abs(x[x > -np.inf]).max(initial=0.0) / gamma, lam * x.size)
             np.testing.assert_allclose(y, expected, rtol=0, atol=64 * EPS * scale, err_msg=kernel)
             if kind in (oracles.normal, oracles.heavy_tailed):  # at a tie two partitions may be right
-                assert partition(labels) == partition(structure), (kernel, x, parameters)
+                assert renumbered(labels) == renumbered(structure), (kernel, x, parameters)
 
 
 def test_reference_pnormmax_agrees():
@@ -185,21 +168,9 @@ def test_reference_pnormmax_agrees():
 
 @pytest.mark.parametrize("d", LENGTHS)
 def test_sparsemax_agrees_with_entmax(d):
-    x = torch.randn(500, d, dtype=torch.float64) * 2
-    x, gradient = x.requires_grad_(), torch.randn(500, d, dtype=torch.float64)
-    ours, theirs = regattn.sparsemax(x), entmax.sparsemax(x, -1)
+    x, direction = random_scores(2, 500, d)
+    ours, theirs = (weights_and_gradient(f, 2 * x, direction) for f in (regattn.sparsemax, entmax.sparsemax))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-14)
-    for_ours, for_theirs = (torch.autograd.grad(y, x, gradient)[0] for y in (ours, theirs))
-    torch.testing.assert_close(for_ours, for_theirs, rtol=0, atol=1e-14)
-
-
-def test_published_examples():
-    x = torch.tensor([1.0, 2.1, 1.9], dtype=torch.float64)
-    torch.testing.assert_close(regattn.fusedmax(x, lam=0.1), torch.tensor([0, 0.5, 0.5]).double())
-    x = torch.tensor([0.3, 0.1, -0.2], dtype=torch.float64)
-    right, published = torch.tensor([31, 22, 7]).double() / 60, torch.tensor([29, 23, 8]).double() / 60
-    torch.testing.assert_close(regattn.oscarmax(x, lam=0.05), right)
-    torch.testing.assert_close(regattn.oscarmax_published(x, lam=0.05), published)
 
 
 # ------------------------------------------------------------------ structure and precision

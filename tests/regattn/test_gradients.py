@@ -14,24 +14,22 @@ import regattn
 from regattn import groups
 from regattn.kernels import reference
 from tests import oracles
-from tests.mappings import APPLIED
+from tests.mappings import APPLIED, BLOCKS, random_scores
 
 Function = Callable[..., Tensor]
 MAPPINGS: dict[str, Function] = {**APPLIED, "pnormmax_2": partial(regattn.pnormmax, gamma=0.7, p=2.0)}
-BLOCKS: dict[str, Function] = {
+ALL: dict[str, Function] = {
+    **MAPPINGS,
+    **BLOCKS,
     "project_simplex": regattn.project_simplex,
-    "prox_tv1d": partial(regattn.prox_tv1d, lam=0.3),
-    "prox_oscar": partial(regattn.prox_oscar, lam=0.1),
     "isotonic_increasing": regattn.isotonic_regression,
-    "isotonic_decreasing": partial(regattn.isotonic_regression, decreasing=True),
 }
-ALL = MAPPINGS | BLOCKS
 each_function = pytest.mark.parametrize("function", ALL.values(), ids=ALL)
 each_mapping = pytest.mark.parametrize("function", MAPPINGS.values(), ids=MAPPINGS)
 
 
 def points(*shape: int) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+    return random_scores(*shape).requires_grad_()
 
 
 # ------------------------------------------------------------------ against finite differences
@@ -126,7 +124,7 @@ def test_tied_entries_are_pooled_by_isotonic_regression():
 @pytest.mark.parametrize("name", sorted(MAPPINGS.keys() - {"oscarmax_published"}))  # which is no Π_Ω
 def test_jacobian_is_symmetric_positive_and_blind_to_constants(name):
     function = MAPPINGS[name]
-    jacobians = torch.func.vmap(torch.func.jacrev(function))(points(100, 8).detach())
+    jacobians = torch.func.vmap(torch.func.jacrev(function))(random_scores(100, 8))
     torch.testing.assert_close(jacobians, jacobians.mT, rtol=0, atol=1e-14)
     assert torch.linalg.eigvalsh(jacobians).min() >= -1e-14
     assert jacobians.sum(-1).abs().max() <= 1e-14
@@ -137,7 +135,7 @@ def test_jacobian_is_symmetric_positive_and_blind_to_constants(name):
 @each_function
 @pytest.mark.measures("vmap")
 def test_vmap_is_the_loop(function):
-    x = points(4, 3, 6).detach()
+    x = random_scores(4, 3, 6)
     for in_dim in range(2):
         mapped = torch.func.vmap(function, in_dims=in_dim)(x)
         loop = torch.stack([function(part) for part in x.unbind(in_dim)])
@@ -151,19 +149,19 @@ def test_vmap_is_the_loop(function):
 @each_mapping
 @pytest.mark.measures("vmap")
 def test_vmap_over_masks(function):
-    x, masks = points(5, 6).detach(), torch.rand(4, 5, 6) > 0.4
+    x, masks = random_scores(5, 6), torch.rand(4, 5, 6) > 0.4
     mapped = torch.func.vmap(lambda mask: function(x, mask=mask))(masks)
     assert torch.equal(mapped, torch.stack([function(x, mask=mask) for mask in masks]))
 
 
 @each_function
 def test_forward_mode_is_reverse_mode(function):
-    x, direction = points(50, 6).detach(), points(50, 6).detach()
+    x, direction = random_scores(50, 6), random_scores(50, 6)
     value, tangent = torch.func.jvp(function, (x,), (direction,))
     _, pull_back = torch.func.vjp(function, x)
     assert torch.equal(value, function(x))
     if function is MAPPINGS["oscarmax_published"]:  # not symmetric
-        other = points(50, 6).detach()
+        other = random_scores(50, 6)
         torch.testing.assert_close((tangent * other).sum(), (pull_back(other)[0] * direction).sum())
     else:
         torch.testing.assert_close(tangent, pull_back(direction)[0], rtol=0, atol=1e-12)
@@ -172,14 +170,14 @@ def test_forward_mode_is_reverse_mode(function):
 
 @each_function
 def test_jacobians_of_both_modes_agree(function):
-    x = points(6).detach()
+    x = random_scores(6)
     torch.testing.assert_close(torch.func.jacfwd(function)(x), torch.func.jacrev(function)(x))
 
 
 @each_function
 def test_hessian(function):
     """Of ½‖f‖²: JᵀJ where J is piecewise constant."""
-    x = points(6).detach()
+    x = random_scores(6)
 
     def half_square(v):
         return 0.5 * (function(v) ** 2).sum()
@@ -193,12 +191,6 @@ def test_hessian(function):
 
 
 # ------------------------------------------------------------------ compiler, operators, autocast
-@pytest.fixture
-def fresh_compiler():
-    """Each test starts without what others have compiled, which is limited in number."""
-    torch.compiler.reset()
-
-
 @each_function
 @pytest.mark.measures("compile")
 def test_compiled_is_eager(function, fresh_compiler):

@@ -11,11 +11,12 @@ import torch
 import regattn
 from regattn.kernels import reference
 from tests import oracles
+from tests.mappings import solve
 from tests.oracles import bound
 
 Rows = np.ndarray
 GAMMA, LAM, P = 0.7, 0.1, 1.5
-STRENGTHS = {
+STRENGTHS: dict[str, dict[str, float]] = {
     "softmax": {"gamma": GAMMA},
     "sparsemax": {"gamma": GAMMA},
     "fusedmax": {"gamma": GAMMA, "lam": LAM},
@@ -25,7 +26,7 @@ STRENGTHS = {
 
 
 def right(mapping: str, x: Rows, **changed: float) -> Rows:
-    return getattr(regattn, mapping)(torch.from_numpy(x), **(STRENGTHS[mapping] | changed)).numpy()
+    return solve(mapping, x, **(STRENGTHS[mapping] | changed))
 
 
 def in_float32(mapping: str) -> Callable[[Rows], Rows]:
@@ -33,11 +34,11 @@ def in_float32(mapping: str) -> Callable[[Rows], Rows]:
 
 
 def project(x: Rows) -> Rows:
-    return regattn.project_simplex(torch.from_numpy(x)).numpy()
+    return solve("project_simplex", x)
 
 
 def prox_tv1d(x: Rows, lam: float = LAM) -> Rows:
-    return regattn.prox_tv1d(torch.from_numpy(np.ascontiguousarray(x)), lam).numpy()
+    return solve("prox_tv1d", np.ascontiguousarray(x), lam=lam)
 
 
 def ranks_off(x: Rows, slope: float) -> Rows:
@@ -132,7 +133,7 @@ FORWARD: dict[str, tuple[str, Callable[[Rows], Rows]]] = {
     "oscarmax, half of lam": ("oscarmax", lambda x: right("oscarmax", x, lam=LAM / 2)),
     "oscarmax of |x|, as published": (
         "oscarmax",
-        lambda x: regattn.oscarmax_published(torch.from_numpy(x), gamma=GAMMA, lam=LAM).numpy(),
+        lambda x: solve("oscarmax_published", x, gamma=GAMMA, lam=LAM),
     ),
     "oscarmax without isotonic regression": ("oscarmax", lambda x: project(ranks_off(x / GAMMA, LAM))),
     "oscarmax, ranks reversed": ("oscarmax", lambda x: project(ranks_off(x / GAMMA, -LAM))),

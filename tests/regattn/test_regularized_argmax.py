@@ -11,6 +11,7 @@ from torch.autograd import gradcheck, gradgradcheck
 
 import regattn
 from regattn import regularized_argmax
+from tests.mappings import random_scores, weights_and_gradient
 
 
 def half_square(y: Tensor) -> Tensor:
@@ -49,28 +50,18 @@ def solve_quadratic(x: Tensor, matrix: Tensor, gamma: float) -> Tensor:
     return answer
 
 
-def scores(*shape: int) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64)
-
-
 @pytest.mark.parametrize("gamma", [0.3, 1.0, 4.0])
 def test_half_square_is_sparsemax(gamma):
-    x = scores(50, 7).requires_grad_()
-    direction = scores(50, 7)
-    for got, expected in zip(
-        *(
-            (y, *torch.autograd.grad(y, x, direction))
-            for y in (regularized_argmax(x, half_square, gamma=gamma), regattn.sparsemax(x, gamma=gamma))
-        ),
-        strict=True,
-    ):
-        torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
+    x, direction = random_scores(2, 50, 7)
+    got = weights_and_gradient(regularized_argmax, x, direction, omega=half_square, gamma=gamma)
+    expected = weights_and_gradient(regattn.sparsemax, x, direction, gamma=gamma)
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
 def test_quadratic_form_against_all_supports(gamma):
     matrix, omega = quadratic_form(6)
-    x = scores(12, 6)
+    x = random_scores(12, 6)
     expected = torch.stack([solve_quadratic(row, matrix, gamma) for row in x])
     torch.testing.assert_close(regularized_argmax(x, omega, gamma=gamma), expected, rtol=0, atol=3e-6)
     assert ((expected == 0).sum(-1) > 0).any() and ((expected > 0).sum(-1) > 1).any()
@@ -79,7 +70,7 @@ def test_quadratic_form_against_all_supports(gamma):
 def test_jacobian_of_a_quadratic_form():
     """(H⁻¹ − H⁻¹11ᵀH⁻¹ / 1ᵀH⁻¹1)/γ on the support."""
     matrix, omega = quadratic_form(5)
-    x = scores(5)
+    x = random_scores(5)
     y = regularized_argmax(x, omega, gamma=0.5)
     s = y > 0
     inverse = torch.linalg.inv(matrix[s][:, s])
@@ -94,14 +85,14 @@ def test_jacobian_of_a_quadratic_form():
 
 @pytest.mark.parametrize("p", [1.5, 1.8, 2.0])
 def test_squared_norm_is_pnormmax(p):
-    x = scores(20, 5)
+    x = random_scores(20, 5)
     y = regularized_argmax(x, half_square_of_norm(p))
     torch.testing.assert_close(y, regattn.pnormmax(x, p=p), rtol=0, atol=1e-5)
 
 
 def test_squared_norm_beyond_two_is_optimal():
     """p = 3 is outside pnormmax; the conditions are checked by hand."""
-    x, p = scores(20, 5), 3.0
+    x, p = random_scores(20, 5), 3.0
     y = regularized_argmax(x, half_square_of_norm(p), tol=1e-13)
     slack = x - (y**p).sum(-1, keepdim=True) ** ((2 - p) / p) * y ** (p - 1)
     tau = torch.where(y > 1e-5, slack, torch.nan).nanmean(-1, keepdim=True)
@@ -116,14 +107,13 @@ def test_derivatives():
     def mapping(x: Tensor) -> Tensor:
         return regularized_argmax(x, omega, gamma=0.8, tol=1e-14)
 
-    assert gradcheck(
-        mapping, scores(2, 3).requires_grad_(), atol=1e-4, eps=1e-4, check_forward_ad=True, fast_mode=True
-    )
-    assert gradgradcheck(mapping, scores(1, 3).mul(0.2).requires_grad_(), atol=1e-3, eps=1e-4, fast_mode=True)
+    few, fewer = random_scores(2, 3).requires_grad_(), random_scores(1, 3).mul(0.2).requires_grad_()
+    assert gradcheck(mapping, few, atol=1e-4, eps=1e-4, check_forward_ad=True, fast_mode=True)
+    assert gradgradcheck(mapping, fewer, atol=1e-3, eps=1e-4, fast_mode=True)
 
 
 def test_masks_dims_and_types():
-    x, mask = scores(6, 3), torch.rand(6, 3) > 0.4
+    x, mask = random_scores(6, 3), torch.rand(6, 3) > 0.4
     mask[:, 2] = False
     got = regularized_argmax(x, half_square, 0, mask=mask)
     torch.testing.assert_close(got, regattn.sparsemax(x, 0, mask=mask), rtol=0, atol=1e-6)
@@ -142,8 +132,8 @@ def test_masks_dims_and_types():
 def test_says_when_it_has_not_converged():
     _matrix, omega = quadratic_form(6)
     with pytest.raises(RuntimeError, match=r"the duality gap must be at most 1e-14, got .* after 2 steps"):
-        regularized_argmax(scores(3, 6), omega, tol=1e-14, max_iter=2)
+        regularized_argmax(random_scores(3, 6), omega, tol=1e-14, max_iter=2)
     with pytest.raises(ValueError, match="tol must be above 0, got 0"):
-        regularized_argmax(scores(3), half_square, tol=0)
+        regularized_argmax(random_scores(3), half_square, tol=0)
     with pytest.raises(ValueError, match="gamma must be finite and above 0, got -1"):
-        regularized_argmax(scores(3), half_square, gamma=-1.0)
+        regularized_argmax(random_scores(3), half_square, gamma=-1.0)

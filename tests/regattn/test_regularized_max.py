@@ -12,15 +12,10 @@ from torch.autograd import gradcheck, gradgradcheck
 import regattn
 from regattn import fenchel_young_loss, max_omega
 from tests import oracles
-from tests.mappings import OF_OMEGA, STRENGTHS
+from tests.mappings import CASES, random_scores
 
-CASES = [(name, STRENGTHS[name]) for name in OF_OMEGA]
 DEFAULTS = [(mapping, {}) for mapping, _ in CASES]
 each_case = pytest.mark.parametrize(("mapping", "strengths"), CASES)
-
-
-def random_scores(*shape: int) -> torch.Tensor:
-    return torch.randn(*shape, dtype=torch.float64)
 
 
 def random_weights(*shape: int) -> torch.Tensor:

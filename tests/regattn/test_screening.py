@@ -15,14 +15,11 @@ from regattn.kernels import reference
 from regattn.kernels.cpu import sparsemax
 from scripts.bench.sections import hard_rows
 from tests import oracles
+from tests.mappings import solve, weights_and_gradient
 from tests.oracles import bound
 from tests.pairwise import pairwise
 
 FEW = 16  # survivors that oscarmax sorts at once; more go through buckets
-
-
-def solve(mapping: str, x: np.ndarray, **strengths: float) -> np.ndarray:
-    return getattr(regattn, mapping)(torch.from_numpy(x), **strengths).numpy()
 
 
 def right(mapping: str, x: np.ndarray, y: np.ndarray, *strengths: float) -> bool:
@@ -113,10 +110,11 @@ BARELY: dict[str, tuple[str, np.ndarray, tuple[float, ...]]] = {
     "oscarmax, many that pay little": ("oscarmax", as_deep_as_oscarmax_looks(100, 1e-4, 100), (1.0, 1e-4)),
     "oscarmax, many of more": ("oscarmax", as_deep_as_oscarmax_looks(40, 0.01, 400), (1.0, 0.01)),
 }
-_row, _lam = bucket_that_nearly_need_not_be_sorted()
-BARELY["oscarmax, one bucket"] = ("oscarmax", _row, (1.0, _lam))
-_row, _lam = halves_that_nearly_are_one_part()
-BARELY["oscarmax, two halves"] = ("oscarmax", _row, (1.0, _lam))
+for _name, (_row, _lam) in {
+    "oscarmax, one bucket": bucket_that_nearly_need_not_be_sorted(),
+    "oscarmax, two halves": halves_that_nearly_are_one_part(),
+}.items():
+    BARELY[_name] = ("oscarmax", _row, (1.0, _lam))
 
 
 @pytest.mark.parametrize(("mapping", "x", "strengths"), BARELY.values(), ids=BARELY)
@@ -205,37 +203,31 @@ def test_masked_is_removed_at_the_edges_of_lanes(mapping, d, dtype):
     """Sharp and flat rows: the one has a small support, in the other nearly every position is a member."""
     function = getattr(regattn, mapping)
     masks = masks_of(d)
-    x, direction = (torch.randn(2, len(masks), d, dtype=dtype)).unbind()
+    x, direction = torch.randn(2, len(masks), d, dtype=dtype)
     mask = torch.from_numpy(np.stack(masks))
+    atol = 1e-12 if dtype == torch.float64 else 1e-5
     for gamma in (0.5, 2.0 * d):
-        scores = x.clone().requires_grad_()
-        y = function(scores, gamma=gamma, mask=mask)
-        (gradient,) = torch.autograd.grad(y, scores, direction)
+        y, gradient = weights_and_gradient(function, x, direction, gamma=gamma, mask=mask)
         for i, present in enumerate(mask):
             assert (y[i, ~present] == 0).all() and (gradient[i, ~present] == 0).all()
-            alone = x[i, present].clone().requires_grad_()
-            weights = function(alone, gamma=gamma)
+            along = direction[i, present]
+            weights, slope = weights_and_gradient(function, x[i, present], along, gamma=gamma)
             assert torch.equal(y[i, present], weights)
-            (slope,) = torch.autograd.grad(weights, alone, direction[i, present])
-            torch.testing.assert_close(
-                gradient[i, present], slope, rtol=0, atol=1e-12 if dtype == torch.float64 else 1e-5
-            )
+            torch.testing.assert_close(gradient[i, present], slope, rtol=0, atol=atol)
             hidden = function(torch.where(present, x[i], -torch.inf), gamma=gamma)
-            assert torch.equal(y[i], hidden.detach())
+            assert torch.equal(y[i], hidden)
 
 
 @pytest.mark.parametrize("d", [8191, 8192, 8193, 40000])
 def test_last_positions_of_wide_structures(d):
     """Their numbers just fit 16 bits, or do not; a wrong one would send a gradient elsewhere."""
-    x = torch.zeros(d, dtype=torch.float64, requires_grad=True)
-    direction = torch.zeros(d, dtype=torch.float64)
+    x, direction = torch.zeros(2, d, dtype=torch.float64)
     direction[-1] = 1.0
     for mapping, strengths in (("sparsemax", {}), ("fusedmax", {"lam": 0.0}), ("oscarmax", {"lam": 0.0})):
-        y = getattr(regattn, mapping)(x, **strengths)
-        (gradient,) = torch.autograd.grad(y, x, direction)
+        _, gradient = weights_and_gradient(getattr(regattn, mapping), x, direction, **strengths)
         assert gradient.argmax() == d - 1
         torch.testing.assert_close(gradient, direction - 1 / d, rtol=0, atol=1e-15)
-    labels = regattn.groups(x.detach(), regattn.sparsemax)
+    labels = regattn.groups(x, regattn.sparsemax)
     assert labels[-1] == d and (labels.diff() == 1).all()
 
 
@@ -293,14 +285,9 @@ def test_runs_that_screening_leaves_whole(kind):
         wide = torch.full((d + 40,), torch.nan, dtype=torch.float64)
         wide[mask] = torch.from_numpy(x)
         direction = torch.randn(d + 40, dtype=torch.float64)
-        whole, alone = wide.requires_grad_(), torch.from_numpy(x).requires_grad_()
-        y, weights = regattn.fusedmax(whole, lam=lam, mask=mask), regattn.fusedmax(alone, lam=lam)
-        assert torch.equal(y[mask], weights)
-        (slope,), (expected,) = (
-            torch.autograd.grad(y, whole, direction),
-            torch.autograd.grad(weights, alone, direction[mask]),
-        )
-        assert torch.equal(slope[mask], expected)
+        whole = weights_and_gradient(regattn.fusedmax, wide, direction, lam=lam, mask=mask)
+        alone = weights_and_gradient(regattn.fusedmax, wide[mask], direction[mask], lam=lam)
+        assert all(torch.equal(found[mask], expected) for found, expected in zip(whole, alone, strict=True))
 
 
 def test_linear_certificate_is_the_quadratic_one():

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,9 +17,10 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 import regattn
-from tests.mappings import OF_OMEGA
+from tests.mappings import OF_OMEGA, random_scores
 from tests.pairwise import pairwise
 
+Function = Callable[..., Tensor]
 NAN, INF = float("nan"), float("inf")
 FUNCTIONS = {name: regattn.MAPPINGS[name].function for name in OF_OMEGA}
 MODULES: dict[str, Any] = {name: regattn.MAPPINGS[name].module for name in OF_OMEGA}
@@ -38,10 +40,6 @@ def draw(name: str, *shape: int, dtype: torch.dtype = torch.float64) -> dict[str
     return strengths
 
 
-def scores_of(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(shape, dtype=torch.float64).to(dtype)
-
-
 def same(name: str, a: Tensor, b: Tensor) -> None:
     """Same bits; for softmax up to rounding, since torch divides by numbers and by tensors differently."""
     assert a.dtype == b.dtype
@@ -49,12 +47,22 @@ def same(name: str, a: Tensor, b: Tensor) -> None:
     torch.testing.assert_close(a, b, rtol=0, atol=atol, equal_nan=True)
 
 
+def of_strengths(name: str, **fixed: Any) -> Function:
+    """A mapping as a function of scores and of its strengths in order."""
+    keys = list(draw(name))
+    return lambda x, *strengths: FUNCTIONS[name](x, **fixed, **dict(zip(keys, strengths, strict=True)))
+
+
+def of_strength(name: str, which: str, x: Tensor, rest: dict[str, Tensor], dim: int = -1) -> Function:
+    """A mapping as a function of one strength, and of a mask if given."""
+    return lambda strength, mask=None: FUNCTIONS[name](x, dim, mask=mask, **(rest | {which: strength}))
+
+
 def by_loop(function: Callable[..., Tensor], x: Tensor, dim: int, mask: Tensor | None, **strengths: Tensor):
     """Row after row, with numbers."""
     moved = x.movedim(dim, -1)
     flags = None if mask is None else mask.expand(x.shape).movedim(dim, -1).reshape(-1, moved.shape[-1])
-    each = {k: v.expand(x.movedim(dim, -1)[..., :1].movedim(-1, dim).shape) for k, v in strengths.items()}
-    each = {k: v.movedim(dim, -1).reshape(-1).tolist() for k, v in each.items()}
+    each = {k: v.expand(x.shape).select(dim, 0).reshape(-1).tolist() for k, v in strengths.items()}
     rows = [
         function(row, **{k: v[i] for k, v in each.items()}, mask=None if flags is None else flags[i])
         for i, row in enumerate(moved.reshape(-1, moved.shape[-1]))
@@ -84,7 +92,7 @@ PLACES: list[tuple[tuple[int, ...], int, tuple[int, ...]]] = [  # scores, dim, s
 @each_mapping
 def test_values_are_those_of_the_loop_over_rows(name):
     for shape, dim, place in PLACES:
-        function, x = FUNCTIONS[name], scores_of(*shape)
+        function, x = FUNCTIONS[name], random_scores(*shape)
         strengths = draw(name, *place)
         mask = torch.rand(shape) > 0.2
         same(name, function(x, dim, **strengths), by_loop(function, x, dim, None, **strengths))
@@ -92,7 +100,7 @@ def test_values_are_those_of_the_loop_over_rows(name):
         only = {"gamma": strengths["gamma"]}  # a tensor beside a number
         same(name, function(x, dim, **only), by_loop(function, x, dim, None, **only))
     for place in ((), (0, 1)):
-        assert function(scores_of(0, 7), **draw(name, *place)).shape == (0, 7)
+        assert function(random_scores(0, 7), **draw(name, *place)).shape == (0, 7)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +112,7 @@ def test_values_are_those_of_the_loop_over_rows(name):
     ),
 )
 def test_type_of_the_scores_is_kept(name, of_scores, of_strength):
-    function, x = FUNCTIONS[name], scores_of(5, 7, dtype=of_scores).requires_grad_()
+    function, x = FUNCTIONS[name], random_scores(5, 7, dtype=of_scores).requires_grad_()
     for place in ((), (5, 1)):
         strengths = {k: v.requires_grad_() for k, v in draw(name, *place, dtype=of_strength).items()}
         y = function(x, **strengths)
@@ -118,7 +126,7 @@ def test_type_of_the_scores_is_kept(name, of_scores, of_strength):
 
 @each_mapping
 def test_strength_may_have_any_strides(name):
-    function, x = FUNCTIONS[name], scores_of(3, 4, 7)
+    function, x = FUNCTIONS[name], random_scores(3, 4, 7)
     for strengths in (
         {k: v.expand(3, 4, 1) for k, v in draw(name, 4, 1).items()},
         {k: v.transpose(0, 1) for k, v in draw(name, 4, 3, 1).items()},
@@ -134,7 +142,7 @@ def test_strength_may_have_any_strides(name):
 
 @each_strength
 def test_no_gradient_is_asked_for_and_none_remembered(name, which):
-    x, strengths = scores_of(4, 7), draw(name, 4, 1)
+    x, strengths = random_scores(4, 7), draw(name, 4, 1)
     strengths[which].requires_grad_()
     y = FUNCTIONS[name](x, **strengths)
     assert y.requires_grad
@@ -153,25 +161,15 @@ def difference(name: str, which: str, x: Tensor, strengths: dict[str, Tensor], m
     slope = (function(x, mask=mask, **high) - function(x, mask=mask, **low)) / (2 * step)
     smooth = torch.ones(len(x), dtype=torch.bool)
     if name not in ("softmax", "pnormmax"):
-        before, after = (regattn_groups(function, x, mask, s) for s in (low, high))
+        labels = partial(regattn.groups, mapping=function)
+        before, after = (by_loop(labels, x, -1, mask, **s) for s in (low, high))
         smooth = (before == after).all(-1)
     return slope, smooth
 
 
-def regattn_groups(
-    function: Callable[..., Tensor], x: Tensor, mask: Tensor | None, strengths: dict
-) -> Tensor:
-    return torch.stack(
-        [
-            regattn.groups(row, function, mask=mask, **{k: float(v[i]) for k, v in strengths.items()})
-            for i, row in enumerate(x)
-        ]
-    )
-
-
 @each_strength
 def test_gradient_is_the_finite_difference(name, which):
-    function, x, direction = FUNCTIONS[name], scores_of(300, 7), scores_of(300, 7)
+    function, x, direction = FUNCTIONS[name], random_scores(300, 7), random_scores(300, 7)
     for mask in (None, HOLES):
         strengths = draw(name, 300, 1)
         slope, smooth = difference(name, which, x, strengths, mask)
@@ -186,24 +184,19 @@ def test_gradient_is_the_finite_difference(name, which):
 
 @each_strength
 def test_gradient_of_a_shared_strength_is_the_sum_over_its_rows(name, which):
-    function, x, direction = FUNCTIONS[name], scores_of(2, 3, 4, 7), scores_of(2, 3, 4, 7)
-    rest = draw(name)
-    each = draw(name, 3, 1, 1)[which].expand(2, 3, 4, 1).clone().requires_grad_()
-    (apart,) = torch.autograd.grad(function(x, **(rest | {which: each})), each, direction)
-    for shape in ((3, 1, 1), (1, 3, 1, 1)):
-        shared = each.detach()[0, :, :1].reshape(shape).requires_grad_()
-        (gradient,) = torch.autograd.grad(function(x, **(rest | {which: shared})), shared, direction)
-        torch.testing.assert_close(gradient, apart.sum((0, 2)).reshape(shape), rtol=0, atol=1e-12)
-    one = torch.tensor(0.05, dtype=torch.float64, requires_grad=True)
-    every = one.detach().expand(2, 3, 4, 1).clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(function(x, **(rest | {which: one})), one, direction)
-    (apart,) = torch.autograd.grad(function(x, **(rest | {which: every})), every, direction)
-    torch.testing.assert_close(gradient, apart.sum(), rtol=0, atol=1e-12)
+    x, direction = random_scores(2, 2, 3, 4, 7)
+    weights = of_strength(name, which, x, draw(name))
+    for shape in ((3, 1, 1), (1, 3, 1, 1), ()):
+        shared = draw(name, *shape)[which].requires_grad_()
+        each = shared.detach().expand(2, 3, 4, 1).clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(weights(shared), shared, direction)
+        (apart,) = torch.autograd.grad(weights(each), each, direction)
+        torch.testing.assert_close(gradient, apart.sum_to_size(shape), rtol=0, atol=1e-12)
 
 
 @each_strength
 def test_gradient_along_another_dim(name, which):
-    function, x, direction = FUNCTIONS[name], scores_of(5, 7, 3), scores_of(5, 7, 3)
+    function, x, direction = FUNCTIONS[name], random_scores(5, 7, 3), random_scores(5, 7, 3)
     strengths = draw(name, 5, 1, 3)
     strengths[which].requires_grad_()
     (there,) = torch.autograd.grad(function(x, 1, **strengths), strengths[which], direction)
@@ -215,7 +208,7 @@ def test_gradient_along_another_dim(name, which):
 
 @each_strength
 def test_empty_rows_have_no_gradient_invalid_rows_are_nan(name, which):
-    x, direction = scores_of(8, 7), scores_of(8, 7)
+    x, direction = random_scores(8, 7), random_scores(8, 7)
     mask = torch.ones(8, 7, dtype=torch.bool)
     mask[1], mask[6, ::2] = False, False
     x[2] = -INF
@@ -238,55 +231,44 @@ def test_empty_rows_have_no_gradient_invalid_rows_are_nan(name, which):
         assert second is None or not second[[0, 1, 2, 5, 6, 7]].isnan().any()
 
 
-@pytest.mark.parametrize("place", [(), (3, 1)], ids=["one", "each"])
+each_place = pytest.mark.parametrize("place", [(), (3, 1)], ids=["one", "each"])
+
+
+def learnt(name: str, *shape: int) -> list[Tensor]:
+    return [v.requires_grad_() for v in draw(name, *shape).values()]
+
+
+@each_place
 @each_mapping
 def test_gradcheck(name, place):
-    keys, x = list(draw(name)), scores_of(3, 6).requires_grad_()
-
-    def weights(x: Tensor, *strengths: Tensor) -> Tensor:
-        return FUNCTIONS[name](x, **dict(zip(keys, strengths, strict=True)))
-
+    weights, x = of_strengths(name), random_scores(3, 6).requires_grad_()
     for _ in range(3):
-        inputs = (x, *(v.requires_grad_() for v in draw(name, *place).values()))
+        inputs = (x, *learnt(name, *place))
         assert gradcheck(weights, inputs, check_forward_ad=True, check_batched_grad=True)
     only = draw(name, *place)  # each strength alone, while the others and the scores stand still
-    for at, key in enumerate(keys):
+    for at, key in enumerate(only):
         alone = [v.clone().requires_grad_(i == at) for i, v in enumerate(only.values())]
         assert gradcheck(weights, (x.detach(), *alone), check_forward_ad=True), key
 
 
 @each_mapping
 def test_gradcheck_with_a_mask(name):
-    keys = list(draw(name))
-    mask = torch.rand(3, 6) > 0.3
-
-    def weights(x: Tensor, *strengths: Tensor) -> Tensor:
-        return FUNCTIONS[name](x, mask=mask, **dict(zip(keys, strengths, strict=True)))
-
-    inputs = (scores_of(3, 6).requires_grad_(), *(v.requires_grad_() for v in draw(name, 3, 1).values()))
+    inputs = (random_scores(3, 6).requires_grad_(), *learnt(name, 3, 1))
+    weights = of_strengths(name, mask=torch.rand(3, 6) > 0.3)
     assert gradcheck(weights, inputs, check_forward_ad=True, check_batched_grad=True)
 
 
-@pytest.mark.parametrize("place", [(), (3, 1)], ids=["one", "each"])
+@each_place
 @each_mapping
 def test_gradgradcheck(name, place):
-    keys = list(draw(name))
-
-    def weights(x: Tensor, *strengths: Tensor) -> Tensor:
-        return FUNCTIONS[name](x, **dict(zip(keys, strengths, strict=True)))
-
-    inputs = (scores_of(3, 5).requires_grad_(), *(v.requires_grad_() for v in draw(name, *place).values()))
-    assert gradgradcheck(weights, inputs, check_fwd_over_rev=True, check_rev_over_rev=True)
+    inputs = (random_scores(3, 5).requires_grad_(), *learnt(name, *place))
+    assert gradgradcheck(of_strengths(name), inputs, check_fwd_over_rev=True, check_rev_over_rev=True)
 
 
 @each_strength
 def test_forward_mode_is_reverse_mode(name, which):
-    x, direction, rest = scores_of(50, 7), scores_of(50, 7), draw(name, 50, 1)
-
-    def weights(strength: Tensor) -> Tensor:
-        return FUNCTIONS[name](x, **(rest | {which: strength}))
-
-    step = torch.randn(50, 1, dtype=torch.float64)
+    (x, direction), rest = random_scores(2, 50, 7), draw(name, 50, 1)
+    weights, step = of_strength(name, which, x, rest), random_scores(50, 1)
     value, tangent = torch.func.jvp(weights, (rest[which],), (step,))
     _, pull_back = torch.func.vjp(weights, rest[which])
     assert torch.equal(value, FUNCTIONS[name](x, **rest))
@@ -305,20 +287,14 @@ def test_forward_mode_is_reverse_mode(name, which):
 )
 def test_forward_mode_across_types(strength, of_scores, place):
     name, which = strength
-    of_strength = torch.float64 if of_scores == torch.float32 else torch.float32
-    x, rest = scores_of(5, 7, dtype=of_scores), draw(name, *place, dtype=of_strength)
-
-    def weights(strength: Tensor) -> Tensor:
-        return FUNCTIONS[name](x, **(rest | {which: strength}))
-
-    value, tangent = torch.func.jvp(weights, (rest[which],), (torch.ones_like(rest[which]),))
+    of_strength_type = torch.float64 if of_scores == torch.float32 else torch.float32
+    x, rest = random_scores(5, 7, dtype=of_scores), draw(name, *place, dtype=of_strength_type)
+    results = []
+    for scores, strengths in ((x, rest), (x.double(), {k: v.double() for k, v in rest.items()})):
+        weights, at = of_strength(name, which, scores, strengths), strengths[which]
+        results.append(torch.func.jvp(weights, (at,), (torch.ones_like(at),)))
+    (value, tangent), (_, expected) = results
     assert value.dtype == tangent.dtype == of_scores
-    double = {k: v.double() for k, v in rest.items()}
-    _, expected = torch.func.jvp(
-        lambda s: FUNCTIONS[name](x.double(), **(double | {which: s})),
-        (double[which],),
-        (torch.ones(place).double(),),
-    )
     torch.testing.assert_close(tangent.double(), expected, rtol=2e-5, atol=2e-5)
 
 
@@ -335,7 +311,7 @@ def slopes_of_the_penalty(name: str, y: Tensor) -> Tensor:
 @pytest.mark.parametrize("name", LAMS)
 def test_groups_that_round_to_one_weight_are_apart_still(name, dtype):
     """Against −γ Σ (J g)·∂penalty/∂y with J g before it is rounded, and the groups of float64."""
-    x, direction = (scores_of(200, 64) * 0.3).to(dtype), scores_of(200, 64).to(dtype)
+    x, direction = (random_scores(200, 64) * 0.3).to(dtype), random_scores(200, 64).to(dtype)
     lam = torch.full((200, 1), LAMS[name][0] / 5, dtype=torch.float64).requires_grad_()
     (of_lam,) = torch.autograd.grad(FUNCTIONS[name](x, lam=lam), lam, direction)
     wide = x.float().requires_grad_()
@@ -349,75 +325,57 @@ def test_groups_that_round_to_one_weight_are_apart_still(name, dtype):
 # ------------------------------------------------------------------ function transforms
 @each_mapping
 def test_vmap_is_the_loop(name):
-    keys = list(draw(name))
-    for over in (
-        (None, None, *[0] * len(keys)),
-        (None, None, 0, *[None] * (len(keys) - 1)),
-        (0, None, *[None] * len(keys)),
-        (0, None, *[0] * len(keys)),
-        (None, 0, *[None] * len(keys)),
-        (0, 0, *[0] * len(keys)),
-    ):
-        check_vmap(name, keys, over)
-
-
-def check_vmap(name: str, keys: list[str], over: tuple[int | None, ...]) -> None:
     """Over those of scores, mask and strengths that have a dimension to be mapped."""
-    n = 4
-    x, mask, strengths = scores_of(n, 3, 7), torch.rand(n, 3, 7) > 0.3, draw(name, n, 3, 1)
+    n, k = 4, len(draw(name))
+    x, mask, strengths = random_scores(n, 3, 7), torch.rand(n, 3, 7) > 0.3, draw(name, n, 3, 1)
 
-    def weights(x: Tensor, mask: Tensor, *strengths: Tensor) -> Tensor:
-        return FUNCTIONS[name](x, mask=mask, **dict(zip(keys, strengths, strict=True)))
+    def weights(x: Tensor, mask: Tensor, *each: Tensor) -> Tensor:
+        return FUNCTIONS[name](x, mask=mask, **dict(zip(strengths, each, strict=True)))
 
-    given = [t if at == 0 else t[0] for t, at in zip((x, mask, *strengths.values()), over, strict=True)]
-    mapped = torch.func.vmap(weights, in_dims=over)(*given)
-    loop = torch.stack(
-        [weights(*(t[i] if at == 0 else t for t, at in zip(given, over, strict=True))) for i in range(n)]
-    )
-    same(name, mapped, loop)
+    def pulled(*inputs: Tensor) -> tuple[Tensor, ...]:
+        wanted = (0, *range(2, 2 + k))
+        return torch.func.grad(lambda *given: (weights(*given) * x[0]).sum(), argnums=wanted)(*inputs)
 
-    def pulled(*arguments: Tensor) -> tuple[Tensor, ...]:
-        return torch.func.grad(
-            lambda *a: (weights(*a[:1], arguments[1], *a[1:]) * x[0]).sum(),
-            argnums=tuple(range(1 + len(keys))),
-        )(arguments[0], *arguments[2:])
-
-    mapped_gradients = torch.func.vmap(pulled, in_dims=over)(*given)
-    loops = [pulled(*(t[i] if at == 0 else t for t, at in zip(given, over, strict=True))) for i in range(n)]
-    for got, expected in zip(mapped_gradients, zip(*loops, strict=True), strict=True):
-        torch.testing.assert_close(got, torch.stack(expected), rtol=0, atol=1e-13)
+    for over in (
+        (None, None, *[0] * k),
+        (None, None, 0, *[None] * (k - 1)),
+        (0, None, *[None] * k),
+        (0, None, *[0] * k),
+        (None, 0, *[None] * k),
+        (0, 0, *[0] * k),
+    ):
+        given = [t if at == 0 else t[0] for t, at in zip((x, mask, *strengths.values()), over, strict=True)]
+        parts = [[t[i] if at == 0 else t for t, at in zip(given, over, strict=True)] for i in range(n)]
+        mapped = torch.func.vmap(weights, in_dims=over)(*given)
+        same(name, mapped, torch.stack([weights(*part) for part in parts]))
+        gradients = torch.func.vmap(pulled, in_dims=over)(*given)
+        loops = zip(*(pulled(*part) for part in parts), strict=True)
+        for got, expected in zip(gradients, loops, strict=True):
+            torch.testing.assert_close(got, torch.stack(expected), rtol=0, atol=1e-13)
 
 
 @each_strength
 def test_vmap_over_a_scalar_strength_and_along_other_dims(name, which):
-    x, rest = scores_of(7, 3), draw(name)
+    x, rest = random_scores(7, 3), draw(name)
+    weights, of_one = of_strength(name, which, x, rest, 0), of_strength(name, which, x[:, 0], rest)
     several = draw(name, 5)[which]
-    got = torch.func.vmap(lambda s: FUNCTIONS[name](x, 0, **(rest | {which: s})), out_dims=1)(several)
-    loop = torch.stack([FUNCTIONS[name](x, 0, **(rest | {which: s})) for s in several], 1)
-    same(name, got, loop)
-    twice = torch.func.vmap(torch.func.vmap(lambda s: FUNCTIONS[name](x[:, 0], **(rest | {which: s}))))
-    grid = several[:4].reshape(2, 2)
     same(
         name,
-        twice(grid),
-        torch.stack(
-            [torch.stack([FUNCTIONS[name](x[:, 0], **(rest | {which: s})) for s in row]) for row in grid]
-        ),
+        torch.func.vmap(weights, out_dims=1)(several),
+        torch.stack([weights(s) for s in several], 1),
     )
+    twice = torch.func.vmap(torch.func.vmap(of_one))(several[:4].reshape(2, 2))
+    same(name, twice, torch.stack([of_one(s) for s in several[:4]]).reshape(2, 2, 7))
     columns = draw(name, 1, 3, 4)[which]  # the batch dimension last, the positions first
-    got = torch.func.vmap(lambda s: FUNCTIONS[name](x, 0, **(rest | {which: s})), in_dims=2)(columns)
-    same(name, got, torch.stack([FUNCTIONS[name](x, 0, **(rest | {which: s})) for s in columns.unbind(2)]))
+    mapped = torch.func.vmap(weights, in_dims=2)(columns)
+    same(name, mapped, torch.stack([weights(s) for s in columns.unbind(2)]))
 
 
 @each_strength
 def test_vmap_over_arguments_of_fewer_dimensions_than_the_scores(name, which):
     """A batch dimension goes in front of what an argument broadcasts to, not where it happens to fit."""
-    x, rest = scores_of(2, 4, 7), draw(name)
+    weights = of_strength(name, which, random_scores(2, 4, 7), draw(name))
     each, mask = draw(name, 4, 4, 1)[which], torch.rand(4, 7) > 0.3
-
-    def weights(strength: Tensor, present: Tensor) -> Tensor:
-        return FUNCTIONS[name](x, mask=present, **(rest | {which: strength}))
-
     loop = torch.stack([weights(s, m) for s, m in zip(each, mask, strict=True)])
     same(name, torch.func.vmap(weights)(each, mask), loop)
     ungrouped = torch.func.vmap(weights, in_dims=(1, None))(each.transpose(0, 1), mask[0])
@@ -426,11 +384,8 @@ def test_vmap_over_arguments_of_fewer_dimensions_than_the_scores(name, which):
 
 @each_strength
 def test_jacobians_of_both_modes_agree(name, which):
-    x, rest = scores_of(3, 7), draw(name, 3, 1)
-
-    def weights(strength: Tensor) -> Tensor:
-        return FUNCTIONS[name](x, **(rest | {which: strength}))
-
+    rest = draw(name, 3, 1)
+    weights = of_strength(name, which, random_scores(3, 7), rest)
     forward, backward = torch.func.jacfwd(weights)(rest[which]), torch.func.jacrev(weights)(rest[which])
     torch.testing.assert_close(forward, backward, rtol=0, atol=1e-12)
     assert backward[0, :, 1:].count_nonzero() == 0, "a row's strength moves another row"
@@ -438,30 +393,22 @@ def test_jacobians_of_both_modes_agree(name, which):
 
 
 @each_mapping
-def test_compiled_is_eager(name):
-    torch.compiler.reset()
-    keys, x = list(draw(name)), scores_of(4, 7).requires_grad_()
-    mask, direction = torch.rand(4, 7) > 0.3, scores_of(4, 7)
+def test_compiled_is_eager(name, fresh_compiler):
+    x, direction = random_scores(2, 4, 7)
+    weights, x = of_strengths(name, mask=torch.rand(4, 7) > 0.3), x.requires_grad_()
     for place in ((), (4, 1)):
-        strengths = [v.requires_grad_() for v in draw(name, *place).values()]
-
-        def weights(x: Tensor, mask: Tensor, *strengths: Tensor) -> Tensor:
-            return FUNCTIONS[name](x, mask=mask, **dict(zip(keys, strengths, strict=True)))
-
-        results = []
+        inputs, results = [x, *learnt(name, *place)], []
         for f in (weights, torch.compile(weights, fullgraph=True, backend="aot_eager")):
-            y = f(x, mask, *strengths)
-            results.append([y, *torch.autograd.grad(y, [x, *strengths], direction)])
+            y = f(*inputs)
+            results.append([y, *torch.autograd.grad(y, inputs, direction)])
         same(name, *(r[0].detach() for r in results))
         torch.testing.assert_close(*(r[1:] for r in results), rtol=0, atol=1e-14)
 
 
 @each_mapping
-def test_compiled_module_learns_as_the_eager_one(name):
-    torch.compiler.reset()
-    x, direction = scores_of(2, 3, 7), scores_of(2, 3, 7)
-    module = MODULES[name](**{k: torch.nn.Parameter(v) for k, v in draw(name, 3, 1).items()})
-    gradients = []
+def test_compiled_module_learns_as_the_eager_one(name, fresh_compiler):
+    x, direction = random_scores(2, 2, 3, 7)
+    module, gradients = learnable(name, 3, 1), []
     for f in (module, torch.compile(module, fullgraph=True, backend="aot_eager")):
         module.zero_grad()
         (f(x) * direction).sum().backward()
@@ -477,7 +424,7 @@ def learnable(name: str, *shape: int) -> Any:
 
 @each_mapping
 def test_parameters_belong_to_the_module(name):
-    module, x = learnable(name, 3, 1), scores_of(3, 7)
+    module, x = learnable(name, 3, 1), random_scores(3, 7)
     keys = list(draw(name))
     assert [k for k, _ in module.named_parameters()] == keys == list(module.state_dict())
     strengths = {k: getattr(module, k) for k in keys}
@@ -501,7 +448,7 @@ def test_parameters_belong_to_the_module(name):
 @each_mapping
 def test_tensor_that_is_no_parameter_is_a_buffer(name):
     strengths = draw(name, 3, 1)
-    module, x = MODULES[name](**strengths), scores_of(3, 7)
+    module, x = MODULES[name](**strengths), random_scores(3, 7)
     assert not list(module.parameters())
     assert [k for k, _ in module.named_buffers()] == list(strengths) == list(module.state_dict())
     assert torch.equal(module(x), FUNCTIONS[name](x, **strengths))
@@ -511,7 +458,7 @@ def test_tensor_that_is_no_parameter_is_a_buffer(name):
 
 @each_mapping
 def test_module_with_tensors_certifies_and_has_a_maximum(name):
-    module, x = learnable(name, 3, 1), scores_of(2, 3, 7)
+    module, x = learnable(name, 3, 1), random_scores(2, 3, 7)
     strengths = {k: getattr(module, k) for k in draw(name)}
     weights = module(x).detach()
     assert regattn.certify(x, weights, module).max() < 1e-13
@@ -523,7 +470,7 @@ def test_module_with_tensors_certifies_and_has_a_maximum(name):
 
 @pytest.mark.parametrize(("name", "start", "target"), [("fusedmax", 0.02, 0.3), ("oscarmax", 0.002, 0.05)])
 def test_training_finds_the_lam_that_made_the_weights(name, start, target):
-    x = scores_of(200, 7)
+    x = random_scores(200, 7)
     goal = FUNCTIONS[name](x, lam=target)
     module = MODULES[name](lam=torch.nn.Parameter(torch.tensor(start, dtype=torch.float64)))
     optimizer = torch.optim.Adam(module.parameters(), lr=target / 10)
@@ -546,7 +493,7 @@ WANTED = {"gamma": "above 0", "lam": "at least 0"}
 
 @each_strength
 def test_refuses_bad_entries(name, which):
-    x = scores_of(3, 7)
+    x = random_scores(3, 7)
     for value in BAD[which]:
         for bad in (torch.tensor(value), torch.tensor([[0.5], [value], [0.5]], dtype=torch.float64)):
             with pytest.raises(ValueError, match=rf"{which} must be finite and {WANTED[which]}, got tensor"):
@@ -560,7 +507,7 @@ def test_refuses_bad_entries(name, which):
 
 @each_strength
 def test_refuses_wrong_types_and_shapes(name, which):
-    function, x = FUNCTIONS[name], scores_of(3, 4, 7)
+    function, x = FUNCTIONS[name], random_scores(3, 4, 7)
     for bad in (torch.tensor(1), torch.tensor([[1]] * 4), torch.tensor(True), torch.tensor(0.5 + 0j)):
         with pytest.raises(TypeError, match=rf"{which} must be a floating-point tensor, got torch\.\w+"):
             function(x, **{which: bad})
@@ -585,106 +532,82 @@ def test_refuses_wrong_types_and_shapes(name, which):
 
 def test_p_stays_a_number():
     with pytest.raises(TypeError, match=r"p must be a number in \(1, 2\], got tensor"):
-        regattn.pnormmax(scores_of(7), p=torch.tensor(1.5))
+        regattn.pnormmax(random_scores(7), p=torch.tensor(1.5))
 
 
 @each_strength
-def test_bad_strength_that_cannot_be_looked_at_makes_its_row_nan(name, which):
-    x, rest = scores_of(7), draw(name)
+def test_bad_strength_that_cannot_be_looked_at_makes_its_row_nan(name, which, fresh_compiler):
+    x, rest = random_scores(7), draw(name)
+    weights = of_strength(name, which, x, rest)
     values = torch.tensor([*BAD[which], float(rest[which])], dtype=torch.float64)
-
-    def weights(strength: Tensor) -> Tensor:
-        return FUNCTIONS[name](x, **(rest | {which: strength}))
-
     mapped = torch.func.vmap(weights)(values)
     assert mapped[:-1].isnan().all()
     same(name, mapped[-1], weights(values[-1]))
     gradients = torch.func.vmap(torch.func.grad(lambda s: (weights(s) * x).sum()))(values)
     assert gradients[:-1].isnan().all() and gradients[-1].isfinite()
-    torch.compiler.reset()
     compiled = torch.compile(weights, fullgraph=True, backend="aot_eager")
-    for value in values[:-1]:
-        assert compiled(value).isnan().all()
+    assert all(compiled(value).isnan().all() for value in values[:-1])
 
 
 # ------------------------------------------------------------------ certificates, maxima, losses
 @each_mapping
 def test_certificates_and_maxima_are_those_of_the_loop(name):
     for shape, dim, place in PLACES:
-        check_certificates_and_maxima(name, shape, dim, place)
+        function, x, strengths = FUNCTIONS[name], random_scores(*shape), draw(name, *place)
+        wrong = {k: 1.5 * v for k, v in strengths.items()}
+        mask = torch.rand(shape) > 0.2
+        weights = function(x, dim, mask=mask, **strengths)
+        assert regattn.certify(x, weights, function, dim, mask=mask, **strengths).max() < 1e-13
+        found = regattn.certify(x, weights, function, dim, mask=mask, **wrong)
+        maxima = regattn.max_omega(x, function, dim, mask=mask, **strengths)
+        target = torch.softmax(x, dim).where(mask, torch.zeros(()).double())
+        target = (target / target.sum(dim, keepdim=True)).nan_to_num(0.0)
+        losses = regattn.fenchel_young_loss(x, target, function, dim, mask=mask, **strengths)
+        last, count = shape[dim], found.numel()
 
+        def rows(tensor: Tensor, shape=shape, dim=dim, last=last) -> Tensor:
+            return tensor.expand(shape).movedim(dim, -1).reshape(-1, last)
 
-def check_certificates_and_maxima(name, shape, dim, place):
-    function, x, strengths = FUNCTIONS[name], scores_of(*shape), draw(name, *place)
-    mask = torch.rand(shape) > 0.2
-    weights = function(x, dim, mask=mask, **strengths)
-    assert regattn.certify(x, weights, function, dim, mask=mask, **strengths).max() < 1e-13
-    wrong = {k: 1.5 * v for k, v in strengths.items()}
-    found = regattn.certify(x, weights, function, dim, mask=mask, **wrong)
-    maxima = regattn.max_omega(x, function, dim, mask=mask, **strengths)
-    target = torch.softmax(x, dim).where(mask, torch.zeros(()).double())
-    target = (target / target.sum(dim, keepdim=True)).nan_to_num(0.0)
-    losses = regattn.fenchel_young_loss(x, target, function, dim, mask=mask, **strengths)
-
-    def rows(tensor: Tensor) -> Tensor:
-        return tensor.expand(shape).movedim(dim, -1).reshape(-1, shape[dim])
-
-    along = [
-        dict(zip(strengths, v, strict=True))
-        for v in zip(*(rows(s)[:, 0].tolist() for s in strengths.values()), strict=True)
-    ]
-    assert len(along) == found.numel() == maxima.numel()
-    for i, (row, y, present, t) in enumerate(
-        zip(rows(x), rows(weights), rows(mask), rows(target), strict=True)
-    ):
-        bad = {k: 1.5 * v for k, v in along[i].items()}
-        for got, expected in (
-            (found, regattn.certify(row, y, function, mask=present, **bad)),
-            (maxima, regattn.max_omega(row, function, mask=present, **along[i])),
-            (losses, regattn.fenchel_young_loss(row, t, function, mask=present, **along[i])),
-        ):
-            torch.testing.assert_close(got.reshape(-1)[i], expected, rtol=0, atol=1e-14)
+        assert count == maxima.numel() == losses.numel() == len(rows(x))
+        for i in range(count):
+            row, y, t, m = (rows(each)[i] for each in (x, weights, target, mask))
+            here = {k: float(rows(v)[i, 0]) for k, v in strengths.items()}
+            bad = {k: 1.5 * v for k, v in here.items()}
+            for got, expected in (
+                (found, regattn.certify(row, y, function, mask=m, **bad)),
+                (maxima, regattn.max_omega(row, function, mask=m, **here)),
+                (losses, regattn.fenchel_young_loss(row, t, function, mask=m, **here)),
+            ):
+                torch.testing.assert_close(got.reshape(-1)[i], expected, rtol=0, atol=1e-14)
 
 
 @each_strength
 def test_gradient_of_the_maximum_is_what_the_penalty_says(name, which):
-    for mask in (None, HOLES):
-        check_gradient_of_the_maximum(name, which, mask)
-
-
-def check_gradient_of_the_maximum(name, which, mask):
     """∂/∂γ of max ⟨x, y⟩ − γΩ(y) is −Ω at the argmax; no kinks: max_Ω is smooth in its strengths."""
-    function, x, strengths = FUNCTIONS[name], scores_of(100, 7), draw(name, 100, 1)
-    step = 1e-5
-    low, high = ({**strengths, which: strengths[which] + sign * step} for sign in (-1, 1))
-    slope = regattn.max_omega(x, function, mask=mask, **high) - regattn.max_omega(
-        x, function, mask=mask, **low
-    )
-    target = function(scores_of(100, 7), mask=mask)
-    loss_slope = regattn.fenchel_young_loss(x, target, function, mask=mask, **high)
-    loss_slope = loss_slope - regattn.fenchel_young_loss(x, target, function, mask=mask, **low)
-    strengths[which].requires_grad_()
-    maximum = regattn.max_omega(x, function, mask=mask, **strengths)
-    (gradient,) = torch.autograd.grad(maximum.sum(), strengths[which])
-    torch.testing.assert_close(gradient[:, 0], slope / (2 * step), rtol=0, atol=1e-5)
-    loss = regattn.fenchel_young_loss(x, target, function, mask=mask, **strengths)
-    (gradient,) = torch.autograd.grad(loss.sum(), strengths[which])
-    torch.testing.assert_close(gradient[:, 0], loss_slope / (2 * step), rtol=0, atol=1e-5)
-    if which == "gamma":
-        y = function(x, mask=mask, **strengths).detach()
-        inner = torch.where(y > 0, x * y, 0.0).sum(-1)
-        omega = (inner - maximum.detach()) / strengths["gamma"][:, 0].detach()
-        (again,) = torch.autograd.grad(
-            regattn.max_omega(x, function, mask=mask, **strengths).sum(), strengths[which]
-        )
-        torch.testing.assert_close(again[:, 0], -omega, rtol=0, atol=1e-13)
+    step, function = 1e-5, FUNCTIONS[name]
+    for mask in (None, HOLES):
+        (x, other), strengths = random_scores(2, 100, 7), draw(name, 100, 1)
+        maximum = partial(regattn.max_omega, x, function, mask=mask)
+        loss = partial(regattn.fenchel_young_loss, x, function(other, mask=mask), function, mask=mask)
+        low, high = ({**strengths, which: strengths[which] + sign * step} for sign in (-1, 1))
+        strengths[which].requires_grad_()
+        for value in (maximum, loss):
+            slope = (value(**high) - value(**low)) / (2 * step)
+            (gradient,) = torch.autograd.grad(value(**strengths).sum(), strengths[which])
+            torch.testing.assert_close(gradient[:, 0], slope, rtol=0, atol=1e-5)
+        if which == "gamma":
+            (gradient,) = torch.autograd.grad(maximum(**strengths).sum(), strengths[which])
+            y = function(x, mask=mask, **strengths)
+            inner = torch.where(y > 0, x * y, 0.0).sum(-1)
+            omega = (inner - maximum(**strengths)) / strengths["gamma"][:, 0]
+            torch.testing.assert_close(gradient[:, 0], -omega.detach(), rtol=0, atol=1e-13)
 
 
 @each_mapping
 def test_maximum_keeps_the_type_of_the_scores(name):
     for of_scores, of_strength in ((torch.float32, torch.float64), (torch.bfloat16, torch.float32)):
         for place in ((), (4, 1)):
-            x = scores_of(4, 7, dtype=of_scores)
+            x = random_scores(4, 7, dtype=of_scores)
             maximum = regattn.max_omega(x, FUNCTIONS[name], **draw(name, *place, dtype=of_strength))
             assert maximum.dtype == of_scores
 
@@ -704,7 +627,7 @@ def test_large_lam(name, scores, lam, expected):
 
 @pytest.mark.parametrize("name", ["softmax", "sparsemax"])
 def test_any_real_number_is_a_strength_or_refused(name):
-    x, half = scores_of(3, 7), Fraction(1, 2)
+    x, half = random_scores(3, 7), Fraction(1, 2)
     same("softmax", FUNCTIONS[name](x, gamma=half), FUNCTIONS[name](x, gamma=0.5))
 
 
@@ -722,4 +645,4 @@ regattn.oscarmax(torch.randn(5, 3), 0, lam=lam).sum().backward()
 @pytest.mark.parametrize("which", ["gamma", "lam"])
 def test_published_oscarmax_refuses_tensors(which):
     with pytest.raises(TypeError, match=f"{which} must be a number .*, got tensor"):
-        regattn.oscarmax_published(scores_of(4, 7), **{which: torch.tensor(1.0)})
+        regattn.oscarmax_published(random_scores(4, 7), **{which: torch.tensor(1.0)})
