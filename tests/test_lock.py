@@ -18,7 +18,7 @@ FREE = {"torch", "triton"}  # their CPU and CUDA builds differ: pinned by versio
 PYTHONS = ("3.11", "3.12")
 made_by_make = pytest.mark.skipif(
     not (Path(sys.prefix) == ROOT / ".venv" and Path(sys.prefix, "installed").is_file()),
-    reason=f"wants the environment that make install makes in {ROOT / '.venv'}, got {sys.prefix}",
+    reason=f"must run in the environment that make install makes, {ROOT / '.venv'}, got {sys.prefix}",
 )
 
 

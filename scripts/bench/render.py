@@ -20,13 +20,13 @@ from scripts.bench.results import (
 from scripts.markdown import markdown
 from tasks.data.files import write_atomically
 
-# What this project wants of forward and backward: times torch.softmax on one thread, geometric mean over the
+# What this project aims at in forward and backward: times torch.softmax on one thread, geometric mean over the
 # shapes and scales; and two threads over one, at a shape.
 TARGETS = {"sparsemax": 2, "fusedmax": 2.5, "pnormmax": 4, "oscarmax": 4}
 SPEEDUP = ("4096×512", 1.7)
 DIRECTIONS = {"forward": "Forward alone", "both": "Forward and backward"}
 # What cannot be measured here any more, never mixed into the measured.
-QUOTED = """### Quoted, not measured
+REPORTED = """### Reported, not measured
 
 torchsparseattn 0.2, the package that the paper's authors released, does not run on torch 1.5 or newer \
 (legacy autograd). Patched in its autograd plumbing alone, it was measured once for this project: \
@@ -34,8 +34,8 @@ forward, float32, one CPU thread, torch 2.13, November 2026, on another day than
 
 | × torch.softmax | 640×50 | 4096×128 | 1024×2048 |
 | --- | ---: | ---: | ---: |
-| fusedmax (quoted) | 1140 | 610 | 156 |
-| oscarmax (quoted) | 1250 | 880 | 109 |"""
+| fusedmax (reported) | 1140 | 610 | 156 |
+| oscarmax (reported) | 1250 | 880 | 109 |"""
 Columns = Mapping[str, Mapping[str, str]]  # by heading, then by name
 
 
@@ -145,7 +145,7 @@ def _shapes(section: Section) -> Iterator[str]:
         if (c["threads"], c["direction"], c["scale"]) == slowest
     }
     yield _table(section, "GB/s", columns)
-    yield QUOTED
+    yield REPORTED
 
 
 def _ratio_table(section: Section, cells: Sequence[Section]) -> str:
@@ -246,7 +246,7 @@ def _memory(section: Section) -> Iterator[str]:
 def _training(section: Section) -> Iterator[str]:
     (cell,) = section["cells"]
     yield (
-        f"Whole steps (forward, backward, Adam) of the SNLI model on the embedded corpus, batch "
+        f"Whole steps (forward, backward, Adam) of the SNLI model on the synthetic corpus, batch "
         f"{section['batch']}, one thread, in turns on the same batches."
     )
     columns = {

@@ -22,7 +22,7 @@ _SIGNS = {"lam": "λ", "p": "p"}
 _SPAN, _POINTS = 3.0, 601
 
 
-def histories(runs: Runs, metric: Metric) -> np.ndarray[Any, np.dtype[np.float64]]:
+def dev_curves(runs: Runs, metric: Metric) -> np.ndarray[Any, np.dtype[np.float64]]:
     """The dev metric of every epoch, 0 to 100, as long as all runs go on; (runs, epochs)."""
     rows = [[metric.scale * entry["dev"][metric.name] for entry in run.history] for run in runs]
     return np.array(list(zip(*rows, strict=False))).T
@@ -38,7 +38,7 @@ def draw_curves(axes: Axes, runs: Runs, metric: Metric) -> None:
     count = Counter(found[0].mapping for found in rows.values())
     drawn: Counter[str] = Counter()
     for label, found in rows.items():
-        values, mapping = histories(found, metric), found[0].mapping
+        values, mapping = dev_curves(found, metric), found[0].mapping
         mean, epochs = values.mean(0), np.arange(1, values.shape[1] + 1)
         name = f"{label if count[mapping] > 1 else mapping} {mean[-1]:.1f}"
         colour, dashes = COLOURS.get(mapping, COLOURS[""]), _DASHES[drawn[mapping] % len(_DASHES)]

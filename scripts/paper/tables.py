@@ -157,8 +157,8 @@ def interpretability_table(tier: str, tables: Mapping[str, Rows], records: Runs)
             "deviation over seeds. Support runs: stretches of neighbours with weights above 0. Groups: "
             "positions that the mapping fused to one weight, neighbours or not; segments: stretches of "
             "neighbours in them.",
-            "Evidence: the words that decide, known of the embedded entailment corpus. AER: alignment error "
-            "rate of the heaviest weight against known links, of the embedded corpora by construction, of "
+            "Evidence: the words that decide, known of the synthetic entailment corpus. AER: alignment error "
+            "rate of the heaviest weight against known links, of the synthetic corpora by construction, of "
             "Hansards by hand (Och & Ney, 2003); less is better.",
         ),
     )

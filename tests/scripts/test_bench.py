@@ -207,7 +207,7 @@ def test_a_table_says_what_the_json_says() -> None:
         "other is WRONG: against regattn.sparsemax in float64 its weights differ by up to 0.2 at 4×8" in text
     )
     assert "without absent: No module named 'absent'" in text
-    assert "| fusedmax (quoted) | 1140 | 610 | 156 |" in text
+    assert "| fusedmax (reported) | 1140 | 610 | 156 |" in text
     content["shapes"]["cells"].pop()
     assert "| **regattn.sparsemax** | 2.8 | 2 | 2.0 / 4.0 |" in tables(content, "cpu.json")
 

@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from scripts.curves import draw_all, main
-from scripts.paper.plots import histories
+from scripts.paper.plots import dev_curves
 from scripts.style import COLOURS
 from tasks._registry import TASKS
 from tasks.training.records import Record, write_record
@@ -44,7 +44,7 @@ def pixels(image: np.ndarray, colour: str) -> np.ndarray:
 
 def test_a_curve_goes_on_as_long_as_all_seeds_do() -> None:
     runs = [record("fusedmax", [0.25, 0.5, 0.75]), record("fusedmax", [0.75, 1.0], seed=2)]
-    assert histories(runs, METRIC).tolist() == [[25.0, 50.0], [75.0, 100.0]]
+    assert dev_curves(runs, METRIC).tolist() == [[25.0, 50.0], [75.0, 100.0]]
 
 
 def test_lines_have_the_colours_of_their_mappings_and_rise(tmp_path: Path) -> None:
