@@ -118,7 +118,7 @@ bench: $(VENV)/installed ## time against torch.softmax and other packages: DEVIC
 	  $(if $(ONLY),--only '$(ONLY)') $(if $(QUICK),--quick)
 
 bench-decoding: $(VENV)/installed ## time trained encoder–decoders: RUN="<run> <run> …" THREADS=2 < sentences.txt
-	@$(BIN)/python -m scripts.decoding '$(RUN)' $(if $(THREADS),--threads '$(THREADS)')
+	@$(BIN)/python -m scripts.bench.decoding '$(RUN)' $(if $(THREADS),--threads '$(THREADS)')
 
 bench-peers: $(VENV)/installed ## install what the benchmark compares with, as far as it installs here
 	@$(BIN)/python -m scripts.bench.install_peers

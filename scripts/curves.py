@@ -11,10 +11,10 @@ from itertools import groupby
 from pathlib import Path
 
 from scripts import cli
+from scripts.paper import RESULTS
 from scripts.paper.plots import curves_figure
 from scripts.paper.selection import Runs, by_setting, file_names, task_of
 from scripts.style import house_style, save_figure
-from scripts.tables import RESULTS
 from tasks.training.records import read_records
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from scripts import cli
 from scripts.heatmap import Panel, draw_panels
+from scripts.paper import RESULTS
 from scripts.paper.plots import mappings_figure
 from scripts.paper.selection import Runs, by_label, by_setting, file_names
 from scripts.style import house_style, save_figure
-from scripts.tables import RESULTS
 from tasks._registry import TASKS
 from tasks.training.details import read_details
 from tasks.training.records import read_records

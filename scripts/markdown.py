@@ -1,4 +1,4 @@
-"""Tables in Markdown, and the parts of the README that are made of results, not written."""
+"""Words and tables in Markdown, and the parts of the README that are made of results, not written."""
 
 from __future__ import annotations
 
@@ -24,6 +24,17 @@ def markdown(heads: Iterable[str], rows: Iterable[Iterable[str]], *, numbers: bo
     rules = ["---", *["---:" if numbers else "---"] * (len(heads) - 1)]
     lines = ([cell.replace("|", r"\|") for cell in line] for line in (heads, rules, *rows))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def counted(number: int, word: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> counted(1, "process"), counted(1_000, "process"), counted(0, "seed")
+        ('1 process', '1,000 processes', '0 seeds')
+    """
+    plural = word + ("es" if word.endswith("s") else "s")
+    return f"{number:,} {word if number == 1 else plural}"
 
 
 def filled(text: str, parts: Mapping[str, str]) -> str:

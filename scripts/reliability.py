@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts import cli
-from scripts.markdown import fill_readme, markdown
+from scripts.markdown import counted, fill_readme, markdown
 from tasks.data.files import read_whole
 
 RESULT = Path("results", "reliability.json")
@@ -25,7 +25,7 @@ def markdown_tables(found: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     parts.append(
         f"`make soak{share}`, {found['seconds'] / 60:.0f} minutes on {found['cores']} cores; {packages}; "
-        f"{_counted(found['threads'], 'thread')}, {_counted(found['processes'], 'process')}; "
+        f"{counted(found['threads'], 'thread')}, {counted(found['processes'], 'process')}; "
         f"commit {found['commit'][:12]}."
     )
     return "\n\n".join(parts)
@@ -51,15 +51,10 @@ def measured(row: dict[str, Any]) -> str:
     if not row["n"]:
         return f"{'**failed**' if state == 'failed' else 'not run'}{because}"
     of = f" of {row['wanted']:,}" if row["n"] < row["wanted"] else ""
-    text = f"{_counted(row['failures'], 'failure')} in {row['n']:,}{of}"
+    text = f"{counted(row['failures'], 'failure')} in {row['n']:,}{of}"
     rate = "" if row["whole"] or state == "failed" else f" (rate under {3 / row['n']:.1g})"
     before = {"failed": "**failed**: ", "short": "short: "}.get(state, "")
     return f"{before}{text}{rate}{because}"
-
-
-def _counted(number: int, word: str) -> str:
-    plural = word + ("es" if word.endswith("s") else "s")
-    return f"{number:,} {word if number == 1 else plural}"
 
 
 def read(path: Path = RESULT) -> dict[str, Any]:

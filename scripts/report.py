@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts import cli
+from scripts.paper import RESULTS
 from scripts.paper.page import page
 from scripts.paper.reported import read_paper
-from scripts.tables import RESULTS
 from tasks.data.files import write_atomically
 from tasks.training.records import read_records
 

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts import cli
-from scripts.runs.config import TIERS
+from scripts.runs.config import TIERS, split_overrides
 from scripts.runs.cost_estimate import describe_needs
-from scripts.runs.overrides import split_overrides
 from scripts.runs.plan import headline, list_runs, longest_first, make_plan, parse_seeds, parse_tables, render
 from scripts.runs.runner import LAUNCHERS, die_with_make, launch
 from scripts.style import check_drawing

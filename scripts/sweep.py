@@ -11,8 +11,8 @@ from itertools import zip_longest
 from pathlib import Path
 
 from scripts import cli
-from scripts.runs.overrides import Grid, keep_apart, read_grid, split_overrides
-from scripts.runs.ranking import Setting, check_settings, rank, ranking
+from scripts.runs.config import keep_apart, split_overrides
+from scripts.runs.grids import Grid, Setting, check_settings, rank, ranking, read_grid
 from scripts.runs.runner import LAUNCHERS, die_with_make, launch
 from scripts.runs.training import make_command
 from tasks.ranges import PositiveInt, check_number

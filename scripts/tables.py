@@ -8,10 +8,10 @@ ours beside its figures, in Markdown, LaTeX and CSV.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from scripts import cli
 from scripts.markdown import fill_readme
+from scripts.paper import RESULTS
 from scripts.paper.reported import LEGEND, read_paper
 from scripts.paper.run_tables import run_tables
 from scripts.paper.selection import Runs, grouped, task_of
@@ -21,7 +21,6 @@ from tasks._registry import TASKS
 from tasks.data.files import write_atomically
 from tasks.training.records import read_records
 
-RESULTS = Path("results")
 PLACE = "results"
 """The name of the part of the README that `make tables` writes."""
 

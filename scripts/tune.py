@@ -10,8 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from scripts import cli
-from scripts.runs.config import read_config
-from scripts.runs.overrides import keep_apart
+from scripts.runs.config import keep_apart, read_config
 from scripts.runs.setup import set_up
 from scripts.runs.study import SharedStudy, overrides_of, read_space, run_trial
 from scripts.runs.training import make_command

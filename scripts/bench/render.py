@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from scripts.bench import plots
 from scripts.bench.implementations import BASELINE, NOT_A_NUMBER
+from scripts.bench.plots import draw
 from scripts.bench.results import (
     Section,
     history,
@@ -20,7 +20,7 @@ from scripts.bench.results import (
 from scripts.markdown import markdown
 from tasks.data.files import write_atomically
 
-# What this project aims at in forward and backward: times torch.softmax on one thread, geometric mean over the
+# What this project aims at, forward and backward: times torch.softmax on one thread, geometric mean over the
 # shapes and scales; and two threads over one, at a shape.
 TARGETS = {"sparsemax": 2, "fusedmax": 2.5, "pnormmax": 4, "oscarmax": 4}
 SPEEDUP = ("4096×512", 1.7)
@@ -42,7 +42,7 @@ Columns = Mapping[str, Mapping[str, str]]  # by heading, then by name
 def render(path: Path) -> str:
     """Write the tables and the plots of ``path`` beside it, and return the tables."""
     sections = read_results(path)
-    text = tables(sections, path.name, plots.draw(sections, path))
+    text = tables(sections, path.name, draw(sections, path))
     write_atomically(path.with_suffix(".md"), [text.encode()])
     return text
 

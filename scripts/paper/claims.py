@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from statistics import mean
 
+from scripts.markdown import counted
 from scripts.paper.metrics import (
     SplitMetric,
     corpus_label,
@@ -57,7 +58,7 @@ class Verdict:
         """
         if self.outcome != UNDECIDED:
             return self.outcome
-        return f"{UNDECIDED} at n = {self.seeds} seed{'' if self.seeds == 1 else 's'}"
+        return f"{UNDECIDED} at n = {counted(self.seeds, 'seed')}"
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,7 @@ class ClaimResults:
         counts = Counter(one.verdict.outcome for _, tested in self.comparisons for one in tested)
         outcomes = (REPRODUCED, NOT_REPRODUCED, UNDECIDED)
         listed = ", ".join(f"{counts[outcome] or 'none'} {outcome}" for outcome in outcomes)
-        total = counts.total()
-        return f"{total} comparison{'' if total == 1 else 's'}: {listed}"
+        return f"{counted(counts.total(), 'comparison')}: {listed}"
 
 
 _OTHER_DATA = ", which are not the paper's data: what holds here need not hold there"

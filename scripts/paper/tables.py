@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
+from scripts.markdown import counted
 from scripts.paper.claims import ClaimResults, claims_of_tier, machine
 from scripts.paper.metrics import (
     corpus_label,
@@ -224,7 +225,7 @@ def _cost_row(mine: Runs, baseline: Runs) -> Row:
     tokens = max(one.tokens_per_second for one in mine)
     return (
         Cell(corpus_label(run)),
-        Cell(f"{run.device}, {run.threads} thread{'s' if run.threads > 1 else ''}"),
+        Cell(f"{run.device}, {counted(run.threads, 'thread')}"),
         Cell(run.mapping),
         Cell(f"{min(seconds):.1f}", min(seconds), runs),
         _ratio_cell(mine, baseline),

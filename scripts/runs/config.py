@@ -114,6 +114,35 @@ def _choices(override: str) -> list[str]:
     return [choice for choice in (value if isinstance(value, list) else [value]) if isinstance(choice, str)]
 
 
+def load_choice(variable: str, group: str, name: str) -> Any:
+    """The plain content of configs/``group``/``name``.yaml.
+
+    Raises:
+        UsageError: there is no such file; the message names make's ``variable``.
+    """
+    known = sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+    if name not in known:
+        raise UsageError(f"{variable} must be one of {', '.join(known)}, got {name!r}")
+    return OmegaConf.to_container(OmegaConf.load(CONFIGS / group / f"{name}.yaml"))
+
+
+def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Overrides of runs, and those of Hydra's own settings.
+
+    Example:
+        >>> split_overrides(["seed=1", "hydra.launcher.timeout_min=60"])
+        (['seed=1'], ['hydra.launcher.timeout_min=60'])
+    """
+    of_hydra = [text for text in overrides if text.startswith(("hydra.", "hydra/"))]
+    return [text for text in overrides if text not in of_hydra], of_hydra
+
+
+def keep_apart(overrides: Sequence[str], results: str) -> list[str]:
+    """Send the records to ``results``, unless ``overrides`` have sent them somewhere already."""
+    mine = read_config(overrides).results_dir == read_config([]).results_dir
+    return [*overrides, f"results_dir={results}"] if mine else list(overrides)
+
+
 def missing_keys(config: DictConfig) -> list[str]:
     """Dotted names of the values that must be given, sorted."""
     raw = OmegaConf.to_container(config, resolve=False)

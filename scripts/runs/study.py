@@ -17,7 +17,6 @@ from typing import Any, cast
 
 import optuna
 from filelock import FileLock, Timeout
-from omegaconf import OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
@@ -26,7 +25,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from scripts.cli import UsageError
-from scripts.runs.config import CONFIGS
+from scripts.runs.config import load_choice
 from scripts.runs.setup import Setup
 from scripts.runs.training import prepare, train
 from tasks.data.files import check_regular_file
@@ -49,11 +48,8 @@ def read_space(name: str) -> tuple[Space, list[dict[str, Any]]]:
         UsageError: there is no such space.
         ValueError: an entry is neither a range nor choices.
     """
-    known = sorted(path.stem for path in (CONFIGS / "tune").glob("*.yaml"))
-    if name not in known:
-        raise UsageError(f"SPACE must be one of {', '.join(known)}, got {name!r}")
-    listed: Any = OmegaConf.to_container(OmegaConf.load(CONFIGS / "tune" / f"{name}.yaml"))
-    entries = [{**_DEFAULTS, **entry} for entry in listed["space"]]
+    listed = load_choice("SPACE", "tune", name)["space"]
+    entries = [{**_DEFAULTS, **entry} for entry in listed]
     return {entry["name"]: make_distribution(**entry) for entry in entries}, entries
 
 

@@ -13,7 +13,6 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from scripts.cli import UsageError, sentence
-from scripts.loggers import NoLogger
 from scripts.runs.config import plain, read_config, recipe_of
 from scripts.runs.setup import Setup, set_up
 from scripts.style import check_drawing
@@ -95,7 +94,7 @@ def _train(setup: Setup, more_callbacks: Sequence[Callback]) -> None:
         on_rank_zero(partial(finalize, setup, run, result, experiment))
 
 
-class _Start(NoLogger):
+class _Start(Callback):
     """Keeps what a run is made of, once a checkpoint there is known to be its own; says how it begins."""
 
     def __init__(self, setup: Setup, run: RunDirectory) -> None:

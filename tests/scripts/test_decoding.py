@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 import regattn
-from scripts import decoding
-from scripts.decoding import Speed, measure
+from scripts.bench import decoding
+from scripts.bench.decoding import Speed, measure
 from tasks.seq2seq.model import ModelSettings
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.text import BatchSettings, TextSettings

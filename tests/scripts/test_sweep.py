@@ -16,8 +16,7 @@ import regattn
 from scripts.cli import UsageError
 from scripts.runs import runner
 from scripts.runs.config import CONFIGS, read_config
-from scripts.runs.overrides import read_grid
-from scripts.runs.ranking import Setting, check_settings, rank, ranking
+from scripts.runs.grids import Setting, check_settings, rank, ranking, read_grid
 from scripts.runs.runner import LAUNCHERS, Job, launch, run_until_done
 from scripts.sweep import RESULTS, main
 from scripts.train import main as train

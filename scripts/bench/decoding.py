@@ -63,7 +63,7 @@ def measure(translator: Translator, texts: Sequence[str], settings: SearchSettin
 
 def decoding(arguments: Sequence[str]) -> None:
     """Measure the runs on standard input and write the results."""
-    parser = cli.Parser(prog="python -m scripts.decoding", description=__doc__)
+    parser = cli.Parser(prog="python -m scripts.bench.decoding", description=__doc__)
     parser.add_argument("runs", help="ids of runs, or beginnings of them, with spaces between them")
     parser.add_argument("--threads", type=int, default=2, help="threads of the CPU")
     options = parser.parse_args(arguments)

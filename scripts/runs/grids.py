@@ -1,20 +1,83 @@
-"""The runs of a grid: all checked before any is trained, and their settings in the order of dev."""
+"""Grids of settings: read, every run of one checked before any is trained, and ranked on dev."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from statistics import mean
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from scripts.cli import UsageError
 from scripts.markdown import markdown
 from scripts.paper.significance import mean_std
 from scripts.paper.table import UNKNOWN
-from scripts.runs.config import plain, read_config
-from scripts.runs.overrides import Choice, Grid
+from scripts.runs.config import load_choice, plain, read_config
 from scripts.runs.runner import Job
 from scripts.runs.setup import Setup, set_up
 from tasks.training.records import Record
+
+Choice = tuple[str, ...]
+"""The overrides that make one setting of a grid."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Settings to train.
+
+    Attributes:
+        fixed: overrides that all of them share.
+        axes: for every key that varies its overrides, such as ``["seed=1", "seed=2"]``.
+    """
+
+    fixed: list[str]
+    axes: dict[str, list[str]]
+
+    @property
+    def choices(self) -> list[Choice]:
+        """Every combination, the last axis running fastest."""
+        return list(product(*self.axes.values()))
+
+
+def read_grid(name: str, overrides: Sequence[str]) -> Grid:
+    """The grid configs/sweep/``name``.yaml (none where it is empty) under ``overrides``.
+
+    An override may vary a key too, as Hydra writes it, or hold one of the grid's still.
+
+    Raises:
+        UsageError: there is no such grid, or an override cannot be read.
+
+    Example:
+        >>> read_grid("lambda_gamma", ["attention.gamma=1", "attention.lam=0.1,0.2", "seed=range(1,3)"])
+        Grid(fixed=['attention.gamma=1'],
+             axes={'attention.lam': ['attention.lam=0.1', 'attention.lam=0.2'], 'seed': ['seed=1', 'seed=2']})
+    """
+    values = dict(_read_override(text) for text in [*_named_grid(name), *overrides])
+    fixed = [text for choices in values.values() for text in choices if len(choices) == 1]
+    return Grid(fixed, {key: choices for key, choices in values.items() if len(choices) > 1})
+
+
+def _named_grid(name: str) -> list[str]:
+    if not name:
+        return []
+    params = load_choice("SWEEP", "sweep", name)["hydra"]["sweeper"]["params"]
+    return [f"{key}={values}" for key, values in params.items()]
+
+
+def _read_override(text: str) -> tuple[str, list[str]]:
+    try:
+        override = OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        raise UsageError(
+            f"an override must be key=value, got {text!r}: {str(error).splitlines()[0]}"
+        ) from None
+    key = override.get_key_element()
+    if not override.is_sweep_override():
+        return key, [text]
+    return key, [f"{key}={value}" for value in override.sweep_string_iterator()]
 
 
 @dataclass(frozen=True, eq=False)
