@@ -15,10 +15,9 @@ from scripts import cli
 from scripts.heatmap import Panel, draw_panels
 from scripts.paper import RESULTS
 from scripts.paper.plots import mappings_figure
-from scripts.paper.selection import Runs, by_label, by_setting, file_names
+from scripts.paper.selection import Runs, by_setting, file_names, first_examples
 from scripts.style import house_style, save_figure
 from tasks._registry import TASKS
-from tasks.training.details import read_details
 from tasks.training.records import read_records
 
 FIGURES = RESULTS / "figures"
@@ -34,8 +33,7 @@ def draw_mappings(path: Path) -> None:
 
 def panels(records: Runs, details: Path) -> list[Panel]:
     """One panel for each mapping of runs that differ in mapping and seed alone: the first seed's."""
-    firsts = [runs[0] for runs in by_label([run for run in records if run.details]).values()]
-    return [Panel.of(read_details(details, run.id, run.details).example.grid, run.mapping) for run in firsts]
+    return [Panel.of(example.grid, run.mapping) for run, example in first_examples(records, details).values()]
 
 
 def draw_attention(records: Runs, details: Path, folder: Path) -> Iterator[Path]:

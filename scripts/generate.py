@@ -22,7 +22,7 @@ from scripts import cli
 from scripts.cli import UsageError
 from scripts.runs.attention_export import FILES, PICTURED, save_attention
 from scripts.runs.loaded_run import LoadedRun, answer_lines, load_translator
-from scripts.runs.stored import find_run_for, read_run_config
+from scripts.runs.stored import find_run_for, read_run_config, run_names
 from scripts.style import ENDINGS, check_drawing
 from tasks._registry import TASKS
 from tasks.seq2seq.search import SearchSettings
@@ -34,7 +34,7 @@ def generate(arguments: Sequence[str]) -> None:
     options = _options(arguments)
     if options.attention is not None and options.attention.suffix in ENDINGS:
         check_drawing()
-    runs = [_load(run, options) for run in _names(options.run)]
+    runs = [_load(run, options) for run in run_names(options.run)]
     if options.nbest is not None and len(runs) > 1:
         raise UsageError(f"--nbest must get one run, got {len(runs)}")
     _say_raised_beam(runs, options)
@@ -96,13 +96,6 @@ def _attention_file(name: str) -> Path:
     if path.suffix not in FILES:
         raise argparse.ArgumentTypeError(f"must end in {', '.join(FILES)}, got {path.name!r}")
     return path
-
-
-def _names(given: str) -> list[str]:
-    names = [given] if (Path(given) / "config.json").exists() else given.split()
-    if not names:
-        raise UsageError("RUN must name a run, or several with spaces between them, got none")
-    return names
 
 
 def _load(run: str, options: argparse.Namespace) -> LoadedRun:

@@ -17,6 +17,7 @@ from scripts.runs.runner import LAUNCHERS, die_with_make, launch
 from scripts.style import check_drawing
 from tasks._registry import TASKS
 from tasks.ranges import PositiveIntOrNone, check_number
+from tasks.training.provenance import available_cores
 from tasks.training.settings import Threads
 
 FAILED = 1
@@ -28,7 +29,7 @@ def reproduce(arguments: Sequence[str]) -> int:
     tasks, seeds = parse_tables(options.table), parse_seeds(options.seeds)
     overrides, of_hydra = split_overrides(options.overrides)
     plan = make_plan(list_runs(tasks, options.tier, seeds, overrides))
-    at_once = options.jobs or max(1, _cores() // options.threads)
+    at_once = options.jobs or max(1, available_cores() // options.threads)
     print(render(plan, at_once), flush=True)
     if options.dry:
         print(f"\n{describe_needs(plan, options.tier, options.gpu_tokens_per_s)}")
@@ -66,12 +67,6 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     check_number("JOBS", given.jobs, PositiveIntOrNone)
     check_number("THREADS", given.threads, Threads)
     return given
-
-
-def _cores() -> int:
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _main() -> None:

@@ -57,11 +57,11 @@ def house_style() -> AbstractContextManager[None]:
     return context(["default", _STYLE])
 
 
-def new_figure(height: float, width: float = 6.0) -> tuple[Figure, Axes]:
-    """A figure of so many inches; with names beside it, the usual width is the column of a README."""
+def new_figure(height: float) -> tuple[Figure, Axes]:
+    """A figure so many inches high, which with names beside it is as wide as the column of a README."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height))
+    figure = Figure(figsize=(6.0, height))
     return figure, figure.add_subplot()
 
 

@@ -20,7 +20,7 @@ from scripts import cli
 from scripts.cli import UsageError
 from scripts.markdown import markdown
 from scripts.runs.loaded_run import load_translator
-from scripts.runs.stored import find_run
+from scripts.runs.stored import find_run, run_names
 from tasks.data.files import write_atomically, write_json_atomically
 from tasks.ranges import check_number
 from tasks.seq2seq.search import SearchSettings
@@ -71,9 +71,7 @@ def decoding(arguments: Sequence[str]) -> None:
     texts = [line for line in sys.stdin.read().split("\n") if line.strip()]
     if not texts:
         raise UsageError("standard input must hold sentences, got none")
-    runs = [find_run(run) for run in dict.fromkeys(options.runs.split())]
-    if not runs:
-        raise UsageError("RUN must name a run, or several with spaces between them, got none")
+    runs = [find_run(run) for run in dict.fromkeys(run_names(options.runs))]
     torch.set_num_threads(options.threads)
     translators = {run.path.name: load_translator(run, torch.device("cpu")) for run in runs}
     results = measure_interleaved(translators, texts)

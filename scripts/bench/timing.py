@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import platform
 import random
 import re
@@ -17,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+
+from tasks.training.provenance import available_cores
 
 Call = Callable[[], object]
 Timer = Callable[[Call], float]
@@ -154,7 +155,7 @@ def threads(count: int) -> Iterator[None]:
 
 def machine(device: torch.device) -> dict[str, Any]:
     """What the figures are taken on."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = available_cores()
     if device.type == "cuda":
         name, cuda = torch.cuda.get_device_name(), torch.version.cuda
         return {"kind": "cuda", "name": name, "cores": cores, "cuda": cuda}

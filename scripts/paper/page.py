@@ -31,6 +31,7 @@ from scripts.paper.selection import (
     Setting,
     by_label,
     by_setting,
+    first_examples,
     task_of,
 )
 from scripts.paper.table import Cell, Table
@@ -38,7 +39,7 @@ from scripts.paper.tables import results_of_tiers
 from scripts.runs.config import TIERS
 from scripts.style import drawn, house_style
 from tasks._registry import TASKS
-from tasks.training.details import Example, read_details
+from tasks.training.details import Example
 
 _WEB = Path(__file__).parent / "web"
 _SENTENCE = 40  # characters from which a cell is broken into lines
@@ -192,10 +193,9 @@ class Heatmap(NamedTuple):
 def galleries(groups: Iterable[Group], details: Path) -> Iterator[tuple[str, str, list[Heatmap]]]:
     """What there is to look at, in the page's order: of each mapping the run with the first seed."""
     for corpus, setting, rows in groups:
-        kept = {label: [run for run in runs if run.details] for label, runs in rows.items()}
-        firsts = {label: runs[0] for label, runs in kept.items() if runs}
-        examples = {n: read_details(details, run.id, run.details).example for n, run in firsts.items()}
-        ids = {label: run.id for label, run in firsts.items()}
+        found = first_examples([run for runs in rows.values() for run in runs], details)
+        examples = {label: example for label, (_, example) in found.items()}
+        ids = {label: run.id for label, (run, _) in found.items()}
         shapes = {(len(example.target), *example.source) for example in examples.values()}
         if len(shapes) == 1 and shapes.pop()[0] == 1:
             yield corpus.title, setting.line, [columns(ids, examples)]

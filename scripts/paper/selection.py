@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import regattn
 from scripts.runs.config import leaves
 from tasks._registry import TASKS, TaskSpec
+from tasks.training.details import Example, read_details
 from tasks.training.provenance import SEEDS, SPEED, config_hash
 from tasks.training.records import Record, RecordError
 
@@ -127,6 +129,16 @@ def by_setting(records: Runs) -> list[tuple[Corpus, Setting, list[Record]]]:
 def by_label(records: Runs) -> dict[str, list[Record]]:
     """Runs that differ in their seeds alone, by seed, under mapping and strengths."""
     return grouped(sorted(records, key=_place), mapping_label)
+
+
+def first_examples(records: Runs, details: Path) -> dict[str, tuple[Record, Example]]:
+    """What attention does in the first run with details of each mapping, under mapping and strengths.
+
+    Raises:
+        RecordError: details are missing or damaged.
+    """
+    firsts = {label: runs[0] for label, runs in by_label([run for run in records if run.details]).items()}
+    return {label: (run, read_details(details, run.id, run.details).example) for label, run in firsts.items()}
 
 
 def by_mapping(records: Runs) -> dict[str, list[Record]]:

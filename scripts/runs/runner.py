@@ -38,6 +38,7 @@ from scripts.runs.config import CONFIGS
 from scripts.runs.schema import register_schemas
 from scripts.runs.training import prepare, train
 from tasks.training.callbacks import format_duration
+from tasks.training.provenance import available_cores
 from tasks.training.run_directory import RunInUseError
 from tasks.training.signals import STOPPING, Preempted
 
@@ -118,7 +119,7 @@ def _share_cores(launcher: str, at_once: int) -> None:
     """Set what every job inherits; what is set already stays."""
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     if launcher in _HERE:
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // at_once)))
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // at_once)))
 
 
 def _run_here(jobs: Sequence[Job], at_once: int, folder: Path) -> list[str]:

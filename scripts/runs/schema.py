@@ -110,7 +110,7 @@ def schema_in(group: str, target: Callable[..., Any]) -> type:
 @cache
 def _schema_of(target: Callable[..., Any], *, without: tuple[str, ...] = (), named: bool = True) -> type:
     """Dataclass with the arguments of ``target``, and ``_target_`` where the config names it."""
-    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    hints = _hints(target)
     fields: list[tuple[str, Any, Any]] = [("_target_", str, MISSING)] if named else []
     for name, parameter in inspect.signature(target).parameters.items():
         if name not in without:
@@ -126,6 +126,11 @@ def _schema_of(target: Callable[..., Any], *, without: tuple[str, ...] = (), nam
     made.__module__ = __name__
     setattr(sys.modules[__name__], made.__name__, made)
     return made
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    """The types of the arguments of a class or function."""
+    return get_type_hints(target.__init__ if inspect.isclass(target) else target)
 
 
 def _default(value: Any) -> Any:
@@ -171,7 +176,7 @@ def _check_keys(group: str, section: DictConfig, schema: type) -> None:
 
 def _check_containers(group: str, section: DictConfig, target: Any) -> None:
     """Check the lists and dictionaries, whose types omegaconf cannot read off a signature."""
-    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    hints = _hints(target)
     values = OmegaConf.to_container(section)
     assert isinstance(values, dict)
     for name, value in ((str(key), value) for key, value in values.items()):

@@ -19,21 +19,34 @@ from tasks.training.run_directory import RunDirectory
 from tasks.training.state import best_weights, load_weights
 
 T = TypeVar("T")
+_RUNS = Path("runs")
 
 
-def find_run(run: str, output_dir: str = "runs") -> RunDirectory:
+def run_names(given: str) -> list[str]:
+    """The runs that RUN names: one, or several with spaces between them; a path may have spaces in it.
+
+    Raises:
+        UsageError: it names none.
+    """
+    names = [given] if (Path(given) / "config.json").exists() else given.split()
+    if not names:
+        raise UsageError("RUN must name a run, or several with spaces between them, got none")
+    return names
+
+
+def find_run(run: str) -> RunDirectory:
     """The directory of a run given by its id, the beginning of its id, or its path.
 
     Raises:
         UsageError: there is no such run, or several.
     """
     # Compared as names: neither a pattern nor a way out of the folder means anything here.
-    begun = sorted(path for path in Path(output_dir).glob("*") if path.name.startswith(run))
+    begun = sorted(path for path in _RUNS.glob("*") if path.name.startswith(run))
     given = [Path(run)] if (Path(run) / "config.json").exists() else begun
     found = [path for path in given if (path / "config.json").exists()]
     if not run or len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
-        raise UsageError(f"RUN must name one run in {output_dir}/, got {run!r}, which fits {names}")
+        raise UsageError(f"RUN must name one run in {_RUNS}/, got {run!r}, which fits {names}")
     return RunDirectory(found[0])
 
 

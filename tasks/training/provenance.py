@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +42,11 @@ SPEED = ("trainer.threads", "trainer.checkpoint_every")
 
 _PACKAGES = ("torch", "numpy", "numba", "safetensors")
 _ROOT = Path(__file__).resolve().parents[2]
+
+
+def available_cores() -> int:
+    """How many cores of the machine this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def config_hash(config: Mapping[str, Any], *, without: Sequence[str] = ()) -> str:

@@ -20,6 +20,7 @@ from scripts.runs.grids import Setting, check_settings, rank, ranking, read_grid
 from scripts.runs.runner import LAUNCHERS, Job, launch, run_until_done
 from scripts.sweep import RESULTS, main
 from scripts.train import main as train
+from tasks.training.provenance import available_cores
 from tasks.training.records import read_records
 from tests.example_record import RECORD
 from tests.tasks.training.forked import Child, needs_fork
@@ -102,7 +103,7 @@ def test_no_more_jobs_share_the_cores_than_there_are(folder: Path, monkeypatch: 
     monkeypatch.delenv("OMP_NUM_THREADS")
     with pytest.raises(UsageError, match="the launcher cannot be used"):  # else the job would begin
         launch([Job("a", ("seed=1",))], "joblib", 10**9, folder, ["hydra.launcher.n_job=2"])
-    assert os.environ["OMP_NUM_THREADS"] == str(os.cpu_count())
+    assert os.environ["OMP_NUM_THREADS"] == str(available_cores())
 
 
 @pytest.mark.parametrize("launcher", [name for name in LAUNCHERS if name != "submitit_slurm"])
