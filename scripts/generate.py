@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from scripts import cli
 from scripts.cli import UsageError
@@ -25,8 +26,8 @@ from scripts.runs.loaded_run import LoadedRun, answer_lines, load_translator
 from scripts.runs.stored import find_run_for, read_run_config, run_names
 from scripts.style import ENDINGS, check_drawing
 from tasks._registry import TASKS
-from tasks.seq2seq.search import SearchSettings
-from tasks.training.settings import DEVICES, TrainerSettings
+from tasks.seq2seq.search_config import SearchSettings
+from tasks.training.settings import Device, TrainerSettings
 
 
 def generate(arguments: Sequence[str]) -> None:
@@ -85,7 +86,10 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         f"{PICTURED} sentences, those of several runs side by side",
     )
     parser.add_argument(
-        "--device", choices=DEVICES, default="auto", help="auto, the default, is cuda where there is one"
+        "--device",
+        choices=get_args(Device),
+        default="auto",
+        help="auto, the default, is cuda where there is one",
     )
     parser.epilog = "What is not given is as the run was trained."
     return parser.parse_args(arguments)

@@ -6,7 +6,6 @@ takes time to import is imported before a task is built.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pkgutil import resolve_name
 from typing import Any
 
 DEV, TESTS, FIRST_TEST = "dev", "tests", "first test"
@@ -144,7 +143,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """What is known of a task outside its package.
+    """What is known of a task outside its package; dotted names are for :func:`pkgutil.resolve_name`.
 
     Attributes:
         name: of the task everywhere: in configs, commands and records.
@@ -202,13 +201,3 @@ def register(spec: TaskSpec) -> TaskSpec:
         raise ValueError(f"a task must have a name of its own, got {spec.name!r} again")
     TASKS[spec.name] = spec
     return spec
-
-
-def resolve(name: str) -> Any:
-    """The function of a dotted name.
-
-    Example:
-        >>> resolve("tasks._registry.register").__name__
-        'register'
-    """
-    return resolve_name(name)

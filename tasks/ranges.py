@@ -1,4 +1,4 @@
-"""Ranges of numbers, declared with their types where the numbers are, and checked in one place.
+"""Ranges of numbers and choices of words, declared as types where these are, and checked in one place.
 
 A number without an upper end costs nothing, however large it is: a typo in any other could ask for more
 time or memory than there is.
@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import NoneType
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ Fraction = Annotated[float, Range(least=0, below=1)]
 
 
 def check_ranges(declared: Callable[..., object], values: Mapping[str, object]) -> None:
-    """Refuse a value that is outside the range which ``declared``, a class or function, gives its name.
+    """Refuse a value outside the range, or the words, that ``declared``, a class or function, gives its name.
 
     Raises:
         ValueError: so it is, or it is no number.
@@ -63,8 +63,12 @@ def check_ranges(declared: Callable[..., object], values: Mapping[str, object]) 
         ValueError: loaves must be an integer of at least 1, got 0
     """
     for name, hint in get_type_hints(declared, include_extras=True).items():
-        if get_origin(hint) is Annotated and name in values:
+        if name not in values:
+            continue
+        if get_origin(hint) is Annotated:
             check_number(name, values[name], hint)
+        elif get_origin(hint) is Literal and values[name] not in get_args(hint):
+            raise ValueError(f"{name} must be one of {', '.join(get_args(hint))}, got {values[name]!r}")
 
 
 def check_number(name: str, value: object, hint: Any) -> None:

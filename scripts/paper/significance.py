@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from statistics import mean, stdev
 
 import numpy as np
 from scipy.special import stdtrit  # type: ignore[import-untyped]
 
 from scripts.paper.selection import task_of
-from tasks._registry import resolve
 from tasks.bootstrap import SAMPLES, Rows, resampled_scores
 from tasks.training.details import read_details
 from tasks.training.records import Record
@@ -122,7 +122,7 @@ class ItemScores:
 
     def _resampled(self, record: Record, items: Rows, metric: str) -> Rows:
         task = task_of(record)
-        score = resolve(task.item_scores[metric])
+        score = resolve_name(task.item_scores[metric])
         return task.scale(metric) * resampled_scores(items, score=score, samples=self.samples, seed=self.seed)
 
     def _read(self, record: Record) -> dict[str, dict[str, Rows]]:

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, make_dataclass
 from functools import cache, partial
 from pathlib import Path
+from pkgutil import resolve_name
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from regattn import MAPPINGS
 from scripts import loggers
-from tasks._registry import TASKS, resolve
+from tasks._registry import TASKS
 from tasks.training import optim
 from tasks.training.settings import TrainerSettings
 
@@ -62,9 +63,9 @@ def choices() -> dict[str, dict[str, Callable[..., Any]]]:
     """All that a config can make, by group and by the name of its schema: whatever is registered now."""
     return {
         "attention": {name: spec.module for name, spec in MAPPINGS.items()},
-        "task": {name: resolve(spec.build) for name, spec in TASKS.items()},
+        "task": {name: resolve_name(spec.build) for name, spec in TASKS.items()},
         "data": {
-            f"{name}_{kind}": resolve(make)
+            f"{name}_{kind}": resolve_name(make)
             for name, spec in TASKS.items()
             for kind, make in spec.corpora.items()
         },
@@ -114,7 +115,7 @@ def _schema_of(target: Callable[..., Any], *, without: tuple[str, ...] = (), nam
     fields: list[tuple[str, Any, Any]] = [("_target_", str, MISSING)] if named else []
     for name, parameter in inspect.signature(target).parameters.items():
         if name not in without:
-            hint = _WRITTEN.get(hints[name], hints[name])
+            hint = str if get_origin(hints[name]) is Literal else _WRITTEN.get(hints[name], hints[name])
             default = _default(parameter.default)
             if inspect.isclass(hint) and is_dataclass(hint):
                 hint = _schema_of(hint, named=False)

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from tasks.data.vocabulary import PAD
-from tasks.ranges import PositiveInt, Seed, check_number
+from tasks.ranges import PositiveInt, Seed, check_number, check_ranges
 
-UNITS = ("sentences", "tokens")
+Unit = Literal["sentences", "tokens"]
 """What the size of a batch may count."""
 
 _POOL = 50  # batches sorted together: long enough for little padding, short enough to stay random
@@ -17,11 +17,11 @@ _POOL = 50  # batches sorted together: long enough for little padding, short eno
 
 def epoch_batches(
     lengths: Sequence[int],
-    batch_size: int,
+    batch_size: PositiveInt,
     *,
-    seed: int,
-    epoch: int,
-    count: Literal["sentences", "tokens"] = "sentences",
+    seed: Seed,
+    epoch: Seed,
+    count: Unit = "sentences",
 ) -> list[list[int]]:
     """Deal all items into batches of similar length, in an order that depends on the arguments alone.
 
@@ -50,11 +50,7 @@ def epoch_batches(
         >>> epoch_batches([3, 9, 3, 9], 9, seed=0, epoch=0, count="tokens")
         [[3], [0, 2], [1]]
     """
-    check_number("batch_size", batch_size, PositiveInt)
-    if count not in UNITS:
-        raise ValueError(f"count must be one of {', '.join(UNITS)}, got {count!r}")
-    check_number("seed", seed, Seed)
-    check_number("epoch", epoch, Seed)
+    check_ranges(epoch_batches, {"batch_size": batch_size, "seed": seed, "epoch": epoch, "count": count})
     # NumPy promises never to change this older generator's stream, which it does not for the new one.
     random = np.random.RandomState([seed, epoch])
     order = [int(item) for item in random.permutation(len(lengths))]

@@ -82,23 +82,6 @@ def checksum(splits: Mapping[str, Sequence[Example]]) -> str:
     return corpus.checksum(splits, content)
 
 
-def read_table(
-    file: Path, columns: Columns, keep: Keep | None = None, *, cache: Path | None = None
-) -> Iterator[Example]:
-    """Read a table with a source and a target, or a list of targets, in each row.
-
-    Args:
-        file, keep, cache: as for :func:`tasks.data.reader.read_rows`.
-        columns: names accepted for the two; of each the first found is read.
-
-    Raises:
-        FileNotFoundError, IsADirectoryError: there is no file of that name.
-        ValueError: a value that is not text; anything that the reader rejects.
-    """
-    named = dict(zip(("source", "target"), columns, strict=True))
-    return map(example_from_row, read_rows(file, named, keep, cache=cache))
-
-
 def example_from_row(row: Row) -> Example:
     """Take ``source`` and ``target``, a text or a list of them; what is missing becomes an empty text.
 
@@ -172,7 +155,9 @@ def splits_of_folder(
         for name in names:
             file = resolve_within(root, name)
             if is_table(name):
-                yield str(file), read_table(file, columns(name), kept.get(name), cache=cache)
+                named = dict(zip(("source", "target"), columns(name), strict=True))
+                rows = read_rows(file, named, kept.get(name), cache=cache)
+                yield str(file), map(example_from_row, rows)
             else:
                 told, examples = read_text(file)
                 yield str(told), examples

@@ -10,8 +10,6 @@ from tasks.data.batching import in_order_batches, pad
 from tasks.seq2seq.beams import Beams
 from tasks.seq2seq.search_config import Hypothesis, SearchSettings
 
-__all__ = ["Decoder", "Hypothesis", "Memory", "SearchSettings", "State", "search", "search_all"]
-
 
 class Memory(Protocol):
     """The encoded sources of a batch of b sentences."""

@@ -14,7 +14,6 @@ from tasks.data.vocabulary import PAD
 from tasks.seq2seq.data import Corpus, Example, Link
 from tasks.seq2seq.model import ModelSettings, Seq2Seq
 from tasks.seq2seq.scoring import AlignmentTally, Scoring, alignment_from_attention
-from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.text import BatchSettings, TextSettings, Tokenizers, pair_batch, short_pairs, target_rows
 from tasks.seq2seq.translator import ForcedBatch, Translator
 from tasks.training.details import Rows
@@ -177,26 +176,18 @@ def _alignments(
         yield alignment_from_attention(weights[: len(target), : len(source)], source, target)
 
 
-def build(
+def new_model(
     corpus: Corpus,
     mapping: nn.Module,
     seed: int,
     device: torch.device,
-    scoring: Scoring,
-    shown_example: Example,
-    *,
     text: TextSettings,
-    model: ModelSettings,
-    batches: BatchSettings,
-    search: SearchSettings,
-    replace_unknown: bool,
-) -> Seq2SeqTask:
-    """Make the task of a corpus with new weights, drawn from ``seed``."""
+    settings: ModelSettings,
+) -> tuple[Seq2Seq, Tokenizers]:
+    """A model of a corpus with weights drawn from ``seed``, and the tokenizers learnt for it."""
     tokenizers = Tokenizers.train(corpus, text)
     torch.manual_seed(seed)
-    made = build_model(tokenizers, mapping, model).to(device)
-    translator = Translator(made, tokenizers, search, replace_unknown=replace_unknown)
-    return Seq2SeqTask(corpus, translator, scoring, batches, shown_example, seed=seed)
+    return build_model(tokenizers, mapping, settings).to(device), tokenizers
 
 
 def build_model(tokenizers: Tokenizers, mapping: nn.Module, settings: ModelSettings) -> Seq2Seq:

@@ -11,15 +11,13 @@ from typing import Annotated, Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from tasks.data.batching import UNITS, pad
+from tasks.data.batching import Unit, pad
 from tasks.data.normalize import Normalizer
 from tasks.data.spm_tokenizer import SubwordTokenizer, tokenizer_from_json
 from tasks.data.vocabulary import BOS, EOS, PAD
 from tasks.data.word_tokenizer import Tokenizer, WordTokenizer
 from tasks.ranges import BatchSize, Fraction, PositiveInt, Range, check_ranges
 from tasks.seq2seq.data import Corpus, Example
-
-KINDS = ("words", "subwords")
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class TextSettings:
         ValueError: a value out of its range.
     """
 
-    tokenizer: str = "words"
+    tokenizer: Literal["words", "subwords"] = "words"
     vocab_size: Annotated[int, Range(least=5, most=1_000_000)] = 50_000
     lowercase: bool = False
     digits: bool = False
@@ -48,8 +46,6 @@ class TextSettings:
 
     def __post_init__(self) -> None:
         check_ranges(type(self), vars(self))
-        if self.tokenizer not in KINDS:
-            raise ValueError(f"tokenizer must be one of {', '.join(KINDS)}, got {self.tokenizer!r}")
         if self.moses and self.tokenizer != "words":
             raise ValueError("moses must be false for subwords, which cut raw text by themselves, got true")
 
@@ -130,17 +126,14 @@ class BatchSettings:
     """
 
     size: BatchSize = 64
-    count: Literal["sentences", "tokens"] = "sentences"
+    count: Unit = "sentences"
     max_length: PositiveInt = 50
-    mean_over: str = "sentences"
+    mean_over: Unit = "sentences"
     pad_to_multiple: Annotated[int, Range(least=1, most=1_024)] = 1
     label_smoothing: Fraction = 0.0
 
     def __post_init__(self) -> None:
         check_ranges(type(self), vars(self))
-        for name in ("count", "mean_over"):
-            if getattr(self, name) not in UNITS:
-                raise ValueError(f"{name} must be one of {', '.join(UNITS)}, got {getattr(self, name)!r}")
 
 
 def short_pairs(

@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from tasks.packages import check_installed
-from tasks.seq2seq import task
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings
 from tasks.seq2seq.scoring import Scores
-from tasks.seq2seq.search import SearchSettings
-from tasks.seq2seq.task import Seq2SeqTask
+from tasks.seq2seq.search_config import SearchSettings
+from tasks.seq2seq.task import Seq2SeqTask, new_model
 from tasks.seq2seq.text import BatchSettings, TextSettings
+from tasks.seq2seq.translator import Translator
 from tasks.summarization.metrics import DUC, GIGAWORD, duc_output, rouge_items
 
 SENTENCE = Example(
@@ -77,7 +77,7 @@ def build(
     """
     if unknown := set(duc_splits) - corpus.splits.keys():
         raise ValueError(f"duc_splits must name splits of the corpus, got {', '.join(sorted(unknown))}")
-    return task.build(
-        corpus, mapping, seed, device, Rouge(duc_splits), SENTENCE,
-        text=text, model=model, batches=batches, search=search, replace_unknown=replace_unknown,
-    )  # fmt: skip
+    scoring = Rouge(duc_splits)
+    made = new_model(corpus, mapping, seed, device, text, model)
+    translator = Translator(*made, search, replace_unknown=replace_unknown)
+    return Seq2SeqTask(corpus, translator, scoring, batches, SENTENCE, seed=seed)

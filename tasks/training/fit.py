@@ -157,26 +157,30 @@ def _train(
                 _save(state, run, log, started)
             _stop_if(signal, state, run)
 
-        where = f"step {counters.step} (epoch {counters.epoch})"
-        dev = distributed.on_rank_zero(partial(evaluate, task, "dev", where))
-        if task.metric not in dev:
-            raise ValueError(
-                f"evaluate must return the metric {task.metric!r}, got {', '.join(dev) or 'none'}"
-            )
-        is_best = counters.add_epoch(dev, task.metric)
-        if is_best:
-            state.keep_best()
-        if scheduler is not None:
-            scheduler.epoch(dev)
-        entry = counters.history[-1]
+        event = _end_epoch(task, state, settings.epochs)
         if log is not None:
-            log.write("epoch", **entry)
+            log.write("epoch", **counters.history[-1])
         _save(state, run, log, started)
-        sums, loss, seconds = entry["tallies"], entry["loss"], entry["seconds"]
-        event = EpochEvent(counters.step, entry["epoch"], settings.epochs, loss, sums, seconds, dev, is_best)
         for callback in callbacks:
             callback.on_epoch(event)
         _stop_if(_signal(request), state, run)
+
+
+def _end_epoch(task: Task[Batch], state: TrainState, epochs: int) -> EpochEvent:
+    """Evaluate, and remember the weights where they are the best so far."""
+    counters = state.counters
+    where = f"step {counters.step} (epoch {counters.epoch})"
+    dev = distributed.on_rank_zero(partial(evaluate, task, "dev", where))
+    if task.metric not in dev:
+        raise ValueError(f"evaluate must return the metric {task.metric!r}, got {', '.join(dev) or 'none'}")
+    is_best = counters.add_epoch(dev, task.metric)
+    if is_best:
+        state.keep_best()
+    if state.scheduler is not None:
+        state.scheduler.epoch(dev)
+    entry = counters.history[-1]
+    sums, loss, seconds = entry["tallies"], entry["loss"], entry["seconds"]
+    return EpochEvent(counters.step, entry["epoch"], epochs, loss, sums, seconds, dev, is_best)
 
 
 def train_step(

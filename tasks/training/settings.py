@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from torch import nn
@@ -12,8 +12,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from tasks.ranges import PositiveInt, PositiveIntOrNone, Range, Seed, check_ranges
 from tasks.training.distributed import local_device
 
-DEVICES = ("cpu", "cuda", "auto")
-PRECISIONS = ("float32", "bfloat16")
+Device = Literal["cpu", "cuda", "auto"]
 Threads = Annotated[int | None, Range(least=1, most=1_024)]
 MOST_WEIGHTS = 10**9
 """Some ten times as many as the largest model of the paper has; training keeps five numbers for each."""
@@ -48,15 +47,11 @@ class TrainerSettings:
     checkpoint_every: PositiveIntOrNone = None
     seed: Seed = 1
     threads: Threads = None
-    device: str = "cpu"
-    precision: str = "float32"
+    device: Device = "cpu"
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
         check_ranges(type(self), vars(self))
-        if self.device not in DEVICES:
-            raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {self.device!r}")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """Return a context in which a model on ``device`` computes in ``precision``."""

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from tasks.data.word_tokenizer import moses_rules
-from tasks.seq2seq import task
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings
 from tasks.seq2seq.scoring import Scores
-from tasks.seq2seq.search import SearchSettings
-from tasks.seq2seq.task import Seq2SeqTask
+from tasks.seq2seq.search_config import SearchSettings
+from tasks.seq2seq.task import Seq2SeqTask, new_model
 from tasks.seq2seq.text import BatchSettings, TextSettings
+from tasks.seq2seq.translator import Translator
 from tasks.translation.metrics import bleu
 
 SENTENCES = {
@@ -65,7 +65,6 @@ def build(
     """
     scoring = Bleu(corpus.languages[1], corpus.tokenized)
     source, target = (SENTENCES.get(language, SENTENCES["en"]) for language in corpus.languages)
-    return task.build(
-        corpus, mapping, seed, device, scoring, Example(source, (target,)),
-        text=text, model=model, batches=batches, search=search, replace_unknown=replace_unknown,
-    )  # fmt: skip
+    made = new_model(corpus, mapping, seed, device, text, model)
+    translator = Translator(*made, search, replace_unknown=replace_unknown)
+    return Seq2SeqTask(corpus, translator, scoring, batches, Example(source, (target,)), seed=seed)

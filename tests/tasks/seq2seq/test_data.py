@@ -19,8 +19,8 @@ from tasks.seq2seq.data import (
     collect,
     example_from_row,
     read_parallel,
-    read_table,
     single_spaces,
+    splits_of_folder,
 )
 
 WORDS = ["ein", "h\u00fcgel", "\u2028", "x\x85y", "\x0c", "\u00a0", "\U0001f600", "caf\u00e9", "\ufeff"]
@@ -164,7 +164,11 @@ def test_rows_with_one_target_or_several() -> None:
 def test_tables_have_the_rows_of_their_filter(tmp_path: Path) -> None:
     file = tmp_path / "a.tsv"
     file.write_text('de\ten\tsplit\nja "x\tyes "x\ttrain\nnein\tno\tdev\n')
-    assert list(read_table(file, (["de"], ["en"]), {"split": "train"})) == [Example('ja "x', ('yes "x',))]
+    keep = {"train": {"a.tsv": {"split": "train"}}}
+    splits = splits_of_folder(
+        tmp_path, {"train": ["a.tsv"]}, lambda table: (["de"], ["en"]), pytest.fail, keep=keep
+    )
+    assert [list(rows) for _, rows in splits["train"]] == [[Example('ja "x', ('yes "x',))]]
 
 
 def test_training_pairs_that_stand_elsewhere_are_dropped() -> None:

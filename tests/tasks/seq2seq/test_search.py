@@ -17,7 +17,8 @@ from toy_model import ToyMemory, ToyModel, ToyState, rescore
 
 from tasks.data.batching import pad
 from tasks.data.vocabulary import BOS, EOS, PAD, UNK
-from tasks.seq2seq.search import Hypothesis, SearchSettings, search, search_all
+from tasks.seq2seq.search import search, search_all
+from tasks.seq2seq.search_config import Hypothesis, SearchSettings
 
 
 class Output(NamedTuple):

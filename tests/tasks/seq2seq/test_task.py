@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pkgutil import resolve_name
 
 import numpy as np
 import pytest
@@ -11,11 +12,11 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import regattn
-from tasks._registry import TASKS, resolve
+from tasks._registry import TASKS
 from tasks.data.vocabulary import BOS, EOS, PAD
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings
-from tasks.seq2seq.search import SearchSettings
+from tasks.seq2seq.search_config import SearchSettings
 from tasks.seq2seq.task import Seq2SeqTask
 from tasks.seq2seq.text import BatchSettings, TextSettings, Tokenizers, pair_batch
 from tasks.summarization import task as summarization
@@ -203,7 +204,7 @@ def test_scores_follow_from_their_items() -> None:
         metrics, items = task.evaluate(split), task.items[split]
         assert {len(rows) for rows in items.values()} == {20}
         for name in ("bleu", "aer"):
-            score = resolve(TASKS["translation"].item_scores[name])(np.array(items[name]))
+            score = resolve_name(TASKS["translation"].item_scores[name])(np.array(items[name]))
             assert score == pytest.approx(metrics[name], abs=1e-9)
 
 
