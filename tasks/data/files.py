@@ -8,7 +8,7 @@ import os
 import re
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -38,6 +38,18 @@ def nothing_found(root: Path, names: Iterable[str]) -> OSError:
         return no_file(found)
     got = ", ".join(sorted(os.listdir(root))[:8]) if root.is_dir() else "no such folder"
     return FileNotFoundError(f"{root} must hold a file {' or '.join(names)}, got {got or 'an empty folder'}")
+
+
+def first_found(root: Path, names: Sequence[str], is_there: Callable[[Path], object] = Path.is_file) -> str:
+    """Return the first of these names that is a file in ``root``.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: none is.
+    """
+    found = next((name for name in names if is_there(root / name)), None)
+    if found is None:
+        raise nothing_found(root, names)
+    return found
 
 
 def with_gz(file: Path) -> Path | None:

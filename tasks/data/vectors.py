@@ -47,10 +47,6 @@ class Vectors:
     sha256: str | None
 
     @property
-    def dim(self) -> int:
-        return self.weights.shape[1]
-
-    @property
     def coverage(self) -> float:
         """Share of the vocabulary, the two special words aside, that has a vector in the file."""
         return self.found / max(1, len(self.weights) - len(SPECIAL))

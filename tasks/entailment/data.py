@@ -18,7 +18,7 @@ from tasks.data.corpus import (
     items_of,
     verify_checksum,
 )
-from tasks.data.files import nothing_found, resolve_within
+from tasks.data.files import first_found, resolve_within
 from tasks.data.normalize import tokenize
 from tasks.data.reader import HUB_SPLITS, Row, read_hub, read_rows
 from tasks.ranges import PositiveIntOrNone, check_number
@@ -87,8 +87,11 @@ def load_folder(
             without pairs; ``limit < 1``; anything that the reader rejects.
     """
     check_number("limit", limit, PositiveIntOrNone)
-    named = dict(zip(SPLITS, (train_files, dev_files, test_files), strict=True))
-    files = {split: list(names) or [_usual_file(Path(root), split)] for split, names in named.items()}
+    root, named = Path(root), dict(zip(SPLITS, (train_files, dev_files, test_files), strict=True))
+    files = {
+        split: list(names) or [first_found(root, [usual.format(split) for usual in _FILE_NAMES])]
+        for split, names in named.items()
+    }
     check_different(files)
     keep = keep or {}
     if unread := keep.keys() - {file for names in files.values() for file in names}:
@@ -96,7 +99,7 @@ def load_folder(
     parts: dict[str, list[Part[Pair]]] = {split: [] for split in SPLITS}
     for split, names in files.items():
         for file in names:
-            path = resolve_within(Path(root), file)
+            path = resolve_within(root, file)
             rows = read_rows(path, _COLUMNS, keep.get(file), cache=cache)
             parts[split].append(Part(str(path), *pairs_from_rows(rows, lowercase)))
     return _corpus(name, parts, disjoint_premises, limit)
@@ -198,11 +201,3 @@ def _words(text: str, lowercase: bool, known: dict[str, tuple[str, ...]]) -> tup
         # One object per word: half a million pairs fit into a quarter of the memory.
         known[text] = tuple(map(sys.intern, tokenize(text, lowercase=lowercase)))
     return known[text]
-
-
-def _usual_file(root: Path, split: str) -> str:
-    names = [pattern.format(split) for pattern in _FILE_NAMES]
-    found = next((name for name in names if (root / name).is_file()), None)
-    if found is None:
-        raise nothing_found(root, names)
-    return found

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data.corpus import MAX_CHARS, Part, verify_checksum
-from tasks.data.files import existing, nothing_found, with_gz
+from tasks.data.files import existing, first_found, nothing_found, with_gz
 from tasks.data.normalize import Normalizer
 from tasks.data.reader import Keep, is_table
 from tasks.seq2seq.data import (
@@ -28,7 +28,7 @@ from tasks.seq2seq.data import (
 SOURCES = ("source", "article", "document", "sentence")
 TARGETS = ("target", "headline", "summary", "compression", "references")
 # As harvardnlp's archive sumdata has them, its folder train entered or not.
-_USUAL = {"train": "train.{}.txt", "dev": "valid.{}.filter.txt"}
+_USUAL = {"train": "train.article.txt", "dev": "valid.article.filter.txt"}
 _FOLDERS = ("", "train")
 _TESTS = {"Giga": "test", "DUC2003": "duc2003", "DUC2004": "duc2004"}
 _FORM = Normalizer(lowercase=True, digits=True, treebank=True)
@@ -151,11 +151,7 @@ def passes_filter(source: str, title: str) -> bool:
 
 
 def _usual_file(root: Path, split: str) -> str:
-    names = [str(Path(folder, _USUAL[split].format("article"))) for folder in _FOLDERS]
-    found = next((name for name in names if with_gz(root / name)), None)
-    if found is None:
-        raise nothing_found(root, names)
-    return found
+    return first_found(root, [str(Path(folder, _USUAL[split])) for folder in _FOLDERS], with_gz)
 
 
 def _usual_tests(root: Path) -> dict[str, str]:

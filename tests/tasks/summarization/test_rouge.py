@@ -135,5 +135,5 @@ def test_refusals(outputs: list[str], references: list[tuple[str, ...]], message
 def test_a_rule_is_checked() -> None:
     with pytest.raises(ValueError, match="limit_bytes must be an integer of at least 1, got 0"):
         RougeRule(0, True, "f1")
-    with pytest.raises(ValueError, match="measure must be 'recall' or 'f1', got 'precision'"):
+    with pytest.raises(ValueError, match="measure must be one of recall, f1, got 'precision'"):
         RougeRule(None, True, "precision")  # type: ignore[arg-type]
