@@ -31,20 +31,21 @@ def check_scores(scores: Tensor, dim: int, mask: Tensor | None = None, *, name: 
             f"{name} must have at least one position along dim {dim}, got shape {tuple(scores.shape)}"
         )
     if mask is not None:
-        _check_mask(mask, scores, name)
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+            raise ValueError(f"mask must be a bool tensor (True = may be attended to), got {got}")
+        check_broadcasts("mask", mask, scores, name)
 
 
-def _check_mask(mask: Tensor, scores: Tensor, name: str) -> None:
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise ValueError(f"mask must be a bool tensor (True = may be attended to), got {got}")
-    if not broadcasts(mask, scores):
+def check_broadcasts(name: str, tensor: Tensor, scores: Tensor, of: str = "scores") -> None:
+    """Refuse what does not fit the scores, or would enlarge them."""
+    if not _broadcasts(tensor, scores):
         raise ValueError(
-            f"mask must be broadcastable to {name} of shape {tuple(scores.shape)}, got {tuple(mask.shape)}"
+            f"{name} must be broadcastable to {of} of shape {tuple(scores.shape)}, got {tuple(tensor.shape)}"
         )
 
 
-def broadcasts(tensor: Tensor, scores: Tensor) -> bool:
+def _broadcasts(tensor: Tensor, scores: Tensor) -> bool:
     return tensor.ndim <= scores.ndim and all(
         t in (1, s) for t, s in zip(reversed(tensor.shape), reversed(scores.shape), strict=False)
     )
@@ -114,7 +115,7 @@ def _check_tensor(name: str, value: Tensor, scores: Tensor, dim: int) -> None:
     if not value.is_floating_point():
         raise TypeError(f"{name} must be a floating-point tensor, got {value.dtype}")
     along = dim % scores.ndim - scores.ndim
-    if not broadcasts(value, scores) or (value.ndim >= -along and value.shape[along] != 1):
+    if not _broadcasts(value, scores) or (value.ndim >= -along and value.shape[along] != 1):
         raise ValueError(
             f"{name} must be broadcastable to scores of shape {tuple(scores.shape)} with size 1 along "
             f"dim {dim}, got {tuple(value.shape)}"

@@ -16,6 +16,15 @@ from regattn._registry import MappingSpec, find_with, resolve
 Omega = Callable[[Tensor], Tensor]
 
 
+def _rows(
+    scores: Tensor, dim: int, mask: Tensor | None, strengths: dict[str, Any]
+) -> tuple[Tensor, dict[str, Any]]:
+    """Rows along the last dimension, −inf where masked, and their strengths."""
+    x = scores if mask is None else torch.where(mask, scores, -torch.inf)
+    moved = {name: to_last(value, dim, scores.ndim) for name, value in strengths.items()}
+    return x.movedim(dim, -1), moved
+
+
 def _omega(weights: Tensor, allowed: Tensor, spec: MappingSpec, strengths: dict[str, Any]) -> Tensor:
     """γ Ω of rows along the last dimension."""
     assert spec.omega is not None
@@ -83,9 +92,7 @@ def max_omega(
     function, strengths = resolve(mapping, strengths)
     spec = find_with(function, "omega")
     check_scores(scores, dim, mask)
-    x = scores if mask is None else torch.where(mask, scores, -torch.inf)
-    x = x.movedim(dim, -1)
-    strengths = {name: to_last(value, dim, scores.ndim) for name, value in strengths.items()}
+    x, strengths = _rows(scores, dim, mask, strengths)
     weights = function(x, **strengths)
     allowed = x.detach() != -torch.inf
     y = weights.detach()
@@ -138,9 +145,8 @@ def fenchel_young_loss(
         )
     function, strengths = resolve(mapping, strengths)
     maximum = max_omega(scores, function, dim, mask=mask, **strengths)
-    x = scores if mask is None else torch.where(mask, scores, -torch.inf)
-    x, y = x.movedim(dim, -1), target.movedim(dim, -1)
-    strengths = {name: to_last(value, dim, scores.ndim) for name, value in strengths.items()}
+    x, strengths = _rows(scores, dim, mask, strengths)
+    y = target.movedim(dim, -1)
     omega = _omega(y, x.detach() != -torch.inf, find_with(function, "omega"), strengths)
     return maximum + omega - torch.where(y > 0, x * y, 0.0).sum(-1)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from regattn._checks import broadcasts
+from regattn._checks import check_broadcasts
 from regattn._registry import Mapping, resolve
 from regattn._softmax import softmax
 
@@ -78,7 +78,7 @@ def scaled_dot_product_attention(
     if is_causal and attn_mask is not None:
         raise ValueError("is_causal must be False where attn_mask is given, got both")
     if is_causal:
-        attn_mask = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
+        attn_mask = causal_mask(query, key)
     bias, mask = (None, None) if attn_mask is None else split_mask(attn_mask)
     output, weights = attend(query, key, value, bias, mask, dropout_p, scale, mapping, **strengths)
     return (output, weights) if need_weights else output
@@ -102,23 +102,31 @@ def attend(
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = (query * scale) @ key.mT  # (…, targets, sources)
     for given in (bias, mask):
-        _check_mask(given, scores)
+        if given is not None:
+            check_broadcasts("attn_mask", given, scores)
     if bias is not None:
         scores = scores + bias.to(scores.dtype)
     weights = F.dropout(_weigh(scores, mask, mapping, strengths), dropout_p)
     return weights @ value, weights
 
 
-def split_mask(attn_mask: Tensor, name: str = "attn_mask") -> tuple[Tensor | None, Tensor]:
+def causal_mask(query: Tensor, key: Tensor) -> Tensor:
+    return torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
+
+
+def split_mask(
+    attn_mask: Tensor, name: str = "attn_mask", *, lowest_is_absent: bool = False
+) -> tuple[Tensor | None, Tensor]:
     """(what to add to the scores, where attention is allowed) of a bool or a floating mask.
 
-    −inf goes into the bool mask, so that a mapping never meets an infinite score.
+    −inf goes into the bool mask, so that a mapping never meets an infinite score; so does, if
+    ``lowest_is_absent``, the lowest number of the dtype, perhaps with something added.
     """
     if attn_mask.dtype == torch.bool:
         return None, attn_mask
     if not attn_mask.is_floating_point():
         raise ValueError(f"{name} must be a bool or a floating tensor, got {attn_mask.dtype}")
-    absent = attn_mask == -torch.inf
+    absent = attn_mask <= (torch.finfo(attn_mask.dtype).min / 2 if lowest_is_absent else -torch.inf)
     return attn_mask.masked_fill(absent, 0.0), ~absent
 
 
@@ -130,15 +138,6 @@ def _weigh(scores: Tensor, mask: Tensor | None, mapping: Any, strengths: dict[st
         return weights
     function, strengths = resolve(mapping, strengths)
     return function(scores, mask=mask, **strengths)
-
-
-def _check_mask(mask: Tensor | None, scores: Tensor) -> None:
-    """Refuse a mask that does not fit, or would enlarge the scores."""
-    if mask is not None and not broadcasts(mask, scores):
-        raise ValueError(
-            f"attn_mask must be broadcastable to scores of shape {tuple(scores.shape)}, "
-            f"got {tuple(mask.shape)}"
-        )
 
 
 def _check_shapes(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool) -> None:

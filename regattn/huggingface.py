@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from regattn._registry import MAPPINGS
-from regattn._scaled_dot_product import attend
+from regattn._scaled_dot_product import attend, causal_mask, split_mask
 
 try:
     from transformers import MODEL_MAPPING, AttentionInterface, AttentionMaskInterface
@@ -112,29 +112,21 @@ def _attention(
     **others: Any,
 ) -> tuple[Tensor, Tensor]:
     """Output (batch, targets, heads, size) and weights (batch, heads, targets, sources)."""
-    targets, sources = query.shape[2], key.shape[2]
     _refuse(module, {name: others.get(name) for name in _NOT_IMPLEMENTED})
     if attention_mask is None:
-        if sliding_window is not None and sources > sliding_window:
+        if sliding_window is not None and key.shape[2] > sliding_window:
             _refuse(module, {"sliding_window without a mask": sliding_window})
         # As transformers' sdpa reads a missing mask; one query is the newest and sees all keys.
         is_causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
-        if is_causal and targets > 1:
-            attention_mask = torch.ones(targets, sources, dtype=torch.bool, device=query.device).tril()
-    bias, mask = _split(attention_mask)
+        if is_causal and query.shape[2] > 1:
+            attention_mask = causal_mask(query, key)
+    bias = mask = None
+    if attention_mask is not None:
+        bias, mask = split_mask(attention_mask, "attention_mask", lowest_is_absent=True)
     if position_bias is not None:
         bias = position_bias if bias is None else bias + position_bias
     output, weights = attend(query, key, value, bias, mask, dropout, scaling, mapping)
     return output.transpose(1, 2).contiguous(), weights
-
-
-def _split(attention_mask: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    """What is added to the scores, and where attention is allowed."""
-    if attention_mask is None or attention_mask.dtype == torch.bool:
-        return None, attention_mask
-    # Models write "not allowed" as the lowest number of the dtype, perhaps with something added.
-    allowed = attention_mask > torch.finfo(attention_mask.dtype).min / 2
-    return attention_mask.masked_fill(~allowed, 0.0), allowed
 
 
 def _refuse(module: nn.Module, asked: dict[str, Any]) -> None:
