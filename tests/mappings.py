@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import regattn
 from regattn import MAPPINGS
@@ -37,6 +37,17 @@ BLOCKS = {
     "prox_oscar": partial(regattn.prox_oscar, lam=0.1),
     "isotonic_regression": partial(regattn.isotonic_regression, decreasing=True),
 }
+
+
+class Tempered(nn.Module):
+    """A mapping with a parameter, of nobody's library."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.temperature = nn.Parameter(torch.tensor(0.5, dtype=torch.float64))
+
+    def forward(self, scores: Tensor, mask: Tensor | None = None) -> Tensor:
+        return regattn.softmax(scores / self.temperature, mask=mask)
 
 
 # ------------------------------------------------------------------ what is drawn, solved and compared

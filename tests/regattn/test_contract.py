@@ -14,7 +14,16 @@ import torch
 from torch import Tensor
 
 import regattn
-from tests.mappings import BLOCKS, FUNCTIONS, MODULES, OF_OMEGA, agree, same_bits, weights_and_gradient
+from tests.mappings import (
+    BLOCKS,
+    FUNCTIONS,
+    MODULES,
+    OF_OMEGA,
+    agree,
+    random_scores,
+    same_bits,
+    weights_and_gradient,
+)
 from tests.oracles import bound
 
 NAN, INF = float("nan"), float("inf")
@@ -31,11 +40,6 @@ SUMMED_BY_TORCH = (regattn.softmax, regattn.pnormmax)  # in the backward pass at
 BITS = 1e-300  # under every difference of two numbers that are not equal
 
 
-def equal_rows(a: Tensor, b: Tensor) -> Tensor:
-    """Row by row whether all values are equal."""
-    return (a == b).all(-1)
-
-
 @each_function
 def test_masked_is_removed(function, measure):
     """Forward and backward, under every mask of 6 positions, whatever stands under the mask."""
@@ -44,7 +48,7 @@ def test_masked_is_removed(function, measure):
     sums = measure("masked sums", parts=len(SUMMED_BY_TORCH))
     masks = torch.tensor(list(itertools.product([False, True], repeat=d))[1:])
     n = -(-forward.n // len(masks))
-    x, direction = torch.randn(2, len(masks), n, d, dtype=torch.float64)
+    x, direction = random_scores(2, len(masks), n, d)
     mask = masks.unsqueeze(1).expand(-1, n, -1)
     junk = torch.tensor([NAN, INF, -INF, 1e300, -1e9], dtype=torch.float64)[torch.randint(5, x.shape)]
     y, gradient = weights_and_gradient(function, torch.where(mask, x, junk), direction, mask=mask)
@@ -56,9 +60,9 @@ def test_masked_is_removed(function, measure):
             error = torch.maximum((slopes - slopes_alone).abs(), (weights - alone).abs())
             sums.within(error.amax(-1), 1e-13, **facts)
         else:
-            backward.all(equal_rows(slopes, slopes_alone), **facts)
+            backward.all((slopes == slopes_alone).all(-1), **facts)
         if function is not regattn.softmax:
-            forward.all(equal_rows(weights, alone), **facts)
+            forward.all((weights == alone).all(-1), **facts)
 
 
 @each_function
@@ -88,7 +92,7 @@ def test_neighbours_of_a_masked_position_become_neighbours():
 
 @each_function
 def test_mask_broadcasts_and_minus_infinity_is_a_mask(function):
-    x = torch.randn(3, 4, 5, dtype=torch.float64)
+    x = random_scores(3, 4, 5)
     for shape in ((5,), (1, 5), (4, 1), (3, 1, 5), (3, 4, 5)):
         mask = torch.rand(shape) > 0.3
         full = mask.expand(3, 4, 5)
@@ -99,9 +103,9 @@ def test_mask_broadcasts_and_minus_infinity_is_a_mask(function):
 @each_function
 @pytest.mark.measures("odd scores")
 def test_row_without_anything_left_is_zero_with_zero_gradient(function):
-    x = torch.randn(3, 4, dtype=torch.float64)
+    x = random_scores(3, 4)
     mask = torch.tensor([[True] * 4, [False] * 4, [True] * 4])
-    y, gradient = weights_and_gradient(function, x, torch.randn(3, 4, dtype=torch.float64), mask=mask)
+    y, gradient = weights_and_gradient(function, x, random_scores(3, 4), mask=mask)
     assert (y[1] == 0).all() and (gradient[1] == 0).all()
     assert same_bits(y[[0, 2]], function(x[[0, 2]]))
     y, gradient = weights_and_gradient(function, torch.full((2, 4), -INF), torch.randn(2, 4))
@@ -166,21 +170,21 @@ def test_adding_a_constant_changes_nothing(function, measure):
 @pytest.mark.parametrize("name", ["softmax", "sparsemax", "oscarmax", "pnormmax"])
 def test_permutation(name, measure):
     function, row, order = PROBLEMS[name], measure("permutation", parts=4), torch.randperm(8)
-    x = torch.randn(row.n, 8, dtype=torch.float64)
+    x = random_scores(row.n, 8)
     row.within((function(x[:, order]) - function(x)[:, order]).abs().amax(-1), limit(function, x), d=8)
 
 
 @each_problem
 def test_reversal(function, measure):
     row = measure("reversal", parts=len(PROBLEMS))
-    x = torch.randn(row.n, 8, dtype=torch.float64)
+    x = random_scores(row.n, 8)
     row.within((function(x.flip(-1)) - function(x).flip(-1)).abs().amax(-1), limit(function, x), d=8)
 
 
 @each_function
 def test_gamma_divides_the_scores(function, measure):
     row = measure("gamma", parts=len(FUNCTIONS))
-    x = torch.randn(-(-row.n // 2), 8, dtype=torch.float64)
+    x = random_scores(-(-row.n // 2), 8)
     for gamma in (0.25, 3.0):
         error = (function(x, gamma=gamma) - function(x / gamma)).abs().amax(-1)
         row.within(error, limit(function, x, gamma), d=8, gamma=gamma)
@@ -192,17 +196,13 @@ def test_gamma_divides_the_scores(function, measure):
 def test_lam_zero_is_sparsemax_value_and_gradient_ties_included(name):
     function = partial(FUNCTIONS[name], lam=0.0)
     x = torch.randint(0, 3, (500, 6)).double()
-    direction = torch.randn(500, 6, dtype=torch.float64)
-    for got, expected in zip(
-        weights_and_gradient(function, x, direction),
-        weights_and_gradient(regattn.sparsemax, x, direction),
-        strict=True,
-    ):
-        torch.testing.assert_close(got, expected, rtol=0, atol=1e-15)
+    direction = random_scores(500, 6)
+    expected = weights_and_gradient(regattn.sparsemax, x, direction)
+    torch.testing.assert_close(weights_and_gradient(function, x, direction), expected, rtol=0, atol=1e-15)
 
 
 def test_p_two_is_sparsemax():
-    x = torch.randn(100, 6, dtype=torch.float64)
+    x = random_scores(100, 6)
     assert same_bits(regattn.pnormmax(x, p=2), regattn.sparsemax(x))
     near = regattn.pnormmax(x, p=2 - 1e-9)
     torch.testing.assert_close(near, regattn.sparsemax(x), rtol=0, atol=1e-7)
@@ -228,7 +228,7 @@ def test_any_dim_and_any_strides(function, measure):
 @each_function_or_block
 def test_gradient_through_views(function):
     x = torch.randn(4, 5, 6, dtype=torch.float64, requires_grad=True)
-    direction = torch.randn(4, 5, 6, dtype=torch.float64)
+    direction = random_scores(4, 5, 6)
     (straight,) = torch.autograd.grad(function(x, dim=1), x, direction)
     (moved,) = torch.autograd.grad(function(x.transpose(1, 2)), x, direction.transpose(1, 2))
     assert agree(function, straight, moved)
@@ -245,7 +245,8 @@ def test_row_alone_is_row_in_a_batch(function, measure):
         x = torch.randn(measured.n, 11).to(dtype)
         y = function(x)
         assert y.dtype == dtype
-        measured.all(equal_rows(torch.stack([function(row) for row in x]), y), dtype=str(dtype), d=11)
+        alone = torch.stack([function(row) for row in x])
+        measured.all((alone == y).all(-1), dtype=str(dtype), d=11)
 
 
 @each_function_or_block
@@ -273,12 +274,13 @@ def test_scores_are_left_as_they_were(function):
 @each_function_or_block
 @pytest.mark.measures("odd scores")
 def test_refuses_what_is_no_floating_tensor(function):
-    with pytest.raises(TypeError, match=r"floating-point tensor, got torch\.int64"):
-        function(torch.arange(3))
-    with pytest.raises(TypeError, match=r"floating-point tensor, got torch\.bool"):
-        function(torch.ones(3, dtype=torch.bool))
-    with pytest.raises(TypeError, match=r"must be a torch\.Tensor, got list"):
-        function([1.0, 2.0])
+    for scores, match in (
+        (torch.arange(3), r"floating-point tensor, got torch\.int64"),
+        (torch.ones(3, dtype=torch.bool), r"floating-point tensor, got torch\.bool"),
+        ([1.0, 2.0], r"must be a torch\.Tensor, got list"),
+    ):
+        with pytest.raises(TypeError, match=match):
+            function(scores)
 
 
 @each_function_or_block
@@ -335,7 +337,7 @@ def test_refuses_strengths_that_are_no_numbers(function):
 # ------------------------------------------------------------------ modules
 @each_module
 def test_module_is_its_function(module):
-    x, mask = torch.randn(4, 5, dtype=torch.float64), torch.rand(4, 5) > 0.3
+    x, mask = random_scores(4, 5), torch.rand(4, 5) > 0.3
     function = type(module).function
     assert same_bits(module(x), function(x, **module.strengths))
     assert same_bits(module(x, mask), function(x, mask=mask, **module.strengths))
@@ -346,7 +348,7 @@ def test_module_is_its_function(module):
 
 @each_module
 def test_module_survives_copies_and_pickling(module):
-    x = torch.randn(4, 5, dtype=torch.float64)
+    x = random_scores(4, 5)
     for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
         assert repr(twin) == repr(module) and same_bits(twin(x), module(x))
     assert all(f"{name}={value}" in repr(module) for name, value in module.strengths.items())

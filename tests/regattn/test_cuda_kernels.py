@@ -132,15 +132,11 @@ def product(mapping: str, direction: torch.Tensor, structure: torch.Tensor, **st
     return groups.group_average(direction, structure, 1 / strengths["gamma"], True)
 
 
-def public(mapping: str, x: torch.Tensor, mask=None, **strengths) -> torch.Tensor:
+def public(mapping: str, x: torch.Tensor, direction: torch.Tensor | None = None, mask=None, **strengths):
+    """Weights of the library on the CPU in float64, and their derivative along a direction."""
     mask = None if mask is None else mask.cpu()
-    return getattr(regattn, mapping)(x.detach().cpu().double(), mask=mask, **strengths)
-
-
-def public_product(mapping: str, direction: torch.Tensor, x: torch.Tensor, mask=None, **strengths):
-    mask = None if mask is None else mask.cpu()
-    x, direction = (t.cpu().double() for t in (x, direction))
-    return weights_and_gradient(getattr(regattn, mapping), x, direction, mask=mask, **strengths)[1]
+    x, direction = (t.cpu().double() for t in (x, x if direction is None else direction))
+    return weights_and_gradient(getattr(regattn, mapping), x, direction, mask=mask, **strengths)
 
 
 def unit(x: torch.Tensor, gamma: float = 1.0, lam: float = 0.0, **_: float) -> torch.Tensor:
@@ -155,7 +151,7 @@ def assert_certified(mapping: str, x: torch.Tensor, y: torch.Tensor, **strengths
     """Right within rounding by the public certificate, and near the CPU kernel's weights."""
     limit = unit(x, **strengths)
     x, y = x.cpu(), y.cpu()
-    error = (y.double() - public(mapping, x, **strengths)).abs().amax(-1)
+    error = (y.double() - public(mapping, x, **strengths)[0]).abs().amax(-1)
     assert (error <= limit).all(), (error / limit).max()
     if y.dtype in (torch.float64, torch.float32):  # in half precision rounding parts the ties of weights
         violation = regattn.certify(x, y, getattr(regattn, mapping), **strengths)
@@ -204,7 +200,7 @@ def test_right_within_rounding(mapping, strengths, d, dtype):
     smooth = x[:2]  # elsewhere two derivatives may be right
     direction = normal(*smooth.shape, dtype=dtype)
     ours = product(mapping, direction, structure[:2], **strengths)
-    theirs = public_product(mapping, direction, smooth, **strengths)
+    _, theirs = public(mapping, smooth, direction, **strengths)
     scale = 4 if mapping == "pnormmax" else 1  # whose derivative is not bounded by 1/γ
     limit = scale * unit(smooth, **strengths).unsqueeze(-1) * max(1, 1 / strengths["gamma"])
     assert ((ours.cpu() - theirs).abs() <= limit).all(), ((ours.cpu() - theirs).abs() / limit).max()
@@ -286,14 +282,12 @@ def test_a_long_row(mapping):
     x = normal(1, 8192, dtype=torch.float32) / 10
     lam = {"fusedmax": 0.1, "oscarmax": 1e-4}[mapping]
     y, structure = solve(mapping, x, gamma=1.0, lam=lam)
-    error = (y.cpu().double() - public(mapping, x, gamma=1.0, lam=lam)).abs().max()
-    assert error <= unit(x, 1.0, lam)
-    assert (y > 0).sum() > 20, "too few are left: the row says nothing"
     direction = normal(1, 8192)
+    expected, theirs = public(mapping, x, direction, gamma=1.0, lam=lam)
+    assert (y.cpu().double() - expected).abs().max() <= unit(x, 1.0, lam)
+    assert (y > 0).sum() > 20, "too few are left: the row says nothing"
     ours = groups.group_average(direction, structure, 1.0, True)
-    torch.testing.assert_close(
-        ours.cpu(), public_product(mapping, direction, x, gamma=1.0, lam=lam), rtol=0, atol=1e-12
-    )
+    torch.testing.assert_close(ours.cpu(), theirs, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("mapping", ["fusedmax", "oscarmax"])
@@ -343,23 +337,17 @@ def masks(d: int) -> torch.Tensor:
 @each_mapping
 def test_masked_is_removed(mapping, strengths):
     for d, under in ((3, torch.nan), (3, 1e30), (33, torch.inf), (33, -torch.inf)):
-        check_masked_is_removed(mapping, strengths, d, under)
-
-
-def check_masked_is_removed(mapping, strengths, d, under):
-    mask = masks(d)
-    x = normal(len(mask), d)
-    direction = normal(len(mask), d)
-    expected = public(mapping, x, mask, **strengths)
-    expected_product = public_product(mapping, direction, x, mask, **strengths)
-    x, dirty = x.masked_fill(~mask, under), direction.masked_fill(~mask, under)
-    y, structure = solve(mapping, x, mask, **strengths)
-    torch.testing.assert_close(y.cpu(), expected, rtol=0, atol=1e-14)
-    ours = product(mapping, dirty, structure, **strengths)
-    torch.testing.assert_close(ours.cpu(), expected_product, rtol=0, atol=1e-13)
-    assert (y[~mask] == 0).all()
-    if under == -torch.inf:  # without a mask, the same bits
-        assert (solve(mapping, x, **strengths)[0] == y).all()
+        mask = masks(d)
+        x, direction = normal(2, len(mask), d)
+        expected, expected_product = public(mapping, x, direction, mask, **strengths)
+        x, dirty = x.masked_fill(~mask, under), direction.masked_fill(~mask, under)
+        y, structure = solve(mapping, x, mask, **strengths)
+        torch.testing.assert_close(y.cpu(), expected, rtol=0, atol=1e-14)
+        ours = product(mapping, dirty, structure, **strengths)
+        torch.testing.assert_close(ours.cpu(), expected_product, rtol=0, atol=1e-13)
+        assert (y[~mask] == 0).all()
+        if under == -torch.inf:  # without a mask, the same bits
+            assert (solve(mapping, x, **strengths)[0] == y).all()
 
 
 @each_mapping
@@ -401,28 +389,23 @@ VIEWS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 @each_mapping
-def test_strides_are_followed(mapping, strengths):
-    for view in VIEWS.values():
-        with pytest.MonkeyPatch.context() as patch:
-            check_strides(mapping, strengths, view, patch)
-
-
-def check_strides(mapping, strengths, view, monkeypatch):
-    x, direction = view(normal(2, 3, 4, 7)), view(normal(2, 3, 4, 7))
-    mask = view(torch.rand(2, 3, 4, 7, device=DEVICE) > 0.3)
-    expected, found = solve(mapping, x.contiguous(), mask.contiguous(), **strengths)
-    expected_product = product(mapping, direction.contiguous(), found, **strengths)
-
+def test_strides_are_followed(mapping, strengths, monkeypatch):
     read, launch = [], cuda._launch
     monkeypatch.setattr(cuda, "_launch", lambda *all: (read.append(all[2]), launch(*all)))
-    y, structure = solve(mapping, x, mask, **strengths)
-    ours = product(mapping, direction, structure, **strengths)
-    assert y.is_contiguous() and ours.is_contiguous()
-    assert (y == expected).all() and (ours == expected_product).all()
-    if x.numel():
-        assert len(read) == 2, "one launch each"
-        places = [read[0][0].data_ptr(), read[0][1].data_ptr(), read[1][0].data_ptr()]
-        assert places == [x.data_ptr(), mask.data_ptr(), direction.data_ptr()], "something was copied"
+    for view in VIEWS.values():
+        x, direction = view(normal(2, 3, 4, 7)), view(normal(2, 3, 4, 7))
+        mask = view(torch.rand(2, 3, 4, 7, device=DEVICE) > 0.3)
+        expected, found = solve(mapping, x.contiguous(), mask.contiguous(), **strengths)
+        expected_product = product(mapping, direction.contiguous(), found, **strengths)
+        read.clear()
+        y, structure = solve(mapping, x, mask, **strengths)
+        ours = product(mapping, direction, structure, **strengths)
+        assert y.is_contiguous() and ours.is_contiguous()
+        assert (y == expected).all() and (ours == expected_product).all()
+        if x.numel():
+            assert len(read) == 2, "one launch each"
+            places = [read[0][0].data_ptr(), read[0][1].data_ptr(), read[1][0].data_ptr()]
+            assert places == [x.data_ptr(), mask.data_ptr(), direction.data_ptr()], "something was copied"
 
 
 def test_more_leading_dimensions_than_a_kernel_takes_are_copied():
@@ -435,33 +418,27 @@ def test_more_leading_dimensions_than_a_kernel_takes_are_copied():
     torch.testing.assert_close(y, expected, rtol=0, atol=1e-14)
 
 
+def at_row(strength: torch.Tensor | float, at: tuple[int, ...]) -> float:
+    return float(strength.expand(2, 3, 2, 1)[at]) if isinstance(strength, torch.Tensor) else strength
+
+
 @each_mapping
 def test_strengths_of_each_row(mapping, strengths):
     """Each strength is given by tensors that broadcast to the rows, and says the same as numbers."""
     for shape in ((2, 1), (3, 1, 1), (1, 1, 1), (2, 3, 2, 1), (1,), ()):
-        check_strengths_of_each_row(mapping, strengths, shape)
-
-
-def check_strengths_of_each_row(mapping, strengths, shape):
-    x, direction = normal(2, 3, 2, 7), normal(2, 3, 2, 7)
-    mask = torch.rand(2, 1, 1, 7) > 0.2
-    gamma = torch.rand(shape, dtype=torch.float64) + 0.5
-    second = {
-        k: torch.rand(shape).double() / 4 if k == "lam" else v for k, v in strengths.items() if k != "gamma"
-    }
-    on_device = {k: v.to(DEVICE) if isinstance(v, torch.Tensor) else v for k, v in second.items()}
-    y, structure = solve(mapping, x, mask.to(DEVICE), gamma=gamma.to(DEVICE), **on_device)
-    ours = product(mapping, direction, structure, gamma=gamma.to(DEVICE), **on_device)
-    every = {"gamma": gamma, **second}
-    for at in np.ndindex(2, 3, 2):
-        row = {
-            k: float(v.expand(2, 3, 2, 1)[at]) if isinstance(v, torch.Tensor) else v for k, v in every.items()
-        }
-        allowed = mask.expand_as(x)[at]
-        expected = public(mapping, x[at], allowed, **row)
-        torch.testing.assert_close(y[at].cpu(), expected, rtol=0, atol=1e-14)
-        expected = public_product(mapping, direction[at], x[at], allowed, **row)
-        torch.testing.assert_close(ours[at].cpu(), expected, rtol=0, atol=1e-12)
+        x, direction = normal(2, 2, 3, 2, 7)
+        mask = torch.rand(2, 1, 1, 7) > 0.2
+        each = {**strengths, "gamma": torch.rand(shape, dtype=torch.float64) + 0.5}
+        if "lam" in each:
+            each["lam"] = torch.rand(shape).double() / 4
+        on_device = {k: v.to(DEVICE) if isinstance(v, torch.Tensor) else v for k, v in each.items()}
+        y, structure = solve(mapping, x, mask.to(DEVICE), **on_device)
+        ours = product(mapping, direction, structure, **on_device)
+        for at in np.ndindex(2, 3, 2):
+            row = {k: at_row(v, at) for k, v in each.items()}
+            weights, slopes = public(mapping, x[at], direction[at], mask.expand_as(x)[at], **row)
+            torch.testing.assert_close(y[at].cpu(), weights, rtol=0, atol=1e-14)
+            torch.testing.assert_close(ours[at].cpu(), slopes, rtol=0, atol=1e-12)
 
 
 # ------------------------------------------------------------------ from a public function to a kernel

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from functools import partial
 
 import pytest
 import torch
@@ -11,14 +12,13 @@ from torch import nn
 
 import regattn
 from regattn import MultiheadAttention
+from tests.mappings import Tempered
 from tests.pairwise import pairwise
 
 BATCH, TARGETS, SOURCES, SIZE, HEADS = 3, 4, 5, 8, 2
 
 pytestmark = [
-    pytest.mark.filterwarnings(
-        "ignore:Support for mismatched key_padding_mask"
-    ),  # the parent's, on mixed masks
+    pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask"),  # on mixed masks
     pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors"),
     pytest.mark.filterwarnings("ignore:enable_nested_tensor is True"),
 ]
@@ -54,7 +54,7 @@ def as_float(mask: torch.Tensor) -> torch.Tensor:
     return torch.randn(mask.shape, dtype=torch.float64).masked_fill(mask, -torch.inf)
 
 
-def masks(kind: str, batched: bool = True) -> dict[str, torch.Tensor]:
+def masks(batched: bool = True) -> dict[str, dict[str, torch.Tensor]]:
     batch = BATCH if batched else 1
     padding, pairs = absent(*([BATCH] if batched else []), SOURCES), absent(TARGETS, SOURCES)
     per_head = absent(batch * HEADS, TARGETS, SOURCES)
@@ -68,7 +68,7 @@ def masks(kind: str, batched: bool = True) -> dict[str, torch.Tensor]:
         "both": {"attn_mask": pairs, "key_padding_mask": padding},
         "both float": {"attn_mask": as_float(per_head), "key_padding_mask": as_float(padding)},
         "mixed": {"attn_mask": as_float(pairs), "key_padding_mask": padding},
-    }[kind]
+    }
 
 
 def same(ours, theirs, tensors, **options) -> None:
@@ -84,22 +84,9 @@ def same(ours, theirs, tensors, **options) -> None:
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
-KINDS = [
-    "none",
-    "padding",
-    "float padding",
-    "pairs",
-    "float pairs",
-    "per head",
-    "both",
-    "both float",
-    "mixed",
-]
-
-
 @pytest.mark.parametrize(
     ("kind", "returned", "batched", "batch_first", "bias", "bias_kv", "zero", "kdim", "vdim"),
-    pairwise(KINDS, ["averages", "each head", "none"], *[[True, False]] * 5, [SIZE, 6], [SIZE, 3]),
+    pairwise(masks(), ["averages", "each head", "none"], *[[True, False]] * 5, [SIZE, 6], [SIZE, 3]),
 )
 def test_softmax_is_pytorchs(kind, returned, batched, batch_first, bias, bias_kv, zero, kdim, vdim):
     options = {"bias": bias, "add_bias_kv": bias_kv, "add_zero_attn": zero, "kdim": kdim, "vdim": vdim}
@@ -108,7 +95,7 @@ def test_softmax_is_pytorchs(kind, returned, batched, batch_first, bias, bias_kv
         inputs(batched, batched and batch_first, kdim, vdim),
         need_weights=returned != "none",
         average_attn_weights=returned == "averages",
-        **masks(kind, batched),
+        **masks(batched)[kind],
     )
 
 
@@ -156,17 +143,6 @@ def test_parameters_start_equal_and_checkpoints_load_both_ways(options):
     with_module = MultiheadAttention(SIZE, HEADS, mapping=regattn.Fusedmax(), **options)
     assert list(with_module.state_dict()) == list(theirs)
     with_module._reset_parameters()
-
-
-class Tempered(nn.Module):
-    """A mapping that learns."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.temperature = nn.Parameter(torch.tensor(0.5))
-
-    def forward(self, scores, mask=None):
-        return regattn.sparsemax(scores / self.temperature, mask=mask)
 
 
 def test_a_mapping_that_learns_is_trained_and_saved():
@@ -287,8 +263,7 @@ def test_a_decoder_layer():
     torch.testing.assert_close(twin.got, layer.got)
 
 
-def zeros(*shape: int) -> torch.Tensor:
-    return torch.zeros(shape, dtype=torch.float64)
+zeros = partial(torch.zeros, dtype=torch.float64)
 
 
 @pytest.mark.parametrize(
@@ -301,11 +276,7 @@ def zeros(*shape: int) -> torch.Tensor:
         ("the query's batch", (zeros(4, 1, 8), zeros(5, 3, 8), zeros(5, 3, 8)), {}),
         (r"attn_mask must be of shape \(4, 4\)", (zeros(4, 3, 8),) * 3, {"attn_mask": zeros(4, 5)}),
         (r"of shape \(6, 4, 4\)", (zeros(4, 3, 8),) * 3, {"attn_mask": zeros(3, 4, 4)}),
-        (
-            r"key_padding_mask must be of shape \(3, 4\)",
-            (zeros(4, 3, 8),) * 3,
-            {"key_padding_mask": zeros(4)},
-        ),
+        (r"key_padding_mask must be of .*\(3, 4\)", (zeros(4, 3, 8),) * 3, {"key_padding_mask": zeros(4)}),
         ("bool or a floating", (zeros(4, 3, 8),) * 3, {"key_padding_mask": zeros(3, 4).byte()}),
     ],
 )
