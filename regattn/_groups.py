@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regattn._autograd import load_kernel
+from regattn._autograd import load_kernel, to_last
 from regattn._checks import check_scores, check_strengths
 from regattn._registry import find, resolve
 
@@ -40,14 +40,15 @@ def groups(
     function, strengths = resolve(mapping, strengths)
     scores = scores.detach()
     spec = find(function)
-    if spec is None or spec.solver is None or not spec.has_groups or strengths.get("lam", 1.0) == 0:
+    if spec is None or spec.solver is None or not spec.has_groups:
         support = function(scores, dim, mask=mask, **strengths) > 0
         return support.cumsum(dim) * support
     check_scores(scores, dim, mask)
-    check_strengths(**strengths)
+    check_strengths(scores, dim, **strengths)
     if mask is not None:
         scores = torch.where(mask, scores, -torch.inf)
-    numbers = (float(strengths.get(name, default)) for name, default in spec.defaults.items())
-    _, structure = spec.solver.kernel(scores.movedim(dim, -1), None, *numbers)
+    every = spec.defaults | strengths
+    each = (to_last(s, dim, scores.ndim) if isinstance(s, Tensor) else float(s) for s in every.values())
+    _, structure = spec.solver.kernel(scores.movedim(dim, -1), None, *each)
     labels = load_kernel(structure.device.type, "groups", "labels")(structure)
     return labels.clamp(min=0).movedim(-1, dim).long()

@@ -161,8 +161,7 @@ def difference(name: str, which: str, x: Tensor, strengths: dict[str, Tensor], m
     slope = (function(x, mask=mask, **high) - function(x, mask=mask, **low)) / (2 * step)
     smooth = torch.ones(len(x), dtype=torch.bool)
     if name not in ("softmax", "pnormmax"):
-        labels = partial(regattn.groups, mapping=function)
-        before, after = (by_loop(labels, x, -1, mask, **s) for s in (low, high))
+        before, after = (regattn.groups(x, function, mask=mask, **s) for s in (low, high))
         smooth = (before == after).all(-1)
     return slope, smooth
 
@@ -372,7 +371,7 @@ def test_vmap_over_a_scalar_strength_and_along_other_dims(name, which):
 
 
 @each_strength
-def test_vmap_over_arguments_of_fewer_dimensions_than_the_scores(name, which):
+def test_vmap_over_arguments_of_fewer_dimensions(name, which):
     """A batch dimension goes in front of what an argument broadcasts to, not where it happens to fit."""
     weights = of_strength(name, which, random_scores(2, 4, 7), draw(name))
     each, mask = draw(name, 4, 4, 1)[which], torch.rand(4, 7) > 0.3
@@ -536,7 +535,7 @@ def test_p_stays_a_number():
 
 
 @each_strength
-def test_bad_strength_that_cannot_be_looked_at_makes_its_row_nan(name, which, fresh_compiler):
+def test_bad_strength_that_cannot_be_seen_makes_its_row_nan(name, which, fresh_compiler):
     x, rest = random_scores(7), draw(name)
     weights = of_strength(name, which, x, rest)
     values = torch.tensor([*BAD[which], float(rest[which])], dtype=torch.float64)
@@ -549,7 +548,18 @@ def test_bad_strength_that_cannot_be_looked_at_makes_its_row_nan(name, which, fr
     assert all(compiled(value).isnan().all() for value in values[:-1])
 
 
-# ------------------------------------------------------------------ certificates, maxima, losses
+# ------------------------------------------------------------------ groups, certificates, maxima, losses
+@each_mapping
+def test_groups_are_those_of_the_loop(name):
+    of_row = partial(regattn.groups, mapping=FUNCTIONS[name])
+    for shape, dim, place in PLACES:
+        x, strengths, mask = random_scores(*shape), draw(name, *place), torch.rand(shape) > 0.2
+        labels = regattn.groups(x, FUNCTIONS[name], dim, mask=mask, **strengths)
+        assert torch.equal(labels, by_loop(of_row, x, dim, mask, **strengths))
+    x, module = random_scores(3, 7), learnable(name, 3, 1)
+    assert torch.equal(regattn.groups(x, module) > 0, module(x) > 0)
+
+
 @each_mapping
 def test_certificates_and_maxima_are_those_of_the_loop(name):
     for shape, dim, place in PLACES:
