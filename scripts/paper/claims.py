@@ -19,7 +19,7 @@ from scripts.paper.metrics import (
     reported_cell,
 )
 from scripts.paper.reported import BEST, LEGEND, MARKS, Claim, Paper
-from scripts.paper.selection import Rows, Runs
+from scripts.paper.selection import Rows, Runs, first_run
 from scripts.paper.significance import LEVEL, ItemScores, holm
 from scripts.paper.table import UNKNOWN, Cell, Row, Table
 from tasks.bootstrap import Comparison, compare, differences_over_seeds, margin_p_value
@@ -162,7 +162,7 @@ def claims_of_tier(paper: Paper, tier: str, tables: Mapping[str, Rows], items: I
         if claim.relation == "same_time":
             tested[claim.id] = list(_timed(claim, tables.get(claim.table, {}), tier))
     comparisons = [(claim, tested[claim.id]) for claim in paper.claims]
-    corpora = ", ".join(sorted({corpus_label(next(iter(rows.values()))[0]) for rows in tables.values()}))
+    corpora = ", ".join(sorted({corpus_label(first_run(rows)) for rows in tables.values()}))
     table = Table(
         name=f"claims-{tier}",
         title=f"The paper's claims, tier {tier}",
@@ -180,7 +180,7 @@ def _pairs(claim: Claim, paper: Paper, tables: Mapping[str, Rows]) -> Iterator[_
     rows = tables.get(claim.table, {})
     if claim.relation not in ("greater", "within") or not rows:
         return
-    for metric in metrics_in(paper.tables[claim.table], next(iter(rows.values()))[0]):
+    for metric in metrics_in(paper.tables[claim.table], first_run(rows)):
         if claim.columns and metric.column.key not in claim.columns:
             continue
         best = max(rows, key=lambda mapping: mean_score(rows[mapping], metric))

@@ -67,7 +67,7 @@ class ReportedTable:
 
 
 @dataclass(frozen=True)
-class Setting:
+class ReportedSetting:
     """One choice of the paper's: of a table, or of ``opennmt``, whose defaults two tables share."""
 
     table: str
@@ -113,7 +113,7 @@ class Paper:
 
     source: str
     tables: Mapping[str, ReportedTable]
-    settings: tuple[Setting, ...]
+    settings: tuple[ReportedSetting, ...]
     claims: tuple[Claim, ...]
 
 
@@ -153,8 +153,8 @@ def _table(corpus: str, columns: list[Any], rows: dict[str, Any]) -> ReportedTab
     return ReportedTable(corpus, made, figures)
 
 
-def _setting(table: str, name: str, **values: Any) -> Setting:
-    return Setting(table, name, _made(ReportedValue, values))
+def _setting(table: str, name: str, **values: Any) -> ReportedSetting:
+    return ReportedSetting(table, name, _made(ReportedValue, values))
 
 
 def _made(kind: type[T], values: dict[str, Any]) -> T:

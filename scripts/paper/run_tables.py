@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 from scripts.markdown import markdown
-from scripts.paper.selection import Corpus, Runs, by_label, by_setting, mapping_label
+from scripts.paper.selection import Corpus, Runs, by_label, by_setting, mapping_label, sizes_of
 from scripts.paper.significance import mean_std
 from scripts.paper.table import UNKNOWN
 from tasks._registry import (
@@ -63,8 +63,7 @@ def run_tables(task: TaskSpec, records: Runs) -> str:
 
 
 def _corpus(corpus: Corpus, record: Record) -> list[str]:
-    pairs = ", ".join(f"{count:,} {split}" for split, count in record.corpus["sizes"].items())
-    return [f"## {corpus.title}", f"{pairs} pairs, SHA-256 {corpus.sha256[:16]}…"]
+    return [f"## {corpus.title}", f"{sizes_of(record)}, SHA-256 {corpus.sha256[:16]}…"]
 
 
 def _tables(task: TaskSpec, runs: Runs) -> Iterator[str]:

@@ -43,6 +43,11 @@ def corpus_of(record: Record) -> Corpus:
     return Corpus(record.task, record.corpus["name"], record.corpus["sha256"], record.tier)
 
 
+def sizes_of(record: Record) -> str:
+    """How many pairs each split of its corpus has."""
+    return ", ".join(f"{count:,} {split}" for split, count in record.corpus["sizes"].items()) + " pairs"
+
+
 def task_of(record: Record) -> TaskSpec:
     """How the record's task is shown.
 
@@ -174,6 +179,11 @@ def rows_of(records: Runs, task: str, tier: str) -> Rows:
         )
     last_wins = sorted(cells, key=lambda run: (not run.details, run.id), reverse=True)
     return by_mapping(list({(run.mapping, run.seed): run for run in last_wins}.values()))
+
+
+def first_run(rows: Rows) -> Record:
+    """One run of a table, for what all of them share."""
+    return next(iter(rows.values()))[0]
 
 
 def file_names(kind: str, corpora: Collection[Corpus]) -> dict[Corpus, str]:

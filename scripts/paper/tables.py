@@ -19,7 +19,7 @@ from scripts.paper.metrics import (
     seeds_cell,
 )
 from scripts.paper.reported import LEGEND, Paper, ReportedTable
-from scripts.paper.selection import MAPPINGS, Rows, Runs, by_recipe, rows_of
+from scripts.paper.selection import MAPPINGS, Rows, Runs, by_recipe, first_run, rows_of, sizes_of
 from scripts.paper.significance import ItemScores
 from scripts.paper.table import UNKNOWN, Cell, Row, Table
 from scripts.runs.config import TIERS
@@ -70,7 +70,7 @@ def results_of_tiers(records: Runs, details: Path, paper: Paper) -> list[TierRes
 # ------------------------------------------------------------------ the paper's tables
 def score_table(task: str, reported: ReportedTable, tier: str, rows: Rows) -> Table:
     """A table of the paper with ours beside it: mappings × scores, those of the best in bold."""
-    metrics = metrics_in(reported, next(iter(rows.values()))[0])
+    metrics = metrics_in(reported, first_run(rows))
     columns = [
         [reported_cell(reported.rows[mapping][column.key]) for mapping in MAPPINGS]
         for column in reported.columns
@@ -94,9 +94,9 @@ def score_table(task: str, reported: ReportedTable, tier: str, rows: Rows) -> Ta
 
 def whose_data(reported: ReportedTable, tier: str, rows: Rows) -> str:
     """A paragraph that says what ours is measured on, and that it is not the paper's where it is not."""
-    corpus = next(iter(rows.values()))[0].corpus
-    sizes = ", ".join(f"{count:,} {split}" for split, count in corpus["sizes"].items())
-    ours = f"Ours: {corpus['name']}, {sizes} pairs (SHA-256 {corpus['sha256'][:16]}…), tier {tier}."
+    run = first_run(rows)
+    sha256 = run.corpus["sha256"][:16]
+    ours = f"Ours: {run.corpus['name']}, {sizes_of(run)} (SHA-256 {sha256}…), tier {tier}."
     other = (
         "" if tier == "paper" else " Ours is trained on other data at another scale: the two do not compare."
     )
@@ -144,7 +144,7 @@ def interpretability_table(tier: str, tables: Mapping[str, Rows], records: Runs)
     cells = {run.id for rows in tables.values() for runs in rows.values() for run in runs}
     linked = [run for run in records if run.tier == tier and run.id not in cells and _splits_that_agree(run)]
     found = [*tables.values(), *by_recipe(linked)]
-    firsts = [next(iter(rows.values()))[0] for rows in found]
+    firsts = [first_run(rows) for rows in found]
     sizes = [f"{corpus_label(run)} ({run.corpus['sizes']['train']:,} training pairs)" for run in firsts]
     return Table(
         name=f"interpretability-{tier}",
@@ -166,7 +166,7 @@ def interpretability_table(tier: str, tables: Mapping[str, Rows], records: Runs)
 
 
 def _attention_rows(rows: Rows) -> Iterator[Row]:
-    first = next(iter(rows.values()))[0]
+    first = first_run(rows)
     for split in _splits_that_agree(first) or first.test_splits[:1]:
         place = Cell(f"{corpus_label(first)}, {split}")
         for mapping, runs in rows.items():
