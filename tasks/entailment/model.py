@@ -30,7 +30,6 @@ class EntailmentOutput(NamedTuple):
 
     logits: Tensor
     weights: Tensor
-    scores: Tensor
     mask: Tensor
     groups: Tensor
 
@@ -86,12 +85,12 @@ class EntailmentModel(nn.Module):
 
     @torch.no_grad()
     def predict(self, premise: PaddedBatch, hypothesis: PaddedBatch) -> EntailmentOutput:
-        """Decide and show how: what :meth:`forward` returns, and what the mapping was given and fused."""
+        """Decide and show how: what :meth:`forward` returns, and what the mapping could see and has fused."""
         states, query, mask = self._read(premise, hypothesis)
         logits, weights = self._decide(states, query, mask)
         scores, mask = self.attention.scorer(query, states).squeeze(1), mask.squeeze(1)
         groups = regattn.groups(scores, self.attention.mapping, mask=mask)
-        return EntailmentOutput(logits, weights, scores, mask, groups)
+        return EntailmentOutput(logits, weights, mask, groups)
 
     def _decide(self, states: Tensor, query: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         context, weights = self.attention(query, states, mask=mask)  # (batch, 1, D), (batch, 1, words)

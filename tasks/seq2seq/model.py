@@ -93,9 +93,7 @@ class Recurrent(nn.Module):
         ValueError: another cell.
     """
 
-    def __init__(
-        self, cell: str, input_size: int, hidden_size: int, layers: int = 1, dropout: float = 0.0
-    ) -> None:
+    def __init__(self, cell: str, input_size: int, hidden_size: int, layers: int, dropout: float) -> None:
         super().__init__()
         sequence, self._step = cell_of(cell)
         # torch warns of a dropout that has no layers to stand between.

@@ -97,7 +97,6 @@ class Translator:
         """The same without a beam."""
         return self.generate(texts, replace(self.settings, beam_size=1, n_best=1))
 
-    @torch.no_grad()
     def teacher_forced(
         self, sources: Sequence[str], targets: Sequence[str]
     ) -> Iterator[tuple[list[int], ForcedBatch]]:

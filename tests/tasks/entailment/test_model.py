@@ -5,6 +5,7 @@ import torch
 
 import regattn
 from tasks.data.vectors import random_vectors
+from tasks.data.vocabulary import PAD
 from tasks.entailment.mini import generate
 from tasks.entailment.model import EntailmentModel, PaddedBatch
 from tasks.entailment.task import batch_of, vocabulary_of
@@ -94,12 +95,15 @@ def test_projected_words_and_the_output_are_dropped() -> None:
     assert 0.4 < (decided[0] == 0).double().mean() < 0.6
 
 
-def test_an_examined_batch_is_decided_as_ever() -> None:
-    model = model_with(regattn.Fusedmax(lam=0.5))
+def test_a_prediction_is_decided_as_in_training() -> None:
+    model = model_with(regattn.Fusedmax(gamma=0.02, lam=0.5))
     batch = batch_of(PAIRS, VOCABULARY, "cpu")
     logits, weights = model(*batch)
+    given: list[torch.Tensor] = []
+    model.attention.scorer.register_forward_hook(lambda _, inputs, scores: given.append(scores.squeeze(1)))
     found = model.predict(*batch)
     torch.testing.assert_close(found.logits, logits)
     torch.testing.assert_close(found.weights, weights)
-    torch.testing.assert_close(regattn.fusedmax(found.scores, lam=0.5, mask=found.mask), weights)
-    assert torch.equal(found.groups != 0, weights != 0)
+    assert torch.equal(found.mask, batch[0].words != PAD)
+    groups = regattn.groups(given[0], model.attention.mapping, mask=found.mask)
+    assert torch.equal(found.groups, groups) and torch.equal(groups != 0, weights != 0)

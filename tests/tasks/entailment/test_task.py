@@ -82,7 +82,7 @@ def test_a_tally_by_hand() -> None:
     weights = torch.tensor([[0.25, 0.75, 0.0, 0.0], [0.5, 0.0, 0.5, 0.0]])
     mask = torch.tensor([[True, True, False, False], [True] * 4])
     groups = torch.tensor([[1, 2, 0, 0], [1, 0, 1, 0]])
-    tally.add(pairs, EntailmentOutput(logits, weights, weights, mask, groups))
+    tally.add(pairs, EntailmentOutput(logits, weights, mask, groups))
     metrics = tally.metrics()
     assert (metrics["segments"], metrics["groups"]) == (2, 1.5)
     assert metrics["accuracy"] == 0.5
@@ -95,9 +95,7 @@ def test_a_tally_by_hand() -> None:
 def test_without_known_evidence_there_is_no_such_metric() -> None:
     tally = Tally()
     row = torch.ones(1, 1)
-    tally.add(
-        [Pair(("a",), ("b",), 1)], EntailmentOutput(torch.zeros(1, 3), row, row, row.bool(), row.long())
-    )
+    tally.add([Pair(("a",), ("b",), 1)], EntailmentOutput(torch.zeros(1, 3), row, row.bool(), row.long()))
     assert "evidence_mass" not in tally.metrics()
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from forked import Child, needs_fork
 from tiny_run import Recorder, outcome, train
 
@@ -25,14 +24,6 @@ from tasks.training.run_directory import RunDirectory, RunInUseError
 
 pytestmark = needs_fork
 STEPS = 24
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The outcome of a run that nothing interrupted."""
-    torch.set_num_threads(1)
-    path = tmp_path_factory.mktemp("whole")
-    return outcome(path, *train(path))
 
 
 def run(path: Path) -> None:

@@ -28,14 +28,6 @@ from tasks.training.state import ResumeError, TrainState, best_weights
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The outcome of a run that nothing interrupted."""
-    torch.set_num_threads(1)
-    path = tmp_path_factory.mktemp("whole")
-    return outcome(path, *train(path))
-
-
 def interrupt(path: Path, step: int, number: int = signal.SIGUSR1, **settings: Any) -> str:
     """Train until ``step``, where a signal arrives; return the message."""
 
