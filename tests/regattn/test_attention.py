@@ -20,12 +20,8 @@ def queries_and_keys(query_size: int = SIZE) -> tuple[torch.Tensor, torch.Tensor
 
 
 def one_by_one(score, query, keys) -> torch.Tensor:
-    return torch.stack(
-        [
-            torch.stack([torch.stack([score(q, k) for k in ks]) for q in qs])
-            for qs, ks in zip(query, keys, strict=True)
-        ]
-    )
+    pairs = [score(q, k) for qs, ks in zip(query, keys, strict=True) for q in qs for k in ks]
+    return torch.stack(pairs).reshape(BATCH, TARGETS, SOURCES)
 
 
 def test_dot():
@@ -46,12 +42,8 @@ def test_bilinear():
 def test_additive():
     scorer = AdditiveScorer(7, SIZE, 6)
     query, keys = queries_and_keys(7)
-    w_q, w_k, b, v = (
-        scorer.project_query.weight,
-        scorer.project_keys.weight,
-        scorer.project_keys.bias,
-        scorer.v.weight[0],
-    )
+    w_q, w_k = scorer.project_query.weight, scorer.project_keys.weight
+    b, v = scorer.project_keys.bias, scorer.v.weight[0]
     by_hand = one_by_one(lambda q, k: v @ torch.tanh(w_k @ k + w_q @ q + b), query, keys)
     torch.testing.assert_close(scorer(query, keys), by_hand)
 
@@ -99,12 +91,8 @@ def test_parameters_are_trained():
 
 
 @each_mapping
-def test_under_autocast_the_mapping_works_in_float32(mapping):
-    for mask in (None, torch.arange(SOURCES) < 3):
-        check_under_autocast(mapping, mask)
-
-
-def check_under_autocast(mapping, mask):
+@pytest.mark.parametrize("mask", [None, torch.arange(SOURCES) < 3], ids=["all", "some"])
+def test_under_autocast_the_mapping_works_in_float32(mapping, mask):
     attend = Attention(BilinearScorer(SIZE, SIZE), mapping)
     query, keys = queries_and_keys()
     with torch.autocast("cpu", torch.bfloat16):
@@ -128,8 +116,7 @@ def test_without_autocast_the_dtype_is_kept():
         assert Attention(DotScorer(), regattn.Sparsemax())(query, keys)[1].dtype == torch.float64
 
 
-def test_autocast_compiles_without_a_break():
-    torch.compiler.reset()
+def test_autocast_compiles_without_a_break(fresh_compiler):
     attend = Attention(DotScorer(), regattn.Fusedmax())
     query, keys = queries_and_keys()
     with torch.autocast("cpu", torch.bfloat16):

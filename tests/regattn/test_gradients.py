@@ -14,7 +14,7 @@ import regattn
 from regattn import groups
 from regattn.kernels import reference
 from tests import oracles
-from tests.mappings import APPLIED, BLOCKS, random_scores
+from tests.mappings import APPLIED, BLOCKS, random_scores, weights_and_gradient
 
 Function = Callable[..., Tensor]
 MAPPINGS: dict[str, Function] = {**APPLIED, "pnormmax_2": partial(regattn.pnormmax, gamma=0.7, p=2.0)}
@@ -194,16 +194,11 @@ def test_hessian(function):
 @each_function
 @pytest.mark.measures("compile")
 def test_compiled_is_eager(function, fresh_compiler):
-    x = points(4, 6)
+    x, direction = random_scores(2, 4, 6)
     compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
-    gradient = torch.randn(4, 6, dtype=torch.float64)
-    results = []
-    for f in (function, compiled):
-        y = f(x)
-        results.append((y, torch.autograd.grad(y, x, gradient)[0]))
-    (eager, eager_gradient), (traced, traced_gradient) = results
-    assert torch.equal(eager, traced)
-    torch.testing.assert_close(eager_gradient, traced_gradient, rtol=0, atol=1e-15)
+    (y, gradient), (traced, of_traced) = (weights_and_gradient(f, x, direction) for f in (function, compiled))
+    assert torch.equal(y, traced)
+    torch.testing.assert_close(gradient, of_traced, rtol=0, atol=1e-15)
 
 
 @each_mapping

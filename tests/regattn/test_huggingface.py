@@ -94,34 +94,31 @@ def test_softmax_is_eager(name, side):
     torch.testing.assert_close(*gradients, atol=1e-2, rtol=1e-3)
 
 
-VISION = {"image_size": 16, "patch_size": 4}
+VISION = {**DECODER, "image_size": 16, "patch_size": 4}
+TEXT, TEXT_GROUPED = {**DECODER, "vocab_size": WORDS}, {**GROUPED, "vocab_size": WORDS}
 OTHERS = {
-    "RobertaConfig": DECODER,
-    "ModernBertConfig": {**DECODER, "pad_token_id": 0, "local_attention": 4},
-    "GPTNeoXConfig": DECODER,
-    "Qwen3Config": GROUPED,
-    "Gemma3TextConfig": {**GROUPED, "sliding_window": 3},
-    "MixtralConfig": {**GROUPED, "num_local_experts": 2, "num_experts_per_tok": 1},
-    "ViTConfig": {**DECODER, **VISION},
-    "CLIPVisionConfig": {**DECODER, **VISION},
+    "RobertaConfig": TEXT,
+    "ModernBertConfig": {**TEXT, "pad_token_id": 0, "local_attention": 4},
+    "GPTNeoXConfig": TEXT,
+    "Qwen3Config": TEXT_GROUPED,
+    "Gemma3TextConfig": {**TEXT_GROUPED, "sliding_window": 3},
+    "MixtralConfig": {**TEXT_GROUPED, "num_local_experts": 2, "num_experts_per_tok": 1},
+    "ViTConfig": VISION,
+    "CLIPVisionConfig": VISION,
 }
 
 
 @pytest.mark.parametrize("config", OTHERS)
 def test_softmax_is_eager_and_sparsemax_is_not_in_other_models(config):
-    given = batch("bert")
-    if "image_size" in OTHERS[config]:
-        given = {"pixel_values": torch.randn(2, 3, 16, 16)}
+    sees = OTHERS[config] is VISION
+    given = {"pixel_values": torch.randn(2, 3, 16, 16)} if sees else batch("bert")
     outputs = []
     for attention in ("eager", "regattn_softmax", "regattn_sparsemax"):
         torch.manual_seed(0)
-        options = (
-            OTHERS[config] if "image_size" in OTHERS[config] else {**OTHERS[config], "vocab_size": WORDS}
-        )
-        made = getattr(transformers, config)(**options, initializer_range=0.5)
+        made = getattr(transformers, config)(**OTHERS[config], initializer_range=0.5)
         model = transformers.AutoModel.from_config(made, attn_implementation=attention).eval()
         output = model(**given).last_hidden_state
-        outputs.append(output[given["attention_mask"] > 0] if "attention_mask" in given else output)
+        outputs.append(output if sees else output[given["attention_mask"] > 0])
     torch.testing.assert_close(outputs[1], outputs[0], atol=1e-4, rtol=1e-4)
     assert (outputs[2] - outputs[0]).abs().max() > 0.01
 
@@ -177,12 +174,8 @@ def test_generation_with_and_without_a_cache(name, attention):
     given = batch(name, "left")
     given.pop("decoder_input_ids", None)
     model = tiny(name, f"regattn_{attention}")
-    options = {
-        "max_new_tokens": 6,
-        "do_sample": False,
-        "output_scores": True,
-        "return_dict_in_generate": True,
-    }
+    options = {"max_new_tokens": 6, "do_sample": False}
+    options |= dict.fromkeys(("output_scores", "return_dict_in_generate"), True)
     plain = model.generate(**given, **options, use_cache=False)
     for cache in ({"use_cache": True}, {"cache_implementation": "static", "disable_compile": True}):
         cached = model.generate(**given, **options, **cache)
@@ -267,7 +260,7 @@ def test_masks_can_be_added_to_scores():
 
 
 def test_setting_the_name_warns_of_a_model_that_ignores_it(monkeypatch):
-    model = transformers.AutoModel.from_config(transformers.DebertaV2Config(**DECODER, vocab_size=WORDS))
+    model = transformers.AutoModel.from_config(transformers.DebertaV2Config(**TEXT))
     said = []
     monkeypatch.setattr(transformers.modeling_utils.logger, "warning", said.append)
     model.set_attn_implementation("regattn_sparsemax")
@@ -315,7 +308,7 @@ def test_a_sliding_window_without_a_mask_is_refused():
 
 
 def test_a_model_with_softcap_is_refused():
-    config = transformers.Gemma2Config(**GROUPED, vocab_size=WORDS)
+    config = transformers.Gemma2Config(**TEXT_GROUPED)
     model = transformers.AutoModel.from_config(config, attn_implementation="regattn_sparsemax")
     with pytest.raises(ValueError, match="no softcap, which Gemma2Attention asks for"):
         model(torch.tensor([[3, 4]]))
