@@ -26,7 +26,7 @@ from scripts.runs.loaded_run import LoadedRun, answer_lines, load_translator
 from scripts.runs.stored import find_run_for, read_run_config, run_names
 from scripts.style import ENDINGS, check_drawing
 from tasks._registry import TASKS
-from tasks.seq2seq.search_config import SearchSettings
+from tasks.seq2seq.search import SearchSettings
 from tasks.training.settings import Device, TrainerSettings
 
 

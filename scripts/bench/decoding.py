@@ -23,7 +23,7 @@ from scripts.runs.loaded_run import load_translator
 from scripts.runs.stored import find_run, run_names
 from tasks.data.files import write_atomically, write_json_atomically
 from tasks.ranges import check_number
-from tasks.seq2seq.search_config import SearchSettings
+from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.translator import Translator
 from tasks.training.provenance import commit, versions
 from tasks.training.settings import Threads

@@ -20,7 +20,7 @@ from scripts.runs.setup import in_memory, task_options
 from scripts.runs.stored import read_run_config, read_stored
 from tasks.attention import AttentionGrid
 from tasks.data.corpus import MAX_CHARS
-from tasks.seq2seq.search_config import SearchSettings
+from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.task import build_model
 from tasks.seq2seq.text import Tokenizers
 from tasks.seq2seq.translator import Output, Translator

@@ -1,20 +1,40 @@
 """The hypotheses of a beam search, from step to step of the decoder."""
 
+from __future__ import annotations
+
 import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad as pad_right
 
 from tasks.data.vocabulary import BOS, EOS, PAD, UNK
-from tasks.seq2seq.search_config import Hypothesis, SearchSettings
+
+if TYPE_CHECKING:
+    from tasks.seq2seq.search import SearchSettings
 
 _CHUNK = 64  # about the root of a vocabulary: few chunks to rank and few tokens in each
 _RISE = 1e-3  # how far above 0 rounding may lift a log-probability
-_LEAST_COVERAGE = (
-    1e-3  # sparse attention leaves positions at exactly 0, whose logarithm would level all scores
-)
+_LEAST_COVERAGE = 1e-3  # sparse weights are exactly 0 at places, whose logarithm would level all scores
 _SCORE, _LOG_PROBABILITY, _LENGTH, _BEAM, _FINISHED = range(5)  # columns of a kept hypothesis
+
+
+@dataclass(frozen=True, eq=False)
+class Hypothesis:
+    """An output of the search.
+
+    ``ids`` are its tokens without begin and end, ``log_probability`` is their sum, that of the end included
+    if it was reached (``finished``), and ``score`` is that after penalties. ``weights`` are those of the
+    attention, on the CPU, (tokens and the end if reached, source length).
+    """
+
+    ids: tuple[int, ...]
+    log_probability: float
+    score: float
+    weights: Tensor
+    finished: bool
 
 
 class Beams:

@@ -13,7 +13,7 @@ from tasks.packages import check_installed
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings
 from tasks.seq2seq.scoring import Scores
-from tasks.seq2seq.search_config import SearchSettings
+from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.task import Seq2SeqTask, new_model
 from tasks.seq2seq.text import BatchSettings, TextSettings
 from tasks.seq2seq.translator import Translator

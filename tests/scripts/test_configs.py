@@ -10,7 +10,7 @@ from scripts.cli import UsageError
 from scripts.runs.config import CONFIGS, read_config
 from scripts.runs.setup import set_up
 from tasks.seq2seq.model import ModelSettings
-from tasks.seq2seq.search_config import SearchSettings
+from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.text import BatchSettings, TextSettings
 from tasks.training.optim import SGD
 

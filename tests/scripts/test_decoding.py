@@ -15,7 +15,7 @@ import regattn
 from scripts.bench import decoding
 from scripts.bench.decoding import Speed, measure
 from tasks.seq2seq.model import ModelSettings
-from tasks.seq2seq.search_config import SearchSettings
+from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.text import BatchSettings, TextSettings
 from tasks.translation.mini import generate
 from tasks.translation.task import build

@@ -10,8 +10,7 @@ from toy_model import rescore
 import regattn
 from tasks.data.vocabulary import BOS, EOS, PAD
 from tasks.seq2seq.model import SCORERS, ModelSettings, Seq2Seq, State
-from tasks.seq2seq.search import search
-from tasks.seq2seq.search_config import SearchSettings
+from tasks.seq2seq.search import SearchSettings, search
 
 MAPPINGS = [
     regattn.Softmax(),

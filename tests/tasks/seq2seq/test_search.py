@@ -17,8 +17,8 @@ from toy_model import ToyMemory, ToyModel, ToyState, rescore
 
 from tasks.data.batching import pad
 from tasks.data.vocabulary import BOS, EOS, PAD, UNK
-from tasks.seq2seq.search import search, search_all
-from tasks.seq2seq.search_config import Hypothesis, SearchSettings
+from tasks.seq2seq.beams import Hypothesis
+from tasks.seq2seq.search import SearchSettings, search, search_all
 
 
 class Output(NamedTuple):

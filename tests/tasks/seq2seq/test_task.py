@@ -16,7 +16,7 @@ from tasks._registry import TASKS
 from tasks.data.vocabulary import BOS, EOS, PAD
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings
-from tasks.seq2seq.search_config import SearchSettings
+from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.task import Seq2SeqTask
 from tasks.seq2seq.text import BatchSettings, TextSettings, Tokenizers, pair_batch
 from tasks.summarization import task as summarization
