@@ -144,6 +144,13 @@ def test_every_dispatch_path_gives_the_same_bits(name, dtype):
 
 
 @each_solver
+def test_meta_tensors_have_the_shapes_of_others(name):
+    x, direction = torch.empty(2, 3, 5, device="meta").unbind()
+    found = weights_and_gradient(SOLVERS[name], x, direction)
+    assert [(t.shape, t.device) for t in found] == 2 * [(x.shape, x.device)]
+
+
+@each_solver
 def test_kinds_of_backward_agree(name):
     function, x = SOLVERS[name], torch.randn(20, 9, dtype=torch.float64, requires_grad=True)
     directions = torch.randn(5, 20, 9, dtype=torch.float64)
