@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -82,13 +83,16 @@ class ToyModel(nn.Module):
 
 @torch.no_grad()
 def rescore(model: Any, source: Tensor, lengths: Tensor, targets: Sequence[Sequence[int]]) -> list[float]:
-    """The log-probability of an output for each source, its end included, token by token."""
-    totals = []
-    for row, target in enumerate(targets):
-        memory = model.encode(source[row, None, : lengths[row]], lengths[row, None])
-        state, total = model.start(memory), 0.0
-        for before, token in zip([BOS, *target], [*target, EOS], strict=True):
-            table, _, state = model.step(torch.tensor([[before]]), state, memory)
-            total += float(table[0, 0, token])
-        totals.append(total)
+    """The log-probability of an output for each source, its end included.
+
+    In one batch, as the search has it: matrix products of other shapes round otherwise, by as much as the
+    tests allow.
+    """
+    memory = model.encode(source, lengths)
+    state, totals = model.start(memory), [0.0] * len(targets)
+    steps = [list(zip([BOS, *target], [*target, EOS], strict=True)) for target in targets]
+    for pairs in zip_longest(*steps, fillvalue=(EOS, EOS)):
+        table, _, state = model.step(torch.tensor([[before] for before, _ in pairs]), state, memory)
+        for row, (before, token) in enumerate(pairs):
+            totals[row] += float(table[row, 0, token]) if before != EOS else 0.0
     return totals
