@@ -15,7 +15,7 @@ import regattn
 import tasks._registry
 from regattn import MappingSpec
 from regattn._sparsemax import half_square, solve_simplex, sparsemax_certificate
-from tasks._registry import DEV, Config, DataSource, Metric, TablePart, TaskSpec, percent
+from tasks._registry import DEV, Config, Metric, TablePart, TaskSpec, percent
 from tasks.attention import AttentionGrid
 from tasks.data.batching import epoch_batches
 from tasks.data.corpus import Corpus
@@ -161,7 +161,6 @@ TOY = TaskSpec(
     parts=(
         TablePart("", ((percent("dev", "accuracy", DEV), percent("test accuracy", "accuracy", "test")),)),
     ),
-    sources={"paper": (DataSource("marks", "", "", "", ""),)},
 )
 
 CONFIGS = {

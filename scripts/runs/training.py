@@ -242,8 +242,6 @@ def _report(setup: Setup, record: Record, picture: Path) -> None:
 
 def _caveat(record: Record) -> str:
     """Says whose result this is not."""
-    sources = "; ".join(source.name for source in TASKS[record.task].sources["paper"])
-    return (
-        f"not the paper's: trained on {record.corpus['name']}, tier {record.tier}; "
-        f"the paper's data: {sources}"
-    )
+    sources = "; ".join(source.name for source in TASKS[record.task].sources.get("paper", ()))
+    known = f"; the paper's data: {sources}" if sources else ""
+    return f"not the paper's: trained on {record.corpus['name']}, tier {record.tier}{known}"
