@@ -1,7 +1,7 @@
 """Sentences with their translations: corpora for translation, from files and from the hub."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -90,8 +90,7 @@ def load_folder(
     check_bounds(max_chars, limit)
     root, languages = Path(root), _languages(pair)
     held_out, alignments = held_out or {}, alignments or {}
-    files = _files(root, languages, train, dev, tests, held_out)
-    check_test_names([*(tests or ()), *(split for split in held_out if split != "dev"), *alignments])
+    files = _files(root, languages, train, dev, tests, held_out, alignments)
     source, target = _columns(languages, columns)
     sides, read_text = ([source], [target]), partial(_read_sides, languages)
     read = splits_of_folder(root, files, lambda table: sides, read_text, keep=keep, cache=cache)
@@ -153,8 +152,9 @@ def _files(
     dev: str | None,
     tests: Mapping[str, str] | None,
     held_out: Mapping[str, int],
+    alignments: Iterable[str],
 ) -> dict[str, list[str]]:
-    """For each split that is read from files their names."""
+    """For each split that is read from files their names; those of alignments are new test sets."""
     files = {"train": list(train) or [_usual_file(root, "train", languages)]}
     if "dev" not in held_out:
         files["dev"] = [dev or _usual_file(root, "dev", languages)]
@@ -164,7 +164,9 @@ def _files(
         )
     if tests is None and not held_out.keys() - {"dev"}:
         tests = {"test": _usual_file(root, "test", languages)}
-    return files | {split: [file] for split, file in (tests or {}).items()}
+    tests = tests or {}
+    check_test_names([*tests, *(split for split in held_out if split != "dev"), *alignments])
+    return files | {split: [file] for split, file in tests.items()}
 
 
 def _usual_file(root: Path, split: str, languages: tuple[str, str]) -> str:

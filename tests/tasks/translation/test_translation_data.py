@@ -206,6 +206,7 @@ def test_links_to_no_word_are_refused(tmp_path: Path, change: dict[str, Any], me
         ({"dev": "/etc/hosts"}, "must stay inside"),
         ({"tests": {"dev": "test"}}, "a test set must have a name of its own, got dev"),
         ({"tests": {"x": "test"}, "alignments": {"x": {}}}, "a test set must have a name of its own, got x"),
+        ({"alignments": {"test": {}}}, "a test set must have a name of its own, got test"),
         ({"tests": {"x": "test"}, "held_out": {"x": 1}}, "a test set must have a name of its own, got x"),
         (
             {"keep": {"train": {"x.csv": {"a": "b"}}}},
