@@ -94,8 +94,7 @@ def fusedmax_rows(
     inside = present
     tau, before = -1.0 - 2.0 * lam, lam * 0 + BLOCK + 1
     running = some_in_row(present)
-    go = some(running)
-    while go:
+    while some(running):
         above = present & (_advantage(z - tau, present, first, last, lam) > 0)
         size = tl.sum(above.to(WORK), 1, keep_dims=True)
         beside = _neighbour(above.to(tl.int32), present, False)
@@ -108,7 +107,6 @@ def fusedmax_rows(
         tau = tl.where(running, tau + divided(excess, tl.maximum(size, 1.0)), tau)
         running = running & (size < before)  # the set only shrinks
         before = size
-        go = some(running)
 
     left, right = _edges(inside, present, columns * 0, columns * 0)
     left = tl.where(present & ~first & (lam == 0), 1, left)  # tied scores are no segment then
@@ -118,8 +116,7 @@ def fusedmax_rows(
         rest + lam * (left - right).to(WORK), present, present & (first | (left != 0))
     )
     running = some_in_row(inside) & (lam > 0)
-    go = some(running)
-    while go:
+    while some(running):
         rest = tl.where(inside, rest - divided(total, size), 0.0)  # from here relative to the level
         pull = lam * (left - right).to(WORK)
         start, end = first | (left != 0), last | (right != 0)
@@ -135,7 +132,6 @@ def fusedmax_rows(
             total, size, _ = segment_sums(rest + pull, present, present & (first | (new_left != 0)))
         running = running & some_in_row(new_left != left)
         left, right = tl.where(running, new_left, left), tl.where(running, new_right, right)
-        go = some(running)
 
     start = present & (first | (left != 0))
     pull = lam * (left - right).to(WORK)

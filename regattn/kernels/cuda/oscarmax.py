@@ -123,8 +123,7 @@ def oscarmax_rows(
 
     tau, length = lam * 0 - 1.0, lam * 0 + BLOCK
     running = some_in_row(here)
-    go = some(running)
-    while go:
+    while some(running):
         total = tl.cumsum(tl.where(here, w - tau, 0.0), 1)
         best = tl.where(here, total, -INF)
         shorter = tl.argmax(best, 1, keep_dims=True).to(WORK) + 1
@@ -132,22 +131,19 @@ def oscarmax_rows(
         tau = tl.where(running, tau + divided(excess, shorter), tau)
         running = running & (shorter < length)  # the prefix only shrinks
         length = tl.where(running, shorter, length)
-        go = some(running)
 
     inside = here & (columns.to(WORK) < length)
     start = here & ((columns == 0) | (lam == 0))
     worth = EPS * tl.maximum(lam * length, -tl.min(tl.where(inside, z, 0.0), 1, keep_dims=True))
     rest = w
     running = some_in_row(inside) & (lam > 0)
-    go = some(running)
-    while go:
+    while some(running):
         total, size, rank = segment_sums(rest, inside, start)
         rest = tl.where(inside, rest - divided(total, size), 0.0)
         best, left = _highest(rest, inside & (rank < size), rank, start)
         split = inside & (rank == left + 1) & (best > worth * tl.minimum(left, size - left))
         running = running & some_in_row(split)
         start = start | (running & split)
-        go = some(running)
 
     mean = tl.sum(tl.where(inside, z, 0.0), 1, keep_dims=True) / length
     total, size, rank = segment_sums(z - mean + 1 / length, inside, start)

@@ -64,8 +64,7 @@ def pnormmax_rows(
         t, low, high = p * 0 + 1, p * 0, p * 0 + 1
         running = some_in_row(present)
         trials = 0
-        go = some(running)
-        while go:
+        while some(running):
             u, w = _powers(z, t, q - 2, HALVES)
             s0 = tl.sum(tl.where(u > 0, w, 0.0), 1, keep_dims=True)
             s1 = tl.sum(w * u, 1, keep_dims=True)
@@ -80,7 +79,6 @@ def pnormmax_rows(
             t = tl.where(running, new, t)
             trials += 1
             running = running & moved & (trials < 100)
-            go = some(running)
         u, w = _powers(z, t, q - 2, HALVES)
         values = w * u
         total = tl.sum(values, 1, keep_dims=True)

@@ -125,15 +125,13 @@ def threshold(level, member):
     running = some_in_row(member)
     tau = tl.where(running, tau, 0.0)
     before = tau * 0 + level.shape[1] + 1
-    go = some(running)
-    while go:
+    while some(running):
         above = member & (level > tau)
         size = tl.sum(above.to(tau.dtype), 1, keep_dims=True)
         excess = tl.sum(tl.where(above, level - tau, 0.0), 1, keep_dims=True) - 1
         tau = tl.where(running, tau + divided(excess, tl.maximum(size, 1.0)), tau)
         running = running & (size < before)  # the support only shrinks; once more for the rounding
         before = size
-        go = some(running)
     return tau
 
 
