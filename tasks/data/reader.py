@@ -56,6 +56,7 @@ def read_rows(
     columns: Mapping[str, Sequence[str]],
     keep: Keep | None = None,
     *,
+    optional: Sequence[str] = (),
     cache: Path | None = None,
 ) -> list[Row]:
     """Read a local file, its format told by the suffix.
@@ -65,6 +66,7 @@ def read_rows(
         columns: the names wanted, each with the names accepted for it in the file; the first found is read.
             ``a.b`` is the entry ``b`` of a column ``a`` of dictionaries.
         keep: read only rows in which each of these columns, as text, has this value or one of these.
+        optional: columns read where the file has them, under their own names.
         cache: folder for the parquet library's cache; ``None`` uses a temporary one and leaves nothing.
 
     Returns:
@@ -77,8 +79,9 @@ def read_rows(
             is there twice; a wanted column that is missing or is no plain values of one type.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        table = read_table_file(file, _names(columns, keep), cache or Path(folder))
-        return _select(table, str(file), columns, keep or {})
+        table = read_table_file(file, {*_names(columns, keep), *optional}, cache or Path(folder))
+        more = {name: [name] for name in optional if name in table.columns}
+        return _select(table, str(file), {**columns, **more}, keep or {})
 
 
 def read_hub(

@@ -21,6 +21,7 @@ from tasks.data.corpus import (
 from tasks.data.files import first_found, resolve_within
 from tasks.data.normalize import tokenize
 from tasks.data.reader import HUB_SPLITS, Row, read_hub, read_rows
+from tasks.entailment.agreement import explained_words
 from tasks.ranges import PositiveIntOrNone, check_number
 
 LABELS = ("entailment", "neutral", "contradiction")
@@ -30,6 +31,7 @@ _COLUMNS = {
     "hypothesis": ("hypothesis", "sentence2"),
     "label": ("gold_label", "label"),
 }
+_EXPLANATIONS = tuple(f"explanation_{n}" for n in (1, 2, 3))  # as e-SNLI names them (Camburu et al., 2018)
 _NUMBERS = {label: number for number, label in enumerate(LABELS)} | {str(i): i for i in range(len(LABELS))}
 _NO_LABEL = ("-", "", "-1")  # no majority among the annotators, as the official files and the hub have it
 _FILE_NAMES = ("snli_1.0_{}.jsonl", "{}.parquet", "{}.jsonl", "{}.csv", "{}.tsv")
@@ -39,13 +41,15 @@ _FILE_NAMES = ("snli_1.0_{}.jsonl", "{}.parquet", "{}.jsonl", "{}.csv", "{}.tsv"
 class Pair:
     """Two sentences as words, and the number of their label in ``LABELS``.
 
-    ``evidence`` is a half-open span of positions in the premise, where a corpus knows what decides.
+    ``evidence`` is a half-open span of positions in the premise, where a corpus knows what decides;
+    ``explained`` are positions there of words that a human explanation of the label repeats.
     """
 
     premise: tuple[str, ...]
     hypothesis: tuple[str, ...]
     label: int
     evidence: tuple[int, int] | None = None
+    explained: frozenset[int] = frozenset()
 
 
 Corpus = corpus.Corpus[Pair]
@@ -67,7 +71,9 @@ def load_folder(
     """Read a corpus from the files of a folder.
 
     Pairs without a majority label or without words are dropped, pairs with a sentence of more than 10,000
-    characters, and training pairs that also stand in dev or test; all are counted.
+    characters, and training pairs that also stand in dev or test; all are counted. Where a file has human
+    explanations of its labels, ``explanation_1`` to ``explanation_3``, pairs know what of the premise these
+    repeat.
 
     Args:
         root: the folder.
@@ -100,7 +106,7 @@ def load_folder(
     for split, names in files.items():
         for file in names:
             path = resolve_within(root, file)
-            rows = read_rows(path, _COLUMNS, keep.get(file), cache=cache)
+            rows = read_rows(path, _COLUMNS, keep.get(file), optional=_EXPLANATIONS, cache=cache)
             parts[split].append(Part(str(path), *pairs_from_rows(rows, lowercase)))
     return _corpus(name, parts, disjoint_premises, limit)
 
@@ -154,7 +160,8 @@ def pairs_from_rows(rows: Iterable[Row], lowercase: bool = True) -> tuple[list[P
         else:
             premise, hypothesis = (_words(text, lowercase, known) for text in texts)
             if premise and hypothesis:
-                pairs.append(Pair(premise, hypothesis, label))
+                told = [row.text(column) for column in _EXPLANATIONS if column in row.values]
+                pairs.append(Pair(premise, hypothesis, label, explained=explained_words(premise, told)))
             else:
                 dropped["empty"] += 1
     return pairs, dropped

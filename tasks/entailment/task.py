@@ -15,6 +15,7 @@ from tasks.attention import AttentionGrid, AttentionTally
 from tasks.data.batching import epoch_batches, in_order_batches, pad
 from tasks.data.vectors import Vectors, load_vectors, random_vectors
 from tasks.data.vocabulary import Vocabulary
+from tasks.entailment.agreement import AgreementTally
 from tasks.entailment.data import LABELS, Corpus, Pair
 from tasks.entailment.model import EntailmentModel, EntailmentOutput, PaddedBatch
 from tasks.ranges import BatchSize, Fraction, PositiveInt, check_ranges
@@ -62,20 +63,22 @@ class Tally:
         accuracy: share of right labels, 0 to 1.
         loss: mean negative log-likelihood, in nats.
         evidence_mass: mean weight on the words that decide, where the corpus knows them.
-        and those of :class:`tasks.attention.AttentionTally`, over the words of the premises.
+        those of :class:`tasks.entailment.agreement.AgreementTally`, and
+        those of :class:`tasks.attention.AttentionTally`, over the words of the premises.
     """
 
     def __init__(self) -> None:
         self.examples = 0
         self.sums = dict.fromkeys(("accuracy", "loss", "evidence_mass"), 0.0)
         self.with_evidence = 0
-        self.attention = AttentionTally()
+        self.attention, self.agreement = AttentionTally(), AgreementTally()
 
     def add(self, pairs: Sequence[Pair], found: EntailmentOutput) -> None:
         """Count one batch."""
         labels = torch.tensor([pair.label for pair in pairs])
         logits, weights = found.logits.cpu().double(), found.weights.cpu().double()
         self.attention.add(found.weights, found.mask, found.groups)
+        self.agreement.add(pairs, weights, found.groups)
         self.examples += len(pairs)
         self.sums["accuracy"] += int((logits.argmax(-1) == labels).sum())
         self.sums["loss"] += float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
@@ -90,7 +93,7 @@ class Tally:
         del means["evidence_mass"]
         if self.with_evidence:
             means["evidence_mass"] = self.sums["evidence_mass"] / self.with_evidence
-        return {**means, **self.attention.metrics()}
+        return {**means, **self.attention.metrics(), **self.agreement.metrics()}
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ NEEDS = {
     "small/gigaword": ["data.root=folder"],
     "small/translation": ["data.root=folder"],
     "small/translation_alignment": ["data.root=folder"],
+    "small/translation_uniform": ["data.root=folder"],
     "paper/snli": ["task.vectors=glove.txt"],
     "paper/translation": ["data.root=folder"],
 }
