@@ -8,6 +8,7 @@ hand.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,17 +19,18 @@ from tasks.data.normalize import tokenize
 if TYPE_CHECKING:
     from tasks.entailment.data import Pair
 
-FUNCTION_WORDS = frozenset(
-    "a an the this that these those some any each every all both no another "
-    "i you he she it we they me him her us them my your his its our their who whom whose which what "
-    "himself herself itself themselves one there here "
-    "in on at by for with without from to of into onto over under above below across along through "
-    "around near behind beside between among against about after before during off out up down inside "
-    "outside toward towards past next as than "
-    "and or but nor so if because while when where although though until since then "
-    "is are was were be been being am has have had having do does did doing will would can could may might "
-    "must shall should not n't 's 're 've 'll 'd 'm".split()
-)
+_FUNCTION_WORDS = """
+    a an the this that these those some any each every all both no another
+    i you he she it we they me him her us them my your his its our their who whom whose which what
+    himself herself itself themselves one there here
+    in on at by for with without from to of into onto over under above below across along through
+    around near behind beside between among against about after before during off out up down inside
+    outside toward towards past next as than
+    and or but nor so if because while when where although though until since then
+    is are was were be been being am has have had having do does did doing will would can could may might
+    must shall should not n't 's 're 've 'll 'd 'm
+"""
+FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 """English words that say how others belong together: determiners, pronouns, prepositions and the like."""
 
 
@@ -67,7 +69,7 @@ def phrase_edges(words: Sequence[str]) -> list[bool]:
         Text-to-Speech Synthesis".
     """
     kinds = [1 if is_content(word) else 0 if word.lower() in FUNCTION_WORDS else -1 for word in words]
-    return [(a, b) == (1, 0) or -1 in (a, b) for a, b in zip(kinds, kinds[1:], strict=False)]
+    return [(a, b) == (1, 0) or -1 in (a, b) for a, b in pairwise(kinds)]
 
 
 def average_precision(weights: Sequence[float], relevant: Sequence[bool]) -> float:
