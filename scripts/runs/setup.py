@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -29,7 +29,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Setup:
-    """Everything that a config stands for, built and checked."""
+    """Everything that a config stands for, built and checked.
+
+    ``trainer`` is what this machine can do of the config's, and ``notes`` say what it cannot.
+    """
 
     config: DictConfig
     mapping: Mapping
@@ -37,6 +40,7 @@ class Setup:
     optim: OptimSettings
     device: torch.device
     task: RecordedTask[Any]
+    notes: Sequence[str] = ()
 
     @property
     def mapping_name(self) -> str:
@@ -87,12 +91,13 @@ def set_up(config: DictConfig, *, like: Setup | None = None) -> Setup:
     optim = instantiate({"_target_": "tasks.training.optim.Adam", **config.optim}, _convert_="all")
     mapping = instantiate(config.attention)
     device = trainer.torch_device()
+    trainer, notes = trainer.on_this_machine(device)
     if like is not None:
-        return Setup(config, mapping, trainer, optim, device, like.task)
+        return Setup(config, mapping, trainer, optim, device, like.task, notes)
     build = task_builder(config.task)
     corpus = instantiate(config.data, _convert_="all")
     task = in_memory(partial(build, corpus, mapping, config.seed, device))
-    return Setup(config, mapping, trainer, optim, device, task)
+    return Setup(config, mapping, trainer, optim, device, task, notes)
 
 
 def in_memory(build: Callable[[], T]) -> T:

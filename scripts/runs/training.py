@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from scripts.cli import UsageError, sentence
+from scripts.markdown import counted
 from scripts.runs.config import plain, read_config, recipe_of
 from scripts.runs.setup import Setup, set_up
 from scripts.style import check_drawing
@@ -26,6 +27,7 @@ from tasks.training.profiling import mapping_share, peak_memory_mb
 from tasks.training.provenance import commit, versions
 from tasks.training.records import Record, find_record
 from tasks.training.run_directory import RunDirectory
+from tasks.training.settings import describe_device
 
 
 def make_command(overrides: Sequence[str]) -> str:
@@ -144,7 +146,9 @@ def _announce(setup: Setup) -> None:
     corpus, task = setup.task.corpus, setup.task
     sizes = ", ".join(f"{n:,} {split}" for split, n in corpus.sizes.items())
     print(f"corpus {corpus.name} ({corpus.sha256[:12]}): {sizes} pairs")
-    for note in (*(corpus.notes or ["nothing dropped"]), *task.data_notes):
+    threads = setup.trainer.threads or torch.get_num_threads()
+    device = f"{describe_device(setup.device)}, {counted(threads, 'thread')}, {setup.trainer.precision}"
+    for note in (*(corpus.notes or ["nothing dropped"]), *task.data_notes, f"device {device}", *setup.notes):
         print(note)
     print(f"run {setup.id}")
 
@@ -218,6 +222,7 @@ def _record(setup: Setup, result: FitResult, experiment: str) -> Record:
         peak_memory_mb=round(peak_memory_mb(setup.device), 1),
         threads=torch.get_num_threads(),
         device=", ".join(result.origins["device"]),
+        precision=", ".join(result.origins["precision"]),
         versions=versions(),
         commit=", ".join(result.origins["commit"]),
         config=plain(setup.config),

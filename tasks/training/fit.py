@@ -35,7 +35,7 @@ class FitResult:
     everything over all starts of the run, ``seconds_per_epoch`` all training steps and nothing else,
     ``tokens_per_second`` the same without the first step of each start, which compiles, unless there is no
     other; ``history`` has one entry per epoch, as in the metrics log; ``notes`` say whether and how the run
-    was resumed; ``origins`` the commits, devices and numbers of threads that took the steps.
+    was resumed; ``origins`` the commits, devices, numbers of threads and precisions that took the steps.
     """
 
     epochs: int
@@ -98,7 +98,9 @@ def fit(
     notes = state.resume(run.checkpoint)
     counters = state.counters
     device = next(task.model.parameters()).device.type
-    for name, value in (("commit", commit), ("device", device), ("threads", str(torch.get_num_threads()))):
+    threads = str(torch.get_num_threads())
+    made_with = {"commit": commit, "device": device, "threads": threads, "precision": settings.precision}
+    for name, value in made_with.items():
         notes += counters.add_origin(name, value)
     open_log = MetricsLog(run.metrics, counters.log_bytes) if distributed.is_rank_zero() else nullcontext()
     with open_log as log, catch_stop_signals() as request:

@@ -38,6 +38,8 @@ class Record:
         peak_memory_mb: largest memory in use, in MiB.
         threads: CPU threads of torch.
         device: the device that it ran on; of a run that was continued on another both.
+        precision: of the products in training steps, which a machine may not have had as the config asks;
+            of a run that was continued in another one both; empty in early records.
         versions: of Python and packages.
         commit: the code; of a run that was continued by other code all of it, in order.
         config: the whole config.
@@ -69,6 +71,7 @@ class Record:
     signatures: dict[str, dict[str, str]] = field(default_factory=dict)
     experiment: str = ""
     details: str = ""
+    precision: str = ""
     history: list[dict[str, Any]] = field(default_factory=list)
 
     @property

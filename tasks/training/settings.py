@@ -2,15 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Annotated, Literal, Self
 
 import torch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.nn.utils.rnn import pack_padded_sequence
 
+from tasks.data.files import first_line
 from tasks.ranges import PositiveInt, PositiveIntOrNone, Range, Seed, check_ranges
 from tasks.training.distributed import local_device
+from tasks.training.provenance import available_cores
 
 Device = Literal["cpu", "cuda", "auto"]
 Threads = Annotated[int | None, Range(least=1, most=1_024)]
@@ -34,7 +38,8 @@ class TrainerSettings:
         threads: CPU threads of torch, from 1 to 1,024, or None to leave them.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for cuda where there is one.
         precision: ``"float32"``, or ``"bfloat16"`` for the products in training steps; weights, their
-            updates, the mappings and all evaluations are float32 in both.
+            updates, the mappings and all evaluations are float32 in both. :meth:`on_this_machine` says what
+            becomes of it where LSTMs have no bfloat16.
 
     Raises:
         ValueError: a number out of its range.
@@ -47,7 +52,7 @@ class TrainerSettings:
     checkpoint_every: PositiveIntOrNone = None
     seed: Seed = 1
     threads: Threads = None
-    device: Device = "cpu"
+    device: Device = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
@@ -68,6 +73,49 @@ class TrainerSettings:
         if self.device == "auto":
             return local_device("cuda" if torch.cuda.is_available() else "cpu")
         return local_device(self.device)
+
+    def on_this_machine(self, device: torch.device) -> tuple[Self, list[str]]:
+        """Return the settings as far as the machine can follow them, and a sentence for each that it cannot.
+
+        There are no more threads than cores, and where LSTMs lack bfloat16 on ``device``, as on processors
+        without AVX-512, all is float32.
+
+        Raises:
+            ValueError: torch cannot compute on ``device`` at all.
+        """
+        if device.type != "cpu" and (error := _lstm_error(device, torch.float32)):
+            raise ValueError(f"device must be one that this build of torch can compute on, got {error}")
+        able, notes = self, []
+        if self.precision == "bfloat16" and _lstm_error(device, torch.bfloat16):
+            able = replace(able, precision="float32")
+            notes.append(f"precision float32 instead of bfloat16, which LSTMs lack on this {device.type}")
+        if self.threads is not None and self.threads > (cores := available_cores()):
+            able = replace(able, threads=cores)
+            notes.append(f"threads {cores} instead of {self.threads}: this process may use no more cores")
+        return able, notes
+
+
+def describe_device(device: torch.device) -> str:
+    """The name of a device, with what it is where it is a GPU."""
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+
+@cache
+def _lstm_error(device: torch.device, dtype: torch.dtype) -> str | None:
+    """What torch says where an LSTM, whole or over packed sentences, has no way forward and back.
+
+    Nothing tells beforehand: it depends on the processor, on oneDNN, and on what limits that.
+    """
+    with torch.random.fork_rng(devices=[]), torch.autocast(device.type, dtype, dtype != torch.float32):
+        try:
+            lstm = nn.LSTM(8, 8, batch_first=True, bidirectional=True).to(device)
+            inputs = torch.zeros(2, 3, 8, device=device)
+            whole, _ = lstm(inputs)
+            packed, _ = lstm(pack_padded_sequence(inputs, torch.tensor([3, 2]), batch_first=True))
+            (whole.float().sum() + packed.data.float().sum()).backward()
+        except (RuntimeError, AssertionError) as error:
+            return first_line(error)
+    return None
 
 
 def check_size(weights: int, tensors: int = 1) -> None:

@@ -69,8 +69,8 @@ class Counters:
 
     ``history`` holds one entry per finished epoch, ``metric_sums`` the sums over the epoch under way,
     ``batch`` how many of its batches are done, ``throughput`` how fast all steps went, ``log_bytes`` the
-    length of the metrics log, ``origins`` the code, the device and the threads that took the steps, each in
-    its order.
+    length of the metrics log, ``origins`` the code, the device, the threads and the precision that took the
+    steps, each in its order.
     """
 
     step: int = 0

@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,9 @@ from scripts.runs import training
 from scripts.train import main as train
 from tasks.entailment.task import EntailmentTask
 from tasks.training import fit, state
+from tasks.training.records import read_records
 from tasks.training.signals import STOPPING
+from tests.scripts.bad_inputs import training as tiny_training
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -324,6 +327,22 @@ def test_the_hub_without_a_network_says_what_to_do(folder: Path, capsys: pytest.
     )
     assert done.returncode == cli.WRONG_INPUT
     assert "pass a folder" in done.stderr.strip().split("\n")[-1]
+
+
+def test_a_processor_without_bfloat16_trains_in_float32(folder: Path) -> None:
+    """As oneDNN sees one that has AVX2 and nothing later; the record says so."""
+    overrides = [*tiny_training("translation"), "trainer.precision=bfloat16"]
+    old = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.train", *overrides], capture_output=True, text=True,
+        env={**os.environ, **old, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (record,) = read_records(folder / "results" / "runs")
+    assert (record.precision == "float32") == ("instead of bfloat16" in done.stdout)
+    assert record.precision == "float32" or platform.machine() not in ("x86_64", "AMD64")
+    assert record.config["trainer"]["precision"] == "bfloat16"
+    assert f"device cpu, 1 thread, {record.precision}" in done.stdout
 
 
 @pytest.mark.measures("bad environment")

@@ -104,7 +104,9 @@ def test_a_run_goes_on_with_other_threads_but_says_so(tmp_path: Path) -> None:
     torch.set_num_threads(2)
     result, _ = train(tmp_path)
     assert result.notes == ("resumed at step 3", "made so far with threads 1, from here on with 2")
-    assert result.origins == {"commit": ["unknown"], "device": ["cpu"], "threads": ["1", "2"]}
+    assert result.origins == {
+        "commit": ["unknown"], "device": ["cpu"], "threads": ["1", "2"], "precision": ["float32"],
+    }  # fmt: skip
 
 
 def test_the_speed_leaves_out_the_first_step_of_every_start(tmp_path: Path) -> None:

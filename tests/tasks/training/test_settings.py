@@ -52,6 +52,28 @@ def test_precision() -> None:
         TrainerSettings(epochs=1, precision="float16")
 
 
+def test_what_a_machine_cannot_do_is_replaced_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, asked = torch.device("cpu"), TrainerSettings(epochs=1, precision="bfloat16", threads=1_024)
+    monkeypatch.setattr(settings, "available_cores", lambda: 3)
+    monkeypatch.setattr(settings, "_lstm_error", lambda device, dtype: None)
+    able, notes = asked.on_this_machine(cpu)
+    assert (able.precision, able.threads) == ("bfloat16", 3)
+    assert notes == ["threads 3 instead of 1024: this process may use no more cores"]
+    monkeypatch.setattr(settings, "_lstm_error", lambda device, dtype: "no primitive")
+    able, notes = asked.on_this_machine(cpu)
+    assert able.precision == "float32"
+    assert notes[0] == "precision float32 instead of bfloat16, which LSTMs lack on this cpu"
+    with pytest.raises(ValueError, match=r"device must be one that this build of torch .*, got no primitive"):
+        asked.on_this_machine(torch.device("cuda"))
+
+
+def test_asking_the_machine_draws_nothing() -> None:
+    state = torch.get_rng_state()
+    settings._lstm_error.__wrapped__(torch.device("cpu"), torch.bfloat16)
+    assert torch.equal(state, torch.get_rng_state())
+    assert settings._lstm_error.__wrapped__(torch.device("cpu"), torch.float32) is None
+
+
 def test_good_numbers_are_kept() -> None:
     TrainerSettings(epochs=1, max_steps=1, patience=1, clip_norm=1, checkpoint_every=1, seed=0, threads=1)
 
