@@ -1,5 +1,7 @@
 """Sparse and structured attention: mappings from scores to weights on the simplex, exact, in PyTorch."""
 
+__version__ = "0.1.0"
+
 from regattn._attention import AdditiveScorer, Attention, BilinearScorer, DotScorer
 from regattn._certify import certify
 from regattn._fusedmax import FUSEDMAX, Fusedmax, fusedmax

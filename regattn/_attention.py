@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+from regattn._registry import as_module
 
 
 class Attention(nn.Module):
@@ -13,7 +16,8 @@ class Attention(nn.Module):
 
     Args:
         scorer: module ``(query, keys) -> scores``, such as :class:`regattn.DotScorer`.
-        mapping: module ``(scores, mask=None) -> weights``, such as :class:`regattn.Fusedmax`.
+        mapping: module ``(scores, mask=None) -> weights``, such as :class:`regattn.Fusedmax`, or the name of
+            one of :data:`regattn.MAPPINGS`, which then has its default strengths.
 
     Shapes:
         query (…, targets, query_size), keys (…, sources, key_size), values (…, sources, value_size),
@@ -29,20 +33,26 @@ class Attention(nn.Module):
         (torch.Size([2, 1, 8]), torch.Size([2, 1, 5]))
     """
 
-    def __init__(self, scorer: nn.Module, mapping: nn.Module) -> None:
+    def __init__(self, scorer: nn.Module, mapping: nn.Module | str) -> None:
         super().__init__()
         self.scorer = scorer
-        self.mapping = mapping
+        self.mapping = as_module(mapping)
 
     def forward(
         self, query: Tensor, keys: Tensor, values: Tensor | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Context (…, targets, value_size) and weights (…, targets, sources); values default to keys."""
+        """Context (…, targets, value_size) and weights (…, targets, sources); values default to keys.
+
+        Without sources the context is zeros.
+        """
         scores = self.scorer(query, keys)  # (…, targets, sources)
         if torch.is_autocast_enabled(scores.device.type):
             scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-        weights = self.mapping(scores, mask)
+        weights = scores if scores.shape[-1] == 0 else self.mapping(scores, mask)
         return weights @ (keys if values is None else values), weights
+
+    if TYPE_CHECKING:  # nn.Module has a call return Any; so below
+        __call__ = forward
 
 
 # ------------------------------------------------------------------ scorers
@@ -61,6 +71,9 @@ class DotScorer(nn.Module):
         scores = query @ keys.transpose(-1, -2)
         return scores / math.sqrt(keys.shape[-1]) if self.scaled else scores
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
 
 class BilinearScorer(nn.Module):
     r"""Score :math:`k^\top W q` ("general"), without a bias.
@@ -74,7 +87,11 @@ class BilinearScorer(nn.Module):
         self.project = nn.Linear(query_size, key_size, bias=False)
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        return self.project(query) @ keys.transpose(-1, -2)
+        scores: Tensor = self.project(query) @ keys.transpose(-1, -2)
+        return scores
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
 
 class AdditiveScorer(nn.Module):
@@ -94,3 +111,6 @@ class AdditiveScorer(nn.Module):
         pairs = self.project_query(query).unsqueeze(-2) + self.project_keys(keys).unsqueeze(-3)
         scores: Tensor = self.v(torch.tanh(pairs)).squeeze(-1)  # pairs (…, targets, sources, hidden)
         return scores
+
+    if TYPE_CHECKING:
+        __call__ = forward

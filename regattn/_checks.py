@@ -33,8 +33,13 @@ def check_scores(scores: Tensor, dim: int, mask: Tensor | None = None, *, name: 
     if mask is not None:
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
             got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-            raise ValueError(f"mask must be a bool tensor (True = may be attended to), got {got}")
+            fix = "; pass mask.bool() if 1 is where attention is allowed" if _is_integer(mask) else ""
+            raise ValueError(f"mask must be a bool tensor (True = may be attended to), got {got}{fix}")
         check_broadcasts("mask", mask, scores, name)
+
+
+def _is_integer(mask: object) -> bool:
+    return isinstance(mask, Tensor) and not (mask.is_floating_point() or mask.is_complex())
 
 
 def check_broadcasts(name: str, tensor: Tensor, scores: Tensor, of: str = "scores") -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from regattn._registry import as_module
 from regattn._scaled_dot_product import attend, split_mask
 from regattn._softmax import softmax
 
@@ -28,8 +29,8 @@ class MultiheadAttention(nn.MultiheadAttention):
         embed_dim, num_heads, dropout, bias, add_bias_kv, add_zero_attn, kdim, vdim, batch_first, device,
             dtype: as in the parent class.
         mapping: module ``(scores, mask) -> weights`` or function ``(scores, mask=…) -> weights`` along the
-            last dimension; :func:`softmax` if None. A module becomes a submodule: its parameters, if it has
-            any, are trained and saved with the rest.
+            last dimension, or the name of one of :data:`regattn.MAPPINGS`; :func:`softmax` if None. A module
+            becomes a submodule: its parameters, if it has any, are trained and saved with the rest.
 
     Example:
         >>> attend = MultiheadAttention(8, num_heads=2, batch_first=True, mapping=Fusedmax(lam=0.2))
@@ -55,7 +56,7 @@ class MultiheadAttention(nn.MultiheadAttention):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         *,
-        mapping: Callable[..., Tensor] | None = None,
+        mapping: Callable[..., Tensor] | str | None = None,
     ) -> None:
         rest: dict[str, Any] = {"kdim": kdim, "vdim": vdim, "batch_first": batch_first}
         super().__init__(
@@ -69,7 +70,7 @@ class MultiheadAttention(nn.MultiheadAttention):
             dtype=dtype,
             **rest,
         )
-        self.mapping = softmax if mapping is None else mapping
+        self.mapping = softmax if mapping is None else as_module(mapping)
 
     def _reset_parameters(self) -> None:
         self._qkv_same_embed_dim = self.in_proj_weight is not None
@@ -94,7 +95,7 @@ class MultiheadAttention(nn.MultiheadAttention):
             query: (batch, targets, embed_dim) if ``batch_first``, else (targets, batch, embed_dim); or
                 (targets, embed_dim). ``key`` and ``value`` likewise, with sources, ``kdim`` and ``vdim``.
             key_padding_mask: (batch, sources); bool, ``True`` where a key is **not** to be attended to, or
-                floating, added to the scores.
+                floating, added to the scores; −1e4 or less means that it is not, either.
             attn_mask: (targets, sources) or (batch·heads, targets, sources), bool or floating likewise.
             is_causal: says that ``attn_mask`` is causal; the mask is what counts.
 
@@ -122,6 +123,9 @@ class MultiheadAttention(nn.MultiheadAttention):
         if not batched:
             output, weights = output.squeeze(0), weights.squeeze(0)
         return output, (weights.mean(-3) if average_attn_weights else weights) if need_weights else None
+
+    if TYPE_CHECKING:  # nn.Module has a call return Any
+        __call__ = forward
 
     def _batch_first(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(batch, positions, size) each; what was one tensor stays one, so that it is projected at once."""
@@ -160,7 +164,12 @@ class MultiheadAttention(nn.MultiheadAttention):
                 continue
             if given.shape != shape:
                 raise ValueError(f"{name} must be of shape {shape}, got {tuple(given.shape)}")
-            added, allowed = split_mask(~given if given.dtype == torch.bool else given, name)
+            if not (given.dtype == torch.bool or given.is_floating_point()):
+                raise ValueError(
+                    f"{name} must be a bool or a floating tensor, got {given.dtype}; "
+                    f"if 1 is where attention is allowed, as from a tokenizer, pass {name} == 0"
+                )
+            added, allowed = split_mask(~given if given.dtype == torch.bool else given)
             allowed = F.pad(allowed.reshape(view), (0, extra), value=True)
             mask = allowed if mask is None else mask & allowed
             if added is not None:

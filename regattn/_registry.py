@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -45,6 +45,9 @@ class Mapping(nn.Module):
 
     def forward(self, scores: Tensor, mask: Tensor | None = None) -> Tensor:
         return self.function(scores, self.dim, mask=mask, **self.strengths)
+
+    if TYPE_CHECKING:  # nn.Module has a call return Any
+        __call__ = forward
 
     def extra_repr(self) -> str:
         shown = {name: _shape(value) for name, value in {"dim": self.dim, **self.strengths}.items()}
@@ -129,10 +132,26 @@ def register(spec: MappingSpec) -> None:
     MAPPINGS[spec.name] = spec
 
 
+def named(name: str) -> MappingSpec:
+    """The spec of the mapping of that name."""
+    if name not in MAPPINGS:
+        raise ValueError(f"mapping must be one of {', '.join(MAPPINGS)}, got {name!r}")
+    return MAPPINGS[name]
+
+
+def as_module(mapping: Any) -> Any:
+    """A mapping of its own with the default strengths for a name; what is no name as it is."""
+    return named(mapping).module() if isinstance(mapping, str) else mapping
+
+
 def resolve(mapping: Any, strengths: dict[str, Any]) -> tuple[Callable[..., Tensor], dict[str, Any]]:
-    """Function and keyword parameters of a mapping given as a function or as a Module."""
+    """Function and keyword parameters of a mapping given as a function, as a Module or by its name."""
     if isinstance(mapping, Mapping):
         return type(mapping).function, {**mapping.strengths, **strengths}
+    if isinstance(mapping, str):
+        return named(mapping).function, strengths
+    if not callable(mapping):
+        raise TypeError(f"mapping must be a function, a module or a name, got {mapping!r}")
     return mapping, strengths
 
 

@@ -4,17 +4,47 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from regattn._checks import check_broadcasts
+from regattn._checks import Strength, check_broadcasts
 from regattn._registry import Mapping, resolve
 from regattn._softmax import softmax
 
 
+@overload
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    need_weights: Literal[False] = False,
+    mapping: Callable[..., Tensor] | str = softmax,
+    **strengths: Strength,
+) -> Tensor: ...
+@overload
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    need_weights: Literal[True],
+    mapping: Callable[..., Tensor] | str = softmax,
+    **strengths: Strength,
+) -> tuple[Tensor, Tensor]: ...
 def scaled_dot_product_attention(
     query: Tensor,
     key: Tensor,
@@ -26,9 +56,9 @@ def scaled_dot_product_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
     need_weights: bool = False,
-    mapping: Callable[..., Tensor] = softmax,
-    **strengths: Any,
-) -> Any:
+    mapping: Callable[..., Tensor] | str = softmax,
+    **strengths: Strength,
+) -> Tensor | tuple[Tensor, Tensor]:
     r"""Attention as :func:`torch.nn.functional.scaled_dot_product_attention` has it, with another mapping.
 
     .. math::
@@ -42,19 +72,21 @@ def scaled_dot_product_attention(
         key: (…, heads, sources, size).
         value: (…, heads, sources, value_size).
         attn_mask: broadcastable to (…, heads, targets, sources); bool, ``True`` where attention is allowed,
-            or floating, added to the scores, −inf where attention is not allowed.
+            or floating, added to the scores. Attention is not allowed where it is −1e4 or less (people
+            write −1e4, −1e9, ``finfo.min`` or −inf): the position is removed, for a structured penalty
+            would see it otherwise. A smaller bias stays a bias.
         dropout_p: probability in [0, 1] that a weight is dropped; used whenever it is above 0.
         is_causal: query i attends to the first i + 1 keys; not together with ``attn_mask``.
         scale: factor of the scores; 1/√size if None.
         enable_gqa: every key and value head serves a group of consecutive query heads.
         need_weights: whether to return the weights as well.
-        mapping: function ``(scores, mask=…) -> weights`` along the last dimension, or module
-            ``(scores, mask) -> weights``.
+        mapping: function ``(scores, mask=…) -> weights`` along the last dimension, module
+            ``(scores, mask) -> weights``, or the name of one of :data:`regattn.MAPPINGS`.
         **strengths: keyword parameters of the mapping, such as ``lam=0.1``.
 
     Returns:
-        Output (…, heads, targets, value_size); with ``need_weights`` a pair of it and the weights
-        (…, heads, targets, sources) that averaged the values, after dropout.
+        Output (…, heads, targets, value_size), zeros if there are no sources; with ``need_weights`` a pair of
+        it and the weights (…, heads, targets, sources) that averaged the values, after dropout.
 
     Raises:
         TypeError: ``query``, ``key`` or ``value`` is not floating.
@@ -92,8 +124,8 @@ def attend(
     mask: Tensor | None,
     dropout_p: float,
     scale: float | None,
-    mapping: Callable[..., Tensor],
-    **strengths: Any,
+    mapping: Callable[..., Tensor] | str,
+    **strengths: Strength,
 ) -> tuple[Tensor, Tensor]:
     """Output and weights, with what is added to the scores apart from who may be attended to."""
     if min(query.ndim, key.ndim) > 2 and 1 < key.shape[-3] < query.shape[-3]:  # one head broadcasts by itself
@@ -106,7 +138,8 @@ def attend(
             check_broadcasts("attn_mask", given, scores)
     if bias is not None:
         scores = scores + bias.to(scores.dtype)
-    weights = F.dropout(_weigh(scores, mask, mapping, strengths), dropout_p)
+    weights = scores if scores.shape[-1] == 0 else _weigh(scores, mask, mapping, strengths)
+    weights = F.dropout(weights, dropout_p)
     return weights @ value, weights
 
 
@@ -114,19 +147,20 @@ def causal_mask(query: Tensor, key: Tensor) -> Tensor:
     return torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
 
 
-def split_mask(
-    attn_mask: Tensor, name: str = "attn_mask", *, lowest_is_absent: bool = False
-) -> tuple[Tensor | None, Tensor]:
+def split_mask(attn_mask: Tensor, name: str = "attn_mask") -> tuple[Tensor | None, Tensor]:
     """(what to add to the scores, where attention is allowed) of a bool or a floating mask.
 
-    −inf goes into the bool mask, so that a mapping never meets an infinite score; so does, if
-    ``lowest_is_absent``, the lowest number of the dtype, perhaps with something added.
+    What is written to mean "not there" goes into the bool mask, so that no mapping meets it as a score.
     """
     if attn_mask.dtype == torch.bool:
         return None, attn_mask
     if not attn_mask.is_floating_point():
-        raise ValueError(f"{name} must be a bool or a floating tensor, got {attn_mask.dtype}")
-    absent = attn_mask <= (torch.finfo(attn_mask.dtype).min / 2 if lowest_is_absent else -torch.inf)
+        raise ValueError(
+            f"{name} must be a bool or a floating tensor, got {attn_mask.dtype}; "
+            f"if 1 is where attention is allowed, pass {name}.bool()"
+        )
+    highest = -9984.0 if attn_mask.dtype == torch.bfloat16 else -1e4  # −1e4 is rounded to that
+    absent = attn_mask <= highest
     return attn_mask.masked_fill(absent, 0.0), ~absent
 
 

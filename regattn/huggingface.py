@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from regattn._registry import MAPPINGS
+from regattn._registry import MAPPINGS, as_module
 from regattn._scaled_dot_product import attend, causal_mask, split_mask
 
 try:
@@ -25,7 +25,7 @@ except ImportError as error:
 _NOT_IMPLEMENTED = ("softcap", "s_aux", "sinks", "indices", "block_indices", "cu_seq_lens_q", "cache")
 
 
-def register(name: str | None = None, mapping: Callable[..., Tensor] | None = None) -> None:
+def register(name: str | None = None, mapping: Callable[..., Tensor] | str | None = None) -> None:
     """Make mappings known to transformers as values of ``attn_implementation``.
 
     ``register()`` registers ``regattn_softmax``, ``regattn_sparsemax``, ``regattn_fusedmax`` and so on, every
@@ -42,8 +42,8 @@ def register(name: str | None = None, mapping: Callable[..., Tensor] | None = No
     Args:
         name: ``regattn_`` and letters, digits or underscores.
         mapping: module ``(scores, mask) -> weights`` or function ``(scores, mask=…) -> weights`` along
-            the last dimension. All layers of all models share it: if it has parameters, no model moves,
-            trains or saves them.
+            the last dimension, or the name of one of :data:`regattn.MAPPINGS`. All layers of all models
+            share it: if it has parameters, no model moves, trains or saves them.
 
     Raises:
         ValueError: a name of another form, or one of ``name`` and ``mapping`` without the other. Models
@@ -70,7 +70,7 @@ def register(name: str | None = None, mapping: Callable[..., Tensor] | None = No
     # transformers reads meaning into other names, such as those with a slash or with "sdpa" in them.
     if not re.fullmatch(r"regattn_(?!.*(sdpa|flash|flex))\w+", name):
         raise ValueError(f"name must be regattn_… in letters, digits and underscores, got {name!r}")
-    AttentionInterface.register(name, partial(_attention, mapping))
+    AttentionInterface.register(name, partial(_attention, as_module(mapping)))
     AttentionMaskInterface.register(name, _mask)  # without it models pass no mask and say nothing
 
 
@@ -122,7 +122,7 @@ def _attention(
             attention_mask = causal_mask(query, key)
     bias = mask = None
     if attention_mask is not None:
-        bias, mask = split_mask(attention_mask, "attention_mask", lowest_is_absent=True)
+        bias, mask = split_mask(attention_mask, "attention_mask")
     if position_bias is not None:
         bias = position_bias if bias is None else bias + position_bias
     output, weights = attend(query, key, value, bias, mask, dropout, scaling, mapping)

@@ -48,6 +48,13 @@ def test_additive():
     torch.testing.assert_close(scorer(query, keys), by_hand)
 
 
+def test_a_mapping_by_name_and_no_keys():
+    attend = Attention(DotScorer(), "fusedmax")
+    assert repr(attend.mapping) == repr(regattn.Fusedmax())
+    context, weights = attend(torch.randn(2, 3, SIZE), torch.zeros(2, 0, SIZE))
+    assert weights.shape == (2, 3, 0) and context.equal(torch.zeros(2, 3, SIZE))
+
+
 @each_mapping
 def test_context_is_the_average_of_the_values(mapping):
     query, keys = queries_and_keys()

@@ -301,7 +301,11 @@ def test_refuses_bad_dims(function):
 @pytest.mark.measures("odd scores")
 def test_refuses_bad_masks(function):
     x = torch.randn(2, 3)
-    for mask, got in ((torch.ones(2, 3), "torch.float32"), ([True] * 3, "list")):
+    integers = (
+        torch.ones(2, 3).long(),
+        r"torch.int64; pass mask.bool\(\) if 1 is where attention is allowed",
+    )
+    for mask, got in ((torch.ones(2, 3), "torch.float32"), ([True] * 3, "list"), integers):
         with pytest.raises(ValueError, match=f"mask must be a bool tensor .* got {got}"):
             function(x, mask=mask)
     for shape in ((3, 2), (1, 2, 3), (2,)):

@@ -240,6 +240,31 @@ def test_a_mask_of_lowest_numbers_is_a_bool_mask(dtype):
         torch.testing.assert_close(model(given["input_ids"], attention_mask=mask).logits, wanted)
 
 
+@pytest.mark.parametrize("lowest", [-1e4, -1e9, torch.finfo(torch.float32).min])
+@pytest.mark.parametrize("attention", ["regattn_softmax", "regattn_fusedmax_strong"])
+def test_an_additive_mask_of_the_user_removes_padding(attention, lowest):
+    huggingface.register("regattn_fusedmax_strong", regattn.Fusedmax(lam=0.5))
+    given, model = batch("bert"), tiny("bert", attention)
+    mask = given["attention_mask"][1:, None, None]
+    padded = model(given["input_ids"][1:], attention_mask=(1.0 - mask) * lowest).logits[:, :4]
+    torch.testing.assert_close(padded, model(given["input_ids"][1:, :4]).logits, atol=1e-5, rtol=1e-5)
+
+
+def test_an_integer_mask_of_the_user_is_refused():
+    given, model = batch("bert"), tiny("bert", "regattn_fusedmax")
+    with pytest.raises(ValueError, match=r"got torch.int64; .* pass attention_mask.bool\(\)"):
+        model(given["input_ids"], attention_mask=given["attention_mask"][:, None, None])
+    mask = given["attention_mask"][:, None, None].bool()
+    assert model(given["input_ids"], attention_mask=mask).logits.equal(model(**given).logits)
+
+
+def test_a_mapping_is_registered_by_name():
+    huggingface.register("regattn_mine", "fusedmax")
+    given = batch("bert")
+    logits = tiny("bert", "regattn_mine")(**given).logits
+    assert logits.equal(tiny("bert", "regattn_fusedmax")(**given).logits)
+
+
 def test_a_row_of_nearly_the_lowest_numbers_allows_nothing():
     assert (call(torch.full((5, 5), 0.75 * torch.finfo(torch.float32).min)) == 0).all()
 
@@ -322,6 +347,7 @@ def test_a_model_with_softcap_is_refused():
         (("sdpa", regattn.softmax), "name must be regattn_"),
         (("regattn_sdpa", regattn.softmax), "name must be regattn_"),
         (("regattn_a/b", regattn.softmax), "name must be regattn_"),
+        (("regattn_mine", "fusedmx"), "mapping must be one of softmax, .*got 'fusedmx'"),
     ],
 )
 def test_refused_in_one_sentence(arguments, match):

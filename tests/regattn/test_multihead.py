@@ -192,6 +192,29 @@ def test_padding_cannot_be_seen():
     torch.testing.assert_close(ours(query, key, value, padding, need_weights=False), alone)
 
 
+@pytest.mark.parametrize("lowest", [-1e4, -1e9, torch.finfo(torch.float32).min])
+def test_an_additive_mask_removes_positions(lowest):
+    ours, _ = pair("fusedmax")
+    tensors, pairs, padding = inputs(), absent(TARGETS, SOURCES), absent(BATCH, SOURCES)
+    wanted = ours(*tensors, key_padding_mask=padding, attn_mask=pairs)
+    padding, pairs = (torch.zeros(mask.shape).masked_fill(mask, lowest) for mask in (padding, pairs))
+    got = ours(*tensors, key_padding_mask=padding, attn_mask=pairs)
+    torch.testing.assert_close(got, wanted, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("mapping", [None, "fusedmax"])
+def test_no_keys_give_zeros(mapping):
+    ours, theirs = pair(mapping)
+    query, nothing = inputs()[0], torch.zeros(0, BATCH, SIZE, dtype=torch.float64)
+    torch.testing.assert_close(ours(query, nothing, nothing), theirs(query, nothing, nothing))
+
+
+def test_a_mapping_by_name_is_its_module():
+    assert repr(pair("fusedmax")[0].mapping) == repr(regattn.Fusedmax())
+    with pytest.raises(ValueError, match=r"mapping must be one of softmax, .*got 'fusedmx'"):
+        pair("fusedmx")
+
+
 def test_copies_and_pickles():
     ours, _ = pair(regattn.Fusedmax(lam=0.3))
     tensors = inputs()
@@ -277,7 +300,7 @@ zeros = partial(torch.zeros, dtype=torch.float64)
         (r"attn_mask must be of shape \(4, 4\)", (zeros(4, 3, 8),) * 3, {"attn_mask": zeros(4, 5)}),
         (r"of shape \(6, 4, 4\)", (zeros(4, 3, 8),) * 3, {"attn_mask": zeros(3, 4, 4)}),
         (r"key_padding_mask must be of .*\(3, 4\)", (zeros(4, 3, 8),) * 3, {"key_padding_mask": zeros(4)}),
-        ("bool or a floating", (zeros(4, 3, 8),) * 3, {"key_padding_mask": zeros(3, 4).byte()}),
+        ("pass key_padding_mask == 0", (zeros(4, 3, 8),) * 3, {"key_padding_mask": zeros(3, 4).byte()}),
     ],
 )
 def test_refused_in_one_sentence(match, tensors, options):

@@ -107,6 +107,58 @@ def test_a_masked_key_is_as_if_it_were_absent(mapping):
     torch.testing.assert_close(attend(query, key, value, as_float, mapping=mapping), alone)
 
 
+def test_a_lowest_score_is_no_neighbour():
+    key = torch.tensor([[2.0], [1.5], [9.0]])
+    for lowest in (-1e4, -1e9, torch.finfo(torch.float32).min, -torch.inf):
+        bias = torch.tensor([[0.0, 0.0, lowest]])
+        _, weights = attend(torch.ones(1, 1), key, key, bias, need_weights=True, mapping="fusedmax", lam=0.2)
+        torch.testing.assert_close(weights, torch.tensor([[0.55, 0.45, 0.0]]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_an_additive_mask_removes_positions(mapping, dtype):
+    query, key, value = (x.detach() for x in inputs(BATCH, HEADS, dtype=dtype))
+    present = some(BATCH, HEADS, TARGETS, SOURCES)
+    wanted = attend(query, key, value, present, mapping=mapping)
+    for lowest in (-1e4, -1e9, torch.finfo(dtype).min):
+        written = max(lowest, torch.finfo(dtype).min)
+        bias = torch.zeros(present.shape, dtype=dtype).masked_fill(~present, written)
+        assert attend(query, key, value, bias, mapping=mapping).equal(wanted)
+
+
+def test_a_smaller_bias_stays_a_bias():
+    tensors = inputs(BATCH, HEADS)
+    bias = torch.zeros(TARGETS, SOURCES, dtype=torch.float64)
+    bias[:, 2:] = -9000.0
+    theirs = F.scaled_dot_product_attention(*tensors, bias - 1.0)
+    torch.testing.assert_close(attend(*tensors, bias - 1.0), theirs)
+    bias[:] = -9000.0  # of all alike, which changes nothing
+    torch.testing.assert_close(
+        attend(*tensors, bias, mapping="fusedmax"), attend(*tensors, mapping="fusedmax")
+    )
+
+
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_no_keys_give_zeros(mapping):
+    query = torch.randn(2, 3, 4, requires_grad=True)
+    key, value = torch.zeros(2, 0, 4), torch.zeros(2, 0, 5)
+    for mask in (None, torch.ones(3, 0, dtype=torch.bool), torch.zeros(2, 3, 0)):
+        output, weights = attend(query, key, value, mask, need_weights=True, mapping=mapping)
+        assert output.equal(F.scaled_dot_product_attention(query, key, value)) and weights.shape == (2, 3, 0)
+    output.sum().backward()
+    assert (query.grad == 0).all()
+
+
+@pytest.mark.parametrize("name", OF_OMEGA)
+def test_a_mapping_by_name_is_its_function(name):
+    tensors = inputs(BATCH, HEADS)
+    assert attend(*tensors, mapping=name).equal(attend(*tensors, mapping=FUNCTIONS[name]))
+    assert attend(*tensors, mapping=name, gamma=0.3).equal(
+        attend(*tensors, mapping=FUNCTIONS[name], gamma=0.3)
+    )
+
+
 @pytest.mark.parametrize("mapping", MAPPINGS)
 def test_weights_are_the_mapping_of_the_scores(mapping):
     query, key, value = inputs(BATCH, HEADS)
@@ -190,7 +242,19 @@ zeros = torch.zeros
         (ValueError, "query's size 4, got 6", (zeros(3, 4), zeros(5, 6), zeros(5, 2)), {}),
         (ValueError, "key's 5 positions, got 4", (zeros(3, 4), zeros(5, 4), zeros(4, 2)), {}),
         (ValueError, "is_causal", (zeros(3, 4),) * 3, {"is_causal": True, "attn_mask": zeros(3, 3)}),
-        (ValueError, "got torch.int64", (zeros(3, 4),) * 3, {"attn_mask": zeros(3, 3).long()}),
+        (
+            ValueError,
+            r"got torch.int64; .* pass attn_mask.bool\(\)",
+            (zeros(3, 4),) * 3,
+            {"attn_mask": zeros(3, 3).long()},
+        ),
+        (
+            ValueError,
+            "mapping must be one of softmax, .*got 'fusedmx'",
+            (zeros(3, 4),) * 3,
+            {"mapping": "fusedmx"},
+        ),
+        (TypeError, "mapping must be a function", (zeros(3, 4),) * 3, {"mapping": None}),
         (ValueError, "broadcastable", (zeros(3, 4),) * 3, {"attn_mask": zeros(2, 3).bool()}),
         (ValueError, "broadcastable", (zeros(1, 3, 4),) * 3, {"attn_mask": zeros(2, 3, 3)}),
         (ValueError, "dropout_p must be in", (zeros(3, 4),) * 3, {"dropout_p": 1.5}),
