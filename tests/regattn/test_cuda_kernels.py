@@ -408,6 +408,13 @@ def test_strides_are_followed(mapping, strengths, monkeypatch):
             assert places == [x.data_ptr(), mask.data_ptr(), direction.data_ptr()], "something was copied"
 
 
+@each_mapping
+def test_a_row_past_the_longest_is_refused(mapping, strengths):
+    x = torch.zeros(2, cuda.LONGEST + 1, device=DEVICE)
+    with pytest.raises(ValueError, match="rows of scores on CUDA must have at most 8192 positions, got 8193"):
+        SOLVERS[mapping](x, None, *strengths.values())
+
+
 def test_more_leading_dimensions_than_a_kernel_takes_are_copied():
     x = normal(2, 3, 2, 3, 5)[:, ::2].transpose(0, 2)[..., ::2, :]
     gamma = torch.rand(2, 1, 1, 1, 1, dtype=torch.float64).to(DEVICE) + 0.5

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -30,41 +30,102 @@ from torch import Tensor
 Input = Tensor | float | None
 
 
-class _Layout(NamedTuple):
-    """Tensors of one shape as rows: the last two leading sizes, and four strides for each tensor."""
-
-    sizes: tuple[int, int]
-    tensors: list[Any]
-    strides: list[tuple[int, ...] | None]
+LONGEST = 8192
+"""Of the rows that the kernels take."""
 
 
-def _layout(shape: Sequence[int], inputs: Sequence[Input]) -> _Layout:
-    """Collapse leading dimensions where all tensors allow it; copy only if more than three are left."""
-    wide = [t.expand(shape) if isinstance(t, Tensor) else t for t in inputs]
-    leading: list[tuple[int, ...]] = []  # size, then the stride of each input
+# ------------------------------------------------------------------ tensors as rows
+Strides = tuple[int | None, ...]
+
+
+@lru_cache(maxsize=4096)
+def _layout(shape: tuple[int, ...], strides: tuple[Strides | None, ...]) -> Any:
+    """Tensors of one shape as rows: the last two leading sizes, and four strides for each tensor.
+
+    Leading dimensions collapse where all tensors allow it. None if more than three are left. Of the last
+    dimension the stride is None where it is 1: addresses are cheap then.
+    """
+    leading: list[tuple[int, ...]] = []  # size, then the stride of each tensor
     for k, size in enumerate(shape[:-1]):
-        here = (size, *(t.stride(k) if isinstance(t, Tensor) else 0 for t in wide))
+        here = (size, *(0 if each is None else each[k] or 0 for each in strides))
         if leading and all(a == b * size for a, b in zip(leading[-1][1:], here[1:], strict=True)):
             leading[-1] = (leading[-1][0] * size, *here[1:])
         elif size > 1:
             leading.append(here)
     if len(leading) > 3:
-        rows = (math.prod(shape[:-1]), shape[-1])
-        return _layout(rows, [t.reshape(rows) if isinstance(t, Tensor) else t for t in wide])
-    leading = [(1, *(0 for _ in wide))] * (3 - len(leading)) + leading
-    strides = [
-        (*(dim[1 + k] for dim in leading), t.stride(-1)) if isinstance(t, Tensor) else None
-        for k, t in enumerate(wide)
-    ]
-    return _Layout((leading[1][0], leading[2][0]), wide, strides)
+        return None
+    leading = [(1, *(0 for _ in strides))] * (3 - len(leading)) + leading
+    laid = tuple(
+        None if each is None else (*(dim[1 + k] for dim in leading), None if each[-1] == 1 else each[-1])
+        for k, each in enumerate(strides)
+    )
+    return (leading[1][0], leading[2][0]), laid
 
 
-def _launch(kernel: Any, grid: tuple[int], arguments: Sequence[Any], options: dict[str, Any]) -> None:
-    kernel[grid](*arguments, **options)
+def _as_rows(first: Tensor, inputs: Sequence[Input]) -> tuple[Any, Sequence[Input]]:
+    """The layout of inputs, which are copied only if they have too many leading dimensions for a kernel."""
+    shape = first.shape
+    wide = [t if not isinstance(t, Tensor) or t.shape == shape else t.expand(shape) for t in inputs]
+    layout = _layout(shape, tuple([t.stride() if isinstance(t, Tensor) else None for t in wide]))
+    if layout is not None:
+        return layout, wide
+    rows = (math.prod(shape[:-1]), shape[-1])
+    wide = [t.reshape(rows) if isinstance(t, Tensor) else t for t in wide]
+    return _layout(rows, tuple([t.stride() if isinstance(t, Tensor) else None for t in wide])), wide
+
+
+# ------------------------------------------------------------------ launches
+class Tile(NamedTuple):
+    """How many rows a program takes, and the kernel's constants that follow from the length of a row."""
+
+    rows: int
+    constants: dict[str, int]
+
+
+@lru_cache(maxsize=LONGEST)
+def whole_rows(d: int) -> Tile:
+    """A block of the next power of two, in at most 16 warps."""
+    block = max(16, triton.next_power_of_2(d))
+    rows = max(1, 256 // block)
+    warps = min(16, max(1, rows * block // 128))
+    return Tile(rows, {"ROWS": rows, "BLOCK": block, "num_warps": warps})
+
+
+_compiled: dict[Any, Any] = {}
+
+
+def _launch(kernel: Any, grid: tuple[int], arguments: Sequence[Any], constants: dict[str, Any]) -> None:
+    """Run a kernel, compiled for the types of its arguments and its constants alone: none of the values.
+
+    Triton finds a kernel by all that it may specialise, which takes longer than the launch.
+    """
+    if triton.knobs.runtime.interpret:
+        kernel[grid](*arguments, **constants)
+        return
+    kinds = tuple([a.dtype if isinstance(a, Tensor) else _kind(a) for a in arguments])
+    key = (kernel, torch.cuda.current_device(), kinds, *constants.values())
+    compiled = _compiled.get(key)
+    if compiled is None:
+        compiled = _compiled[key] = kernel.run(*arguments, grid=grid, warmup=True, **constants)
+    values = [constants[name] for name in kernel.arg_names[len(arguments) :]]
+    compiled[(*grid, 1, 1)](*arguments, *values)
+
+
+def _kind(argument: Any) -> Any:
+    """What of a number or a tuple of numbers the compiled kernel depends on: 32 or 64 bits, and None."""
+    if type(argument) is tuple:
+        return tuple([None if a is None else -(2**31) <= a < 2**31 for a in argument])
+    return None if argument is None else type(argument)
 
 
 def launch_rows(
-    kernel: Any, inputs: Sequence[Input], outputs: Sequence[Tensor], *, double: bool = False, **flags: bool
+    kernel: Any,
+    inputs: Sequence[Input],
+    outputs: Sequence[Tensor],
+    *,
+    tile: Callable[[int], Tile] = whole_rows,
+    double: bool = False,
+    **flags: bool,
 ) -> None:
     """Run ``kernel`` over the rows of the first input, whose shape the others have or broadcast to.
 
@@ -72,34 +133,55 @@ def launch_rows(
         kernel: a Triton function.
         inputs: in any layout.
         outputs: what it writes, and what else it reads of contiguous tensors.
+        tile: how rows of a length are dealt to programs.
         double: whether it computes in float64 whatever the inputs' type.
         **flags: its ``tl.constexpr`` arguments.
+
+    Raises:
+        ValueError: rows longer than ``LONGEST``, or 2³¹ of them.
     """
     first = inputs[0]
     assert isinstance(first, Tensor)
-    rows, d = first.numel() // first.shape[-1], first.shape[-1]
+    d = first.shape[-1]
+    rows = first.numel() // d
+    check_length(d)
+    if rows >= 2**31:
+        raise ValueError(f"scores on CUDA must have fewer than 2**31 rows, got {rows}")
     if rows == 0:
         return
     wide = first.dtype == torch.float64
-    work = torch.float64 if wide or double else torch.float32
-    inputs = [t.to(first.device) if isinstance(t, Tensor) else t for t in inputs]
-    inputs = [t.view(torch.uint8) if isinstance(t, Tensor) and t.dtype == torch.bool else t for t in inputs]
-    if wide:  # a number is passed to a kernel in float32
-        inputs = [first.new_full((), t) if isinstance(t, float) else t for t in inputs]
-    sizes, tensors, strides = _layout(first.shape, inputs)
-    block = max(16, triton.next_power_of_2(d))
-    tile = max(1, 256 // block)
-    options = {
-        **flags,
-        "ROWS": tile,
-        "BLOCK": block,
-        "WORK": tl.float64 if work == torch.float64 else tl.float32,
-        "EPS": 4 * torch.finfo(work).eps,
-        "num_warps": min(16, max(1, tile * block // 128)),
-    }
-    arguments = (*tensors, *outputs, *strides, sizes, rows, d)
-    with torch.cuda.device(first.device) if first.is_cuda else nullcontext():
-        _launch(kernel, (triton.cdiv(rows, tile),), arguments, options)
+    inputs = [_readable(t, first, wide) if t is not None else None for t in inputs]
+    (sizes, strides), inputs = _as_rows(first, inputs)
+    shape = tile(d)
+    constants = {**flags, **shape.constants, **_PRECISIONS[wide or double]}
+    arguments = (*inputs, *outputs, *strides, sizes, rows, d)
+    grid = (-(-rows // shape.rows),)
+    if first.is_cuda and first.device.index != torch.cuda.current_device():
+        with torch.cuda.device(first.device):
+            _launch(kernel, grid, arguments, constants)
+    else:
+        _launch(kernel, grid, arguments, constants)
+
+
+def check_length(d: int) -> None:
+    """Refuse a row that no kernel takes."""
+    if d > LONGEST:
+        raise ValueError(f"rows of scores on CUDA must have at most {LONGEST} positions, got {d}; use .cpu()")
+
+
+_PRECISIONS = [
+    {"WORK": kind, "EPS": 4 * torch.finfo(dtype).eps}
+    for kind, dtype in ((tl.float32, torch.float32), (tl.float64, torch.float64))
+]
+
+
+def _readable(value: float | Tensor, first: Tensor, wide: bool) -> float | Tensor:
+    """An input as a kernel takes it: a number is passed to it in float32."""
+    if not isinstance(value, Tensor):
+        return first.new_full((), value) if wide else float(value)
+    if value.device != first.device:  # a strength that is one number
+        value = value.to(first.device)
+    return value.view(torch.uint8) if value.dtype == torch.bool else value
 
 
 def structure_like(scores: Tensor) -> Tensor:

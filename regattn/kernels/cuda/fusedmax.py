@@ -11,6 +11,7 @@ from regattn.kernels.cuda.rows import (
     divided,
     load_scores,
     program_rows,
+    rows_kernel,
     segment_sums,
     shifted,
     some,
@@ -72,7 +73,7 @@ def _edges(high, present, left, right):
     return left, right
 
 
-@triton.jit
+@rows_kernel
 def fusedmax_rows(
     x, mask, gamma, lam, y, structure, strides, mask_strides, gamma_strides, lam_strides, sizes, n, d,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
 from regattn.kernels.cuda import launch_rows
 from regattn.kernels.cuda.rows import (
+    along,
     convert,
     divided,
     offset,
     program_rows,
+    rows_kernel,
     segment_sums,
     some_in_row,
     strength,
@@ -21,7 +22,7 @@ from regattn.kernels.cuda.rows import (
 INVALID = -(2**31)  # the label of a NaN row
 
 
-@triton.jit
+@rows_kernel
 def group_average_rows(
     g, scale, structure, out, strides, scale_strides, sizes, n, d,
     CENTRE: tl.constexpr,
@@ -33,7 +34,7 @@ def group_average_rows(
     entry = tl.load(structure + rows * d + columns, mask=here, other=2)
     invalid, position = some_in_row(entry < 0), tl.where(entry < 0, columns, entry >> 2)
     member, start = (entry & 2) == 0, (entry & 1) == 1
-    at = offset(rows, sizes, strides) + position.to(tl.int64) * strides[3]
+    at = offset(rows, sizes, strides) + along(position, strides)
     v = convert(tl.load(g + at, mask=here & member, other=0.0), WORK)
     if CENTRE:
         size = tl.maximum(tl.sum(member.to(WORK), 1, keep_dims=True), 1.0)

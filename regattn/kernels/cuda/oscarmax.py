@@ -8,6 +8,7 @@ import triton.language as tl
 from regattn.kernels.cuda import on_tensors
 from regattn.kernels.cuda.rows import (
     INF,
+    along,
     convert,
     divided,
     last_of_segment,
@@ -15,6 +16,7 @@ from regattn.kernels.cuda.rows import (
     minimum,
     offset,
     program_rows,
+    rows_kernel,
     segment_sums,
     shifted,
     some,
@@ -96,7 +98,7 @@ def _highest(value, eligible, rank, start):
     return best, size
 
 
-@triton.jit
+@rows_kernel
 def oscarmax_rows(
     x, mask, gamma, lam, y, structure, strides, mask_strides, gamma_strides, lam_strides, sizes, n, d,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
@@ -116,7 +118,7 @@ def oscarmax_rows(
     mine = (rows < n) & (columns < d)
     position = _descending(scores, columns, structure + rows * d, mine, x.dtype.element_ty)
     here = columns < tl.sum((scores > -INF).to(tl.int32), 1, keep_dims=True)
-    at = offset(rows, sizes, strides) + position.to(tl.int64) * strides[3]
+    at = offset(rows, sizes, strides) + along(position, strides)
     scores = convert(tl.load(x + at, mask=here, other=-INF), WORK)  # again, in order
     z, _ = shifted(scores, gamma, -2.0 - 2.0 * lam * d)
     w = tl.where(here, z + lam * columns.to(WORK), 0.0)

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from regattn.kernels.cuda import launch_rows
 from regattn.kernels.cuda.rows import (
+    along,
     convert,
     divided,
     load_scores,
     offset,
     program_rows,
+    rows_kernel,
     shifted,
     some,
     some_in_row,
@@ -41,7 +43,7 @@ def _powers(z, t, exponent, HALVES: tl.constexpr):
         return u, tl.where(u > 0, tl.exp(exponent * log), 0.0)
 
 
-@triton.jit
+@rows_kernel
 def pnormmax_rows(
     x, mask, gamma, p, y, strides, mask_strides, gamma_strides, p_strides, sizes, n, d,
     HALVES: tl.constexpr, SQUARE: tl.constexpr,
@@ -88,7 +90,7 @@ def pnormmax_rows(
     tl.store(y + rows * d + columns, convert(values, y.dtype.element_ty), mask=here)
 
 
-@triton.jit
+@rows_kernel
 def product_rows(
     g, gamma, p, weights, out, strides, gamma_strides, p_strides, sizes, n, d,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
@@ -99,7 +101,7 @@ def product_rows(
     y = tl.load(weights + rows * d + columns, mask=here, other=0.0).to(WORK)
     invalid = some_in_row(y != y)
     support = here & (y > 0)
-    at = offset(rows, sizes, strides) + columns.to(tl.int64) * strides[3]
+    at = offset(rows, sizes, strides) + along(columns, strides)
     g = convert(tl.load(g + at, mask=support, other=0.0), WORK)
     y = tl.where(support, y, 0.0)
     gamma = strength(gamma, gamma_strides, sizes, rows, n, WORK)

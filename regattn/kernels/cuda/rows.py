@@ -6,10 +6,25 @@ in every warp. What stands elsewhere in a row is brought by a scan, or looked up
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from typing import Any
+
 import triton
 import triton.language as tl
 
 INF = tl.constexpr(float("inf"))
+
+
+def rows_kernel(function: Callable[..., Any]) -> Any:
+    """``triton.jit`` for a kernel that is launched: one compiled form for all sizes, strides and pointers.
+
+    Triton would make one form each of sizes that are 1 or divisible by 16, and load several scores at once
+    where a row happens to be aligned, which then sums in another order: its bits must not depend on that.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    names = [p.name for p in parameters if "constexpr" not in str(p.annotation)]
+    return triton.jit(function, do_not_specialize=names, do_not_specialize_on_alignment=names)
 
 
 # ------------------------------------------------------------------ rows in
@@ -21,10 +36,24 @@ def program_rows(ROWS: tl.constexpr):
 @triton.jit
 def offset(rows, sizes, strides):
     """Where rows begin: row-major over three leading dimensions, of which the first needs no size."""
-    inner = rows % sizes[1]
-    middle = (rows // sizes[1]) % sizes[0]
-    outer = rows // (sizes[0] * sizes[1])
-    return outer * strides[0] + middle * strides[1] + inner * strides[2]
+    at = rows * strides[2]
+    if sizes[0] * sizes[1] > 1:  # divisions take longer than all the rest of a short row
+        row = rows.to(tl.int32)
+        above = row // sizes[1]
+        outer = above // sizes[0]
+        inner, middle = row - above * sizes[1], above - outer * sizes[0]
+        at = outer.to(tl.int64) * strides[0] + middle.to(tl.int64) * strides[1]
+        at += inner.to(tl.int64) * strides[2]
+    return at
+
+
+@triton.jit
+def along(columns, strides):
+    """Where columns are in a row."""
+    if strides[3] is None:
+        return columns
+    else:
+        return columns.to(tl.int64) * strides[3]
 
 
 @triton.jit
@@ -58,9 +87,9 @@ def load_scores(x, mask, strides, mask_strides, sizes, rows, columns, n, d, WORK
     """Scores, −inf for what takes no part; and which rows hold NaN or +inf, all of them −inf then."""
     taking = (rows < n) & (columns < d)
     if mask is not None:
-        at = offset(rows, sizes, mask_strides) + columns.to(tl.int64) * mask_strides[3]
+        at = offset(rows, sizes, mask_strides) + along(columns, mask_strides)
         taking = taking & (tl.load(mask + at, mask=taking, other=0) != 0)
-    at = offset(rows, sizes, strides) + columns.to(tl.int64) * strides[3]
+    at = offset(rows, sizes, strides) + along(columns, strides)
     scores = convert(tl.load(x + at, mask=taking, other=-INF), WORK)
     invalid = tl.max((~(scores < INF)).to(tl.int32), 1, keep_dims=True) > 0
     return tl.where(invalid, -INF, scores), invalid
