@@ -16,7 +16,7 @@ from tasks.training.callbacks import Callback, EpochEvent, StartEvent, StepEvent
 from tasks.training.optim import Scheduler, learning_rate
 from tasks.training.run_directory import MetricsLog, RunDirectory
 from tasks.training.settings import TrainerSettings
-from tasks.training.signals import Preempted, StopRequest, catch_stop_signals
+from tasks.training.signals import Interrupted, Preempted, StopRequest, catch_stop_signals
 from tasks.training.state import Counters, TrainState, get_rng_state, seed_all
 from tasks.training.task import Batch, Task
 
@@ -156,23 +156,37 @@ def _train(
             is_warmup = False
             signal = _signal(request)
             if signal or (settings.checkpoint_every is not None and step % settings.checkpoint_every == 0):
-                _save(state, run, log, started)
+                _save(state, run, log, started, request)
             _stop_if(signal, state, run)
 
-        event = _end_epoch(task, state, settings.epochs)
+        event = _end_epoch(task, state, settings.epochs, request)
+        if event is None:  # a signal broke off the evaluation, which a resumed run begins again
+            _save(state, run, log, started, request)
+            _stop_if(_signal(request), state, run)
+            continue
         if log is not None:
             log.write("epoch", **counters.history[-1])
-        _save(state, run, log, started)
+        _save(state, run, log, started, request)
         for callback in callbacks:
             callback.on_epoch(event)
         _stop_if(_signal(request), state, run)
 
 
-def _end_epoch(task: Task[Batch], state: TrainState, epochs: int) -> EpochEvent:
-    """Evaluate, and remember the weights where they are the best so far."""
+def _end_epoch(task: Task[Batch], state: TrainState, epochs: int, request: StopRequest) -> EpochEvent | None:
+    """Evaluate, and remember the weights where they are the best so far; None if a signal broke that off."""
     counters = state.counters
     where = f"step {counters.step} (epoch {counters.epoch})"
-    dev = distributed.on_rank_zero(partial(evaluate, task, "dev", where))
+
+    def evaluate_dev() -> dict[str, float] | None:
+        try:
+            with request.interrupting():
+                return evaluate(task, "dev", where)
+        except Interrupted:
+            return None
+
+    dev = distributed.on_rank_zero(evaluate_dev)
+    if dev is None:
+        return None
     if task.metric not in dev:
         raise ValueError(f"evaluate must return the metric {task.metric!r}, got {', '.join(dev) or 'none'}")
     is_best = counters.add_epoch(dev, task.metric)
@@ -292,7 +306,9 @@ def _stop_if(signal: str | None, state: TrainState, run: RunDirectory) -> None:
         raise Preempted(f"{signal} stopped the run at step {state.counters.step}, saved in {run.path}")
 
 
-def _save(state: TrainState, run: RunDirectory, log: MetricsLog | None, started: float) -> None:
+def _save(
+    state: TrainState, run: RunDirectory, log: MetricsLog | None, started: float, request: StopRequest
+) -> None:
     state.counters.seconds = time.perf_counter() - started
     rng_states = distributed.all_gather(get_rng_state)
 
@@ -302,7 +318,8 @@ def _save(state: TrainState, run: RunDirectory, log: MetricsLog | None, started:
         state.counters.log_bytes = log.sync()
         state.save(run.checkpoint, rng_states)
 
-    distributed.on_rank_zero(write)
+    with request.held():
+        distributed.on_rank_zero(write)
 
 
 def _summarize(counters: Counters, notes: tuple[str, ...]) -> FitResult:

@@ -25,23 +25,55 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopRequest:
-    """The name of the last signal that asked for a stop, or None."""
+    """The name of the last signal that asked for a stop, or None, and what becomes of those that come."""
 
     signal: str | None = None
+    _ctrl_c = 0
+    _is_interrupting = _is_held = False
+
+    def hear(self, name: str) -> None:
+        """Remember a signal.
+
+        Raises:
+            Interrupted: there is nothing to lose, or it is the second Ctrl-C of one who will not wait.
+        """
+        self.signal = name
+        self._ctrl_c += name == signal.SIGINT.name
+        if self._is_interrupting or (self._ctrl_c > 1 and not self._is_held):
+            raise Interrupted(name)
+
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Have a signal that came, or comes, break off the block, which must change nothing that is kept."""
+        self._is_interrupting = True
+        try:
+            if self.signal:
+                raise Interrupted(self.signal)
+            yield
+        finally:
+            self._is_interrupting = False
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let the block, which saves, end first, whatever comes meanwhile."""
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+        if self._ctrl_c > 1:
+            raise Interrupted(str(self.signal))
 
 
 @contextmanager
 def catch_stop_signals() -> Iterator[StopRequest]:
-    """Turn SIGTERM, SIGUSR1, SIGUSR2 and SIGINT into a flag while the block runs, however often they come.
+    """Turn SIGTERM, SIGUSR1, SIGUSR2 and SIGINT into a request while the block runs, however often they come.
 
-    Outside the main thread, where Python allows no handlers, the flag never rises.
+    Only a second SIGINT is raised at once, as :class:`Interrupted`, unless something is being saved. Outside
+    the main thread, where Python allows no handlers, nothing is ever requested.
     """
     request = StopRequest()
-
-    def remember(name: str) -> None:
-        request.signal = name
-
-    with _handled_by(remember):
+    with _handled_by(request.hear):
         yield request
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from forked import Child, needs_fork
-from tiny_run import Recorder, outcome, train
+from tiny_run import Recorder, TinyTask, outcome, train
 
 from scripts import cli
 from tasks.data import files
@@ -81,9 +81,9 @@ class Requests(signals.StopRequest):
     def __init__(self) -> None:
         Requests.last = self
 
-    def __setattr__(self, name: str, value: str) -> None:
+    def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if Requests.came_after is None:
+        if name == "signal" and Requests.came_after is None:
             Requests.came_after = Requests.step
 
 
@@ -142,6 +142,68 @@ def test_stopped_at_any_moment_a_run_says_so_and_ends_the_same(
             twice=told.exists(),
         )
         assert result.notes == (f"resumed at step {at}",)
+
+
+class Endless(TinyTask):
+    """Its evaluation after the epoch ``last`` has no end; ``path`` then holds a file ``evaluating``."""
+
+    def __init__(self, path: Path, last: int) -> None:
+        super().__init__()
+        self.path, self.evaluations_left = path, last
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        self.evaluations_left -= 1
+        if self.evaluations_left == 0:
+            (self.path / "evaluating").touch()
+        while self.evaluations_left == 0:
+            super().evaluate(split)
+        return super().evaluate(split)
+
+
+def wait_for(file: Path, child: Child) -> None:
+    while not file.exists() and not child.has_ended():
+        time.sleep(0.001)
+
+
+def test_an_evaluation_is_broken_off_and_begun_again(
+    tmp_path: Path, whole: dict[str, Any], measure: Any
+) -> None:
+    """The state saved is that before the evaluation; how long that takes is told as a share of 5 s."""
+    chance, row = random.Random(0), measure("SIGTERM in evaluation")
+    for trial in range(row.n):
+        path, last = tmp_path / str(trial), chance.randrange(3) + 1
+        child = Child(partial(cli.main, lambda p=path, n=last: train(p, task=Endless(p, n))))
+        wait_for(path / "evaluating", child)
+        time.sleep(chance.uniform(0, 0.05))
+        begun = time.monotonic()
+        child.send(signal.SIGTERM)
+        is_saved = child.wait() == os.EX_TEMPFAIL
+        row.add(0, worst=(time.monotonic() - begun) / 5)
+        state = load_latest(path / "checkpoint.ckpt").state["run"]
+        is_saved &= (state["step"], len(state["history"])) == (8 * last, last - 1)
+        row.all(is_saved and outcome(path, *train(path)) == whole, after_epoch=last)
+
+
+def stand_still(now: int, step: int, path: Path) -> None:
+    """Like a step that takes for ever."""
+    while now == step:
+        (path / "standing").touch()
+        time.sleep(0.001)
+
+
+def test_a_second_ctrl_c_ends_at_once(tmp_path: Path, whole: dict[str, Any], measure: Any) -> None:
+    """In a step that has no end; what was saved before it is kept."""
+    chance, row = random.Random(0), measure("second Ctrl-C")
+    for trial in range(row.n):
+        path, step = tmp_path / str(trial), chance.randrange(STEPS) + 1
+        watch = Recorder(partial(stand_still, step=step, path=path))
+        child = Child(partial(cli.main, lambda p=path, w=watch: train(p, callback=w, checkpoint_every=2)))
+        wait_for(path / "standing", child)
+        while not child.has_ended():  # two that come together count as one
+            child.send(signal.SIGINT)
+            time.sleep(0.01)
+        is_stopped = child.wait() == os.EX_TEMPFAIL
+        row.all(is_stopped and outcome(path, *train(path)) == whole, steps=step)
 
 
 # ------------------------------------------------------------------ two processes on one directory

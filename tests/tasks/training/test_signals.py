@@ -15,7 +15,8 @@ def test_a_signal_sets_the_flag_and_the_old_handler_returns(number: signal.Signa
     with catch_stop_signals() as request:
         assert request.signal is None
         os.kill(os.getpid(), number)
-        os.kill(os.getpid(), number)
+        if number != signal.SIGINT:
+            os.kill(os.getpid(), number)
         assert request.signal == number.name
     assert signal.getsignal(number) is before
 
@@ -29,6 +30,26 @@ def test_where_nothing_is_to_be_saved_a_signal_is_raised(number: signal.Signals)
         assert request.signal == number.name
         os.kill(os.getpid(), number)
     assert signal.getsignal(number) is before
+
+
+def test_a_second_ctrl_c_is_raised_but_not_out_of_a_save() -> None:
+    with pytest.raises(Interrupted, match="SIGINT"), catch_stop_signals() as request:
+        with pytest.raises(Interrupted, match="SIGINT"), request.held():
+            for _ in range(3):
+                os.kill(os.getpid(), signal.SIGINT)
+            saved = True
+        assert saved
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_what_loses_nothing_is_interrupted(number: signal.Signals) -> None:
+    with catch_stop_signals() as request:
+        with pytest.raises(Interrupted, match=number.name), request.interrupting():
+            os.kill(os.getpid(), number)
+        with pytest.raises(Interrupted, match=number.name), request.interrupting():
+            raise AssertionError("begun after a signal")
+        assert request.signal == number.name
 
 
 def test_submitit_s_signal_is_among_them() -> None:
