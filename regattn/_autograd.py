@@ -16,8 +16,9 @@ code that wants none calls the kernel: on short rows the other paths cost more t
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -56,7 +57,13 @@ def can_call_kernel(tensor: Tensor) -> bool:
         and not torch._C._are_functorch_transforms_active()
         and not torch._C._functorch.is_legacy_batchedtensor(tensor)  # is_grads_batched=True
         and forward_ad._current_level < 0
+        and torch._C._get_tracing_state() is None
     )
+
+
+def _is_dtensor(tensor: Tensor) -> bool:
+    module = sys.modules.get("torch.distributed.tensor")  # without it there is none
+    return module is not None and isinstance(tensor, module.DTensor)
 
 
 # ------------------------------------------------------------------ solvers
@@ -71,6 +78,21 @@ class Solver(NamedTuple):
 
     def kernel(self, scores: Tensor, mask: Tensor | None, *parameters: Any) -> Any:
         return load_kernel(scores.device.type, self.file, self.name)(scores, mask, *parameters)
+
+    def dispatched(self, scores: Tensor, mask: Tensor | None, *parameters: Any) -> Any:
+        """The kernel behind the operator, whose structure is what the shape rule says, all of it written."""
+        output = self.kernel(scores, mask, *parameters)
+        if not isinstance(output, tuple):
+            return output
+        values, structure = output
+        return values, load_kernel(scores.device.type, "groups", "whole")(structure)
+
+    def batched(
+        self, info: Any, in_dims: tuple[Any, ...], scores: Tensor, *arguments: Any
+    ) -> tuple[Any, Any]:
+        """The operator under vmap: a dimension more of the same rows."""
+        output = self.operator(*_batch(info, in_dims, scores, *arguments))
+        return output, (0, 0) if isinstance(output, tuple) else 0
 
     def registered(self, scores: Tensor, mask: Tensor | None, *parameters: Any) -> Any:
         """Through the dispatcher, where every strength is a tensor."""
@@ -95,6 +117,10 @@ def solve_along(solver: Solver, scores: Tensor, dim: int, mask: Tensor | None, *
     if torch.compiler.is_compiling():
         output = solver.registered(scores, mask, *parameters)
     elif learnable or not can_call_kernel(scores):
+        if torch._C._get_tracing_state() is not None:
+            raise ValueError(f"{solver.name} must be exported by torch.export, got torch.jit.trace")
+        if _is_dtensor(scores):
+            _register_sharding()
         output = _Solve.apply(solver, scores, mask, *parameters)
     elif torch.is_grad_enabled() and scores.requires_grad:
         return _apply_backward_only(scores, (solver, mask, parameters))
@@ -138,6 +164,8 @@ def define_solver(
     library.define(f"{name}(Tensor scores, Tensor? mask{signature}) -> {returns}")
 
     def fake(scores: Tensor, *_: Any) -> Any:
+        if torch.onnx.is_in_onnx_export():
+            raise ValueError(f"a mapping exported to ONNX must be softmax, got {name}")
         values = torch.empty_like(scores, memory_format=torch.contiguous_format)
         if not structured:
             return values
@@ -151,10 +179,41 @@ def define_solver(
 
     load_kernel("cpu", file, name)  # now, before the process may be forked: see openmp.py
     solver = Solver(name, file, getattr(torch.ops.regattn, name).default, product, dx_dparams)
-    torch.library.impl(qualified, ("CPU", "CUDA"), lib=library)(solver.kernel)
+    torch.library.impl(qualified, ("CPU", "CUDA"), lib=library)(solver.dispatched)
     torch.library.register_fake(qualified, fake, lib=library)
     torch.library.register_autograd(qualified, backward, setup_context=setup, lib=library)
+    torch.library.register_vmap(qualified, solver.batched, lib=library)
+    _ON_ROWS.append(solver.operator)
     return solver
+
+
+_ON_ROWS: list[Any] = []
+"""Operators whose rows are independent of each other."""
+
+
+@cache
+def _register_sharding() -> None:
+    """Tell DTensor that shards of rows may be solved each by itself."""
+    from torch.distributed.tensor.experimental import register_sharding
+
+    for operator in _ON_ROWS:
+        register_sharding(operator)(partial(_placements, len(operator._schema.returns)))
+
+
+def _placements(outputs: int, first: Any, *others: Any) -> list[tuple[list[Any], list[Any]]]:
+    """Where outputs and arguments may lie: whole everywhere, or sharded along a leading dimension."""
+    from torch.distributed.tensor import Replicate, Shard
+
+    def along(argument: Any, dim: int) -> Any:
+        if not hasattr(argument, "placements"):
+            return None
+        sharded = len(argument.shape) >= -dim and argument.shape[dim] > 1  # else it broadcasts
+        return Shard(len(argument.shape) + dim) if sharded else Replicate()
+
+    leading = range(-len(first.shape), -1)
+    inputs = [[along(a, dim) for a in (first, *others)] for dim in leading]
+    inputs.append([Replicate() if hasattr(a, "placements") else None for a in (first, *others)])
+    return [([each[0]] * outputs, each) for each in inputs]
 
 
 def dx_dgamma(scores: Tensor, present: Tensor, values: Tensor, gamma: Any, *_: Any) -> Tensor:
@@ -210,7 +269,8 @@ class _BackwardOnly(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, scores: Tensor, problem: tuple[Solver, Tensor | None, tuple[Any, ...]]) -> Tensor:
         # one tuple, since each argument of a Function costs a microsecond, there and back
-        ctx.problem = solver, mask, parameters = problem
+        solver, mask, parameters = problem
+        ctx.rule = solver.product, parameters  # without the mask, which would be kept until then
         output = solver.kernel(scores, mask, *parameters)
         values, found = output if isinstance(output, tuple) else (output, output)
         ctx.save_for_backward(found)
@@ -218,8 +278,8 @@ class _BackwardOnly(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        solver, _, parameters = ctx.problem
-        return solver.product(ctx.saved_tensors[0], gradient, *parameters), None
+        product, parameters = ctx.rule
+        return product(ctx.saved_tensors[0], gradient, *parameters), None
 
 
 # ``apply`` of the class itself inspects the signature of ``forward`` anew in each call, for functorch's sake,
@@ -267,11 +327,15 @@ class _Solve(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: tuple[Any, ...], solver: Solver, scores: Tensor, *arguments: Any
     ) -> tuple[Any, Any]:
-        ndim = scores.ndim - (in_dims[1] is not None)
-        scores = _batch_first(scores, in_dims[1], info.batch_size)
-        aligned = (_align(a, at, ndim) for a, at in zip(arguments, in_dims[2:], strict=True))
-        output = _Solve.apply(solver, scores, *aligned)
+        output = _Solve.apply(solver, *_batch(info, in_dims[1:], scores, *arguments))
         return output, (0, 0) if isinstance(output, tuple) else 0
+
+
+def _batch(info: Any, in_dims: tuple[Any, ...], scores: Tensor, *arguments: Any) -> tuple[Any, ...]:
+    """The arguments of a solver with the batch dimension of vmap as the first one of the scores."""
+    ndim = scores.ndim - (in_dims[0] is not None)
+    aligned = (_align(a, at, ndim) for a, at in zip(arguments, in_dims[1:], strict=True))
+    return _batch_first(scores, in_dims[0], info.batch_size), *aligned
 
 
 def _batch_first(tensor: Tensor, at: int | None, size: int) -> Tensor:
@@ -308,6 +372,7 @@ def define_partition_solver(
 
 library.define("group_average(Tensor direction, Tensor structure, float scale, bool centre) -> Tensor")
 _group_average = torch.ops.regattn.group_average.default
+_ON_ROWS.append(_group_average)
 
 
 def group_average(direction: Tensor, structure: Tensor, scale: float, centre: bool) -> Tensor:
@@ -362,6 +427,17 @@ torch.library.register_autograd(
 )
 
 
+def _batch_average(
+    info: Any, in_dims: tuple[Any, ...], direction: Tensor, structure: Tensor, scale: float, centre: bool
+) -> tuple[Tensor, int]:
+    direction = _batch_first(direction, in_dims[0], info.batch_size)
+    structure = _batch_first(structure, in_dims[1], info.batch_size)
+    return group_average(direction, structure, scale, centre), 0
+
+
+torch.library.register_vmap("regattn::group_average", _batch_average, lib=library)
+
+
 class _Average(torch.autograd.Function):
     """The eager path; linear in the direction, hence its own derivative."""
 
@@ -380,10 +456,4 @@ class _Average(torch.autograd.Function):
     def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
         return group_average(tangent, ctx.saved_tensors[0], ctx.scale, ctx.centre)
 
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[Any, ...], direction: Tensor, structure: Tensor, scale: float, centre: bool
-    ) -> tuple[Tensor, int]:
-        direction = _batch_first(direction, in_dims[0], info.batch_size)
-        structure = _batch_first(structure, in_dims[1], info.batch_size)
-        return group_average(direction, structure, scale, centre), 0
+    vmap = staticmethod(_batch_average)

@@ -141,7 +141,7 @@ class MultiheadAttention(nn.MultiheadAttention):
         q = moved(query)
         k = q if key is query else moved(key)
         v = k if value is key else moved(value)
-        if k.shape[:2] != v.shape[:2] or len(q) != len(k):
+        if k.shape[:2] != v.shape[:2] or q.shape[0] != k.shape[0]:
             shapes = [tuple(x.shape[:2]) for x in (q, k, v)]
             raise ValueError(
                 f"key and value must have one (batch, sources) and the query's batch, got {shapes}"
@@ -152,7 +152,7 @@ class MultiheadAttention(nn.MultiheadAttention):
         self, query: Tensor, key: Tensor, padding: Tensor | None, attn_mask: Tensor | None, batched: bool
     ) -> tuple[Tensor | None, Tensor | None]:
         """What is added to the scores, and where attention is allowed."""
-        batch, pairs = len(query), (query.shape[1], key.shape[1])
+        batch, pairs = query.shape[0], (query.shape[1], key.shape[1])
         heads = (self.num_heads,) if attn_mask is not None and attn_mask.ndim == 3 else ()
         extra = (self.bias_k is not None) + self.add_zero_attn
         bias = mask = None
@@ -191,8 +191,8 @@ class MultiheadAttention(nn.MultiheadAttention):
         """(batch, heads, positions, head_dim), with the learned and the zero position if any."""
         query, key, value = self._project(query, key, value)
         if self.bias_k is not None and self.bias_v is not None:
-            key = torch.cat([key, self.bias_k.expand(len(key), -1, -1)], 1)
-            value = torch.cat([value, self.bias_v.expand(len(value), -1, -1)], 1)
+            key = torch.cat([key, self.bias_k.expand(key.shape[0], -1, -1)], 1)
+            value = torch.cat([value, self.bias_v.expand(value.shape[0], -1, -1)], 1)
         if self.add_zero_attn:
             key, value = F.pad(key, (0, 0, 0, 1)), F.pad(value, (0, 0, 0, 1))
         return [x.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2) for x in (query, key, value)]

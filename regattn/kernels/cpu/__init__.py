@@ -60,7 +60,7 @@ def on_tensors(kernel: Callable[..., None], *, structured: bool = True) -> Calla
         if not structured:
             run_rows(kernel, count, count * d, *arguments)
             return like(values, scores)
-        structure = structure_like(x)
+        structure = structure_like(x, torch.int16 if d <= 8192 else torch.int32)  # for 4·position + 3
         run_rows(kernel, count, count * d, *arguments, structure.numpy())
         if scores.ndim != 2:
             structure = structure.view(*scores.shape[:-1], 2 + d)
@@ -95,12 +95,11 @@ def like(values: Tensor, scores: Tensor) -> Tensor:
     return values if values.dtype == scores.dtype else values.to(scores.dtype)
 
 
-def structure_like(scores: Tensor) -> Tensor:
-    """Room for the structure of a solution."""
+def structure_like(scores: Tensor, dtype: torch.dtype = torch.int32) -> Tensor:
+    """Room for the structure of a solution; compiled code sees int32, whatever the length is."""
     *batch, d = scores.shape
-    smallest = torch.int16 if d <= 8192 else torch.int32  # holds 4·position + 3
     # Sizes one by one: a tuple of them costs half a microsecond, which short rows feel.
-    return torch.empty(*batch, 2 + d, dtype=smallest, device=scores.device)
+    return torch.empty(*batch, 2 + d, dtype=dtype, device=scores.device)
 
 
 def strength_array(strength: float | Tensor, scores: Tensor) -> np.ndarray:

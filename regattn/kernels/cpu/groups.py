@@ -135,6 +135,24 @@ def group_average(direction: Tensor, structure: Tensor, scale: float, centre: bo
     return like(output, direction)
 
 
+@kernel
+def _whole_rows(start, stop, structure, output):
+    for r in range(start, stop):
+        stop_of_list = 2 + max(structure[r, 0], 0)
+        for k in range(stop_of_list):
+            output[r, k] = structure[r, k]
+        for k in range(stop_of_list, output.shape[1]):
+            output[r, k] = 0
+
+
+def whole(structure: Tensor) -> Tensor:
+    """In int32 whatever the length is, and with zeros after the members: what compiled code sees."""
+    flat = structure.reshape(-1, structure.shape[-1])
+    output = torch.empty_like(flat, dtype=torch.int32)
+    run_rows(_whole_rows, flat.shape[0], output.numel() // _AVERAGED_PER_SOLVED, flat.numpy(), output.numpy())
+    return output.view(structure.shape)
+
+
 def labels(structure: Tensor) -> Tensor:
     """0 outside the support, else ±k for the k-th group of a row; ``INVALID`` throughout an invalid one."""
     members, entries = structure[..., :1], structure[..., 2:]

@@ -53,6 +53,11 @@ def group_average(direction: Tensor, structure: Tensor, scale: float | Tensor, c
     return out
 
 
+def whole(structure: Tensor) -> Tensor:
+    """As compiled code sees it: as it is, for the kernels write all of it."""
+    return structure
+
+
 def labels(structure: Tensor) -> Tensor:
     """Groups as in the CPU kernels: 0 outside the support, else the group's number, INVALID for NaN rows."""
     outside, start = (structure & 2) != 0, (structure & 1) != 0

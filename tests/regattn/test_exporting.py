@@ -1,0 +1,134 @@
+"""Between a model and its deployment: exporters, tracers, vmap in a compiled graph, sharded tensors."""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import regattn
+from tests.mappings import APPLIED, SOLVED
+
+each_mapping = pytest.mark.parametrize("name", APPLIED)
+each_solved = pytest.mark.parametrize("name", SOLVED)
+ignores_warnings = pytest.mark.filterwarnings(
+    "ignore"
+)  # torch's own: tracing is deprecated, a mesh of one odd
+BATCH, LENGTH = torch.export.Dim("batch"), torch.export.Dim("length")
+
+
+class Masked(nn.Module):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.mapping = APPLIED[name]
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return self.mapping(x, mask=mask)
+
+
+def batch(rows: int, d: int) -> tuple[Tensor, Tensor]:
+    return torch.randn(rows, d), torch.rand(rows, d) > 0.2
+
+
+@each_mapping
+def test_exported_with_any_batch_and_any_length(name):
+    shapes = ({0: BATCH, 1: LENGTH},) * 2
+    program = torch.export.export(Masked(name), batch(3, 50), dynamic_shapes=shapes).module()
+    for rows, d in ((2, 7), (5, 8193)):  # on both sides of where a structure needs larger integers
+        x, mask = batch(rows, d)
+        assert torch.equal(program(x, mask), APPLIED[name](x, mask=mask))
+
+
+def test_attention_is_exported_with_any_batch_and_any_length():
+    layer = regattn.MultiheadAttention(8, 2, batch_first=True, mapping=regattn.Sparsemax()).eval()
+    names = ("query", "key", "value", "key_padding_mask")
+
+    def inputs(rows: int, d: int) -> dict[str, Tensor]:
+        query = torch.randn(rows, d, 8)
+        return dict(zip(names, (query, query, query, torch.rand(rows, d) > 0.7), strict=True))
+
+    shapes = {key: {0: BATCH, 1: LENGTH} for key in names}
+    program = torch.export.export(layer, (), inputs(3, 7), dynamic_shapes=shapes).module()
+    given = inputs(5, 11)
+    torch.testing.assert_close(program(**given), layer(**given), rtol=0, atol=1e-6)
+
+
+@each_solved
+def test_vmap_in_compiled_code_takes_all_rows_at_once(name, fresh_compiler):
+    x, mask = torch.randn(3, 4, 7), torch.rand(3, 7) > 0.2
+    mapped = torch.compile(torch.vmap(Masked(name)), fullgraph=True, backend="aot_eager")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # torch warns where it loops over the batch
+        y = mapped(x, mask)
+    assert torch.equal(y, APPLIED[name](x, mask=mask.unsqueeze(1)))
+    rule = torch._C._dispatch_has_kernel_for_dispatch_key
+    assert rule(f"regattn::{name}", "FuncTorchBatched")
+
+
+@ignores_warnings
+@each_solved
+def test_tracing_is_refused_in_one_sentence(name):
+    wanted = f"{name} must be exported by torch.export, got torch.jit.trace"
+    with pytest.raises(ValueError, match=wanted):
+        torch.jit.trace(Masked(name), batch(3, 5))
+
+
+@ignores_warnings
+def test_traced_softmax_gives_zeros_for_an_empty_row():
+    traced = torch.jit.trace(Masked("softmax"), batch(3, 5))
+    x, mask = torch.randn(4, 6), torch.zeros(4, 6, dtype=torch.bool)
+    assert torch.equal(traced(x, mask), torch.zeros(4, 6))
+
+
+@each_solved
+def test_export_to_onnx_is_refused_in_one_sentence(name, monkeypatch):
+    monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)  # which needs onnxscript to be true
+    with pytest.raises(ValueError, match=f"a mapping exported to ONNX must be softmax, got {name}"):
+        torch.export.export(Masked(name), batch(3, 5), strict=False)
+
+
+@each_solved
+def test_mask_is_not_kept_for_the_backward_pass(name):
+    x, mask = batch(3, 5)
+    y = APPLIED[name](x.requires_grad_(), mask=mask)
+    kept = weakref.ref(mask)
+    del mask
+    assert kept() is None
+    y.sum().backward()
+
+
+@pytest.fixture
+def mesh():
+    if not torch.distributed.is_available():
+        pytest.skip("this build of PyTorch has no torch.distributed")
+    from torch.distributed.device_mesh import init_device_mesh
+
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    torch.distributed.destroy_process_group()
+
+
+@ignores_warnings
+def test_sharded_rows_stay_where_they_are(mesh):
+    from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+
+    x, direction = torch.randn(2, 6, 4, 7)
+    mask, gamma = torch.rand(4, 7) > 0.2, torch.rand(4, 1) + 0.5
+    for name in SOLVED:
+        for at, left in ((0, Shard(0)), (1, Shard(1)), (2, Replicate())):
+            single = [x.clone().requires_grad_(), gamma.clone().requires_grad_()]
+            sharded = [
+                distribute_tensor(x, mesh, [Shard(at)]).requires_grad_(),
+                distribute_tensor(gamma, mesh, [Replicate()]).requires_grad_(),
+            ]
+            y = APPLIED[name](single[0], gamma=single[1], mask=mask)
+            z = APPLIED[name](sharded[0], gamma=sharded[1], mask=distribute_tensor(mask, mesh, [Replicate()]))
+            assert z.placements == (left,)
+            expected = torch.autograd.grad(y, single, direction)
+            got = torch.autograd.grad(z, sharded, distribute_tensor(direction, mesh, [Shard(at)]))
+            assert torch.equal(z.full_tensor(), y)
+            for one, other in zip(got, expected, strict=True):
+                torch.testing.assert_close(one.full_tensor(), other, rtol=0, atol=1e-6)
