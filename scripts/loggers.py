@@ -20,7 +20,7 @@ class NoLogger(Callback):
 
 
 class _Scalars(NoLogger):
-    """Loss, dev metrics and speed as named numbers per step."""
+    """Loss, dev metrics, speed and what attention does as named numbers per step."""
 
     def write(self, figures: dict[str, float], step: int) -> None:
         raise AssertionError("a logger of scalars writes them somewhere")
@@ -29,6 +29,7 @@ class _Scalars(NoLogger):
         figures = {"train/loss": event.loss}
         if not event.is_warmup:  # that one also compiles
             figures["train/tokens_per_second"] = event.metric_sums["tokens"] / event.seconds
+        figures |= {f"attention/{name}": value for name, value in event.attention.items()}
         self.write(figures, event.step)
 
     def on_epoch(self, event: EpochEvent) -> None:

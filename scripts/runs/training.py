@@ -19,7 +19,7 @@ from scripts.runs.setup import Setup, set_up
 from scripts.style import check_drawing
 from tasks._registry import TASKS
 from tasks.data.files import write_atomically, write_json_atomically
-from tasks.training.callbacks import Callback, Progress, StartEvent
+from tasks.training.callbacks import Callback, Progress, StartEvent, StepEvent
 from tasks.training.details import write_results
 from tasks.training.distributed import enter_on_rank_zero, init_distributed, on_rank_zero
 from tasks.training.fit import FitResult, count_steps, evaluate, fit
@@ -105,8 +105,14 @@ class _Start(Callback):
     def on_start(self, event: StartEvent) -> None:
         write_json_atomically(self.run.config, plain(self.setup.config))
         write_json_atomically(self.run.vocabulary, self.setup.task.vocabulary.to_json())
-        if not self.setup.config.progress:  # which says it otherwise
-            print("\n".join(event.notes), end="\n" * bool(event.notes), flush=True)
+        self._show(event.notes)
+
+    def on_step(self, event: StepEvent) -> None:
+        self._show(event.notes)
+
+    def _show(self, notes: Sequence[str]) -> None:
+        if notes and not self.setup.config.progress:  # which says it otherwise
+            print("\n".join(notes), flush=True)
 
 
 def _check_finalizing(config: DictConfig) -> None:
@@ -153,7 +159,14 @@ def _announce(setup: Setup) -> None:
     print(f"run {setup.id}")
 
 
-_HISTORY = ("epoch", "step", "loss", "seconds", "dev")  # of an epoch's entry, what the record keeps
+_HISTORY = (
+    "epoch",
+    "step",
+    "loss",
+    "seconds",
+    "dev",
+    "attention",
+)  # of an epoch's entry, what the record keeps
 
 
 def finalize(setup: Setup, run: RunDirectory, result: FitResult, experiment: str) -> None:
@@ -228,7 +241,7 @@ def _record(setup: Setup, result: FitResult, experiment: str) -> Record:
         config=plain(setup.config),
         command=setup.config.command,
         signatures=setup.task.signatures,
-        history=[{name: epoch[name] for name in _HISTORY} for epoch in result.history],
+        history=[{name: epoch[name] for name in _HISTORY if name in epoch} for epoch in result.history],
     )
 
 

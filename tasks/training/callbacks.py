@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TextIO
 
 from rich.console import Console
@@ -31,7 +31,8 @@ class StepEvent:
     """One update: its mean ``loss``, the ``metric_sums`` of its batch, and the ``seconds`` that it took.
 
     ``is_warmup`` is the first step of a process, whose seconds :class:`tasks.training.state.Throughput`
-    leaves out.
+    leaves out. ``attention`` holds what :class:`tasks.training.attention_monitor.AttentionMonitor` saw, in a
+    step that it looked at; ``notes`` are sentences worth showing.
     """
 
     step: int
@@ -41,6 +42,8 @@ class StepEvent:
     metric_sums: dict[str, float]
     seconds: float
     is_warmup: bool = False
+    attention: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,8 @@ class Progress(Callback):
             self._bar.start()
 
     def on_step(self, event: StepEvent) -> None:
+        for note in event.notes:
+            self._print(note)
         step = {**event.metric_sums, "loss": event.loss * event.metric_sums["examples"]}
         if event.is_warmup:
             self._first_step, self._timed_from = event.step, time.monotonic()

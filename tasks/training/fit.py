@@ -9,9 +9,11 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from tasks.training import distributed
+from tasks.training.attention_monitor import AttentionMonitor, warning
 from tasks.training.callbacks import Callback, EpochEvent, StartEvent, StepEvent
 from tasks.training.optim import Scheduler, learning_rate
 from tasks.training.run_directory import MetricsLog, RunDirectory
@@ -129,6 +131,7 @@ def _train(
     started = time.perf_counter() - counters.seconds  # when the run had begun, had it never been stopped
     total_steps = count_steps(task, settings)
     precision = settings.autocast(next(task.model.parameters()).device)
+    monitor = AttentionMonitor(task.model if distributed.is_rank_zero() else nn.Module())
     is_warmup = True
 
     for callback in callbacks:
@@ -141,26 +144,35 @@ def _train(
         for batch in batches[counters.batch : counters.end_of_epoch(len(batches), settings)]:
             begun = time.perf_counter()
             where = f"step {counters.step + 1} (epoch {counters.epoch})"
-            loss, sums = train_step(
-                task, optimizer, batch, clip_norm=settings.clip_norm, where=where, precision=precision
-            )
+            with monitor.watch(counters.step) as attention:
+                loss, sums = train_step(
+                    task, optimizer, batch, clip_norm=settings.clip_norm, where=where, precision=precision
+                )
             seconds = time.perf_counter() - begun
             counters.add_step(loss, sums, seconds, is_warmup=is_warmup)
             step, epoch = counters.step, counters.epoch
+            warnings = _watch_attention(counters, attention)
             if log is not None:
                 log.write("step", step=step, epoch=epoch, loss=loss, lr=learning_rate(optimizer), **sums)
+                if attention:
+                    log.write("attention", step=step, epoch=epoch, **attention)
+                for text in warnings:
+                    log.write("warning", step=step, text=text)
             if scheduler is not None:
                 scheduler.step()
             for callback in callbacks:
-                callback.on_step(StepEvent(step, total_steps, epoch, loss, sums, seconds, is_warmup))
+                event = StepEvent(
+                    step, total_steps, epoch, loss, sums, seconds, is_warmup, attention, warnings
+                )
+                callback.on_step(event)
             is_warmup = False
             signal = _signal(request)
             if signal or (settings.checkpoint_every is not None and step % settings.checkpoint_every == 0):
                 _save(state, run, log, started, request)
             _stop_if(signal, state, run)
 
-        event = _end_epoch(task, state, settings.epochs, request)
-        if event is None:  # a signal broke off the evaluation, which a resumed run begins again
+        end = _end_epoch(task, state, settings.epochs, request)
+        if end is None:  # a signal broke off the evaluation, which a resumed run begins again
             _save(state, run, log, started, request)
             _stop_if(_signal(request), state, run)
             continue
@@ -168,8 +180,18 @@ def _train(
             log.write("epoch", **counters.history[-1])
         _save(state, run, log, started, request)
         for callback in callbacks:
-            callback.on_epoch(event)
+            callback.on_epoch(end)
         _stop_if(_signal(request), state, run)
+
+
+def _watch_attention(counters: Counters, attention: dict[str, float]) -> tuple[str, ...]:
+    """Count what was seen in a step, and warn, once in a run, where the scores cannot be learnt."""
+    counters.add_attention(attention)
+    if counters.warned or not attention:
+        return ()
+    text = warning(counters.attention_means, counters.samples)
+    counters.warned = text is not None
+    return () if text is None else (text,)
 
 
 def _end_epoch(task: Task[Batch], state: TrainState, epochs: int, request: StopRequest) -> EpochEvent | None:

@@ -46,7 +46,8 @@ class Record:
         command: what makes the run again.
         signatures: per split, how metrics were computed that the field computes in several ways.
         details: SHA-256 of its :class:`tasks.training.details.Details`; empty before there were any.
-        history: for each epoch ``epoch``, ``step``, training ``loss``, ``seconds`` and ``dev`` metrics.
+        history: for each epoch ``epoch``, ``step``, training ``loss``, ``seconds``, ``dev`` metrics and, in
+            ``attention``, what was seen of it in training; early records lack that.
     """
 
     id: str

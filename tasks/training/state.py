@@ -70,7 +70,8 @@ class Counters:
     ``history`` holds one entry per finished epoch, ``metric_sums`` the sums over the epoch under way,
     ``batch`` how many of its batches are done, ``throughput`` how fast all steps went, ``log_bytes`` the
     length of the metrics log, ``origins`` the code, the device, the threads and the precision that took the
-    steps, each in its order.
+    steps, each in its order. ``attention`` are the epoch's sums of what was seen in ``samples`` of the steps,
+    and ``warned`` whether the run has been warned of it.
     """
 
     step: int = 0
@@ -83,6 +84,9 @@ class Counters:
     history: list[dict[str, Any]] = field(default_factory=list)
     origins: dict[str, list[str]] = field(default_factory=dict)
     throughput: Throughput = field(default_factory=Throughput)
+    attention: dict[str, float] = field(default_factory=dict)
+    samples: int = 0
+    warned: bool = False
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
@@ -134,16 +138,32 @@ class Counters:
         for name, value in step.items():
             self.metric_sums[name] = self.metric_sums.get(name, 0.0) + value
 
+    def add_attention(self, figures: Mapping[str, float]) -> None:
+        """Count what was seen of the attention in a step, where it was looked at."""
+        if figures:
+            self.samples += 1
+            self.attention = {name: self.attention.get(name, 0.0) + value for name, value in figures.items()}
+
+    @property
+    def attention_means(self) -> dict[str, float]:
+        """Means over the samples of the epoch under way."""
+        return {name: total / self.samples for name, total in self.attention.items()}
+
     def add_epoch(self, dev: Mapping[str, float], metric: str) -> bool:
         """Close the epoch under way, and return whether its dev ``metric`` is the largest so far."""
         sums = self.metric_sums
         is_best = self.best is None or dev[metric] > self.best
         if is_best:
             self.best, self.best_epoch = dev[metric], self.epoch
-        entry = {"epoch": self.epoch, "step": self.step, "loss": sums.pop("loss") / sums["examples"]}
+        entry: dict[str, Any] = {"epoch": self.epoch, "step": self.step}
+        entry["loss"] = sums.pop("loss") / sums["examples"]
         # Under the name that metrics logs and checkpoints have had from the beginning.
-        self.history.append({**entry, "seconds": sums.pop("seconds"), "tallies": sums, "dev": dict(dev)})
+        entry.update(seconds=sums.pop("seconds"), tallies=sums, dev=dict(dev))
+        if self.samples:
+            entry["attention"] = self.attention_means
+        self.history.append(entry)
         self.batch, self.metric_sums = 0, {}
+        self.attention, self.samples = {}, 0
         return is_best
 
 

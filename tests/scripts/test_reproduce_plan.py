@@ -4,13 +4,15 @@ import dataclasses
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from regattn import MAPPINGS
 from scripts.cli import UsageError
 from scripts.reproduce import reproduce
-from scripts.runs.config import plain, read_config, recipe_of
+from scripts.runs.config import leaves, plain, read_config, recipe_of
 from scripts.runs.cost_estimate import describe_hours
 from scripts.runs.plan import (
     OVERHEAD,
@@ -23,6 +25,7 @@ from scripts.runs.plan import (
     render,
     wall_seconds,
 )
+from scripts.runs.schema import schema_in, targets, trainer_schema
 from tasks._registry import TASKS
 from tasks.training.provenance import config_hash
 from tasks.training.records import Record, read_records, write_record
@@ -64,6 +67,28 @@ def test_the_paper_tier_says_what_must_be_given() -> None:
 def test_the_committed_records_are_found_again(jobs: dict[str, list[Run]]) -> None:
     known = {config_hash(record.config) for record in COMMITTED}
     assert all(job.hash in known for job in jobs["small"])
+
+
+def completed(config: dict[str, Any]) -> dict[str, Any]:
+    """A config with every key that it could have today, those it lacks at their defaults."""
+    sections = {"trainer": trainer_schema()}
+    for group, known in targets().items():
+        target = config[group].get("_target_", "tasks.training.optim.Adam")
+        sections[group] = schema_in(group, known[target])
+    merged = {
+        group: OmegaConf.merge(OmegaConf.structured(schema), config[group])
+        for group, schema in sections.items()
+    }
+    return config | {group: OmegaConf.to_container(section) for group, section in merged.items()}
+
+
+@pytest.mark.parametrize("record", COMMITTED, ids=lambda record: record.id)
+def test_a_later_key_at_its_default_keeps_the_hash(record: Record) -> None:
+    """A key that is younger than a record belongs into ``NOT_HASHED_AT``, with its default."""
+    late = dict(leaves(completed(record.config))).keys() - dict(leaves(record.config)).keys()
+    assert config_hash(completed(record.config)) == config_hash(record.config), (
+        f"not in NOT_HASHED_AT: {late}"
+    )
 
 
 def made(job: Run, seconds: float, directory: Path, **changes: object) -> Record:

@@ -47,16 +47,25 @@ def loop(rows: list[tuple[list[float], list[bool], list[int]]]) -> dict[str, flo
         entropy -= sum(weight * math.log(weight) for weight in weights if weight)
     if not rows:
         return {}
+    some = [row for row in rows if sum(row[1]) > 1]
+    size = [sum(weight > 0 for weight in weights) for weights, _, _ in some]
+    one_group = [len(set(labels) - {0}) == 1 for *_, labels in some]
+    seen = {
+        "one_word_share": [n == 1 for n in size],
+        "peaked_share": [max(weights) > 0.99 for weights, _, _ in some],
+        "fused_share": [one and n == sum(row[1]) for one, n, row in zip(one_group, size, some, strict=True)],
+        "zero_gradient_share": one_group,
+    }
     sums = {"zero_share": zero_share, "support_runs": runs, "entropy": entropy}
     means = {name: total / len(rows) for name, total in sums.items()}
-    for name, size, sizes in (
+    for name, mean_size, sizes in (
         ("segments", "segment_length", segments),
         ("groups", "group_size", groups),
     ):
         means[name] = len(sizes) / len(rows)
         if sizes:
-            means[size] = sum(sizes) / len(sizes)
-    return means
+            means[mean_size] = sum(sizes) / len(sizes)
+    return means | {name: sum(rows) / len(rows) for name, rows in seen.items() if rows}
 
 
 @st.composite
@@ -99,6 +108,22 @@ def test_rows_of_the_mappings(mapping: torch.nn.Module) -> None:
         assert metrics["segments"] == metrics["groups"] > metrics["support_runs"]
     if isinstance(mapping, regattn.Oscarmax):
         assert metrics["segments"] > metrics["groups"]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [spec for spec in regattn.MAPPINGS.values() if spec.omega],  # others fuse what no structure tells
+    ids=lambda spec: spec.name,
+)
+@pytest.mark.parametrize("scale", [0.05, 1.0, 5.0])
+def test_rows_that_send_no_gradient_are_counted_as_such(spec: regattn.MappingSpec, scale: float) -> None:
+    scores = scale * torch.randn(200, 9, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    scores.requires_grad_()
+    weights = spec.function(scores)
+    (weights * torch.randn(9, generator=torch.Generator().manual_seed(2))).sum().backward()
+    silent = (scores.grad == 0).all(-1).double().mean().item()
+    metrics = tallied((weights, torch.ones_like(weights).bool(), regattn.groups(scores, spec.function)))
+    assert metrics["zero_gradient_share"] == pytest.approx(silent)
 
 
 def test_rows_masked_everywhere_do_not_count() -> None:

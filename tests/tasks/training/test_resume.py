@@ -160,7 +160,7 @@ def test_killed_process_then_resume_equals_uninterrupted(tmp_path: Path, whole: 
         [sys.executable, str(Path(__file__).with_name("tiny_run.py")), str(tmp_path)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    while process.poll() is None and (not log.exists() or log.read_bytes().count(b"\n") < 14):
+    while process.poll() is None and (not log.exists() or log.read_bytes().count(b"\n") < 15):
         time.sleep(0.005)
     process.kill()
     assert process.wait() == -signal.SIGKILL

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import regattn
 from tasks.training.callbacks import Callback, EpochEvent, StartEvent, StepEvent
 from tasks.training.distributed import enter_on_rank_zero
 from tasks.training.fit import FitResult, fit
@@ -31,7 +32,7 @@ class TinyModel(nn.Module):
         self.embedding = nn.Embedding(12, 8)
         self.encoder = nn.GRU(8, 8, batch_first=True)
         self.scorer = nn.Linear(8, 1)
-        self.mapping = nn.Softmax(dim=-1)
+        self.mapping = regattn.Softmax()
         self.norm = nn.BatchNorm1d(8)
         self.output = nn.Linear(8, 2)
 
