@@ -26,6 +26,7 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.compiler import ASTSource
 
 Input = Tensor | float | None
 
@@ -95,27 +96,56 @@ _compiled: dict[Any, Any] = {}
 
 
 def _launch(kernel: Any, grid: tuple[int], arguments: Sequence[Any], constants: dict[str, Any]) -> None:
-    """Run a kernel, compiled for the types of its arguments and its constants alone: none of the values.
+    """Run a kernel, compiled for the types of its arguments and its constants: for none of the values.
 
-    Triton finds a kernel by all that it may specialise, which takes longer than the launch.
+    Triton by itself would make another form where a size is 1 or divisible by 16, and load several scores at
+    once where a row happens to be aligned, which then sums in another order; and it takes longer to find
+    the form than to launch it.
     """
     if triton.knobs.runtime.interpret:
         kernel[grid](*arguments, **constants)
         return
     kinds = tuple([a.dtype if isinstance(a, Tensor) else _kind(a) for a in arguments])
     key = (kernel, torch.cuda.current_device(), kinds, *constants.values())
-    compiled = _compiled.get(key)
-    if compiled is None:
-        compiled = _compiled[key] = kernel.run(*arguments, grid=grid, warmup=True, **constants)
-    values = [constants[name] for name in kernel.arg_names[len(arguments) :]]
-    compiled[(*grid, 1, 1)](*arguments, *values)
+    form = _compiled.get(key)
+    if form is None:
+        form = _compiled[key] = compile_kernel(kernel, arguments, constants)
+    form[(*grid, 1, 1)](*arguments, *[constants[name] for name in kernel.arg_names[len(arguments) :]])
+
+
+_POINTERS = {
+    torch.float64: "*fp64",
+    torch.float32: "*fp32",
+    torch.bfloat16: "*bf16",
+    torch.float16: "*fp16",
+    torch.uint8: "*u8",
+    torch.int16: "*i16",
+    torch.int32: "*i32",
+}
 
 
 def _kind(argument: Any) -> Any:
-    """What of a number or a tuple of numbers the compiled kernel depends on: 32 or 64 bits, and None."""
+    """The type of a number in Triton's words; of strides those that are known to be 1."""
     if type(argument) is tuple:
-        return tuple([None if a is None else -(2**31) <= a < 2**31 for a in argument])
-    return None if argument is None else type(argument)
+        return tuple(["constexpr" if a is None else "i64" for a in argument])
+    return "constexpr" if argument is None else "fp32" if type(argument) is float else "i32"
+
+
+def compile_kernel(kernel: Any, arguments: Sequence[Any], constants: dict[str, Any]) -> Any:
+    """What a launch with such arguments runs, compiled for the device at hand or found on disk."""
+    names = kernel.arg_names
+    signature: dict[str, Any] = dict.fromkeys(names, "constexpr")
+    values: dict[tuple[int, ...], Any] = {
+        (names.index(name),): value for name, value in constants.items() if name in signature
+    }
+    for k, a in enumerate(arguments):
+        signature[names[k]] = _POINTERS[a.dtype] if isinstance(a, Tensor) else _kind(a)
+        if a is None:
+            values[(k,)] = None
+        elif type(a) is tuple:
+            values |= {(k, i): None for i, each in enumerate(a) if each is None}
+    options = {name: value for name, value in constants.items() if name not in signature}
+    return triton.compile(ASTSource(kernel, signature, values), options=options)
 
 
 def launch_rows(

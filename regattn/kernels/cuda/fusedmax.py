@@ -11,7 +11,6 @@ from regattn.kernels.cuda.rows import (
     divided,
     load_scores,
     program_rows,
-    rows_kernel,
     segment_sums,
     shifted,
     some,
@@ -73,7 +72,7 @@ def _edges(high, present, left, right):
     return left, right
 
 
-@rows_kernel
+@triton.jit
 def fusedmax_rows(
     x, mask, gamma, lam, y, structure, strides, mask_strides, gamma_strides, lam_strides, sizes, n, d,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import triton
 import triton.language as tl
 from torch import Tensor
 
@@ -13,7 +14,6 @@ from regattn.kernels.cuda.rows import (
     divided,
     offset,
     program_rows,
-    rows_kernel,
     segment_sums,
     some_in_row,
     strength,
@@ -22,7 +22,7 @@ from regattn.kernels.cuda.rows import (
 INVALID = -(2**31)  # the label of a NaN row
 
 
-@rows_kernel
+@triton.jit
 def group_average_rows(
     g, scale, structure, out, strides, scale_strides, sizes, n, d,
     CENTRE: tl.constexpr,

@@ -16,7 +16,6 @@ from regattn.kernels.cuda.rows import (
     minimum,
     offset,
     program_rows,
-    rows_kernel,
     segment_sums,
     shifted,
     some,
@@ -98,7 +97,7 @@ def _highest(value, eligible, rank, start):
     return best, size
 
 
-@rows_kernel
+@triton.jit
 def oscarmax_rows(
     x, mask, gamma, lam, y, structure, strides, mask_strides, gamma_strides, lam_strides, sizes, n, d,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,

@@ -15,7 +15,6 @@ from regattn.kernels.cuda.rows import (
     load_scores,
     offset,
     program_rows,
-    rows_kernel,
     shifted,
     some,
     some_in_row,
@@ -43,7 +42,7 @@ def _powers(z, t, exponent, HALVES: tl.constexpr):
         return u, tl.where(u > 0, tl.exp(exponent * log), 0.0)
 
 
-@rows_kernel
+@triton.jit
 def pnormmax_rows(
     x, mask, gamma, p, y, strides, mask_strides, gamma_strides, p_strides, sizes, n, d,
     HALVES: tl.constexpr, SQUARE: tl.constexpr,
@@ -90,7 +89,7 @@ def pnormmax_rows(
     tl.store(y + rows * d + columns, convert(values, y.dtype.element_ty), mask=here)
 
 
-@rows_kernel
+@triton.jit
 def product_rows(
     g, gamma, p, weights, out, strides, gamma_strides, p_strides, sizes, n, d,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,

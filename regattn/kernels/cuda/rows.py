@@ -6,25 +6,10 @@ in every warp. What stands elsewhere in a row is brought by a scan, or looked up
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Any
-
 import triton
 import triton.language as tl
 
 INF = tl.constexpr(float("inf"))
-
-
-def rows_kernel(function: Callable[..., Any]) -> Any:
-    """``triton.jit`` for a kernel that is launched: one compiled form for all sizes, strides and pointers.
-
-    Triton would make one form each of sizes that are 1 or divisible by 16, and load several scores at once
-    where a row happens to be aligned, which then sums in another order: its bits must not depend on that.
-    """
-    parameters = inspect.signature(function).parameters.values()
-    names = [p.name for p in parameters if "constexpr" not in str(p.annotation)]
-    return triton.jit(function, do_not_specialize=names, do_not_specialize_on_alignment=names)
 
 
 # ------------------------------------------------------------------ rows in
@@ -38,10 +23,10 @@ def offset(rows, sizes, strides):
     """Where rows begin: row-major over three leading dimensions, of which the first needs no size."""
     at = rows * strides[2]
     if sizes[0] * sizes[1] > 1:  # divisions take longer than all the rest of a short row
-        row = rows.to(tl.int32)
-        above = row // sizes[1]
-        outer = above // sizes[0]
-        inner, middle = row - above * sizes[1], above - outer * sizes[0]
+        row, middles, inners = rows.to(tl.int32), sizes[0].to(tl.int32), sizes[1].to(tl.int32)
+        above = row // inners
+        outer = above // middles
+        inner, middle = row - above * inners, above - outer * middles
         at = outer.to(tl.int64) * strides[0] + middle.to(tl.int64) * strides[1]
         at += inner.to(tl.int64) * strides[2]
     return at

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import triton
 import triton.language as tl
 
 from regattn.kernels.cuda import on_tensors
 from regattn.kernels.cuda.rows import (
     load_scores,
     program_rows,
-    rows_kernel,
     shifted,
     strength,
     threshold,
@@ -16,7 +16,7 @@ from regattn.kernels.cuda.rows import (
 )
 
 
-@rows_kernel
+@triton.jit
 def sparsemax_rows(
     x, mask, gamma, y, structure, strides, mask_strides, gamma_strides, sizes, n, d,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
