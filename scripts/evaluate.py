@@ -22,7 +22,10 @@ def evaluate(run_name: str) -> None:
     setup = set_up(read_run_config(run))
     load_best(setup, run)
     corpus = setup.task.corpus
-    metrics = {split: setup.task.evaluate(split) for split in ("dev", *corpus.test_splits)}
+    metrics = {
+        split: setup.task.evaluate(split, items=setup.trainer.items(split))
+        for split in ("dev", *corpus.test_splits)
+    }
     print(
         json.dumps(
             {

@@ -19,6 +19,7 @@ from tasks._registry import DEV, Config, Metric, TablePart, TaskSpec, percent
 from tasks.attention import AttentionGrid
 from tasks.data.batching import epoch_batches
 from tasks.data.corpus import Corpus
+from tasks.training.task import OnBatch, ignore
 
 LENGTH, LABELS = 6, 3
 
@@ -101,7 +102,9 @@ class ToyTask:
         return loss, {"examples": float(len(batch)), "tokens": float(numbers.numel())}
 
     @torch.no_grad()
-    def evaluate(self, split: str) -> dict[str, float]:
+    def evaluate(
+        self, split: str, *, items: int | None = None, on_batch: OnBatch = ignore
+    ) -> dict[str, float]:
         self.model.eval()
         numbers, labels = _tensors(self.corpus.splits[split])
         answers = self.model(numbers)[0].argmax(-1)

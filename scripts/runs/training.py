@@ -211,7 +211,14 @@ def _record(setup: Setup, result: FitResult, experiment: str) -> Record:
     corpus = setup.task.corpus
     with setup.trainer.autocast(setup.device):
         share = mapping_share(setup.task, setup.mapping)
-    tests = {split: evaluate(setup.task, split, "the training") for split in corpus.test_splits}
+    progress = Progress() if setup.config.progress else Callback()
+    try:
+        tests = {
+            split: evaluate(setup.task, split, "the training", setup.trainer, [progress])
+            for split in corpus.test_splits
+        }
+    finally:
+        progress.on_end()
     seconds = {"total": result.seconds, "per_epoch": result.seconds_per_epoch, "mapping_share": share}
     return Record(
         id=setup.id,

@@ -21,6 +21,7 @@ from tasks.entailment.model import EntailmentModel, EntailmentOutput, PaddedBatc
 from tasks.ranges import BatchSize, Fraction, PositiveInt, check_ranges
 from tasks.training.details import Rows
 from tasks.training.settings import check_size
+from tasks.training.task import OnBatch, ignore
 
 _PREMISE = "two children in red jackets throw snow at each other while a man with a dog walks past ."
 PAIR = Pair(tuple(_PREMISE.split(" ")), ("nobody", "is", "outside", "."), LABELS.index("contradiction"))
@@ -171,7 +172,10 @@ class EntailmentTask:
         }
         return cross_entropy(logits, labels), metric_sums
 
-    def evaluate(self, split: str) -> dict[str, float]:
+    def evaluate(
+        self, split: str, *, items: int | None = None, on_batch: OnBatch = ignore
+    ) -> dict[str, float]:
+        """The metrics of :class:`Tally` on all of the split: nothing here takes a search."""
         self.model.eval()
         pairs, tally = self.corpus.splits[split], Tally()
         answers = [""] * len(pairs)
@@ -182,6 +186,7 @@ class EntailmentTask:
             tally.add(chosen, found)
             for i, label in zip(batch, found.logits.argmax(-1).tolist(), strict=True):
                 answers[by_length[i]] = LABELS[label]
+            on_batch("reading", batch[-1] + 1, len(pairs))
         self.outputs[split] = answers
         right = [int(answer == LABELS[pair.label]) for answer, pair in zip(answers, pairs, strict=True)]
         self.items[split] = {"accuracy": right}

@@ -1,6 +1,6 @@
 """Search for the most probable outputs of an encoder–decoder: greedy and beam search."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Protocol, Self, TypeVar
 
@@ -166,6 +166,7 @@ def search_all(
     *,
     batch_size: int,
     device: torch.device | str = "cpu",
+    on_batch: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[list[Hypothesis]]:
     """Search for the outputs of many sentences, those of similar length together.
 
@@ -175,6 +176,7 @@ def search_all(
         settings: see :class:`SearchSettings`.
         batch_size: most sentences searched at once, at least 1.
         device: where the model is.
+        on_batch: told after every batch for how many sentences outputs are found, and of how many.
 
     Returns:
         What :func:`search` returns, in the order of ``sources``.
@@ -192,6 +194,7 @@ def search_all(
         positions = [order[number] for number in batch]
         source, lengths = pad([sources[position] for position in positions])
         found.update(zip(positions, search(model, source.to(device), lengths, settings), strict=True))
+        on_batch(len(found), len(order))
     return [found[position] for position in range(len(sources))]
 
 

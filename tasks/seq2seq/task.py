@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from tasks.seq2seq.scoring import AlignmentTally, Scoring, alignment_from_attent
 from tasks.seq2seq.text import BatchSettings, TextSettings, Tokenizers, pair_batch, short_pairs, target_rows
 from tasks.seq2seq.translator import ForcedBatch, Translator
 from tasks.training.details import Rows
+from tasks.training.task import OnBatch, ignore
 
 
 class Seq2SeqTask:
@@ -100,11 +102,14 @@ class Seq2SeqTask:
         }
         return ((1 - smoothing) * nll + smoothing * even) / metric_sums["examples"], metric_sums
 
-    def evaluate(self, split: str) -> dict[str, float]:
+    def evaluate(
+        self, split: str, *, items: int | None = None, on_batch: OnBatch = ignore
+    ) -> dict[str, float]:
         """Measure how a split's references are read and what is written for its sources.
 
         The dev set, measured after every epoch, is written greedily, other splits as the search is set. The
-        outputs are kept in ``outputs``.
+        outputs are kept in ``outputs``. Where only ``items`` are written, evenly spaced over the split, the
+        signatures say so.
 
         Metrics:
             log_likelihood: mean over the tokens of the first references and their ends, in nats.
@@ -113,13 +118,18 @@ class Seq2SeqTask:
                 are known.
             and those of :class:`AttentionTally`, over the references' tokens, and of the task's own.
         """
-        examples = self.corpus.splits[split]
-        write = self.translator.generate_greedily if split == "dev" else self.translator.generate
-        self.outputs[split] = [best[0].text for best in write([e.source for e in examples])]
+        whole = self.corpus.splits[split]
+        examples = evenly_spaced(whole, items)
+        settings = self.translator.greedy if split == "dev" else self.translator.settings
+        found = self.translator.generate(
+            [example.source for example in examples], settings, partial(on_batch, "writing")
+        )
+        self.outputs[split] = [best[0].text for best in found]
         scores = self.scoring(split, self.outputs[split], examples)
-        self.signatures[split] = scores.signatures
+        suffix = "" if len(examples) == len(whole) else f"|items:{len(examples)} of {len(whole)}"
+        self.signatures[split] = {kind: text + suffix for kind, text in scores.signatures.items()}
         self.items[split] = dict(scores.items)
-        return {**self._read(split), **scores.metrics}
+        return {**self._read(split, on_batch), **scores.metrics}
 
     def summarize(self, metrics: dict[str, dict[str, float]]) -> str:
         name = self.scoring.metric
@@ -133,7 +143,7 @@ class Seq2SeqTask:
         written = self.translator.generate([shown.source])[0][0].ids
         return self.translator.grid(shown.source, written or self.vocabulary.target.encode(shown.target))
 
-    def _read(self, split: str) -> dict[str, float]:
+    def _read(self, split: str, on_batch: OnBatch) -> dict[str, float]:
         examples = self.corpus.splits[split]
         likelihood, tokens = 0.0, 0
         attention, found = AttentionTally(), dict[int, set[Link]]()
@@ -145,6 +155,7 @@ class Seq2SeqTask:
             _add_attention(attention, forced)
             links = _alignments(forced, [examples[n] for n in numbers], self.vocabulary)
             found |= zip(numbers, links, strict=True)
+            on_batch("reading", len(found), len(examples))
         alignment = AlignmentTally()
         for number, example in enumerate(examples):
             if example.links is not None:
@@ -155,6 +166,18 @@ class Seq2SeqTask:
         # A perplexity beyond a float would end the run before anyone could read it.
         metrics = {"log_likelihood": mean, "perplexity": math.exp(min(-mean, 700))}
         return {**metrics, **attention.metrics(), **alignment.metrics()}
+
+
+def evenly_spaced(examples: Sequence[Example], items: int | None) -> Sequence[Example]:
+    """At most so many of the examples, in their order, from all parts of what may be sorted or joined.
+
+    Example:
+        >>> evenly_spaced("abcdefg", 3), evenly_spaced("abc", 3), evenly_spaced("abc", None)
+        (['a', 'c', 'e'], 'abc', 'abc')
+    """
+    if items is None or items >= len(examples):
+        return examples
+    return [examples[number * len(examples) // items] for number in range(items)]
 
 
 def _add_attention(tally: AttentionTally, forced: ForcedBatch) -> None:

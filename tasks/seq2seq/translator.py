@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -75,8 +75,16 @@ class Translator:
         assert isinstance(mapping, regattn.Mapping)
         return mapping
 
-    def generate(self, texts: Sequence[str], settings: SearchSettings | None = None) -> list[list[Output]]:
-        """For each text its ``n_best`` outputs, best first; one empty output for a text without words."""
+    def generate(
+        self,
+        texts: Sequence[str],
+        settings: SearchSettings | None = None,
+        on_batch: Callable[[int, int], None] = lambda done, total: None,
+    ) -> list[list[Output]]:
+        """For each text its ``n_best`` outputs, best first; one empty output for a text without words.
+
+        ``on_batch`` is told after every batch how many are done, and how many there are.
+        """
         self.model.eval()
         sources = [self.tokenizers.source.encode(text) for text in texts]
         full = [number for number, source in enumerate(sources) if source]
@@ -86,6 +94,7 @@ class Translator:
             settings or self.settings,
             batch_size=_SENTENCES,
             device=self.model.device,
+            on_batch=on_batch,
         )
         outputs = [[self._nothing()] for _ in texts]
         for number, hypotheses in zip(full, found, strict=True):
@@ -93,9 +102,10 @@ class Translator:
             outputs[number] = [self._output(source, hypothesis) for hypothesis in hypotheses]
         return outputs
 
-    def generate_greedily(self, texts: Sequence[str]) -> list[list[Output]]:
-        """The same without a beam."""
-        return self.generate(texts, replace(self.settings, beam_size=1, n_best=1))
+    @property
+    def greedy(self) -> SearchSettings:
+        """The same settings without a beam."""
+        return replace(self.settings, beam_size=1, n_best=1)
 
     def teacher_forced(
         self, sources: Sequence[str], targets: Sequence[str]

@@ -4,13 +4,19 @@ from tasks._registry import DEV, TESTS, Column, DataSource, Epoch, Metric, Table
 from tasks.seq2seq import ATTENTION, LIKELIHOOD, UNITS, setting
 
 ROUGE = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
+UNTIL_UNKNOWN = "_until_unknown"
+"""Ends the names of scores of outputs that end where the Perl script ends them, at their first ``<unk>``."""
 
 
 def _headlines(title: str, measure: str) -> TablePart:
     """ROUGE of the splits that were measured so: by F1 as Gigaword's is, or by recall as that of DUC 2004."""
     dev = tuple(Column(f"dev {label}, greedy", name, split=DEV) for name, label in ROUGE.items())
     tests = tuple(Column(f"{{split}} {label}", name, split=TESTS) for name, label in ROUGE.items())
-    return TablePart(title, repeated=(dev, tests), signature=("rouge", measure))
+    ended = tuple(
+        Column(f"{{split}} {label}, until unknown", name + UNTIL_UNKNOWN, split=TESTS)
+        for name, label in ROUGE.items()
+    )
+    return TablePart(title, repeated=(dev, tests, ended), signature=("rouge", measure))
 
 
 _HEADLINES = DataSource(

@@ -143,7 +143,9 @@ def gigaword_form(text: str, *, title: bool = False) -> str:
 def passes_filter(source: str, title: str) -> bool:
     """Whether both have a usual length, 11 to 99 and 4 to 49 tokens, and share a word of over 3 letters.
 
-    Source: Rush, Chopra & Weston (2015), section 7.1, as their released script has it.
+    Source: Rush, Chopra & Weston (2015), section 7.1, with the bounds of their released script. That script
+        also wants a sentence with a token ``.`` and rejects titles with the marks of news agencies, such as
+        ``writethru``; files that it made hold none, and other text has other marks.
     """
     words, headline = source.split(), title.split()
     shared = {word for word in words if len(word) > 3} & set(headline)

@@ -1,6 +1,5 @@
 """What is measured of summaries: ROUGE-1, ROUGE-2 and ROUGE-L, item by item as ROUGE-1.5.5 counts them."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +7,6 @@ from typing import Literal
 
 from tasks.ranges import PositiveIntOrNone, check_ranges
 from tasks.seq2seq.scoring import check_outputs
-
-_NUMBER = re.compile("[0-9]+(?:[.,][0-9]+)*")
-_PATTERN = re.compile("#+(?:[.,]#+)*")
 
 
 @dataclass(frozen=True)
@@ -21,6 +17,8 @@ class RougeRule:
         limit_bytes: outputs and references are cut to so many bytes; ``None`` leaves them whole.
         stem: whether words are compared by their Porter stems.
         measure: ``"recall"`` or ``"f1"``.
+        until_bracket: whether a text ends at its first ``<``, that of an unknown word in an output. The
+            script does so: it finds the sentences of its files by their tags.
 
     Raises:
         ValueError: ``limit_bytes < 1``, or another ``measure``.
@@ -29,6 +27,7 @@ class RougeRule:
     limit_bytes: PositiveIntOrNone
     stem: bool
     measure: Literal["recall", "f1"]
+    until_bracket: bool = False
 
     def __post_init__(self) -> None:
         check_ranges(type(self), vars(self))
@@ -37,7 +36,8 @@ class RougeRule:
     def signature(self) -> str:
         """All of it in a few characters."""
         cut = "none" if self.limit_bytes is None else f"{self.limit_bytes}b"
-        return f"{self.measure}|cut:{cut}|stem:{'porter' if self.stem else 'no'}"
+        end = "|end:<" if self.until_bracket else ""
+        return f"{self.measure}|cut:{cut}|stem:{'porter' if self.stem else 'no'}{end}"
 
 
 GIGAWORD = RougeRule(limit_bytes=None, stem=True, measure="f1")
@@ -87,6 +87,8 @@ def rouge_items(
     tokenizer = DefaultTokenizer(use_stemmer=rule.stem)
 
     def words(text: str) -> list[str]:
+        if rule.until_bracket:
+            text = text.partition("<")[0]
         # ROUGE sees bytes, and those outside of ASCII are boundaries to it: so is half a letter at the cut.
         return list(tokenizer.tokenize(text.encode()[: rule.limit_bytes].decode("latin-1")))
 
@@ -102,38 +104,34 @@ def rouge_items(
 
 
 def duc_output(output: str, source: str) -> str:
-    """Return a model's output as DUC 2004 scores it: with numbers, and ``fail`` if it is empty.
+    """Return a model's output as it is scored on DUC 2004: with numbers, and ``fail`` if nothing is left.
 
     Example:
         >>> duc_output("   ", "The ship sank .")
         'fail'
     """
-    return replace_numbers(output, source) if output.strip() else "fail"
+    return replace_numbers(output, source) or "fail"
 
 
 def replace_numbers(output: str, source: str) -> str:
-    """Replace every ``#…`` of an output by a number of the source that has the same form.
+    """Replace every word of an output that begins with ``#`` by a number of the source that is as long.
 
-    A number is taken once, the first that fits; where none is left, the ``#…`` stays.
+    A number is a word that begins with a digit. Of equally long ones the last is taken, as often as asked
+    for; where there is none, the ``#…`` stays. Words ``<s>`` are left out.
 
     Args:
         output: text in which every digit is written ``#``.
         source: the input, with its digits.
 
     Example:
-        >>> replace_numbers("## dead , #,### homeless in ##-hour storm", "In 36 hours , 1,500 lost homes")
-        '36 dead , 1,500 homeless in ##-hour storm'
+        >>> replace_numbers("## dead , ## hurt in #,###-mile run", "In 12 towns and 36 hours , 1,500 ran")
+        '36 dead , 36 hurt in #,###-mile run'
+
+    Source: the script of Rush, Chopra & Weston (2015) that prepares outputs for ROUGE.
     """
-    unused = _NUMBER.findall(source)
-
-    def replacement(found: re.Match[str]) -> str:
-        for number in unused:
-            if re.sub("[0-9]", "#", number) == found[0]:
-                unused.remove(number)
-                return str(number)
-        return found[0]
-
-    return _PATTERN.sub(replacement, output)
+    numbers = {len(word): word for word in source.split() if word[0].isdigit()}
+    words = (numbers.get(len(word), word) if word[0] == "#" else word for word in output.split())
+    return " ".join(word for word in words if word != "<s>")
 
 
 def _ngrams(words: list[str], n: int) -> Counter[tuple[str, ...]]:

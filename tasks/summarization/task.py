@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 
 import numpy as np
@@ -17,6 +18,7 @@ from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.task import Seq2SeqTask, new_model
 from tasks.seq2seq.text import BatchSettings, TextSettings
 from tasks.seq2seq.translator import Translator
+from tasks.summarization import UNTIL_UNKNOWN
 from tasks.summarization.metrics import DUC, GIGAWORD, duc_output, rouge_items
 
 SENTENCE = Example(
@@ -28,12 +30,17 @@ SENTENCE = Example(
 
 
 class Rouge:
-    """ROUGE of headlines, by the rules of DUC 2004 on ``duc_splits`` and those of Gigaword on others."""
+    """ROUGE of headlines, by the rules of DUC 2004 on ``duc_splits`` and those of Gigaword on others.
+
+    Args:
+        duc_splits: names of splits.
+        until_unknown: score outputs up to their first unknown word, too.
+    """
 
     metric = "rougeL"
 
-    def __init__(self, duc_splits: Sequence[str]) -> None:
-        self.duc_splits = frozenset(duc_splits)
+    def __init__(self, duc_splits: Sequence[str], *, until_unknown: bool = False) -> None:
+        self.duc_splits, self.until_unknown = frozenset(duc_splits), until_unknown
         check_installed("rouge_score", "ROUGE")  # now, and not after the first epoch
         self.version = version("rouge-score")
 
@@ -42,13 +49,20 @@ class Rouge:
         if split in self.duc_splits:
             rule = DUC
             outputs = [duc_output(o, e.source) for o, e in zip(outputs, examples, strict=True)]
-        items = rouge_items(outputs, [example.references for example in examples], rule)
+        references = [example.references for example in examples]
+        items = rouge_items(outputs, references, rule)
         numbers = sorted({len(example.references) for example in examples})
         refs = "-".join(map(str, dict.fromkeys((numbers[0], numbers[-1]))))
-        signature = f"{rule.signature}|refs:{refs}|rouge-score:{self.version}"
+        suffix = f"refs:{refs}|rouge-score:{self.version}"
+        signatures = {"rouge": f"{rule.signature}|{suffix}"}
         rounded = {name: [round(score, 4) for score in scores] for name, scores in items.items()}
         means = {name: float(np.mean(scores)) for name, scores in items.items()}
-        return Scores(means, {"rouge": signature}, rounded)
+        if self.until_unknown:
+            ended = replace(rule, until_bracket=True)
+            for name, scores in rouge_items(outputs, references, ended).items():
+                means[name + UNTIL_UNKNOWN] = float(np.mean(scores))
+            signatures["rouge" + UNTIL_UNKNOWN] = f"{ended.signature}|{suffix}"
+        return Scores(means, signatures, rounded)
 
 
 def build(
@@ -62,7 +76,8 @@ def build(
     batches: BatchSettings,
     search: SearchSettings,
     replace_unknown: bool = False,
-    duc_splits: Sequence[str] = (),
+    duc_splits: Sequence[str] | None = None,
+    until_unknown: bool = False,
 ) -> Seq2SeqTask:
     """Make the task of a corpus of headlines with new weights, drawn from ``seed``.
 
@@ -70,14 +85,19 @@ def build(
         corpus, mapping, seed, device: what is read, what attends, which draw, and where.
         text, model, batches, search: as their classes say.
         replace_unknown: write, for an unknown word, the source word that it attended to most.
-        duc_splits: the splits that are scored by the rules of DUC 2004.
+        duc_splits: the splits that are scored by the rules of DUC 2004; those that are called after DUC by
+            default, such as ``duc2004``.
+        until_unknown: report ROUGE of outputs up to their first unknown word, too: ROUGE-1.5.5 reads no
+            more of them.
 
     Raises:
         ValueError: a corpus that these settings cannot use, or no split of such a name.
     """
+    if duc_splits is None:
+        duc_splits = [split for split in corpus.splits if split.startswith("duc")]
     if unknown := set(duc_splits) - corpus.splits.keys():
         raise ValueError(f"duc_splits must name splits of the corpus, got {', '.join(sorted(unknown))}")
-    scoring = Rouge(duc_splits)
+    scoring = Rouge(duc_splits, until_unknown=until_unknown)
     made = new_model(corpus, mapping, seed, device, text, model)
     translator = Translator(*made, search, replace_unknown=replace_unknown)
     return Seq2SeqTask(corpus, translator, scoring, batches, SENTENCE, seed=seed)

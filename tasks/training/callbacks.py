@@ -1,12 +1,13 @@
 """What a training tells those who watch it, and the one who shows it in the terminal."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from numba.core import event as numba_event
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
 from tasks.training.state import Throughput
@@ -60,6 +61,16 @@ class EpochEvent:
     is_best: bool
 
 
+@dataclass(frozen=True)
+class EvaluationEvent:
+    """One batch of an evaluation: ``what`` is done on ``split``, to ``done`` of ``total`` items so far."""
+
+    split: str
+    what: str
+    done: int
+    total: int
+
+
 class Callback:
     """Watches a training and must not change it: neither weights nor the global random state."""
 
@@ -69,11 +80,27 @@ class Callback:
     def on_step(self, event: StepEvent) -> None:
         """After every update."""
 
+    def on_evaluation(self, event: EvaluationEvent) -> None:
+        """After every batch of an evaluation, of dev after each epoch and of the test sets in the end."""
+
     def on_epoch(self, event: EpochEvent) -> None:
         """After every evaluation, once its checkpoint is saved."""
 
     def on_end(self) -> None:
         """At the end, also after an error or a signal."""
+
+
+class _Compilations(numba_event.Listener):
+    """Calls ``say`` whenever numba begins to compile."""
+
+    def __init__(self, say: Callable[[], None]) -> None:
+        self.say = say
+
+    def on_start(self, event: object) -> None:
+        self.say()
+
+    def on_end(self, event: object) -> None:
+        pass
 
 
 class Progress(Callback):
@@ -94,6 +121,10 @@ class Progress(Callback):
         self.console = Console(file=stream, stderr=stream is None)
         self.every, self.shown = every, shown
         self._bar: RichProgress | None = None
+        self._evaluation: TaskID | None = None
+        self._printed = time.monotonic()
+        self._compilations = _Compilations(self._say_compiling)
+        self._is_listening = False
 
     def on_start(self, event: StartEvent) -> None:
         for note in event.notes:
@@ -103,11 +134,9 @@ class Progress(Callback):
         self._sums: dict[str, float] = {}
         self._throughput = Throughput()
         if self.console.is_terminal:
-            self._bar = RichProgress(
-                BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), console=self.console
-            )
-            self._task = self._bar.add_task("", total=event.total_steps, completed=event.step)
-            self._bar.start()
+            self._task = self._new_bar().add_task("", total=event.total_steps, completed=event.step)
+        numba_event.register("numba:compile", self._compilations)
+        self._is_listening = True
 
     def on_step(self, event: StepEvent) -> None:
         for note in event.notes:
@@ -119,9 +148,21 @@ class Progress(Callback):
         self._sums = {name: self._sums.get(name, 0.0) + value for name, value in step.items()}
         if self._bar is not None:
             self._bar.update(self._task, completed=event.step, description=self._describe(event))
-        elif time.monotonic() - self._printed >= self.every:
-            self._printed = time.monotonic()
-            self._print(f"step {event.step}/{event.total_steps} · {self._describe(event)}")
+        else:
+            self._print_rarely(f"step {event.step}/{event.total_steps} · {self._describe(event)}")
+
+    def on_evaluation(self, event: EvaluationEvent) -> None:
+        said = f"{event.what} {event.split}"
+        if not self.console.is_terminal:
+            self._print_rarely(f"{said} {event.done}/{event.total}")
+            return
+        bar = self._bar or self._new_bar()
+        if self._evaluation is None:
+            self._evaluation = bar.add_task("")
+        bar.update(self._evaluation, completed=event.done, total=event.total, description=said)
+        if event.done == event.total:
+            bar.remove_task(self._evaluation)
+            self._evaluation = None
 
     def on_epoch(self, event: EpochEvent) -> None:
         self._sums, self._throughput = {}, Throughput()
@@ -134,22 +175,55 @@ class Progress(Callback):
         )
 
     def on_end(self) -> None:
+        if self._is_listening:
+            numba_event.unregister("numba:compile", self._compilations)
+            self._is_listening = False
         if self._bar is not None:
             self._bar.stop()
-            self._bar = None
+            self._bar = self._evaluation = None
+
+    def _new_bar(self) -> RichProgress:
+        self._bar = RichProgress(
+            BarColumn(bar_width=None if self._is_wide else 6),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            console=self.console,
+        )
+        self._bar.start()
+        return self._bar
+
+    @property
+    def _is_wide(self) -> bool:
+        """Whether a line has room for everything, beside the bar."""
+        return self.console.width >= 110
 
     def _describe(self, event: StepEvent) -> str:
+        epoch = f"epoch {event.epoch}/{self._epochs}"
         loss = self._sums["loss"] / self._sums["examples"]
-        speed = self._describe_speed(event)
-        accuracy = _format_accuracy(self._sums)
-        return f"epoch {event.epoch}/{self._epochs} · loss {loss:.4f}{accuracy} · {speed}"
+        speed, left = self._throughput.tokens_per_second, self._time_left(event)
+        if self._bar is not None and not self._is_wide:
+            return f"{epoch} · loss {loss:.3g} · {left or 'time'} left"
+        rate = f"{speed:,.0f} tokens/s · {left} left" if left else "speed and time left not known yet"
+        return f"{epoch} · loss {loss:.4f}{_format_accuracy(self._sums)} · {rate}"
 
-    def _describe_speed(self, event: StepEvent) -> str:
-        speed = self._throughput.tokens_per_second
-        if speed is None:
-            return "speed and time left not known yet"
+    def _time_left(self, event: StepEvent) -> str:
+        """That of the steps, evaluations aside; nothing before there is a mean to tell it by."""
+        if self._throughput.tokens_per_second is None:
+            return ""
         mean = (time.monotonic() - self._timed_from) / (event.step - self._first_step)
-        return f"{speed:,.0f} tokens/s · {format_duration((event.total_steps - event.step) * mean)} left"
+        return format_duration((event.total_steps - event.step) * mean)
+
+    def _say_compiling(self) -> None:
+        """Half a minute passes with it, once on each machine."""
+        if self._bar is not None:
+            self._bar.update(self._task, description="compiling kernels")
+        else:
+            self._print_rarely("compiling kernels")
+
+    def _print_rarely(self, line: str) -> None:
+        if time.monotonic() - self._printed >= self.every:
+            self._printed = time.monotonic()
+            self._print(line)
 
     def _print(self, line: str) -> None:
         # The bar's own console moves the bar out of the way.

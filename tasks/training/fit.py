@@ -14,7 +14,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from tasks.training import distributed
 from tasks.training.attention_monitor import AttentionMonitor, warning
-from tasks.training.callbacks import Callback, EpochEvent, StartEvent, StepEvent
+from tasks.training.callbacks import Callback, EpochEvent, EvaluationEvent, StartEvent, StepEvent
 from tasks.training.optim import Scheduler, learning_rate
 from tasks.training.run_directory import MetricsLog, RunDirectory
 from tasks.training.settings import TrainerSettings
@@ -33,11 +33,12 @@ class NonFiniteError(ArithmeticError):
 class FitResult:
     """What a training came to.
 
-    ``dev`` holds the dev metrics of ``best_epoch``, whose weights the model has; ``seconds`` counts
-    everything over all starts of the run, ``seconds_per_epoch`` all training steps and nothing else,
-    ``tokens_per_second`` the same without the first step of each start, which compiles, unless there is no
-    other; ``history`` has one entry per epoch, as in the metrics log; ``notes`` say whether and how the run
-    was resumed; ``origins`` the commits, devices, numbers of threads and precisions that took the steps.
+    ``dev`` holds the dev metrics of ``best_epoch``, whose weights the model has: the last one where
+    ``settings.keep`` says so; ``seconds`` counts everything over all starts of the run,
+    ``seconds_per_epoch`` all training steps and nothing else, ``tokens_per_second`` the same without the
+    first step of each start, which compiles, unless there is no other; ``history`` has one entry per epoch,
+    as in the metrics log; ``notes`` say whether and how the run was resumed; ``origins`` the commits,
+    devices, numbers of threads and precisions that took the steps.
     """
 
     epochs: int
@@ -80,7 +81,7 @@ def fit(
         callbacks: told of every step and epoch.
 
     Returns:
-        The figures of the run; the model has the weights of its best epoch on dev.
+        The figures of the run; the model has the weights of its best epoch on dev, or of its last one.
 
     Raises:
         Preempted: a signal asked for a stop; the state is saved.
@@ -171,7 +172,7 @@ def _train(
                 _save(state, run, log, started, request)
             _stop_if(signal, state, run)
 
-        end = _end_epoch(task, state, settings.epochs, request)
+        end = _end_epoch(task, state, settings, callbacks, request)
         if end is None:  # a signal broke off the evaluation, which a resumed run begins again
             _save(state, run, log, started, request)
             _stop_if(_signal(request), state, run)
@@ -194,15 +195,21 @@ def _watch_attention(counters: Counters, attention: dict[str, float]) -> tuple[s
     return () if text is None else (text,)
 
 
-def _end_epoch(task: Task[Batch], state: TrainState, epochs: int, request: StopRequest) -> EpochEvent | None:
-    """Evaluate, and remember the weights where they are the best so far; None if a signal broke that off."""
+def _end_epoch(
+    task: Task[Batch],
+    state: TrainState,
+    settings: TrainerSettings,
+    callbacks: Sequence[Callback],
+    request: StopRequest,
+) -> EpochEvent | None:
+    """Evaluate, and remember the weights where they are the ones to keep; None if a signal broke that off."""
     counters = state.counters
     where = f"step {counters.step} (epoch {counters.epoch})"
 
     def evaluate_dev() -> dict[str, float] | None:
         try:
             with request.interrupting():
-                return evaluate(task, "dev", where)
+                return evaluate(task, "dev", where, settings, callbacks)
         except Interrupted:
             return None
 
@@ -211,14 +218,14 @@ def _end_epoch(task: Task[Batch], state: TrainState, epochs: int, request: StopR
         return None
     if task.metric not in dev:
         raise ValueError(f"evaluate must return the metric {task.metric!r}, got {', '.join(dev) or 'none'}")
-    is_best = counters.add_epoch(dev, task.metric)
+    is_best = counters.add_epoch(dev, task.metric, keep=settings.keep)
     if is_best:
         state.keep_best()
     if state.scheduler is not None:
         state.scheduler.epoch(dev)
     entry = counters.history[-1]
     sums, loss, seconds = entry["tallies"], entry["loss"], entry["seconds"]
-    return EpochEvent(counters.step, entry["epoch"], epochs, loss, sums, seconds, dev, is_best)
+    return EpochEvent(counters.step, entry["epoch"], settings.epochs, loss, sums, seconds, dev, is_best)
 
 
 def train_step(
@@ -274,13 +281,31 @@ def train_step(
     return loss, sums
 
 
-def evaluate(task: Task[Batch], split: str, where: str) -> dict[str, float]:
+def evaluate(
+    task: Task[Batch],
+    split: str,
+    where: str,
+    settings: TrainerSettings,
+    callbacks: Sequence[Callback] = (),
+) -> dict[str, float]:
     """Return the metrics of ``task`` on ``split``, after ``where`` in the training.
+
+    Args:
+        task: measures.
+        split: dev or a test set.
+        where: in the training, for the error message.
+        settings: say for how many items outputs are written.
+        callbacks: told how far it is.
 
     Raises:
         NonFiniteError: one of them is not finite.
     """
-    metrics = task.evaluate(split)
+
+    def on_batch(what: str, done: int, total: int) -> None:
+        for callback in callbacks:
+            callback.on_evaluation(EvaluationEvent(split, what, done, total))
+
+    metrics = task.evaluate(split, items=settings.items(split), on_batch=on_batch)
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise NonFiniteError(f"{name} must be finite, got {value} on {split} after {where}")

@@ -31,7 +31,14 @@ NOT_HASHED = (
 Files are among them: what they hold is hashed instead of where they lie. The class of the optimizer is one
 too, because its other keys tell it, and runs from before it could be chosen do not name it."""
 
-NOT_HASHED_AT: dict[str, object] = {"data.revision": None, "trainer.precision": "float32"}
+NOT_HASHED_AT: dict[str, object] = {
+    "data.revision": None,
+    "task.until_unknown": False,
+    "trainer.dev_items": None,
+    "trainer.keep": "best",
+    "trainer.precision": "float32",
+    "trainer.test_items": None,
+}
 """Keys that earlier runs lack, and the value that they had: with it a run is the same and keeps its id."""
 
 SEEDS = ("seed", "trainer.seed")

@@ -32,6 +32,11 @@ class TrainerSettings:
         epochs: most passes over the training set, at least 1.
         max_steps: most updates, at least 1, or None; a pass cut short by it counts as an epoch.
         patience: epochs without a better dev metric after which training stops, at least 1, or None.
+        keep: whose weights are kept, tested and asked: those of the ``"best"`` epoch on dev, or of the
+            ``"last"`` one, which goes with no patience.
+        dev_items: after every epoch, write outputs for at most so many items of dev, at least 1, always the
+            same ones; None for all. What is measured without writing is measured on all of dev.
+        test_items: likewise of every test set, for a trial; None for all.
         clip_norm: largest Euclidean norm of the gradient, above 0, or None.
         checkpoint_every: updates between checkpoints, at least 1, or None; each epoch's end has one anyway.
         seed: seed of torch, numpy and Python, from 0 to 2**32 - 1.
@@ -42,12 +47,15 @@ class TrainerSettings:
             becomes of it where LSTMs have no bfloat16.
 
     Raises:
-        ValueError: a number out of its range.
+        ValueError: a number out of its range, or patience where the last epoch is kept.
     """
 
     epochs: PositiveInt
     max_steps: PositiveIntOrNone = None
     patience: PositiveIntOrNone = None
+    keep: Literal["best", "last"] = "best"
+    dev_items: PositiveIntOrNone = None
+    test_items: PositiveIntOrNone = None
     clip_norm: Annotated[float | None, Range(above=0)] = None
     checkpoint_every: PositiveIntOrNone = None
     seed: Seed = 1
@@ -57,6 +65,12 @@ class TrainerSettings:
 
     def __post_init__(self) -> None:
         check_ranges(type(self), vars(self))
+        if self.keep == "last" and self.patience is not None:
+            raise ValueError(f"patience must be null where keep is last, got {self.patience}")
+
+    def items(self, split: str) -> int | None:
+        """For how many items of a split outputs are written, None for all."""
+        return self.dev_items if split == "dev" else self.test_items
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """Return a context in which a model on ``device`` computes in ``precision``."""

@@ -149,10 +149,13 @@ class Counters:
         """Means over the samples of the epoch under way."""
         return {name: total / self.samples for name, total in self.attention.items()}
 
-    def add_epoch(self, dev: Mapping[str, float], metric: str) -> bool:
-        """Close the epoch under way, and return whether its dev ``metric`` is the largest so far."""
+    def add_epoch(self, dev: Mapping[str, float], metric: str, *, keep: str = "best") -> bool:
+        """Close the epoch under way, and return whether its weights are the ones to keep so far.
+
+        These are the ones of the largest dev ``metric``, or, if ``keep`` is ``"last"``, its own.
+        """
         sums = self.metric_sums
-        is_best = self.best is None or dev[metric] > self.best
+        is_best = keep == "last" or self.best is None or dev[metric] > self.best
         if is_best:
             self.best, self.best_epoch = dev[metric], self.epoch
         entry: dict[str, Any] = {"epoch": self.epoch, "step": self.step}
@@ -172,7 +175,7 @@ class TrainState:
     """The moving parts of a run, which one checkpoint holds together.
 
     ``identity`` is what has to be the same for a run to be resumed, beside the versions of packages;
-    ``best`` are the weights of the best epoch.
+    ``best`` are the weights of the best epoch, or of the last one where that is kept.
     """
 
     model: nn.Module

@@ -1,6 +1,6 @@
 """What training asks of a task: the one interface between :func:`~tasks.training.fit.fit` and the tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from torch import Tensor, nn
@@ -10,6 +10,13 @@ from tasks.data.corpus import Corpus
 from tasks.training.details import Rows
 
 Batch = TypeVar("Batch", bound=Sequence[Any])
+
+OnBatch = Callable[[str, int, int], None]
+"""Told during an evaluation what is being done, to how many items already, and to how many in all."""
+
+
+def ignore(what: str, done: int, total: int) -> None:
+    """An :data:`OnBatch` for nobody."""
 
 
 class Vocabulary(Protocol):
@@ -58,8 +65,17 @@ class Task(Protocol[Batch]):
         These are sums over the batch: always ``examples`` and ``tokens``, and ``correct`` where it is one.
         """
 
-    def evaluate(self, split: str) -> dict[str, float]:
-        """Return the metrics on ``split``, in eval mode and without gradients."""
+    def evaluate(
+        self, split: str, *, items: int | None = None, on_batch: OnBatch = ignore
+    ) -> dict[str, float]:
+        """Return the metrics on ``split``, in eval mode and without gradients.
+
+        Args:
+            split: dev or a test set.
+            items: of how many items at most outputs are searched for, always the same ones; None for all.
+                What takes no search is measured on all of them in any case.
+            on_batch: told after every batch. What it raises ends the evaluation.
+        """
 
 
 class RecordedTask(Task[Batch], Protocol[Batch]):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -172,8 +173,8 @@ def test_a_test_metric_that_is_no_number_leaves_no_record(
 ) -> None:
     own = EntailmentTask.evaluate
 
-    def evaluate_badly(task: EntailmentTask, split: str) -> dict[str, float]:
-        found = own(task, split)
+    def evaluate_badly(task: EntailmentTask, split: str, **options: Any) -> dict[str, float]:
+        found = own(task, split, **options)
         return {**found, "entropy": float("nan")} if split == "test" else found
 
     monkeypatch.setattr(EntailmentTask, "evaluate", evaluate_badly)

@@ -5,6 +5,7 @@ import signal
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -173,10 +174,10 @@ def stand_still_in_the_second_trial(command: list[str]) -> None:
     """A search whose second trial does not come to the end of its first epoch."""
     own = EntailmentTask.evaluate
 
-    def evaluate(task: EntailmentTask, split: str) -> dict[str, float]:
+    def evaluate(task: EntailmentTask, split: str, **options: Any) -> dict[str, float]:
         if begun_trials() == 2:
             time.sleep(3600)
-        return own(task, split)
+        return own(task, split, **options)
 
     EntailmentTask.evaluate = evaluate  # type: ignore[method-assign]
     main(command)

@@ -117,6 +117,18 @@ def test_dev_is_written_greedily_and_test_sets_by_beam() -> None:
         assert task.outputs[split] == written[beam_size]
 
 
+def test_only_so_many_items_are_written_and_the_signature_says_so() -> None:
+    task = build()
+    whole = task.evaluate("dev")
+    outputs, signature = task.outputs["dev"], task.signatures["dev"]["bleu"]
+    told: list[tuple[str, int, int]] = []
+    part = task.evaluate("dev", items=5, on_batch=lambda *what: told.append(what))
+    assert task.outputs["dev"] == outputs[::4]
+    assert task.signatures["dev"]["bleu"] == f"{signature}|items:5 of 20"
+    assert part["log_likelihood"] == whole["log_likelihood"] and part["aer"] == whole["aer"]
+    assert told == [("writing", 5, 5), ("reading", 20, 20)]
+
+
 def test_likelihood_is_a_mean_over_tokens_and_ends() -> None:
     task = build(corpus_of(("a b c", "x y"), ("a", "y")))
     total, tokens = 0.0, 0
@@ -247,7 +259,6 @@ def test_a_batch_begins_ends_and_is_padded() -> None:
 def test_headlines_are_scored_by_the_rules_of_their_split() -> None:
     references = ("oil price falls 36 percent", "price of oil falls", "oil falls", "oil down")
     examples = [Example("oil fell 36 percent", references)]
-    corpus = Corpus("own", "0", {"train": examples, "dev": examples, "duc": examples}, {})
     rouge = summarization.Rouge(["duc"])
     as_duc = rouge("duc", ["oil price falls ## percent and more"], examples)
     as_gigaword = rouge("dev", ["oil price falls ## percent and more"], examples)
@@ -256,12 +267,34 @@ def test_headlines_are_scored_by_the_rules_of_their_split() -> None:
     # The number is put back from the source: 5 of 5, 3 of 4, 2 of 2, 1 of 2 words.
     assert as_duc.metrics["rouge1"] == pytest.approx(100 * 11 / 13)
     assert rouge("duc", [" "], examples).metrics["rouge1"] == 0
-    with pytest.raises(ValueError, match="duc_splits must name splits of the corpus, got other"):
-        summarization.build(
-            corpus, regattn.Softmax(), 1, torch.device("cpu"),
-            text=TextSettings(), model=SMALL, batches=BatchSettings(), search=SearchSettings(),
-            duc_splits=["other"],
+
+
+def test_outputs_up_to_their_first_unknown_word_are_scored_beside() -> None:
+    examples = [Example("oil fell", ("oil price UNK falls",))]
+    rouge = summarization.Rouge(["duc2004"], until_unknown=True)
+    scores = rouge("dev", ["oil <unk> falls"], examples)
+    assert scores.metrics["rouge1"] == pytest.approx(600 / 7)
+    assert scores.metrics["rouge1_until_unknown"] == pytest.approx(200 / 5)
+    assert scores.signatures["rouge_until_unknown"].startswith("f1|cut:none|stem:porter|end:<|refs:1|")
+    assert rouge("duc2004", ["oil <unk> falls"], examples).metrics["rouge1_until_unknown"] == 25
+
+
+def test_test_sets_called_after_duc_are_scored_by_its_rules() -> None:
+    examples = [Example("oil price fell by 36 pct", ("oil price falls",))] * 4
+    splits = dict.fromkeys(["train", "dev", "test", "duc2003", "duc2004"], examples)
+
+    def built(duc_splits: list[str] | None) -> Seq2SeqTask:
+        return summarization.build(
+            Corpus("own", "0", splits, {}), regattn.Softmax(), 1, torch.device("cpu"),
+            text=TextSettings(tokenizer="words"), model=SMALL, batches=BatchSettings(),
+            search=SearchSettings(), duc_splits=duc_splits,
         )  # fmt: skip
+
+    assert isinstance(scoring := built(None).scoring, summarization.Rouge)
+    assert scoring.duc_splits == {"duc2003", "duc2004"}
+    assert isinstance(scoring := built([]).scoring, summarization.Rouge) and not scoring.duc_splits
+    with pytest.raises(ValueError, match="duc_splits must name splits of the corpus, got other"):
+        built(["other"])
 
 
 @pytest.mark.parametrize(

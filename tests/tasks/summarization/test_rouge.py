@@ -90,6 +90,14 @@ def test_letters_outside_of_ascii_are_boundaries() -> None:
     assert rouge([f"{kelvin}iln"], [("iln",)], GIGAWORD)["rouge1"] == 100
 
 
+def test_an_output_ends_at_its_first_unknown_word_by_rule() -> None:
+    whole, ended = (RougeRule(None, False, "recall", until_bracket=end) for end in (False, True))
+    output, references = ["red <unk> boat"], [("red UNK boat",)]
+    assert rouge(output, references, whole)["rouge1"] == 100  # the script's case is lower, too
+    assert rouge(output, references, ended)["rouge1"] == pytest.approx(100 / 3)
+    assert (whole.signature, ended.signature) == ("recall|cut:none|stem:no", "recall|cut:none|stem:no|end:<")
+
+
 def test_the_mean_is_over_items() -> None:
     items = rouge_items(["red boat", "", "sea"], [("red boat",), ("sea",), ("a sea",)], DUC)
     assert items["rouge1"] == [100, 0, 50]
@@ -99,22 +107,26 @@ def test_the_mean_is_over_items() -> None:
 @pytest.mark.parametrize(
     ("output", "source", "expected"),
     [
-        ("## of ##", "In 12 boats , 34 men", "12 of 34"),  # each number once
-        ("## of ##", "In 12 boats", "12 of ##"),
+        ("## dead ## hurt", "In 12 boats , 36 men", "36 dead 36 hurt"),  # the last one, again and again
+        ("## of ##", "In 12 boats", "12 of 12"),
         ("### men", "12 boats , 1234 men", "### men"),  # another length
         ("a ##-year-old", "He was 1.5 m and 17-year-old", "a 17-year-old"),
-        ("$#.# , #,###", "It cost $7.5 , not 8,000", "$7.5 , 8,000"),
-        ("# , ##", "8,000 and 75 , 3", "3 , 75"),  # not a piece of a longer number
+        ("near-##", "a 17-town", "near-##"),  # not within a word
+        ("##.# pct", "in 2004 , a b1.5", "2004 pct"),  # of any form, if it begins with a digit
+        ("$#.# , #,###", "It cost $7.5 , not 8,000", "$#.# , 8,000"),
+        ("<s> a ##", "12 boats", "a 12"),
         ("no number", "12 boats", "no number"),
     ],
 )
 def test_numbers_come_from_the_source(output: str, source: str, expected: str) -> None:
     assert replace_numbers(output, source) == expected
     assert duc_output(output, source) == expected
+    assert duc_output(f"  {output}  ", source) == expected
 
 
 def test_an_empty_output_of_duc_is_a_word() -> None:
     assert duc_output("", "12 boats") == duc_output(" ", "12 boats") == "fail"
+    assert duc_output("<s>", "12 boats") == "fail"
     assert rouge([duc_output("", "")], [("they fail",)], DUC)["rouge1"] == 50
 
 

@@ -4,11 +4,12 @@ import io
 import math
 from pathlib import Path
 
+import numba
 import pytest
 from rich.console import Console
 from tiny_run import train
 
-from tasks.training.callbacks import EpochEvent, Progress, StartEvent, StepEvent
+from tasks.training.callbacks import EpochEvent, EvaluationEvent, Progress, StartEvent, StepEvent
 
 METRIC_SUMS = {"examples": 8.0, "correct": 6.0, "tokens": 100.0}
 
@@ -81,6 +82,44 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     play(progress)
     assert "12/14" in stream.getvalue() and "━" in stream.getvalue()
     assert "epoch 2/2 · loss 0.2500" in stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_bar_fits_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    progress = Progress(io.StringIO())
+    progress.console = Console(file=progress.console.file, force_terminal=True, width=width)
+    progress.on_start(StartEvent(59000, 72000, 12, ()))
+    progress.on_step(StepEvent(59001, 72000, 10, 10.5, METRIC_SUMS, 25.0, is_warmup=True))
+    progress.on_step(StepEvent(59002, 72000, 10, 10.5, METRIC_SUMS, 0.1))
+    progress.on_evaluation(EvaluationEvent("test_2017_flickr", "writing", 640, 1000))
+    assert progress._bar is not None
+    plain = Console(width=width, file=io.StringIO(), color_system=None)
+    plain.print(progress._bar.get_renderable())
+    progress.on_end()
+    training, evaluation = [line.rstrip() for line in plain.file.getvalue().splitlines()]
+    assert max(len(training), len(evaluation)) <= width
+    assert "━" in training and "59002/72000 epoch 10/12 · loss 10.5" in training
+    assert training.endswith(" left")
+    assert "640/1000" in evaluation and evaluation.endswith(" writing test_2017_flickr")
+
+
+def test_an_evaluation_is_told_in_plain_lines_too() -> None:
+    stream = io.StringIO()
+    Progress(stream, every=0.0).on_evaluation(EvaluationEvent("dev", "writing", 64, 1014))
+    assert stream.getvalue() == "writing dev 64/1014\n"
+
+
+def test_kernels_are_said_to_be_compiled_only_then() -> None:
+    stream = io.StringIO()
+    progress = Progress(stream, every=0.0)
+    progress.on_start(StartEvent(0, 4, 2, ()))
+    compiled = numba.njit(lambda number: number + 1)
+    for _ in range(2):
+        compiled(1)
+    progress.on_end()
+    compiled(1.0)
+    assert stream.getvalue() == "compiling kernels\n"
 
 
 def test_it_watches_a_real_run(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ class ScriptedTask(TinyTask):
         self.accuracies = accuracies
         self.weights: list[dict[str, torch.Tensor]] = []
 
-    def evaluate(self, split: str) -> dict[str, float]:
+    def evaluate(self, split: str, **options: Any) -> dict[str, float]:
         self.weights.append({name: tensor.clone() for name, tensor in self.model.state_dict().items()})
         return {"accuracy": self.accuracies[len(self.weights) - 1]}
 
@@ -40,6 +41,13 @@ def test_the_first_best_epoch_gives_the_weights(
     assert result.dev == {"accuracy": max(accuracies)}
     kept = task.weights[best_epoch - 1]
     assert all(torch.equal(kept[name], tensor) for name, tensor in task.model.state_dict().items())
+
+
+def test_the_last_epoch_gives_the_weights_where_it_is_kept(tmp_path: Path) -> None:
+    task = ScriptedTask([0.9, 0.5, 0.7])
+    result, _ = train(tmp_path, task=task, keep="last")
+    assert (result.best_epoch, result.dev) == (3, {"accuracy": 0.7})
+    assert all(torch.equal(task.weights[2][name], tensor) for name, tensor in task.model.state_dict().items())
 
 
 def test_patience_counts_epochs_without_a_better_one(tmp_path: Path) -> None:

@@ -151,13 +151,13 @@ class Endless(TinyTask):
         super().__init__()
         self.path, self.evaluations_left = path, last
 
-    def evaluate(self, split: str) -> dict[str, float]:
+    def evaluate(self, split: str, **options: Any) -> dict[str, float]:
         self.evaluations_left -= 1
         if self.evaluations_left == 0:
             (self.path / "evaluating").touch()
         while self.evaluations_left == 0:
-            super().evaluate(split)
-        return super().evaluate(split)
+            super().evaluate(split, **options)
+        return super().evaluate(split, **options)
 
 
 def wait_for(file: Path, child: Child) -> None:

@@ -61,9 +61,9 @@ def test_every_stopping_signal_works_again_and_again(
 def test_a_signal_during_the_evaluation_waits_for_its_end(
     tmp_path: Path, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def evaluate(task: TinyTask, split: str) -> dict[str, float]:
+    def evaluate(task: TinyTask, split: str, **options: Any) -> dict[str, float]:
         os.kill(os.getpid(), signal.SIGTERM)
-        return own(task, split)
+        return own(task, split, **options)
 
     own = TinyTask.evaluate
     with monkeypatch.context() as patch, pytest.raises(Preempted, match="at step 8"):
@@ -215,8 +215,8 @@ PROMISING = [0.9, 0.5, 0.5, 0.5, 0.5]  # accuracies on dev, of which the first i
 class Promising(TinyTask):
     """A task whose first epoch is its best one."""
 
-    def evaluate(self, split: str) -> dict[str, float]:
-        return {**super().evaluate(split), "accuracy": PROMISING[self.epoch - 1]}
+    def evaluate(self, split: str, **options: Any) -> dict[str, float]:
+        return {**super().evaluate(split, **options), "accuracy": PROMISING[self.epoch - 1]}
 
     def train_batches(self, epoch: int) -> Sequence[tuple[int, ...]]:
         self.epoch = epoch

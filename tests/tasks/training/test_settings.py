@@ -10,8 +10,10 @@ from torch import nn
 from tasks.training import settings
 from tasks.training.settings import TrainerSettings, bounded_size
 
+COUNTS = ["epochs", "max_steps", "patience", "dev_items", "test_items", "checkpoint_every", "threads"]
 
-@pytest.mark.parametrize("name", ["epochs", "max_steps", "patience", "checkpoint_every", "threads"])
+
+@pytest.mark.parametrize("name", COUNTS)
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "2", math.nan])
 def test_counts(name: str, value: Any) -> None:
     most = " and at most 1,024" if name == "threads" else ""
@@ -45,6 +47,13 @@ def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
         TrainerSettings(epochs=1, device="cuda").torch_device()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert TrainerSettings(epochs=1, device="auto").torch_device() == torch.device("cuda")
+
+
+def test_the_last_epoch_is_kept_without_patience_alone() -> None:
+    with pytest.raises(ValueError, match="keep must be one of best, last, got 'first'"):
+        TrainerSettings(epochs=1, keep="first")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="patience must be null where keep is last, got 5"):
+        TrainerSettings(epochs=1, keep="last", patience=5)
 
 
 def test_precision() -> None:

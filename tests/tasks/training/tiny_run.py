@@ -81,7 +81,7 @@ class TinyTask:
         metric_sums = {"examples": len(batch), "tokens": words.numel(), "correct": correct}
         return loss, metric_sums
 
-    def evaluate(self, split: str) -> dict[str, float]:
+    def evaluate(self, split: str, **options: Any) -> dict[str, float]:
         self.model.eval()
         with torch.no_grad():
             scores = self.model(self.words[EXAMPLES:])
