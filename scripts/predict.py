@@ -14,8 +14,7 @@ from scripts.style import check_drawing
 from tasks.data.normalize import tokenize
 from tasks.data.vocabulary import Vocabulary
 from tasks.entailment.data import LABELS, Pair
-from tasks.entailment.model import EntailmentModel
-from tasks.entailment.task import Prediction, predict_pair
+from tasks.entailment.task import MODELS, Prediction, predict_pair
 from tasks.training.state import best_weights, load_weights
 
 _MOST_CHARACTERS = 1_000  # the picture has a place for every word
@@ -35,7 +34,8 @@ def predict(arguments: Sequence[str]) -> None:
     vocabulary = read_stored(run.vocabulary, Vocabulary.from_json)
     weights = best_weights(run.checkpoint, vocabulary.sha256)
     mapping = instantiate(config.attention)
-    model = EntailmentModel(weights["vectors.weight"], mapping, hidden_size=config.task.hidden_size)
+    kind = MODELS[config.task.get("model", "recurrent")]
+    model = kind(weights["vectors.weight"], mapping, hidden_size=config.task.hidden_size)
     load_weights(model, weights, run.checkpoint)
 
     premise, hypothesis = (
@@ -67,10 +67,12 @@ def _print(reading: Prediction) -> None:
     print("  ".join(f"{label} {p:.4f}" for label, p in zip(LABELS, reading.probabilities, strict=True)))
     grid = reading.grid
     width = max(map(len, grid.source))
-    weights, groups = grid.weights[0].tolist(), grid.groups[0].tolist()
-    for word, weight, group in zip(grid.source, weights, groups, strict=True):
-        tied = f"  group {group}" if group and groups.count(group) > 1 else ""
-        print(f"  {word:<{width}}  {weight:.4f}  {'█' * round(40 * weight)}{tied}".rstrip())
+    for target, weights, groups in zip(grid.target, grid.weights.tolist(), grid.groups.tolist(), strict=True):
+        if len(grid.target) > 1:
+            print(target)
+        for word, weight, group in zip(grid.source, weights, groups, strict=True):
+            tied = f"  group {group}" if group and groups.count(group) > 1 else ""
+            print(f"  {word:<{width}}  {weight:.4f}  {'█' * round(40 * weight)}{tied}".rstrip())
 
 
 if __name__ == "__main__":

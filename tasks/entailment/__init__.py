@@ -20,8 +20,9 @@ def _setting(config: Config) -> str:
     task, optim = config["task"], config["optim"]
     vectors = "trained" if task["train_vectors"] else "frozen"
     penalty = f", ℓ2 {optim['weight_decay']:g}" if optim.get("weight_decay") else ""
+    model = "" if task.get("model", "recurrent") == "recurrent" else f"{task['model']} model, "
     return (
-        f"{vectors} vectors, hidden {task['hidden_size']}, batch {task['batch_size']}, "
+        f"{model}{vectors} vectors, hidden {task['hidden_size']}, batch {task['batch_size']}, "
         f"lr {optim['lr']:g}{penalty}, dropout {task['dropout']:g}, {config['trainer']['epochs']} epochs"
     )
 
@@ -37,9 +38,9 @@ _COLUMNS = (
 )
 _SUBSET = DataSource(
     "part of SNLI, with counterfactual revisions",
-    "33,916 and 8,330 pairs, SNLI's own dev and test sets, 7,844 vectors of GloVe 6B.50d; 5 MB",
+    "33,916 and 8,330 pairs, SNLI's own dev and test sets, 15,024 vectors of GloVe 6B.100d; 9 MB",
     "data.root: snli/{snli_train_subset,cad_nli,snli_dev,snli_test}.parquet, "
-    "vectors/glove.6B.50d.7844words.txt.gz",
+    "vectors/glove.6B.100d.snli.txt.gz",
     "GitHub: academic-repository/cat, acmi-lab/counterfactually-augmented-data, sheng-z/JOCI, "
     "OanaMariaCamburu/e-SNLI",
     "SNLI CC BY-SA 4.0, revisions Apache-2.0, GloVe ODC PDDL 1.0",

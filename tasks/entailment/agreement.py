@@ -128,14 +128,16 @@ class AgreementTally:
         Args:
             pairs: as many as rows.
             weights: over the words of each premise (pairs, words), 0 behind its end.
-            groups: numbers of the groups as :func:`regattn.groups` returns them, like ``weights``.
+            groups: numbers of the groups as :func:`regattn.groups` returns them, in any number of rows for
+                each premise (pairs, rows, words).
         """
-        for pair, row, labels in zip(pairs, weights.tolist(), groups.cpu(), strict=True):
+        for pair, row, rows_of_labels in zip(pairs, weights.tolist(), groups.cpu(), strict=True):
             if pair.explained:
                 self._add_explained(pair, row)
-            starts, lengths = _fused(labels[: len(pair.premise)])
-            if len(starts):
-                self.edges += _edges(phrase_edges(pair.premise), starts, lengths)
+            for labels in rows_of_labels:
+                starts, lengths = _fused(labels[: len(pair.premise)])
+                if len(starts):
+                    self.edges += _edges(phrase_edges(pair.premise), starts, lengths)
 
     def _add_explained(self, pair: Pair, weights: Sequence[float]) -> None:
         content = [n for n, word in enumerate(pair.premise) if is_content(word)]

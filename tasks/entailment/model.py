@@ -23,15 +23,17 @@ class PaddedBatch(NamedTuple):
 
 
 class EntailmentOutput(NamedTuple):
-    """A batch as the model decides on it: ``logits`` (batch, 3), the rest (batch, premise length).
+    """A batch as a model decides on it: ``logits`` (batch, 3) and its attention over the premises.
 
-    ``mask`` is bool, ``True`` for words; ``groups`` as :func:`regattn.groups` numbers them.
+    ``weights`` and ``groups``, as :func:`regattn.groups` numbers them, are (batch, queries, premise length);
+    ``mask`` (batch, premise length) and ``is_query`` (batch, queries) are bool, ``False`` for padding.
     """
 
     logits: Tensor
     weights: Tensor
     mask: Tensor
     groups: Tensor
+    is_query: Tensor
 
 
 class EntailmentModel(nn.Module):
@@ -88,9 +90,9 @@ class EntailmentModel(nn.Module):
         """Decide and show how: what :meth:`forward` returns, and what the mapping could see and has fused."""
         states, query, mask = self._read(premise, hypothesis)
         logits, weights = self._decide(states, query, mask)
-        scores, mask = self.attention.scorer(query, states).squeeze(1), mask.squeeze(1)
-        groups = regattn.groups(scores, self.attention.mapping, mask=mask)
-        return EntailmentOutput(logits, weights, mask, groups)
+        groups = regattn.groups(self.attention.scorer(query, states), self.attention.mapping, mask=mask)
+        is_query = torch.ones_like(mask[..., 0])  # the hypothesis as a whole
+        return EntailmentOutput(logits, weights.unsqueeze(1), mask.squeeze(1), groups, is_query)
 
     def _decide(self, states: Tensor, query: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         context, weights = self.attention(query, states, mask=mask)  # (batch, 1, D), (batch, 1, words)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from tasks.data.vectors import Vectors, load_vectors, random_vectors
 from tasks.data.vocabulary import Vocabulary
 from tasks.entailment.agreement import AgreementTally
 from tasks.entailment.data import LABELS, Corpus, Pair
+from tasks.entailment.decomposable import DecomposableModel
 from tasks.entailment.model import EntailmentModel, EntailmentOutput, PaddedBatch
 from tasks.ranges import BatchSize, Fraction, PositiveInt, check_ranges
 from tasks.training.details import Rows
@@ -26,6 +28,9 @@ from tasks.training.task import OnBatch, ignore
 _PREMISE = "two children in red jackets throw snow at each other while a man with a dog walks past ."
 PAIR = Pair(tuple(_PREMISE.split(" ")), ("nobody", "is", "outside", "."), LABELS.index("contradiction"))
 """Over which attention is shown, where the corpus is not this project's own."""
+
+Model = EntailmentModel | DecomposableModel
+MODELS: dict[str, type[Model]] = {"recurrent": EntailmentModel, "decomposable": DecomposableModel}
 
 _EVALUATION_BATCH = 256  # memory only: metrics do not depend on it
 
@@ -78,7 +83,13 @@ class Tally:
         """Count one batch."""
         labels = torch.tensor([pair.label for pair in pairs])
         logits, weights = found.logits.cpu().double(), found.weights.cpu().double()
-        self.attention.add(found.weights, found.mask, found.groups)
+        rows = found.is_query
+        self.attention.add(
+            found.weights[rows], found.mask.unsqueeze(1).expand_as(found.weights)[rows], found.groups[rows]
+        )
+        weights = (
+            weights.sum(1) / found.is_query.sum(1, keepdim=True).cpu()
+        )  # what all queries make of a word
         self.agreement.add(pairs, weights, found.groups)
         self.examples += len(pairs)
         self.sums["accuracy"] += int((logits.argmax(-1) == labels).sum())
@@ -99,21 +110,24 @@ class Tally:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One pair as a model reads it: ``probabilities`` follow ``LABELS``, ``grid`` has one row."""
+    """One pair as a model reads it: ``probabilities`` follow ``LABELS``, ``grid`` a row for each query."""
 
     label: str
     probabilities: list[float]
     grid: AttentionGrid
 
 
-def predict_pair(model: EntailmentModel, pair: Pair, vocabulary: Vocabulary) -> Prediction:
+def predict_pair(model: Model, pair: Pair, vocabulary: Vocabulary) -> Prediction:
     """Let the model read one pair."""
     model.eval()
     found = model.predict(*batch_of([pair], vocabulary, model.device))
     probabilities = torch.softmax(found.logits[0], -1).tolist()
     label = LABELS[probabilities.index(max(probabilities))]
-    target = (f"{' '.join(pair.hypothesis)} → {label}",)
-    grid = AttentionGrid(pair.premise, target, found.weights.cpu(), found.groups.cpu())
+    one_query = (" ".join(pair.hypothesis),)
+    *queries, last = one_query if found.is_query.shape[1] == 1 else pair.hypothesis
+    grid = AttentionGrid(
+        pair.premise, (*queries, f"{last} → {label}"), found.weights[0].cpu(), found.groups[0].cpu()
+    )
     return Prediction(label, probabilities, grid)
 
 
@@ -137,7 +151,7 @@ class EntailmentTask:
         corpus: Corpus,
         vectors: Vectors,
         vocabulary: Vocabulary,
-        model: EntailmentModel,
+        model: Model,
         *,
         batch_size: int,
         seed: int,
@@ -206,6 +220,7 @@ def build(
     seed: int,
     device: torch.device,
     *,
+    model: Literal["recurrent", "decomposable"] = "recurrent",
     hidden_size: PositiveInt = 100,
     dropout: Fraction = 0.1,
     train_vectors: bool = False,
@@ -217,21 +232,24 @@ def build(
 
     Args:
         corpus, mapping, seed, device: what is read, what attends, which draw, and where.
-        hidden_size, dropout, train_vectors: as for :class:`EntailmentModel`.
+        model: a key of :data:`MODELS`; the paper's is the recurrent one.
+        hidden_size, dropout, train_vectors: as for that model.
         batch_size: pairs in a training batch, from 1 to 65,536.
         vectors: GloVe text file, or None to draw a vector for every word.
         vector_size: size of drawn vectors.
 
     Raises:
-        ValueError: a number out of its range, too many weights, or a file without vectors.
+        ValueError: another model, a number out of its range, too many weights, or a file without vectors.
     """
+    if model not in MODELS:
+        raise ValueError(f"model must be one of {', '.join(MODELS)}, got {model!r}")
     check_ranges(build, {"batch_size": batch_size, "vector_size": vector_size})
     vocabulary = vocabulary_of(corpus)
     if not vectors:
         check_size(len(vocabulary) * vector_size)
     known = load_vectors(vectors, vocabulary) if vectors else random_vectors(vocabulary, vector_size)
     torch.manual_seed(seed)
-    model = EntailmentModel(
+    made = MODELS[model](
         known.weights, mapping, hidden_size=hidden_size, dropout=dropout, train_vectors=train_vectors
-    )
-    return EntailmentTask(corpus, known, vocabulary, model.to(device), batch_size=batch_size, seed=seed)
+    ).to(device)
+    return EntailmentTask(corpus, known, vocabulary, made, batch_size=batch_size, seed=seed)

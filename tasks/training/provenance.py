@@ -33,6 +33,7 @@ too, because its other keys tell it, and runs from before it could be chosen do 
 
 NOT_HASHED_AT: dict[str, object] = {
     "data.revision": None,
+    "task.model": "recurrent",
     "task.until_unknown": False,
     "trainer.dev_items": None,
     "trainer.keep": "best",

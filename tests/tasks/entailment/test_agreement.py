@@ -36,7 +36,7 @@ def test_uniform_weights_agree_as_the_baselines_say() -> None:
     tally = AgreementTally()
     pair = Pair(PREMISE, ("x",), 0, explained=explained_words(PREMISE, ["the DOG's wet", "grass"]))
     assert [PREMISE[n] for n in sorted(pair.explained)] == ["dog", "wet", "grass"]
-    tally.add([pair], torch.full((1, 12), 1 / 9), torch.zeros(1, 12, dtype=torch.long))
+    tally.add([pair], torch.full((1, 12), 1 / 9), torch.zeros(1, 1, 12, dtype=torch.long))
     found = tally.metrics()
     assert found["explained_mass"] == pytest.approx(found["explained_mass_uniform"]) == pytest.approx(3 / 9)
     assert found["explained_ap"] == pytest.approx(found["explained_ap_random"])
@@ -46,7 +46,7 @@ def test_uniform_weights_agree_as_the_baselines_say() -> None:
 def test_weight_on_explained_words_is_perfect_agreement() -> None:
     tally, weights = AgreementTally(), torch.zeros(1, 9)
     weights[0, 2] = 1
-    tally.add([Pair(PREMISE, ("x",), 0, explained=frozenset({2}))], weights, torch.ones(1, 9).long())
+    tally.add([Pair(PREMISE, ("x",), 0, explained=frozenset({2}))], weights, torch.ones(1, 1, 9).long())
     assert tally.metrics()["explained_mass"] == tally.metrics()["explained_ap"] == 1
     assert tally.metrics()["explained_ap_random"] == pytest.approx(np.mean(1 / np.arange(1, 6)))
 
@@ -61,7 +61,7 @@ def test_random_segments_are_those_of_all_places() -> None:
         for start in range(9 - length + 1):
             groups = torch.zeros(1, 9, dtype=torch.long)
             groups[0, start : start + length] = 1
-            tally.add([Pair(PREMISE, ("x",), 0)], groups / length, groups)
+            tally.add([Pair(PREMISE, ("x",), 0)], groups / length, groups.unsqueeze(1))
             ends += [phrases[n] for n in (start - 1, start + length - 1) if 0 <= n < len(phrases)]
         found = tally.metrics()
         if ends:
@@ -74,11 +74,11 @@ def test_random_segments_are_those_of_all_places() -> None:
 def test_segments_are_neighbours_of_one_group_and_two_words_at_least() -> None:
     tally = AgreementTally()
     groups = torch.tensor([[1, 2, 2, 0, 0, 1, 3, 3, 3]])  # ends after words 0, 2 and 5
-    tally.add([Pair(PREMISE, ("x",), 0)], groups / 15, groups)
+    tally.add([Pair(PREMISE, ("x",), 0)], groups / 15, groups.unsqueeze(1))
     assert tally.metrics()["edges_at_phrases"] == 0 / 3
     groups = torch.tensor([[0, 2, 2, 2, 1, 1, 1, 1, 0]])  # after 0, 3 twice, 7
     tally = AgreementTally()
-    tally.add([Pair(PREMISE, ("x",), 0)], groups / 10, groups)
+    tally.add([Pair(PREMISE, ("x",), 0)], groups / 10, groups.unsqueeze(1))
     assert tally.metrics()["edges_at_phrases"] == 3 / 4
 
 

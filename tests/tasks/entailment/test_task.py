@@ -9,7 +9,7 @@ import regattn
 from tasks.entailment.data import LABELS, Pair
 from tasks.entailment.mini import generate
 from tasks.entailment.model import EntailmentOutput
-from tasks.entailment.task import PAIR, EntailmentTask, Tally, batch_of, build, vocabulary_of
+from tasks.entailment.task import MODELS, PAIR, EntailmentTask, Tally, batch_of, build, vocabulary_of
 
 CORPUS = generate(train=300, dev=60, test=60)
 
@@ -82,7 +82,8 @@ def test_a_tally_by_hand() -> None:
     weights = torch.tensor([[0.25, 0.75, 0.0, 0.0], [0.5, 0.0, 0.5, 0.0]])
     mask = torch.tensor([[True, True, False, False], [True] * 4])
     groups = torch.tensor([[1, 2, 0, 0], [1, 0, 1, 0]])
-    tally.add(pairs, EntailmentOutput(logits, weights, mask, groups))
+    whole = torch.ones(2, 1).bool()
+    tally.add(pairs, EntailmentOutput(logits, weights.unsqueeze(1), mask, groups.unsqueeze(1), whole))
     metrics = tally.metrics()
     assert (metrics["segments"], metrics["groups"]) == (2, 1.5)
     assert metrics["accuracy"] == 0.5
@@ -92,10 +93,55 @@ def test_a_tally_by_hand() -> None:
     assert metrics["loss"] == pytest.approx(((log_total - 5) + (log_total - 0)) / 2)
 
 
+def test_a_tally_counts_the_queries_that_are_words() -> None:
+    tally = Tally()
+    pairs = [Pair(("a", "b"), ("c", "d"), 0, (1, 2)), Pair(("a", "b"), ("c",), 0, (0, 1))]
+    weights = torch.tensor([[[0.5, 0.5], [0.0, 1.0]], [[1.0, 0.0], [0.0, 0.0]]])
+    mask, is_query = torch.ones(2, 2).bool(), torch.tensor([[True, True], [True, False]])
+    tally.add(pairs, EntailmentOutput(torch.zeros(2, 3), weights, mask, (weights > 0).long(), is_query))
+    metrics = tally.metrics()
+    assert metrics["evidence_mass"] == (0.75 + 1) / 2
+    assert metrics["one_word_share"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_attention_is_shown_for_every_query(model: str) -> None:
+    task = small(model=model)
+    grid = task.example()
+    hypothesis = CORPUS.splits["test"][0].hypothesis
+    assert (
+        len(grid.target)
+        == len(grid.weights)
+        == len(grid.groups)
+        == (1 if model == "recurrent" else len(hypothesis))
+    )
+    assert " ".join(grid.target).startswith(f"{' '.join(hypothesis)} → ")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_each_model_learns(model: str) -> None:
+    task = small(model=model)
+    optimizer, losses = torch.optim.Adam(task.model.parameters(), 0.01), []
+    for _ in range(80):
+        loss, _ = task.step(list(range(32)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_another_model_is_refused() -> None:
+    with pytest.raises(ValueError, match="model must be one of recurrent, decomposable, got 'tree'"):
+        small(model="tree")
+
+
 def test_without_known_evidence_there_is_no_such_metric() -> None:
     tally = Tally()
     row = torch.ones(1, 1)
-    tally.add([Pair(("a",), ("b",), 1)], EntailmentOutput(torch.zeros(1, 3), row, row.bool(), row.long()))
+    grid = row.unsqueeze(0)
+    found = EntailmentOutput(torch.zeros(1, 3), grid, row.bool(), grid.long(), row.bool())
+    tally.add([Pair(("a",), ("b",), 1)], found)
     assert "evidence_mass" not in tally.metrics()
 
 
