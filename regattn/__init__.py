@@ -4,6 +4,7 @@ __version__ = "0.1.0"
 
 from regattn._attention import AdditiveScorer, Attention, BilinearScorer, DotScorer
 from regattn._certify import certify
+from regattn._entmax import ENTMAX15, Entmax15, entmax15
 from regattn._fusedmax import FUSEDMAX, Fusedmax, fusedmax
 from regattn._groups import groups
 from regattn._multihead import MultiheadAttention
@@ -29,6 +30,7 @@ __all__ = [
     "Attention",
     "BilinearScorer",
     "DotScorer",
+    "Entmax15",
     "Fusedmax",
     "Mapping",
     "MappingSpec",
@@ -40,6 +42,7 @@ __all__ = [
     "Softmax",
     "Sparsemax",
     "certify",
+    "entmax15",
     "fenchel_young_loss",
     "fusedmax",
     "groups",
@@ -57,5 +60,5 @@ __all__ = [
     "sparsemax",
 ]
 
-for _spec in (SOFTMAX, SPARSEMAX, FUSEDMAX, OSCARMAX, PNORMMAX, OSCARMAX_PUBLISHED):
+for _spec in (SOFTMAX, SPARSEMAX, FUSEDMAX, OSCARMAX, PNORMMAX, OSCARMAX_PUBLISHED, ENTMAX15):
     register(_spec)

@@ -350,6 +350,23 @@ def _align(argument: Any, at: int | None, ndim: int) -> Any:
     return moved.reshape(moved.shape[0], *[1] * (ndim + 1 - moved.ndim), *moved.shape[1:])
 
 
+def product_by_kernel(file: str, formula: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """``formula(weights, direction, *parameters)`` for J @ direction by the kernel ``product`` of a file.
+
+    The formula itself, in operations that can be differentiated, serves where something is to come out of it.
+    """
+
+    def product(weights: Tensor, direction: Tensor, *parameters: Any) -> Tensor:
+        tensors = [t for t in (weights, direction, *parameters) if isinstance(t, Tensor)]
+        differentiable = torch.is_grad_enabled() and any([t.requires_grad for t in tensors])
+        if can_call_kernel(direction) and can_call_kernel(weights) and not differentiable:
+            kernel: Callable[..., Tensor] = load_kernel(weights.device.type, file, "product")
+            return kernel(direction, weights, *parameters)
+        return formula(weights, direction, *parameters)
+
+    return product
+
+
 # ------------------------------------------------------------------ the one backward rule
 def define_partition_solver(
     name: str, parameters: dict[str, ParamDerivative | str], *, on_simplex: bool, file: str = ""

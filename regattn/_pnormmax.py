@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from regattn._autograd import can_call_kernel, define_solver, dx_dgamma, load_kernel, solve_along
+from regattn._autograd import define_solver, dx_dgamma, product_by_kernel, solve_along
 from regattn._certify import Rows
 from regattn._checks import Strength, check_scores, check_strengths
 from regattn._prox import solve_simplex
@@ -53,17 +51,7 @@ def pnormmax(
 
 
 def _product(weights: Tensor, direction: Tensor, gamma: Strength, p: float) -> Tensor:
-    """J @ direction from the weights: by the kernel, unless something is to come out of it again."""
-    tensors = [t for t in (weights, direction, gamma) if isinstance(t, Tensor)]
-    differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    if can_call_kernel(direction) and can_call_kernel(weights) and not differentiable:
-        product: Callable[..., Tensor] = load_kernel(weights.device.type, "pnormmax", "product")
-        return product(direction, weights, gamma, p)
-    return _differentiable_product(weights, direction, gamma, p)
-
-
-def _differentiable_product(weights: Tensor, direction: Tensor, gamma: Strength, p: float) -> Tensor:
-    """The same in operations that can be differentiated.
+    """J @ direction from the weights, in operations that can be differentiated.
 
     On the support the Hessian of ½‖y‖_p² is diagonal plus rank one; by Sherman–Morrison its inverse
     is diag(s) − c·y yᵀ with s = (y/‖y‖)^{2−p}/(p−1) and c = (2−p)/((p−1)‖y‖²), which is all that
@@ -87,7 +75,9 @@ def _differentiable_product(weights: Tensor, direction: Tensor, gamma: Strength,
     return ((solved - ones * shift) / gamma).to(direction.dtype)
 
 
-solve_pnormmax = define_solver("pnormmax", {"gamma": dx_dgamma, "p": "float"}, _product, structured=False)
+solve_pnormmax = define_solver(
+    "pnormmax", {"gamma": dx_dgamma, "p": "float"}, product_by_kernel("pnormmax", _product), structured=False
+)
 
 
 def _omega(y: Tensor, allowed: Tensor, p: float) -> Tensor:

@@ -32,6 +32,9 @@ CASES = [(name, STRENGTHS[name]) for name in OF_OMEGA]
 SOLVED = [name for name, spec in MAPPINGS.items() if spec.solver and spec.certificate]
 """Those with an operator of their own."""
 
+READ_OFF = [name for name in SOLVED if len(MAPPINGS[name].solver.operator._schema.returns) == 1]
+"""Those of them whose derivative is read off the weights: all others are piecewise linear."""
+
 BLOCKS = {
     "prox_tv1d": partial(regattn.prox_tv1d, lam=0.3),
     "prox_oscar": partial(regattn.prox_oscar, lam=0.1),

@@ -32,6 +32,8 @@ def objective(
     """⟨x, y⟩ − γΩ(y), row by row."""
     if mapping == "softmax":
         omega = np.where(y > 0, y * np.log(np.where(y > 0, y, 1.0)), 0.0).sum(1)
+    elif mapping == "entmax15":
+        omega = ((y**1.5).sum(1) - 1) / (1.5 * 0.5)
     elif mapping == "pnormmax":
         omega = 0.5 * (np.abs(y) ** p).sum(1) ** (2 / p)
     else:
@@ -110,13 +112,32 @@ def integer_vectors(d: int) -> np.ndarray:
     return np.array(list(product(range(-2, 3), repeat=d)), np.int64)
 
 
-# ------------------------------------------------------------------ pnormmax in extended precision
+# ------------------------------------------------------------------ curved mappings in extended precision
+
+
+def softmax(x: np.ndarray, gamma: float) -> np.ndarray:
+    y = np.exp(_shifted(x, gamma))
+    return y / y.sum(1, keepdims=True)
+
+
+def _shifted(x: np.ndarray, gamma: float) -> np.ndarray:
+    return (x.astype(np.longdouble) - x.max(1, keepdims=True)) / np.longdouble(gamma)
+
+
+def entmax15(x: np.ndarray, gamma: float) -> np.ndarray:
+    """Rows by bisection for t = max x/2γ − τ."""
+    z = _shifted(x, gamma) / 2
+    low, high = np.zeros((len(x), 1), np.longdouble), np.ones((len(x), 1), np.longdouble)
+    for _ in range(66):
+        t = (low + high) / 2
+        above = (np.maximum(z + t, 0) ** 2).sum(1, keepdims=True) > 1
+        low, high = np.where(above, low, t), np.where(above, t, high)
+    return np.maximum(z + high, 0) ** 2
 
 
 def pnormmax(x: np.ndarray, gamma: float, p: float) -> np.ndarray:
     """Rows by bisection in long double for t = max x/γ − τ, the largest derivative of ½‖y‖_p²."""
-    z = (x.astype(np.longdouble) - x.max(1, keepdims=True)) / np.longdouble(gamma)
-    p = np.longdouble(p)
+    z, p = _shifted(x, gamma), np.longdouble(p)
     low, high = np.zeros((len(x), 1), np.longdouble), np.ones((len(x), 1), np.longdouble)
     for _ in range(66):
         t = (low + high) / 2
@@ -125,6 +146,19 @@ def pnormmax(x: np.ndarray, gamma: float, p: float) -> np.ndarray:
         above = y.max(1, keepdims=True) ** (p - 1) * (y**p).sum(1, keepdims=True) ** ((2 - p) / p) > t
         low, high = np.where(above, t, low), np.where(above, high, t)
     return y
+
+
+SOLUTIONS = {"softmax": softmax, "entmax15": entmax15}
+"""By name the weights of those that the certificates from outside do not know."""
+
+
+def jacobian(mapping: str, y: np.ndarray, gamma: float, **strengths: float) -> np.ndarray:
+    """Closed form at the weights of one row."""
+    if mapping == "entmax15":
+        s = np.sqrt(y)
+        return (np.diag(s) - np.outer(s, s) / s.sum()) / gamma
+    closed: np.ndarray = outside_certificates().jacobian(mapping, y, gamma, strengths.get("p"))
+    return closed
 
 
 # ------------------------------------------------------------------ certificates from outside
@@ -152,15 +186,22 @@ def bound(x: np.ndarray, gamma: float = 1.0, lam: float = 0.0, **_: float) -> np
 
 
 def violation(mapping: str, x: np.ndarray, y: np.ndarray, **strengths: float) -> np.ndarray:
-    """What the outside certificates say of rows, softmax by its formula; strengths as in the signature."""
-    if mapping == "softmax":
-        z = (x.astype(np.longdouble) - x.max(1, keepdims=True)) / np.longdouble(strengths["gamma"])
-        return np.abs(y - np.exp(z) / np.exp(z).sum(1, keepdims=True)).max(1).astype(np.float64)
+    """What the outside certificates say of rows, or how far off they are; strengths as in the signature."""
+    if mapping in SOLUTIONS:
+        return np.abs(y - SOLUTIONS[mapping](x, **strengths)).max(1).astype(np.float64)
     outside = outside_certificates()
     found = getattr(outside, f"batch_{mapping}")(x, y, *strengths.values(), dtype=np.longdouble)
     for i in np.flatnonzero(found > bound(x, **strengths))[:200]:  # the batch over-charges tiny weights
         found[i] = getattr(outside, f"certify_{mapping}")(x[i], y[i], *strengths.values())
     return found
+
+
+def certify_rows(mapping: str, x: np.ndarray, y: np.ndarray, **strengths: float) -> np.ndarray:
+    """What the outside certificates say of one row after another; of other mappings, how far off they are."""
+    if mapping in SOLUTIONS and mapping != "softmax":
+        return violation(mapping, x, y, **strengths)
+    scalar = getattr(outside_certificates(), f"certify_{mapping}")
+    return np.array([scalar(a, b, *strengths.values()) for a, b in zip(x, y, strict=True)])
 
 
 def violation_in_linear_time(z: np.ndarray, y: np.ndarray, lam: float) -> float:

@@ -71,6 +71,20 @@ def pnormmax(x: Row, gamma: float, p: float) -> Row:
     return y
 
 
+def entmax15(x: Row, gamma: float) -> Row:
+    """Sort; of the longest prefix whose last member stays above it, τ has Σ (x/2γ − τ)² = 1."""
+    z = _divided(x, 2 * gamma)
+    y = np.zeros(x.size)
+    if (z > -np.inf).any():
+        descending = np.sort(z[z >= -1])[::-1]
+        count = np.arange(1, descending.size + 1)
+        mean = np.cumsum(descending) / count
+        variance = np.array([descending[:k].var() for k in count])
+        thresholds = mean - np.sqrt(np.maximum(1 / count - variance, 0))
+        y = np.maximum(z - thresholds[descending >= thresholds][-1], 0) ** 2
+    return y
+
+
 def _divided(x: Row, gamma: float) -> Row:
     return (x - x.max()) / gamma if (x > -np.inf).any() else x
 

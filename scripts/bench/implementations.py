@@ -324,9 +324,8 @@ IMPLEMENTATIONS = (
         "the same problem by 50 bisections, normalized afterwards", "entmax",
     ),
     Implementation(
-        "entmax.entmax15", "other", "", partial(_load_entmax, "entmax15"),
-        "another mapping (1.5-entmax, Ω of Tsallis), exactly, by sorting: for the price, not for comparison",
-        "entmax",
+        "entmax.entmax15", "other", "entmax15", partial(_load_entmax, "entmax15"),
+        "the same problem, exactly, by sorting", "entmax",
     ),
     Implementation(
         "jaxopt.projection_simplex", "other", "sparsemax", _load_jaxopt,

@@ -13,7 +13,7 @@ import regattn
 from regattn.kernels import reference
 from regattn.kernels.cpu import fusedmax, groups, oscarmax, prox, sparsemax
 from tests import oracles
-from tests.mappings import random_scores, renumbered, solve, weights_and_gradient
+from tests.mappings import OF_OMEGA, READ_OFF, random_scores, renumbered, solve, weights_and_gradient
 from tests.oracles import EPS, bound
 from tests.pairwise import pairwise
 
@@ -21,9 +21,8 @@ LENGTHS = [1, 2, 3, 7, 16, 64]
 LAMS = [0.0, 0.01, 0.1, 0.5, 5.0]
 _GAMMA = [{"gamma": g} for g in (0.1, 1.0, 3.0)]
 _LAM = [{"gamma": g, "lam": lam} for g, lam in zip((1.0, 0.1, 1.0, 3.0, 0.5), LAMS, strict=True)]
-STRENGTHS = {
-    "softmax": _GAMMA,
-    "sparsemax": _GAMMA,
+STRENGTHS: dict[str, list[dict[str, float]]] = {
+    **dict.fromkeys(OF_OMEGA, _GAMMA),
     "fusedmax": _LAM,
     "oscarmax": _LAM,
     "pnormmax": [
@@ -68,6 +67,7 @@ def in_parts(x: np.ndarray) -> list[np.ndarray]:
 EDGES = [
     *((mapping, strengths) for mapping in POINTWISE for strengths in STRENGTHS[mapping]),
     *(("pnormmax", {"gamma": 1.0, "p": p}) for p in (1.05, 1.3, 1.5, 1.6, 1.75, 1.9, 1.99, 1.999)),
+    *(("entmax15", strengths) for strengths in STRENGTHS["entmax15"]),
 ]
 
 
@@ -158,18 +158,23 @@ def test_compiled_kernels_agree_with_the_reference(kind):
                 assert renumbered(labels) == renumbered(structure), (kernel, x, parameters)
 
 
-def test_reference_pnormmax_agrees():
+@pytest.mark.parametrize("mapping", READ_OFF)
+def test_reference_of_a_curved_mapping_agrees(mapping):
     rng = np.random.default_rng(4)
-    for p in (1.2, 1.5, 1.9, 2.0):
-        for x in rng.standard_normal((50, 9)):
-            weights = solve("pnormmax", x[None], gamma=0.7, p=p)[0]
-            np.testing.assert_allclose(weights, reference.pnormmax(x, 0.7, p), rtol=0, atol=1e-14)
+    for strengths in STRENGTHS[mapping]:
+        for x in rng.standard_normal((40, 9)):
+            weights = solve(mapping, x[None], **strengths)[0]
+            expected = getattr(reference, mapping)(x, *strengths.values())
+            np.testing.assert_allclose(weights, expected, rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("d", LENGTHS)
-def test_sparsemax_agrees_with_entmax(d):
+@pytest.mark.parametrize("name", ["sparsemax", "entmax15"])
+def test_agrees_with_entmax(name, d):
     x, direction = random_scores(2, 500, d)
-    ours, theirs = (weights_and_gradient(f, 2 * x, direction) for f in (regattn.sparsemax, entmax.sparsemax))
+    ours, theirs = (
+        weights_and_gradient(getattr(package, name), 2 * x, direction) for package in (regattn, entmax)
+    )
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-14)
 
 

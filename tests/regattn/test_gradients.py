@@ -14,7 +14,7 @@ import regattn
 from regattn import groups
 from regattn.kernels import reference
 from tests import oracles
-from tests.mappings import APPLIED, BLOCKS, random_scores, weights_and_gradient
+from tests.mappings import APPLIED, BLOCKS, READ_OFF, SOLVED, random_scores, weights_and_gradient
 
 Function = Callable[..., Tensor]
 MAPPINGS: dict[str, Function] = {**APPLIED, "pnormmax_2": partial(regattn.pnormmax, gamma=0.7, p=2.0)}
@@ -62,12 +62,13 @@ def test_gradcheck_along_another_dim_with_a_mask(function):
         ("oscarmax", {"gamma": 0.7, "lam": 0.05}),
         ("pnormmax", {"gamma": 0.7, "p": 1.5}),
         ("pnormmax", {"gamma": 2.0, "p": 1.8}),
+        ("entmax15", {"gamma": 0.7}),
     ],
 )
 @pytest.mark.parametrize("d", [1, 2, 7, 16])
 def test_jacobian_is_the_closed_form(mapping, strengths, d, measure):
     """Points near a kink are skipped, and few."""
-    row, kinks = (measure(name, parts=4 * 5) for name in ("jacobian", "kinks"))
+    row, kinks = (measure(name, parts=4 * 6) for name in ("jacobian", "kinks"))
     outside = oracles.outside_certificates()
     x = points(row.n, d)
     y = getattr(regattn, mapping)(x, **strengths)
@@ -76,12 +77,12 @@ def test_jacobian_is_the_closed_form(mapping, strengths, d, measure):
     for scores, weights, jacobian in zip(
         x.detach().numpy(), y.detach().numpy(), torch.stack(rows, 1).numpy(), strict=True
     ):
-        if mapping != "pnormmax":
+        if mapping not in READ_OFF:
             options = {"lam": strengths["lam"]} if "lam" in strengths else {}
             if outside.strict_margin(mapping, scores, weights, strengths["gamma"], **options) < 1e-9:
                 skipped += 1
                 continue
-        closed = outside.jacobian(mapping, weights, strengths["gamma"], strengths.get("p"))
+        closed = oracles.jacobian(mapping, weights, **strengths)
         row.within(abs(jacobian - closed).max(), 1e-12 * max(1.0, abs(closed).max()), d=d)
     kinks.add(len(x), worst=skipped / (0.01 * len(x)), skipped=skipped)
     assert skipped < 0.01 * len(x)
@@ -185,7 +186,7 @@ def test_hessian(function):
     hessian = torch.func.hessian(half_square)(x)
     with_autograd = torch.autograd.functional.hessian(half_square, x)
     torch.testing.assert_close(hessian, with_autograd)
-    if function not in (MAPPINGS["softmax"], MAPPINGS["pnormmax"]):
+    if function not in [MAPPINGS[name] for name in ("softmax", *READ_OFF)]:
         jacobian = torch.func.jacrev(function)(x)
         torch.testing.assert_close(hessian, jacobian.mT @ jacobian)
 
@@ -209,13 +210,13 @@ def test_compiled_with_mask_is_eager(function, fresh_compiler):
     assert torch.equal(compiled(x, mask), function(x, mask=mask))
 
 
-@pytest.mark.parametrize("mapping", ["sparsemax", "fusedmax", "oscarmax", "pnormmax"])
+@pytest.mark.parametrize("mapping", SOLVED)
 @pytest.mark.measures("compile")
 def test_compiled_again_with_other_strengths(mapping, fresh_compiler):
     """The second value of a float makes the compiler treat it as a variable."""
     function, x = getattr(regattn, mapping), points(4, 6)
     compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
-    name = {"sparsemax": "gamma", "pnormmax": "p"}.get(mapping, "lam")
+    *_, name = regattn.MAPPINGS[mapping].defaults
     for value in (1.2, 1.3, 1.9):
         assert torch.equal(compiled(x, **{name: value}), function(x, **{name: value}))
 
@@ -229,6 +230,7 @@ OPERATORS = {
     "prox_oscar": (0.1,),
     "isotonic_regression": (True,),
     "pnormmax": (GAMMA, 1.5),
+    "entmax15": (GAMMA,),
 }
 
 

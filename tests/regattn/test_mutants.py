@@ -11,14 +11,13 @@ import torch
 import regattn
 from regattn.kernels import reference
 from tests import oracles
-from tests.mappings import solve
+from tests.mappings import OF_OMEGA, solve
 from tests.oracles import bound
 
 Rows = np.ndarray
 GAMMA, LAM, P = 0.7, 0.1, 1.5
 STRENGTHS: dict[str, dict[str, float]] = {
-    "softmax": {"gamma": GAMMA},
-    "sparsemax": {"gamma": GAMMA},
+    **{mapping: {"gamma": GAMMA} for mapping in OF_OMEGA},
     "fusedmax": {"gamma": GAMMA, "lam": LAM},
     "oscarmax": {"gamma": GAMMA, "lam": LAM},
     "pnormmax": {"gamma": GAMMA, "p": P},
@@ -65,9 +64,33 @@ def screened_too_eagerly(x: Rows) -> Rows:
     return project(prox_tv1d(np.where(z < -1, -50.0, z)))
 
 
-def screened_at_half(mapping: str) -> Callable[[Rows], Rows]:
-    """A bound on the threshold that is too high: scores under max − ½ are dropped."""
-    return lambda x: right(mapping, np.where(x < x.max(1, keepdims=True) - 0.5 * GAMMA, -np.inf, x))
+def screened_at_half(mapping: str, depth: float = 1.0) -> Callable[[Rows], Rows]:
+    """A bound on the threshold that is too high: scores under half the depth that matters are dropped."""
+    return lambda x: right(mapping, np.where(x < x.max(1, keepdims=True) - depth / 2 * GAMMA, -np.inf, x))
+
+
+def normalized(y: Rows) -> Rows:
+    return y / y.sum(1, keepdims=True)
+
+
+def smallest_dropped(x: Rows) -> Rows:
+    """The threshold of the right support less its last member."""
+    y = right("entmax15", x)
+    smallest = np.where(y > 0, y, np.inf).argmin(1)[:, None]
+    without = x.copy()
+    np.put_along_axis(without, smallest, np.where((y > 0).sum(1, keepdims=True) > 1, -np.inf, x.max()), 1)
+    return right("entmax15", without)
+
+
+def newton_stopped(x: Rows) -> Rows:
+    """Three of Newton's steps, and what they leave spread by dividing by the sum."""
+    z = (x - x.max(1, keepdims=True)) / (2 * GAMMA)
+    t = np.ones((len(x), 1))
+    for _ in range(3):
+        v = np.maximum(z + t, 0)
+        s1, s2 = v.sum(1, keepdims=True), (v * v).sum(1, keepdims=True)
+        t -= (s2 - np.sqrt(s2)) / s1
+    return normalized(np.maximum(z + t, 0) ** 2)
 
 
 def runs_not_charged(x: Rows) -> Rows:
@@ -116,6 +139,13 @@ FORWARD: dict[str, tuple[str, Callable[[Rows], Rows]]] = {
     "oscarmax, screened too eagerly": ("oscarmax", screened_at_half("oscarmax")),
     "oscarmax, a bucket not sorted": ("oscarmax", ranks_two_by_two),
     "pnormmax, screened too eagerly": ("pnormmax", screened_at_half("pnormmax")),
+    "entmax15 without gamma": ("entmax15", lambda x: right("entmax15", x, gamma=1.0)),
+    "entmax15 in float32": ("entmax15", in_float32("entmax15")),
+    "entmax15, screened too eagerly": ("entmax15", screened_at_half("entmax15", 2.0)),
+    "entmax15, scores not halved": ("entmax15", lambda x: right("entmax15", x, gamma=GAMMA / 2)),
+    "entmax15, not squared": ("entmax15", lambda x: normalized(np.sqrt(right("entmax15", x)))),
+    "entmax15, support off by one": ("entmax15", smallest_dropped),
+    "entmax15, root stopped early": ("entmax15", newton_stopped),
     "sparsemax in float32": ("sparsemax", in_float32("sparsemax")),
     "sparsemax, support off by one": ("sparsemax", support_off_by_one),
     "sparsemax, sum off by 1e-12": ("sparsemax", lambda x: right("sparsemax", x) * (1 + 1e-12)),

@@ -15,7 +15,7 @@ from regattn.kernels import reference
 from regattn.kernels.cpu import sparsemax
 from scripts.bench.sections import hard_rows
 from tests import oracles
-from tests.mappings import solve, weights_and_gradient
+from tests.mappings import READ_OFF, SOLVED, solve, weights_and_gradient
 from tests.oracles import bound
 from tests.pairwise import pairwise
 
@@ -25,7 +25,7 @@ FEW = 16  # survivors that oscarmax sorts at once; more go through buckets
 def right(mapping: str, x: np.ndarray, y: np.ndarray, *strengths: float) -> bool:
     """Close to the reference, and with the same support up to weights of the size of rounding."""
     expected = getattr(reference, mapping)(x, *strengths)
-    expected = expected if mapping == "pnormmax" else expected[0]
+    expected = expected if mapping in READ_OFF else expected[0]
     lam = strengths[1] if mapping in ("fusedmax", "oscarmax") else 0.0
     return bool(np.abs(y - expected).max() <= bound(x[None], strengths[0], lam)[0])
 
@@ -102,6 +102,7 @@ def halves_that_nearly_are_one_part() -> tuple[np.ndarray, float]:
 BARELY: dict[str, tuple[str, np.ndarray, tuple[float, ...]]] = {
     "sparsemax": ("sparsemax", np.array([0.0, -0.99]), (1.0,)),
     "pnormmax": ("pnormmax", np.array([0.0, -0.99]), (1.0, 1.5)),
+    "entmax15": ("entmax15", np.array([0.0, -1.98]), (1.0,)),
     "pnormmax, p = 1.8": ("pnormmax", np.array([0.0, -0.99]), (1.0, 1.8)),
     "fusedmax": ("fusedmax", as_deep_as_fusedmax_looks(0.1), (1.0, 0.1)),
     "fusedmax, large lam": ("fusedmax", as_deep_as_fusedmax_looks(2.0), (1.0, 2.0)),
@@ -194,7 +195,7 @@ def masks_of(d: int) -> list[np.ndarray]:
 @pytest.mark.parametrize(
     ("mapping", "d", "dtype"),
     pairwise(
-        ["sparsemax", "fusedmax", "oscarmax", "pnormmax"],
+        SOLVED,
         [62, 63, 64, 65, 127, 128, 129, 8191, 8192, 8193],
         [torch.float32, torch.float64],
     ),
@@ -244,7 +245,8 @@ def test_certified_on_long_hard_rows(hard, lam):
         y = regattn.fusedmax(x, lam=lam)
         limit = bound(x[None].numpy(), lam=lam)[0] * roundings
         assert oracles.violation_in_linear_time(x.numpy(), y.numpy(), lam) <= limit, name
-        for mapping, strengths in (("oscarmax", {"lam": lam / 1000}), ("sparsemax", {}), ("pnormmax", {})):
+        for mapping in [name for name in SOLVED if name != "fusedmax"]:
+            strengths = {"lam": lam / 1000} if mapping == "oscarmax" else {}
             function = getattr(regattn, mapping)
             limit = bound(x[None].numpy(), **strengths)[0] * roundings
             assert regattn.certify(x, function(x, **strengths), function, **strengths) <= limit, (

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 import regattn
-from tests.mappings import OF_OMEGA, random_scores
+from tests.mappings import OF_OMEGA, READ_OFF, random_scores
 from tests.pairwise import pairwise
 
 Function = Callable[..., Tensor]
@@ -160,7 +160,7 @@ def difference(name: str, which: str, x: Tensor, strengths: dict[str, Tensor], m
     function = FUNCTIONS[name]
     slope = (function(x, mask=mask, **high) - function(x, mask=mask, **low)) / (2 * step)
     smooth = torch.ones(len(x), dtype=torch.bool)
-    if name not in ("softmax", "pnormmax"):
+    if name not in ("softmax", *READ_OFF):
         before, after = (regattn.groups(x, function, mask=mask, **s) for s in (low, high))
         smooth = (before == after).all(-1)
     return slope, smooth

@@ -18,7 +18,7 @@ from numba.core.errors import TypingError
 import regattn
 from regattn.kernels import cpu
 from regattn.kernels.cpu import openmp
-from tests.mappings import weights_and_gradient
+from tests.mappings import FUNCTIONS, SOLVED, weights_and_gradient
 
 ROWS, WIDTH = 1500, 400
 
@@ -56,9 +56,9 @@ def solve() -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     mask = torch.arange(WIDTH) < torch.linspace(1, WIDTH, ROWS).int()[:, None]
     found = []
-    for mapping in (regattn.sparsemax, regattn.fusedmax, regattn.oscarmax, regattn.pnormmax):
+    for name in SOLVED:
         scores, direction = torch.randn(2, ROWS, WIDTH, generator=generator)
-        found += weights_and_gradient(mapping, scores, direction, mask=mask)
+        found += weights_and_gradient(FUNCTIONS[name], scores, direction, mask=mask)
     return found
 
 
