@@ -134,10 +134,9 @@ class AgreementTally:
         for pair, row, rows_of_labels in zip(pairs, weights.tolist(), groups.cpu(), strict=True):
             if pair.explained:
                 self._add_explained(pair, row)
-            for labels in rows_of_labels:
-                starts, lengths = _fused(labels[: len(pair.premise)])
-                if len(starts):
-                    self.edges += _edges(phrase_edges(pair.premise), starts, lengths)
+            starts, lengths = _fused(rows_of_labels[:, : len(pair.premise)])
+            if len(starts):
+                self.edges += _edges(phrase_edges(pair.premise), starts, lengths)
 
     def _add_explained(self, pair: Pair, weights: Sequence[float]) -> None:
         content = [n for n, word in enumerate(pair.premise) if is_content(word)]
@@ -162,12 +161,12 @@ class AgreementTally:
 
 
 def _fused(groups: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Starts and lengths of the stretches of two and more neighbours of one group."""
+    """Starts and lengths of the stretches of two and more neighbours of one group, in all rows."""
     labels = groups.numpy()
-    tied = np.concatenate([[0], (labels[1:] == labels[:-1]) & (labels[1:] != 0), [0]]).astype(int)
-    changes = np.diff(tied)
-    starts = np.flatnonzero(changes == 1)
-    return starts, np.flatnonzero(changes == -1) - starts + 1
+    tied = (labels[:, 1:] == labels[:, :-1]) & (labels[:, 1:] != 0)
+    changes = np.diff(np.pad(tied, [(0, 0), (1, 1)]).astype(int))
+    starts = np.nonzero(changes == 1)[1]
+    return starts, np.nonzero(changes == -1)[1] - starts + 1
 
 
 def _edges(phrases: Sequence[bool], starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:

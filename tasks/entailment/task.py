@@ -87,10 +87,9 @@ class Tally:
         self.attention.add(
             found.weights[rows], found.mask.unsqueeze(1).expand_as(found.weights)[rows], found.groups[rows]
         )
-        weights = (
-            weights.sum(1) / found.is_query.sum(1, keepdim=True).cpu()
-        )  # what all queries make of a word
-        self.agreement.add(pairs, weights, found.groups)
+        # What all queries make of a word; padding asks nothing.
+        weights = weights.sum(1) / found.is_query.sum(1, keepdim=True).cpu()
+        self.agreement.add(pairs, weights, found.groups * found.is_query.unsqueeze(-1))
         self.examples += len(pairs)
         self.sums["accuracy"] += int((logits.argmax(-1) == labels).sum())
         self.sums["loss"] += float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))

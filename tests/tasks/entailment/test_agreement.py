@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+import regattn
 from tasks.entailment.agreement import AgreementTally, average_precision, explained_words, phrase_edges
 from tasks.entailment.data import Pair, load_folder
+from tasks.entailment.mini import generate
+from tasks.entailment.task import build
 
 PREMISE = ("a", "small", "dog", "runs", "through", "the", "wet", "grass", ".")
 
@@ -80,6 +83,29 @@ def test_segments_are_neighbours_of_one_group_and_two_words_at_least() -> None:
     tally = AgreementTally()
     tally.add([Pair(PREMISE, ("x",), 0)], groups / 10, groups.unsqueeze(1))
     assert tally.metrics()["edges_at_phrases"] == 3 / 4
+
+
+def test_segments_of_every_query_count_and_none_of_padding() -> None:
+    one, other = [1, 2, 2, 0, 0, 1, 3, 3, 3], [0, 2, 2, 2, 1, 1, 1, 1, 0]
+    queries, apart = AgreementTally(), AgreementTally()
+    pair = Pair(PREMISE, ("x", "y", "z"), 0)
+    queries.add([pair], torch.zeros(1, 9), torch.tensor([[one, other, [0] * 9]]))
+    for row in (one, other):
+        apart.add([pair], torch.zeros(1, 9), torch.tensor([[row]]))
+    assert queries.metrics() == pytest.approx(apart.metrics())
+
+
+@pytest.mark.parametrize("name", ["recurrent", "decomposable"])
+def test_a_models_segments_are_counted_whatever_the_batch(name: str) -> None:
+    corpus = generate(train=30, dev=9, test=9)
+    found = []
+    for size in (3, 9):  # padding of other lengths
+        task = build(corpus, regattn.Fusedmax(gamma=0.1, lam=0.3), 1, torch.device("cpu"), model=name)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("tasks.entailment.task._EVALUATION_BATCH", size)
+            found.append(task.evaluate("test"))
+    for metric in ("edges_at_phrases", "edges_at_phrases_random"):
+        assert found[0][metric] == pytest.approx(found[1][metric]) and 0 < found[0][metric] < 1
 
 
 def test_explanations_are_read_where_a_file_has_them(tmp_path: Path) -> None:
