@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import sys
 
-from hydra.utils import instantiate
-
 from scripts import cli
 from scripts.cli import UsageError
 from scripts.runs.config import read_config
+from scripts.runs.setup import load_corpus
 from tasks.entailment.baselines import baseline_accuracies
 
 
@@ -18,7 +17,7 @@ def baselines(overrides: list[str]) -> None:
     config = read_config(overrides)
     if config.task_name != "snli":
         raise UsageError(f"baselines must get TASK=snli, the one task that has them, got {config.task_name}")
-    corpus = instantiate(config.data, _convert_="all")
+    corpus, _ = load_corpus(config.data)
     source = {"name": corpus.name, "sha256": corpus.sha256, "sizes": corpus.sizes}
     print(json.dumps({"corpus": source, "test": baseline_accuracies(corpus, seed=config.seed)}, indent=2))
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import sys
+import tempfile
 
 import absl.logging
 import pytest
@@ -12,6 +14,7 @@ import torch
 from hypothesis import settings
 
 import regattn
+from tasks.data import cache
 from tests import exhaustive
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -41,6 +44,8 @@ class DoctestNames:
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(DoctestNames())
     config.pluginmanager.register(exhaustive.Exhaustive(config))
+    if not hasattr(config, "workerinput"):  # workers share the one that they inherit
+        os.environ[cache.VARIABLE] = tempfile.mkdtemp()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -49,8 +54,10 @@ def pytest_runtestloop() -> None:
     gc.enable()
 
 
-def pytest_unconfigure() -> None:
+def pytest_unconfigure(config: pytest.Config) -> None:
     gc.unfreeze()  # else some libraries report what is left at the end as leaks
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ[cache.VARIABLE], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

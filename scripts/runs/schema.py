@@ -35,6 +35,7 @@ _WRITTEN = {float | Tensor: float}  # what a config can hold of a type that code
 _GIVEN: dict[str, tuple[str, ...]] = {
     "attention": ("dim",),
     "task": ("corpus", "mapping", "seed", "device"),
+    "data": ("prepared",),
     "logger": ("run_id", "directory", "config"),
 }
 """Arguments that the code gives, not the config."""

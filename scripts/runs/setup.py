@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import cached_property, partial
+from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -15,6 +17,8 @@ from omegaconf import DictConfig
 from regattn import Mapping
 from scripts.runs.config import plain
 from tasks.attention import AttentionGrid
+from tasks.data import cache
+from tasks.data.corpus import Corpus
 from tasks.data.files import first_line
 from tasks.ranges import Seed, check_number, check_ranges
 from tasks.training.details import Details, Example
@@ -95,9 +99,25 @@ def set_up(config: DictConfig, *, like: Setup | None = None) -> Setup:
     if like is not None:
         return Setup(config, mapping, trainer, optim, device, like.task, notes)
     build = task_builder(config.task)
-    corpus = instantiate(config.data, _convert_="all")
+    corpus, cache_notes = load_corpus(config.data)
     task = in_memory(partial(build, corpus, mapping, config.seed, device))
-    return Setup(config, mapping, trainer, optim, device, task, notes)
+    return Setup(config, mapping, trainer, optim, device, task, [*notes, *cache_notes])
+
+
+def load_corpus(config: DictConfig) -> tuple[Corpus[Any], list[str]]:
+    """The corpus that a config names, prepared once for all, and a sentence where nothing can be kept."""
+    if "prepared" not in signature(get_method(config._target_)).parameters:
+        return instantiate(config, _convert_="all"), []
+    folder, notes = cache.default_folder(), []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        notes.append(
+            f"what is prepared is not kept: {folder} cannot be written ({error.strerror}); "
+            f"{cache.VARIABLE} names another"
+        )
+    return instantiate(config, _convert_="all", prepared=None if notes else folder), notes
 
 
 def in_memory(build: Callable[[], T]) -> T:

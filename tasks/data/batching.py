@@ -1,6 +1,6 @@
 """Which sentences go into which batch, and how a batch becomes a tensor."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ _POOL = 50  # batches sorted together: long enough for little padding, short eno
 
 
 def epoch_batches(
-    lengths: Sequence[int],
+    lengths: Sequence[int] | np.ndarray,
     batch_size: PositiveInt,
     *,
     seed: Seed,
@@ -53,12 +53,14 @@ def epoch_batches(
     check_ranges(epoch_batches, {"batch_size": batch_size, "seed": seed, "epoch": epoch, "count": count})
     # NumPy promises never to change this older generator's stream, which it does not for the new one.
     random = np.random.RandomState([seed, epoch])
-    order = [int(item) for item in random.permutation(len(lengths))]
-    sizes = [1] * len(lengths) if count == "sentences" else [max(1, length) for length in lengths]
-    pool_size = _POOL * batch_size * len(sizes) // max(1, sum(sizes))  # in items of average size
+    order, lengths = random.permutation(len(lengths)), np.asarray(lengths, np.int64)
+    sizes = np.ones_like(lengths) if count == "sentences" else np.maximum(lengths, 1)
+    pool_size = _POOL * batch_size * len(sizes) // max(1, int(sizes.sum()))  # in items of average size
     batches: list[list[int]] = []
-    for pool in _cut(order, max(1, pool_size)):
-        batches += _cut_padded(sorted(pool, key=lengths.__getitem__), sizes, batch_size)
+    for start in range(0, len(order), max(1, pool_size)):
+        pool = order[start : start + max(1, pool_size)]
+        pool = pool[lengths[pool].argsort(kind="stable")]
+        batches += _cut_padded(pool.tolist(), sizes[pool].tolist(), batch_size)
     return [batches[number] for number in random.permutation(len(batches))]
 
 
@@ -104,18 +106,20 @@ def pad(sequences: Sequence[Sequence[int]], multiple: int = 1) -> tuple[torch.Te
     return torch.tensor(rows, dtype=torch.long), torch.tensor(lengths, dtype=torch.long)
 
 
-def _cut(items: list[int], size: int) -> list[list[int]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
+def _cut(items: Sequence[int], size: int) -> list[list[int]]:
+    return [[*items[start : start + size]] for start in range(0, len(items), size)]
 
 
-def _cut_padded(items: Iterable[int], sizes: Sequence[int], limit: int) -> list[list[int]]:
+def _cut_padded(items: Sequence[int], sizes: Sequence[int], limit: int) -> list[list[int]]:
     """Cut into runs as long as they can be while items times the largest size is within the limit."""
+    if max(sizes, default=1) == 1:
+        return _cut(items, limit)
     runs: list[list[int]] = []
     largest = 0
-    for item in items:
-        largest = max(largest, sizes[item])
+    for item, size in zip(items, sizes, strict=True):
+        largest = max(largest, size)
         if not runs or largest * (len(runs[-1]) + 1) > limit:
             runs.append([])
-            largest = sizes[item]
+            largest = size
         runs[-1].append(item)
     return runs

@@ -2,12 +2,22 @@
 
 import hashlib
 import json
+import uuid
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from itertools import chain, compress, islice
+from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from tasks.data import cache as caches
+from tasks.data.arrow import Items, write_items
+from tasks.data.files import file_state
+from tasks.data.parallel import CHUNK, map_chunks, map_items
+
 Item = TypeVar("Item")
+Raw = TypeVar("Raw")
 Keys = Callable[[Item], Sequence[Hashable]]
 """From an item to what items that count as one have in common; the first is what it is trained on as."""
 
@@ -39,14 +49,46 @@ class Part(Generic[Item]):
     """What a split has read of one file: the items that are kept, and why others are dropped."""
 
     file: str
-    items: list[Item]
+    items: Sequence[Item]
     dropped: Counter[str]
 
     def keep(self, reason: str, is_kept: Callable[[Item], bool]) -> None:
         """Drop the other items, and count them."""
-        kept = [item for item in self.items if is_kept(item)]
+        flags = chain.from_iterable(map_items(lambda items: [is_kept(item) for item in items], self.items))
+        kept = _where(self.items, flags)
         self.dropped += Counter({reason: len(self.items) - len(kept)})  # a count of 0 is none
         self.items = kept
+
+
+def _where(items: Sequence[Item], flags: Iterable[bool]) -> Sequence[Item]:
+    return items.where(flags) if isinstance(items, Items) else list(compress(items, flags))
+
+
+class Form(NamedTuple):
+    """How items of a task are stored, in plain JSON values.
+
+    ``content`` is what an item says, which its checksum is of; ``rest`` what else is known of it, or None;
+    ``decode`` makes an item of both.
+    """
+
+    content: Callable[[Any], Sequence[Any]]
+    decode: Callable[[Any, Any], Any]
+    rest: Callable[[Any], Any] = lambda item: None
+
+    def dump(self, item: Any) -> bytes:
+        """The content in the form of its checksum, and the rest in a second line if there is any."""
+        content, rest = canonical(self.content(item)), self.rest(item)
+        return content if rest is None else content + b"\n" + canonical(rest)
+
+    def load(self, stored: bytes) -> Any:
+        """The item that :meth:`dump` has stored."""
+        content, _, rest = stored.partition(b"\n")
+        return self.decode(json.loads(content), json.loads(rest) if rest else None)
+
+
+def canonical(content: Sequence[Any]) -> bytes:
+    """JSON in the form of checksums."""
+    return json.dumps(content, separators=(",", ":")).encode("ascii")
 
 
 @dataclass(frozen=True)
@@ -58,13 +100,15 @@ class Corpus(Generic[Item]):
         sha256: checksum of what all items say, in order, whatever file or format they came from.
         splits: items under ``train`` and ``dev``, and under one or more names of test sets.
         files: for each split what became of the items of every file that it was read from.
+        folder: where it is kept prepared, so that what is made of it may be kept beside it.
         synthetic: whether every word of it is this project's own, so that results may quote it.
     """
 
     name: str
     sha256: str
-    splits: dict[str, list[Item]]
+    splits: Mapping[str, Sequence[Item]]
     files: dict[str, dict[str, FileCounts]]
+    folder: Path | None = field(default=None, kw_only=True, compare=False)
     synthetic: bool = field(default=False, kw_only=True)
 
     @property
@@ -93,17 +137,124 @@ class Corpus(Generic[Item]):
 
 
 AnyCorpus = TypeVar("AnyCorpus", bound=Corpus[Any])
+_CORPUS, _RAW = "corpus.json", ".raw"
 
 
-def items_of(parts: Iterable[Part[Item]]) -> list[Item]:
+def items_of(parts: Iterable[Part[Item]]) -> Iterator[Item]:
     """All that is kept, in order."""
-    return [item for part in parts for item in part.items]
+    return chain.from_iterable(part.items for part in parts)
+
+
+def read_part(
+    file: str,
+    raw: Iterable[Raw],
+    keep: Callable[[Sequence[Raw]], tuple[list[Item], Counter[str]]],
+    form: Form,
+    folder: Path | None,
+) -> Part[Item]:
+    """Keep of a file's items what is to be kept, in a file of ``folder``, or in memory.
+
+    Args:
+        file: its name.
+        raw: the items as read, one after the other.
+        keep: what becomes of some of them, and why others are dropped; called in several processes.
+        form: of the items that are kept.
+        folder: of a corpus that is being prepared, or None.
+    """
+    if folder is None:
+        items, why = keep(list(raw))
+        return Part(file, items, why)
+    dropped: Counter[str] = Counter()
+
+    def stored(chunk: Sequence[Raw]) -> tuple[list[bytes], Counter[str]]:
+        items, why = keep(chunk)
+        return [form.dump(item) for item in items], why
+
+    def lines() -> Iterator[list[bytes]]:
+        for chunk, why in map_chunks(stored, batched(raw, CHUNK)):
+            dropped.update(why)
+            yield chunk
+
+    path = folder / f"{uuid.uuid4().hex}{_RAW}"
+    write_items(path, lines())
+    return Part(file, Items(path, form.load), dropped)
+
+
+def batched(items: Iterable[Raw], size: int) -> Iterator[list[Raw]]:
+    items = iter(items)
+    while chunk := list(islice(items, size)):
+        yield chunk
+
+
+def keep_whole(
+    corpus: AnyCorpus, parts: Mapping[str, Sequence[Part[Any]]], limit: int | None, form: Form, folder: Path
+) -> None:
+    """Write a corpus into its folder: of every split the first ``limit`` items of its parts."""
+    digest = hashlib.sha256()
+    for split, of_split in parts.items():
+        lines = islice(chain.from_iterable(_lines(part.items, form) for part in of_split), limit)
+        write_items(folder / f"{split}.arrow", _digested(split, lines, digest))
+    values = {entry.name: getattr(corpus, entry.name) for entry in fields(corpus)}
+    rest = {name: value for name, value in values.items() if name not in ("splits", "folder", "sha256")}
+    told = {**rest, "sha256": digest.hexdigest(), "splits": list(parts)}
+    (folder / _CORPUS).write_text(json.dumps(told))
+    for raw in folder.glob(f"*{_RAW}"):
+        raw.unlink()
+
+
+def load_prepared(kind: type[AnyCorpus], form: Form, folder: Path) -> AnyCorpus:
+    """The corpus that :func:`keep_whole` has written there."""
+    told: dict[str, Any] = json.loads((folder / _CORPUS).read_bytes())
+    told["splits"] = {split: Items(folder / f"{split}.arrow", form.load) for split in told["splits"]}
+    told["files"] = {
+        split: {file: FileCounts(read, *map(Counter, counts)) for file, (read, *counts) in files.items()}
+        for split, files in told["files"].items()
+    }
+    values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in told.items()}
+    return kind(**values)
+
+
+def prepare(
+    kind: type[AnyCorpus],
+    form: Form,
+    files: Iterable[Path],
+    options: Mapping[str, Any],
+    cache: Path | None,
+    read: Callable[[Path], object],
+) -> AnyCorpus:
+    """Read a corpus, or find it as it was read before.
+
+    Args:
+        kind, form: of the corpus.
+        files: all that it is read from.
+        options: all that decides what is read.
+        cache: folder of what is prepared; None keeps nothing.
+        read: reads it and writes it into the folder that it is given, by :func:`keep_whole`.
+
+    Raises:
+        ValueError: a file changes meanwhile; what ``read`` raises.
+    """
+    files = list(files)
+    load = lambda folder: load_prepared(kind, form, folder)  # noqa: E731
+    if cache is None or not all(file.is_file() for file in files):  # which reading will say better
+        return caches.prepared(None, read, load)
+    states = [file_state(file) for file in files]
+    options = {name: value for name, value in options.items() if name not in ("cache", "prepared")}
+    folder = cache / f"{form.content.__module__.split('.')[1]}-{caches.fingerprint(files, options)}"
+
+    def read_unchanged(made: Path) -> None:
+        read(made)
+        for file, state in zip(files, states, strict=True):
+            if file_state(file) != state:
+                raise ValueError(f"{file} must stay as it is while it is read, got a change")
+
+    return replace(caches.prepared(folder, read_unchanged, load), folder=folder)
 
 
 def drop_shared(reason: str, splits: Mapping[str, Sequence[Part[Item]]], keys: Keys[Item]) -> None:
     """Drop the training items that stand in another split, too."""
-    others = items_of(part for split, parts in splits.items() if split != "train" for part in parts)
-    taken = {key for item in others for key in keys(item)}
+    others = (part for split, parts in splits.items() if split != "train" for part in parts)
+    taken = {key for item in items_of(others) for key in keys(item)}
     for part in splits["train"]:
         part.keep(reason, lambda item: keys(item)[0] not in taken)
 
@@ -133,10 +284,10 @@ def hold_out(
     homes = iter(_homes(folded, sizes))
     splits: dict[str, list[Part[Item]]] = {split: [] for split in ("train", *sizes)}
     for part in train:
-        placed = [(item, next(homes)) for item in part.items]
+        placed = list(islice(homes, len(part.items)))
         for split, parts in splits.items():
-            parts.append(Part(part.file, [item for item, home in placed if home == split], Counter()))
-        shared = sum(home is None for _, home in placed)
+            parts.append(Part(part.file, _where(part.items, (home == split for home in placed)), Counter()))
+        shared = placed.count(None)
         splits["train"][-1].dropped += part.dropped + Counter({"sentence_held_out": shared})
     return splits
 
@@ -196,12 +347,17 @@ def count_files(
         if split == "dev" and not tested.isdisjoint(keys(item)):
             yield "also_tested"
 
+    def count(split: str, items: Sequence[Item]) -> Counter[str]:
+        return Counter(reason for item in items for reason in suspicions(split, item))
+
     files: dict[str, dict[str, FileCounts]] = {}
     for split, parts in splits.items():
         found = files.setdefault(split, {})
         for part in parts:
             before = found.get(part.file, FileCounts(0, Counter(), Counter()))
-            suspicious = Counter(reason for item in part.items for reason in suspicions(split, item))
+            suspicious: Counter[str] = Counter()
+            for found_in_some in map_items(partial(count, split), part.items):
+                suspicious += found_in_some
             read = before.read + len(part.items) + part.dropped.total()
             found[part.file] = FileCounts(read, before.dropped + part.dropped, before.suspicious + suspicious)
         if not any(part.items for part in parts):
@@ -234,11 +390,22 @@ def verify_checksum(corpus: AnyCorpus, sha256: str | None) -> AnyCorpus:
     return corpus
 
 
-def checksum(splits: Mapping[str, Sequence[Item]], content: Callable[[Item], Sequence[Any]]) -> str:
-    """SHA-256 over the ``content`` (plain JSON values) of every item, split after split as they stand."""
+def checksum(splits: Mapping[str, Sequence[Any]], form: Form) -> str:
+    """SHA-256 over the content of every item, split after split as they stand."""
     digest = hashlib.sha256()
     for split, items in splits.items():
-        for item in items:
-            line = json.dumps([split, *content(item)], separators=(",", ":"))
-            digest.update(line.encode("ascii") + b"\n")
+        for _ in _digested(split, _lines(items, form), digest):
+            pass
     return digest.hexdigest()
+
+
+def _lines(items: Sequence[Any], form: Form) -> Iterator[bytes]:
+    return items.lines() if isinstance(items, Items) else map(form.dump, items)
+
+
+def _digested(split: str, lines: Iterator[bytes], digest: Any) -> Iterator[list[bytes]]:
+    """Hand items on in chunks, with the name of their split before each one's content in the digest."""
+    begin = b"[%s," % json.dumps(split).encode("ascii")
+    for chunk in batched(lines, CHUNK):
+        digest.update(b"".join([begin + line[1:].partition(b"\n")[0] + b"\n" for line in chunk]))
+        yield chunk

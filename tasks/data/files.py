@@ -112,13 +112,14 @@ def check_regular_file(path: Path) -> None:
 @contextmanager
 def unchanged(file: Path) -> Iterator[None]:
     """Raise ValueError at the end where somebody has written to the file meanwhile."""
-    before = _state(file)
+    before = file_state(file)
     yield
-    if _state(file) != before:
+    if file_state(file) != before:
         raise ValueError(f"{file} must stay as it is while it is read, got a change")
 
 
-def _state(file: Path) -> tuple[int, ...]:
+def file_state(file: Path) -> tuple[int, ...]:
+    """What is another after somebody has written to the file."""
     state = file.stat()
     return state.st_ino, state.st_size, state.st_mtime_ns
 

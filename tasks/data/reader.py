@@ -107,10 +107,27 @@ def read_hub(
         ConnectionError: the hub cannot be reached, or HF_HUB_OFFLINE=1 and the cache lacks the data set.
         ValueError: there is no such data set or split, or a wanted column is missing.
     """
+    table = _hub_table(name, split, config, revision, cache)
+    where = f"{name} {split}"
+    return _select(library_table(table, _names(columns, None), where), where, columns, {})
+
+
+def hub_tables(
+    name: str, *, config: str | None = None, revision: str | None = None, cache: Path | None = None
+) -> list[str]:
+    """What tells the splits that :func:`read_hub` reads from those of another version of the data set.
+
+    Raises:
+        ConnectionError, ValueError: as there.
+    """
+    return [str(_hub_table(name, s, config, revision, cache)._fingerprint) for s in HUB_SPLITS.values()]
+
+
+def _hub_table(name: str, split: str, config: str | None, revision: str | None, cache: Path | None) -> Any:
     try:
         _ask_hub(name)
         with quiet_library() as datasets:
-            table = datasets.load_dataset(
+            return datasets.load_dataset(
                 name, config, split=split, revision=revision, cache_dir=cache and str(cache)
             )
     except ConnectionError as error:
@@ -121,8 +138,6 @@ def read_hub(
     except (FileNotFoundError, ValueError) as error:
         got = f"{name!r}, {split!r}: {first_line(error)}"
         raise ValueError(f"the hub must have the data set and split, got {got}") from error
-    where = f"{name} {split}"
-    return _select(library_table(table, _names(columns, None), where), where, columns, {})
 
 
 def _ask_hub(name: str) -> None:

@@ -4,16 +4,19 @@ import base64
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Annotated, Any
 
 import sentencepiece
 
 from tasks.data.normalize import PLAIN, Normalizer
+from tasks.data.parallel import map_items
 from tasks.data.vocabulary import BOS, EOS, PAD, START, UNK
 from tasks.data.word_tokenizer import Tokenizer, WordTokenizer, fingerprint, strip_special
 from tasks.ranges import Range, check_ranges
 
+SAMPLE = 1_000_000
+"""Texts that a tokenizer is learnt from, at most: more take long and change few pieces."""
 SPACE = "\u2581"  # ▁, with which sentencepiece marks the beginning of a word
 _RESERVED = "\u2585"  # sentencepiece leaves out, unsaid, a sentence that holds this block
 _LITERAL = re.compile(rf"<(?={'|'.join(token[1:] for token in START)})")
@@ -64,7 +67,8 @@ class SubwordTokenizer(Tokenizer):
         """Learn the pieces of the texts; the same texts in the same order give the same bytes.
 
         Args:
-            texts: such as both sides of a training set.
+            texts: such as both sides of a training set; of more than ``SAMPLE`` so many are read, evenly
+                spaced.
             vocab_size: most pieces, the four special ones and all single characters included.
             normalizer: as for the class.
 
@@ -72,7 +76,11 @@ class SubwordTokenizer(Tokenizer):
             ValueError: there is no word in the texts, or a ``vocab_size`` below the number of characters.
         """
         check_ranges(cls.train, {"vocab_size": vocab_size})
-        sentences = [*_sentences(texts, normalizer)]  # sentencepiece would hide an error of reading them
+        texts = texts if isinstance(texts, Sequence) else list(texts)
+        step = max(1, len(texts) / SAMPLE)
+        sample = texts if step == 1 else [texts[int(n * step)] for n in range(SAMPLE)]
+        # All of them, for sentencepiece would hide an error of reading them.
+        sentences = list(chain.from_iterable(map_items(lambda part: [*_sentences(part, normalizer)], sample)))
         if not sentences:
             raise ValueError("a tokenizer must have at least one word to learn from, got none")
         return cls(_learn(sentences, vocab_size), normalizer)

@@ -11,6 +11,7 @@ from itertools import accumulate
 from typing import Any, ClassVar, Self
 
 from tasks.data.normalize import PLAIN, Normalizer
+from tasks.data.parallel import map_items
 from tasks.data.vocabulary import BOUNDARIES, EOS, SPECIAL, START, UNK, Vocabulary
 from tasks.packages import check_installed
 
@@ -131,13 +132,18 @@ class WordTokenizer(Tokenizer):
             ValueError: there is no word in the texts, or a bad number or language.
         """
         tokenizer = cls(Vocabulary(BOUNDARIES), normalizer, moses)
-        counts = Counter(token for text in texts for token in tokenizer.tokens(text))
+        counts: Counter[str] = Counter()
+        for some in map_items(tokenizer._count, texts if isinstance(texts, Sequence) else list(texts)):
+            counts.update(some)
         if not counts:
             raise ValueError("a tokenizer must have at least one word to learn from, got none")
         for boundary in BOUNDARIES:
             del counts[boundary]
         kept = Vocabulary.from_counts(counts, max_size=max_size)
         return cls(Vocabulary((*BOUNDARIES, *kept.words[len(SPECIAL) :])), normalizer, moses)
+
+    def _count(self, texts: Sequence[str]) -> Counter[str]:
+        return Counter(token for text in texts for token in self.tokens(text))
 
     def __len__(self) -> int:
         return len(self.vocabulary)

@@ -4,23 +4,28 @@ import sys
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tasks.data import corpus
 from tasks.data.corpus import (
     HELD_OUT,
     MAX_CHARS,
     SPLITS,
+    Form,
     Part,
     check_different,
     count_files,
     drop_shared,
-    items_of,
+    keep_whole,
+    prepare,
+    read_part,
     verify_checksum,
 )
 from tasks.data.files import first_found, resolve_within
 from tasks.data.normalize import tokenize
-from tasks.data.reader import HUB_SPLITS, Row, read_hub, read_rows
+from tasks.data.reader import HUB_SPLITS, Row, hub_tables, read_hub, read_rows
 from tasks.entailment.agreement import explained_words
 from tasks.ranges import PositiveIntOrNone, check_number
 
@@ -55,6 +60,23 @@ class Pair:
 Corpus = corpus.Corpus[Pair]
 
 
+def _content(pair: Pair) -> tuple[Any, ...]:
+    return pair.premise, pair.hypothesis, pair.label
+
+
+def _rest(pair: Pair) -> list[int] | None:
+    assert pair.evidence is None, "of generated pairs alone, which nobody stores"
+    return sorted(pair.explained) or None
+
+
+def _decoded(content: list[Any], explained: list[int] | None) -> Pair:
+    premise, hypothesis, label = content
+    return Pair(tuple(premise), tuple(hypothesis), label, explained=frozenset(explained or ()))
+
+
+FORM = Form(_content, _decoded, _rest)
+
+
 def load_folder(
     root: Path | str,
     train_files: Sequence[str] = (),
@@ -67,6 +89,7 @@ def load_folder(
     disjoint_premises: bool = False,
     limit: int | None = None,
     cache: Path | None = None,
+    prepared: Path | None = None,
 ) -> Corpus:
     """Read a corpus from the files of a folder.
 
@@ -86,12 +109,14 @@ def load_folder(
         disjoint_premises: also drop training pairs whose premise, in any case, occurs in dev or test.
         limit: of every split keep only this many pairs, the first ones.
         cache: as for :func:`tasks.data.reader.read_rows`.
+        prepared: folder of what is prepared once, for :func:`tasks.data.corpus.prepare`.
 
     Raises:
         FileNotFoundError, IsADirectoryError: a file is missing.
         ValueError: a name leaves ``root``; ``keep`` names a file that is not read; an unknown label; a split
             without pairs; ``limit < 1``; anything that the reader rejects.
     """
+    options = {**locals()}
     check_number("limit", limit, PositiveIntOrNone)
     root, named = Path(root), dict(zip(SPLITS, (train_files, dev_files, test_files), strict=True))
     files = {
@@ -102,13 +127,17 @@ def load_folder(
     keep = keep or {}
     if unread := keep.keys() - {file for names in files.values() for file in names}:
         raise ValueError(f"keep must name files that are read, got {', '.join(sorted(unread))}")
-    parts: dict[str, list[Part[Pair]]] = {split: [] for split in SPLITS}
-    for split, names in files.items():
-        for file in names:
-            path = resolve_within(root, file)
-            rows = read_rows(path, _COLUMNS, keep.get(file), optional=_EXPLANATIONS, cache=cache)
-            parts[split].append(Part(str(path), *pairs_from_rows(rows, lowercase)))
-    return _corpus(name, parts, disjoint_premises, limit)
+    paths = {file: resolve_within(root, file) for names in files.values() for file in names}
+
+    def read(folder: Path) -> None:
+        parts: dict[str, list[Part[Pair]]] = {split: [] for split in SPLITS}
+        for split, names in files.items():
+            for file in names:
+                rows = read_rows(paths[file], _COLUMNS, keep.get(file), optional=_EXPLANATIONS, cache=cache)
+                parts[split].append(_part(str(paths[file]), rows, lowercase, folder))
+        _write(name, parts, disjoint_premises, limit, folder)
+
+    return prepare(Corpus, FORM, paths.values(), options, prepared, read)
 
 
 def load_hub(
@@ -120,6 +149,7 @@ def load_hub(
     revision: str | None = None,
     sha256: str | None = None,
     cache: Path | None = None,
+    prepared: Path | None = None,
 ) -> Corpus:
     """Read a corpus from the Hugging Face hub; arguments as for :func:`load_folder`.
 
@@ -131,12 +161,23 @@ def load_hub(
         ValueError: no such data set; another checksum; an unknown label; a split without pairs;
             ``limit < 1``.
     """
+    options = {**locals()}
     check_number("limit", limit, PositiveIntOrNone)
-    parts = {}
-    for split, there in HUB_SPLITS.items():
-        rows = read_hub(name, there, _COLUMNS, revision=revision, cache=cache)
-        parts[split] = [Part(f"{name} {there}", *pairs_from_rows(rows, lowercase))]
-    return verify_checksum(_corpus(name, parts, disjoint_premises, limit), sha256)
+
+    def read(folder: Path) -> None:
+        parts = {}
+        for split, there in HUB_SPLITS.items():
+            rows = read_hub(name, there, _COLUMNS, revision=revision, cache=cache)
+            parts[split] = [_part(f"{name} {there}", rows, lowercase, folder)]
+        _write(name, parts, disjoint_premises, limit, folder)
+
+    if prepared is not None:
+        options["tables"] = hub_tables(name, revision=revision, cache=cache)
+    return verify_checksum(prepare(Corpus, FORM, (), options, prepared, read), sha256)
+
+
+def _part(file: str, rows: Iterable[Row], lowercase: bool, folder: Path) -> Part[Pair]:
+    return read_part(file, rows, partial(pairs_from_rows, lowercase=lowercase), FORM, folder)
 
 
 def pairs_from_rows(rows: Iterable[Row], lowercase: bool = True) -> tuple[list[Pair], Counter[str]]:
@@ -169,18 +210,17 @@ def pairs_from_rows(rows: Iterable[Row], lowercase: bool = True) -> tuple[list[P
 
 def checksum(splits: Mapping[str, Sequence[Pair]]) -> str:
     """SHA-256 over the words and labels of all pairs, split after split as they stand."""
-    return corpus.checksum(splits, lambda pair: (pair.premise, pair.hypothesis, pair.label))
+    return corpus.checksum(splits, Form(_content, _decoded))
 
 
-def _corpus(
-    name: str, parts: dict[str, list[Part[Pair]]], disjoint_premises: bool, limit: int | None
-) -> Corpus:
+def _write(
+    name: str, parts: dict[str, list[Part[Pair]]], disjoint_premises: bool, limit: int | None, folder: Path
+) -> None:
     drop_shared(HELD_OUT, parts, _words_of)
     if disjoint_premises:
         drop_shared("premise_held_out", parts, lambda pair: [" ".join(pair.premise).lower()])
     files = count_files(name, parts, _texts, _words_of)
-    splits = {split: items_of(parts[split])[:limit] for split in SPLITS}
-    return Corpus(name, checksum(splits), splits, files)
+    keep_whole(Corpus(name, "", {}, files), {split: parts[split] for split in SPLITS}, limit, FORM, folder)
 
 
 def _words_of(pair: Pair) -> list[Hashable]:

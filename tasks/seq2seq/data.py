@@ -12,11 +12,15 @@ from tasks.data import corpus
 from tasks.data.corpus import (
     HELD_OUT,
     MAX_CHARS,
+    Form,
     Part,
     check_different,
     count_files,
     drop_shared,
     items_of,
+    keep_whole,
+    load_prepared,
+    read_part,
 )
 from tasks.data.files import read_lines, resolve_within
 from tasks.data.reader import HUB_SPLITS, Keep, Row, is_table, read_hub, read_rows
@@ -66,6 +70,20 @@ class Corpus(corpus.Corpus[Example]):
     tokenized: bool = False
 
 
+def _content(example: Example) -> list[Any]:
+    links = [sorted(kind) for kind in example.links] if example.links else None
+    return [example.source, example.references, links]
+
+
+def _decoded(content: list[Any], _: None) -> Example:
+    source, references, links = content
+    if links is not None:
+        links = Links(*(frozenset((i, j) for i, j in kind) for kind in links))
+    return Example(source, tuple(references), links)
+
+
+FORM = Form(_content, _decoded)
+
 Files = Iterable[tuple[str, Iterable[Example]]]
 """Names of files, each with what is read of it."""
 Columns = tuple[Sequence[str], Sequence[str]]
@@ -74,12 +92,7 @@ Columns = tuple[Sequence[str], Sequence[str]]
 
 def checksum(splits: Mapping[str, Sequence[Example]]) -> str:
     """SHA-256 over the texts and links of all examples, split after split as they stand."""
-
-    def content(example: Example) -> list[Any]:
-        links = [sorted(kind) for kind in example.links] if example.links else None
-        return [example.source, example.references, links]
-
-    return corpus.checksum(splits, content)
+    return corpus.checksum(splits, FORM)
 
 
 def example_from_row(row: Row) -> Example:
@@ -121,11 +134,21 @@ def read_parallel(source: Path, targets: Sequence[Path]) -> Iterator[Example]:
         yield Example(lines[0], lines[1:])
 
 
+Read = Callable[[Path], tuple[Path, Sequence[Path], Iterator[Example]]]
+"""From the path of what is no table to the one that counts are told of, all its files, and what is read."""
+
+
+def files_of_folder(root: Path, files: Mapping[str, Sequence[str]], read_text: Read) -> list[Path]:
+    """All files that :func:`splits_of_folder` reads."""
+    named = [resolve_within(root, name) for names in files.values() for name in names]
+    return [file for path in named for file in ([path] if is_table(path) else read_text(path)[1])]
+
+
 def splits_of_folder(
     root: Path,
     files: Mapping[str, Sequence[str]],
     columns: Callable[[str], Columns],
-    read_text: Callable[[Path], tuple[Path, Iterator[Example]]],
+    read_text: Read,
     *,
     keep: Mapping[str, Mapping[str, Keep]] | None = None,
     cache: Path | None = None,
@@ -136,7 +159,7 @@ def splits_of_folder(
         root: the folder.
         files: for each split the names of its files, relative to ``root``.
         columns: of the table of a name.
-        read_text: for a file that is no table the one that counts are told of, and what is read.
+        read_text: for what is no table.
         keep: for a split, and there for a file name, the columns and values of the rows to read.
         cache: as for :func:`tasks.data.reader.read_rows`.
 
@@ -159,7 +182,7 @@ def splits_of_folder(
                 rows = read_rows(file, named, kept.get(name), cache=cache)
                 yield str(file), map(example_from_row, rows)
             else:
-                told, examples = read_text(file)
+                told, _, examples = read_text(file)
                 yield str(told), examples
 
     return {split: read(names, keep.get(split, {})) for split, names in files.items()}
@@ -192,6 +215,7 @@ def collect(
     write_source: Callable[[str], str] = str,
     write_target: Callable[[str], str] = str,
     max_chars: int = MAX_CHARS,
+    folder: Path | None = None,
 ) -> list[Part[Example]]:
     """Keep of every file the examples that have text, with single spaces between words.
 
@@ -199,24 +223,27 @@ def collect(
         files: as read.
         write_source, write_target: what to make of the texts, such as ``str.lower``.
         max_chars: longest text to keep, as read.
+        folder: as for :func:`tasks.data.corpus.read_part`.
 
     Returns:
         The examples, and how many were dropped: ``empty`` without source or reference, ``too_long``.
     """
-    parts = []
-    for file, examples in files:
-        parts.append(part := Part[Example](file, [], Counter()))
+
+    def keep(examples: Sequence[Example]) -> tuple[list[Example], Counter[str]]:
+        kept, dropped = [], Counter[str]()
         for example in examples:
             if max(map(len, (example.source, *example.references))) > max_chars:
-                part.dropped["too_long"] += 1
+                dropped["too_long"] += 1
                 continue
             source = single_spaces(write_source(example.source))
             references = tuple(single_spaces(write_target(text)) for text in example.references)
             if source and all(references):
-                part.items.append(Example(source, references, example.links))
+                kept.append(Example(source, references, example.links))
             else:
-                part.dropped["empty"] += 1
-    return parts
+                dropped["empty"] += 1
+        return kept, dropped
+
+    return [read_part(file, examples, keep, FORM, folder) for file, examples in files]
 
 
 def same_texts(source: str, target: str) -> Hashable:
@@ -231,6 +258,7 @@ def assemble(
     languages: tuple[str, str] = ("en", "en"),
     tokenized: bool = False,
     same: Callable[[str, str], Hashable] = same_texts,
+    folder: Path | None = None,
 ) -> Corpus:
     """Make a corpus of its splits, without the training pairs that stand in another split.
 
@@ -240,6 +268,7 @@ def assemble(
         limit: of every split keep only this many examples, the first ones.
         languages, tokenized: as the corpus has them.
         same: what pairs that count as one have in common; by default their texts.
+        folder: gets the corpus, where it is being prepared.
 
     Raises:
         ValueError: a split without examples.
@@ -251,7 +280,10 @@ def assemble(
     splits = {split: splits[split] for split in dict.fromkeys(("train", "dev", *splits))}
     drop_shared(HELD_OUT, splits, keys)
     files = count_files(name, splits, lambda example: (example.source, *example.references), keys)
-    kept = {split: items_of(parts)[:limit] for split, parts in splits.items()}
+    if folder is not None:
+        keep_whole(Corpus(name, "", {}, files, languages, tokenized), splits, limit, FORM, folder)
+        return load_prepared(Corpus, FORM, folder)
+    kept = {split: list(items_of(parts))[:limit] for split, parts in splits.items()}
     return Corpus(name, checksum(kept), kept, files, languages, tokenized)
 
 

@@ -57,8 +57,7 @@ class Seq2SeqTask:
         self.outputs: dict[str, list[str]] = {}
         self.items: dict[str, dict[str, Rows]] = {}
         self.signatures: dict[str, dict[str, str]] = {}
-        self._pairs = short_pairs(corpus.splits["train"], self.vocabulary, batches.max_length)
-        self._lengths = [len(source) for source, _ in self._pairs]
+        self._pairs = short_pairs(corpus, self.vocabulary, batches.max_length)
 
     @property
     def data_notes(self) -> list[str]:
@@ -77,7 +76,9 @@ class Seq2SeqTask:
 
     def train_batches(self, epoch: int) -> list[list[int]]:
         batches = self.batches
-        return epoch_batches(self._lengths, batches.size, seed=self.seed, epoch=epoch, count=batches.count)
+        return epoch_batches(
+            self._pairs.lengths, batches.size, seed=self.seed, epoch=epoch, count=batches.count
+        )
 
     def describe(self, batch: list[int]) -> str:
         return "training pairs " + ", ".join(map(str, batch))

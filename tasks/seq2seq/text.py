@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from array import array
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
+from operator import attrgetter
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from tasks.data.arrow import NumberedPairs, Numbers, numbers_of, write_pairs
 from tasks.data.batching import Unit, pad
+from tasks.data.cache import prepared
 from tasks.data.normalize import Normalizer
+from tasks.data.parallel import Joined, Mapped, map_items
 from tasks.data.spm_tokenizer import SubwordTokenizer, tokenizer_from_json
 from tasks.data.vocabulary import BOS, EOS, PAD
 from tasks.data.word_tokenizer import Tokenizer, WordTokenizer
@@ -66,18 +71,28 @@ class Tokenizers(NamedTuple):
 
     @classmethod
     def train(cls, corpus: Corpus, settings: TextSettings) -> Tokenizers:
-        """Learn them from the training split.
+        """Learn them from the training split, or find those that were learnt from it before.
 
         Raises:
             ValueError: Moses's rules were asked for where they have cut the corpus already.
         """
         if settings.moses and corpus.tokenized:
             raise ValueError("moses must be false for a corpus that is cut into words already, got true")
-        sides = ([e.source for e in corpus.splits["train"]], [e.target for e in corpus.splits["train"]])
-        if settings.tokenizer == "subwords":
-            shared = settings.train([*sides[0], *sides[1]], None)
-            return cls(shared, shared)
-        return cls(*map(settings.train, sides, corpus.languages))
+        sides = [Mapped(attrgetter(side), corpus.splits["train"]) for side in ("source", "target")]
+
+        def learn(folder: Path) -> None:
+            if settings.tokenizer == "subwords":
+                shared = settings.train(Joined(*sides), None)
+                learnt = cls(shared, shared)
+            else:
+                learnt = cls(*map(settings.train, sides, corpus.languages))
+            (folder / "tokenizers.json").write_text(json.dumps(learnt.to_json()))
+
+        def read(folder: Path) -> Tokenizers:
+            return cls.from_json(json.loads((folder / "tokenizers.json").read_bytes()))
+
+        asked = json.dumps([asdict(settings), corpus.languages], sort_keys=True)
+        return prepared(_beside(corpus, "tokenizers", sha256(asked.encode()).hexdigest()), learn, read)
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Tokenizers:
@@ -136,18 +151,34 @@ class BatchSettings:
         check_ranges(type(self), vars(self))
 
 
-def short_pairs(
-    examples: Sequence[Example], tokenizers: Tokenizers, longest: int
-) -> list[tuple[Sequence[int], Sequence[int]]]:
-    """Numbered training pairs with 1 to ``longest`` tokens on both sides."""
-    pairs: list[tuple[Sequence[int], Sequence[int]]] = []
-    for example in examples:
-        source, target = tokenizers.source.encode(example.source), tokenizers.target.encode(example.target)
-        if 0 < len(source) <= longest and 0 < len(target) <= longest:
-            pairs.append((array("i", source), array("i", target)))
+def short_pairs(corpus: Corpus, tokenizers: Tokenizers, longest: int) -> NumberedPairs:
+    """Training pairs with 1 to ``longest`` tokens on both sides, numbered now or before.
+
+    Raises:
+        ValueError: there are none.
+    """
+
+    def numbers(examples: Sequence[Example]) -> tuple[Numbers, Numbers]:
+        return (
+            numbers_of([tokenizers.source.encode(example.source) for example in examples]),
+            numbers_of([tokenizers.target.encode(example.target) for example in examples]),
+        )
+
+    def write(folder: Path) -> None:
+        write_pairs(folder / "pairs.arrow", map_items(numbers, corpus.splits["train"]))
+
+    def read(folder: Path) -> NumberedPairs:
+        return NumberedPairs(folder / "pairs.arrow", longest)
+
+    pairs = prepared(_beside(corpus, "numbers", tokenizers.sha256), write, read)
     if not pairs:
         raise ValueError(f"training must have a pair of 1 to {longest} tokens on both sides, got none")
     return pairs
+
+
+def _beside(corpus: Corpus, kind: str, of: str) -> Path | None:
+    """The folder of what is made of a corpus, if that is kept."""
+    return corpus.folder and corpus.folder.with_name(f"{corpus.folder.name}-{kind}-{of[:32]}")
 
 
 class PairBatch(NamedTuple):

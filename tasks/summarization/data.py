@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data.corpus import MAX_CHARS, Part, verify_checksum
+from tasks.data.corpus import prepare as prepare_corpus
 from tasks.data.files import existing, first_found, nothing_found, with_gz
 from tasks.data.normalize import Normalizer
-from tasks.data.reader import Keep, is_table
+from tasks.data.parallel import map_items
+from tasks.data.reader import Keep, hub_tables, is_table
 from tasks.seq2seq.data import (
+    FORM,
     Columns,
     Corpus,
     Example,
@@ -19,6 +22,7 @@ from tasks.seq2seq.data import (
     check_bounds,
     check_test_names,
     collect,
+    files_of_folder,
     read_parallel,
     same_texts,
     splits_of_folder,
@@ -49,6 +53,7 @@ def load_folder(
     max_chars: int = MAX_CHARS,
     limit: int | None = None,
     cache: Path | None = None,
+    prepared: Path | None = None,
 ) -> Corpus:
     """Read a corpus from the files of a folder.
 
@@ -73,6 +78,7 @@ def load_folder(
         max_chars: longest text to keep.
         limit: of every split keep only this many pairs, the first ones.
         cache: as for :func:`tasks.data.reader.read_rows`.
+        prepared: folder of what is prepared once, for :func:`tasks.data.corpus.prepare`.
 
     Raises:
         FileNotFoundError, IsADirectoryError: a file is missing.
@@ -80,6 +86,7 @@ def load_folder(
             different lengths, or a blank line beside one that is not; a split without pairs; ``limit`` or
             ``max_chars`` below 1; anything that the reader rejects.
     """
+    options = {**locals()}
     check_bounds(max_chars, limit)
     root, columns = Path(root), columns or {}
     files = {"train": list(train) or [_usual_file(root, "train")], "dev": list(dev)}
@@ -88,8 +95,13 @@ def load_folder(
     check_test_names(tests)
     files |= {split: [file] for split, file in tests.items()}
     _check_columns(files, columns)
-    read = splits_of_folder(root, files, partial(_columns, columns), _read_texts, keep=keep, cache=cache)
-    return _corpus(name, read, rush_filter, prepare, max_chars, limit)
+
+    def read(folder: Path) -> Corpus:
+        found = splits_of_folder(root, files, partial(_columns, columns), _read_texts, keep=keep, cache=cache)
+        return _corpus(name, found, rush_filter, prepare, max_chars, limit, folder)
+
+    paths = files_of_folder(root, files, _read_texts)
+    return prepare_corpus(Corpus, FORM, paths, options, prepared, read)
 
 
 def load_hub(
@@ -103,12 +115,13 @@ def load_hub(
     revision: str | None = None,
     sha256: str | None = None,
     cache: Path | None = None,
+    prepared: Path | None = None,
 ) -> Corpus:
     """Read a corpus from the Hugging Face hub: its splits ``train``, ``validation`` and ``test``.
 
     Args:
         name, config: the data set and which of its configurations, where it has several.
-        rush_filter, prepare, max_chars, limit, cache: as for :func:`load_folder`.
+        rush_filter, prepare, max_chars, limit, cache, prepared: as for :func:`load_folder`.
         revision: the commit of the data set to read; the newest by default.
         sha256: checksum that the corpus has to have; any by default.
 
@@ -117,10 +130,17 @@ def load_hub(
         ValueError: no such data set; another checksum; a split without pairs; ``limit`` or ``max_chars``
             below 1.
     """
+    options = {**locals()}
     check_bounds(max_chars, limit)
     wanted = {"source": SOURCES, "target": TARGETS}
-    read = splits_of_hub(name, wanted, config, revision, cache)
-    return verify_checksum(_corpus(name, read, rush_filter, prepare, max_chars, limit), sha256)
+
+    def read(folder: Path) -> Corpus:
+        found = splits_of_hub(name, wanted, config, revision, cache)
+        return _corpus(name, found, rush_filter, prepare, max_chars, limit, folder)
+
+    if prepared is not None:
+        options["tables"] = hub_tables(name, config=config, revision=revision, cache=cache)
+    return verify_checksum(prepare_corpus(Corpus, FORM, (), options, prepared, read), sha256)
 
 
 def gigaword_form(text: str, *, title: bool = False) -> str:
@@ -178,24 +198,19 @@ def _columns(columns: Mapping[str, Mapping[str, str]], table: str) -> Columns:
     return source or SOURCES, target or TARGETS
 
 
-def _read_texts(file: Path) -> tuple[Path, Iterator[Example]]:
-    return file, _read_folder(file) if file.is_dir() else _read_articles(file)
-
-
-def _read_articles(article: Path) -> Iterator[Example]:
-    """Read articles, and their headlines from the file of the like name."""
-    title = article.with_name(article.name.replace("article", "title"))
-    if title == article:
-        raise ValueError(f"{article} must have a suffix of tables or article in its name, got neither")
-    yield from read_parallel(existing(article), [existing(title)])
-
-
-def _read_folder(folder: Path) -> Iterator[Example]:
-    """Read the input of a DUC task and as many references as there are, at least one."""
-    references = [existing(folder / "task1_ref0.txt")]
-    while found := with_gz(folder / f"task1_ref{len(references)}.txt"):
-        references.append(found)
-    yield from read_parallel(existing(folder / "input.txt"), references)
+def _read_texts(file: Path) -> tuple[Path, list[Path], Iterator[Example]]:
+    """The files of a folder of DUC's, or articles with the headlines in the file of the like name."""
+    if file.is_dir():
+        references = [existing(file / "task1_ref0.txt")]
+        while found := with_gz(file / f"task1_ref{len(references)}.txt"):
+            references.append(found)
+        source = existing(file / "input.txt")
+    else:
+        title = file.with_name(file.name.replace("article", "title"))
+        if title == file:
+            raise ValueError(f"{file} must have a suffix of tables or article in its name, got neither")
+        source, references = existing(file), [existing(title)]
+    return file, [source, *references], read_parallel(source, references)
 
 
 def _corpus(
@@ -205,28 +220,33 @@ def _corpus(
     prepare: bool,
     max_chars: int,
     limit: int | None,
+    folder: Path,
 ) -> Corpus:
     splits: dict[str, list[Part[Example]]] = {}
     for split, files in read.items():
         # A test set keeps its digits: the rules of DUC put them back into what was written.
         is_prepared = prepare and split in ("train", "dev")
         write: dict[str, Any] = {"write_source": gigaword_form, "write_target": _title} if is_prepared else {}
-        splits[split] = collect(files, **write, max_chars=max_chars)
+        splits[split] = collect(files, **write, max_chars=max_chars, folder=folder)
         for part in splits[split]:
             _check_sides(part)
     if rush_filter:
         for part in splits["train"]:
             part.keep("filter", lambda example: passes_filter(example.source, example.target))
     same = _prepared if prepare else same_texts
-    return assemble(name, splits, limit, same=same)
+    return assemble(name, splits, limit, same=same, folder=folder)
 
 
 def _check_sides(part: Part[Example]) -> None:
     """Refuse headlines with sentences in the place of sentences with headlines."""
-    longer = sum(len(e.target.split()) > len(e.source.split()) for e in part.items)
+    longer = sum(map_items(_longer_targets, part.items))
     if 2 * longer > len(part.items):
         got = f"{longer:,} longer ones of {len(part.items):,}: are the two exchanged?"
         raise ValueError(f"{part.file} must have headlines that are shorter than their sentences, got {got}")
+
+
+def _longer_targets(examples: Sequence[Example]) -> int:
+    return sum(len(e.target.split()) > len(e.source.split()) for e in examples)
 
 
 def _prepared(source: str, title: str) -> tuple[str, str]:

@@ -6,10 +6,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from tasks.data.corpus import MAX_CHARS, hold_out, items_of, verify_checksum
+from tasks.data.corpus import MAX_CHARS, hold_out, items_of, prepare, verify_checksum
 from tasks.data.files import existing, nothing_found, resolve_within, with_gz
-from tasks.data.reader import Keep, Row, read_rows
+from tasks.data.reader import Keep, Row, hub_tables, read_rows
 from tasks.seq2seq.data import (
+    FORM,
     Corpus,
     Example,
     Files,
@@ -20,6 +21,7 @@ from tasks.seq2seq.data import (
     check_test_names,
     collect,
     example_from_row,
+    files_of_folder,
     read_parallel,
     single_spaces,
     splits_of_folder,
@@ -52,6 +54,7 @@ def load_folder(
     max_chars: int = MAX_CHARS,
     limit: int | None = None,
     cache: Path | None = None,
+    prepared: Path | None = None,
 ) -> Corpus:
     """Read a corpus from the files of a folder.
 
@@ -80,6 +83,7 @@ def load_folder(
         max_chars: longest text to keep.
         limit: of every split keep only this many pairs, the first ones.
         cache: as for :func:`tasks.data.reader.read_rows`.
+        prepared: folder of what is prepared once, for :func:`tasks.data.corpus.prepare`.
 
     Raises:
         FileNotFoundError, IsADirectoryError: a file is missing.
@@ -87,16 +91,23 @@ def load_folder(
             files of different lengths, or a blank line beside one that is not; a link to no word; a split
             without pairs; ``limit`` or ``max_chars`` below 1; anything that the reader rejects.
     """
+    options = {**locals()}
     check_bounds(max_chars, limit)
     root, languages = Path(root), _languages(pair)
     held_out, alignments = held_out or {}, alignments or {}
     files = _files(root, languages, train, dev, tests, held_out, alignments)
     source, target = _columns(languages, columns)
     sides, read_text = ([source], [target]), partial(_read_sides, languages)
-    read = splits_of_folder(root, files, lambda table: sides, read_text, keep=keep, cache=cache)
-    for split, gold in alignments.items():
-        read[split] = [(str(root / gold.get("file", "")), _read_alignments(root, pair, gold, cache))]
-    return _corpus(f"{name}-{pair}", read, held_out, languages, tokenized, max_chars, limit)
+
+    def read(folder: Path) -> Corpus:
+        found = splits_of_folder(root, files, lambda table: sides, read_text, keep=keep, cache=cache)
+        for split, gold in alignments.items():
+            found[split] = [(str(root / gold.get("file", "")), _read_alignments(root, pair, gold, cache))]
+        return _corpus(f"{name}-{pair}", found, held_out, languages, tokenized, max_chars, limit, folder)
+
+    paths = files_of_folder(root, files, read_text)
+    paths += [resolve_within(root, gold.get("file", "")) for gold in alignments.values()]
+    return prepare(Corpus, FORM, paths, options, prepared, read)
 
 
 def load_hub(
@@ -110,13 +121,14 @@ def load_hub(
     revision: str | None = None,
     sha256: str | None = None,
     cache: Path | None = None,
+    prepared: Path | None = None,
 ) -> Corpus:
     """Read a corpus from the Hugging Face hub: its splits ``train``, ``validation`` and ``test``.
 
     Args:
         name, config: the data set and which of its configurations, such as ``"wmt14"`` and ``"de-en"``. It
             has a column for each language, or a column ``translation`` with an entry for each.
-        pair, columns, max_chars, limit, cache: as for :func:`load_folder`.
+        pair, columns, max_chars, limit, cache, prepared: as for :func:`load_folder`.
         revision: the commit of the data set to read; the newest by default.
         sha256: checksum that the corpus has to have; any by default.
 
@@ -125,12 +137,19 @@ def load_hub(
         ValueError: no such data set; another checksum; a split without pairs; ``limit`` or ``max_chars``
             below 1.
     """
+    options = {**locals()}
     check_bounds(max_chars, limit)
     languages = _languages(pair)
     named = zip(("source", "target"), _columns(languages, columns), strict=True)
     wanted = {side: (column, f"translation.{column}") for side, column in named}
-    read = splits_of_hub(name, wanted, config, revision, cache)
-    return verify_checksum(_corpus(f"{name}-{pair}", read, {}, languages, False, max_chars, limit), sha256)
+
+    def read(folder: Path) -> Corpus:
+        found = splits_of_hub(name, wanted, config, revision, cache)
+        return _corpus(f"{name}-{pair}", found, {}, languages, False, max_chars, limit, folder)
+
+    if prepared is not None:
+        options["tables"] = hub_tables(name, config=config, revision=revision, cache=cache)
+    return verify_checksum(prepare(Corpus, FORM, (), options, prepared, read), sha256)
 
 
 def _languages(pair: str) -> tuple[str, str]:
@@ -183,9 +202,9 @@ def _side(stem: Path, language: str) -> Path:
     return stem.with_name(f"{stem.name}.{language}")
 
 
-def _read_sides(languages: tuple[str, str], stem: Path) -> tuple[Path, Iterator[Example]]:
+def _read_sides(languages: tuple[str, str], stem: Path) -> tuple[Path, list[Path], Iterator[Example]]:
     source, target = (existing(_side(stem, language)) for language in languages)
-    return source, read_parallel(source, [target])
+    return source, [source, target], read_parallel(source, [target])
 
 
 def _read_alignments(root: Path, pair: str, gold: Mapping[str, str], cache: Path | None) -> Iterator[Example]:
@@ -233,10 +252,11 @@ def _corpus(
     tokenized: bool,
     max_chars: int,
     limit: int | None,
+    folder: Path,
 ) -> Corpus:
     write = _unescaped if tokenized else str
     splits = {
-        split: collect(files, write_source=write, write_target=write, max_chars=max_chars)
+        split: collect(files, write_source=write, write_target=write, max_chars=max_chars, folder=folder)
         for split, files in read.items()
     }
     if held_out:
@@ -244,10 +264,10 @@ def _corpus(
         splits = taken | splits
     for split, parts in splits.items():
         _check_references(split, items_of(parts))
-    return assemble(name, splits, limit, languages, tokenized)
+    return assemble(name, splits, limit, languages, tokenized, folder=folder)
 
 
-def _check_references(split: str, examples: Sequence[Example]) -> None:
+def _check_references(split: str, examples: Iterable[Example]) -> None:
     """BLEU is of as many references everywhere; said now, and not after the training."""
     numbers = sorted({len(example.references) for example in examples})
     if len(numbers) > 1:

@@ -125,7 +125,7 @@ def held_out(examples: list[Example], sizes: dict[str, int]) -> dict[str, list[E
     """As from two files."""
     parts = [Part("a", examples[:100], Counter()), Part("b", examples[100:], Counter())]
     splits = hold_out(parts, sizes, lambda example: (example.source, example.target))
-    return {split: items_of(found) for split, found in splits.items()}
+    return {split: list(items_of(found)) for split, found in splits.items()}
 
 
 def test_no_sentence_is_held_out_and_trained_on() -> None:

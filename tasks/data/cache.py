@@ -1,0 +1,140 @@
+"""What is prepared once and found again: folders of files, named after what they were made of.
+
+A folder is there whole or not at all: it is made under a temporary name, with the digest of every file, and
+then renamed. Of processes that want it at once one makes it and the others wait; what a killed one leaves is
+removed by the next. A folder that is damaged is made again, and any of them may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+import xxhash
+from filelock import FileLock
+
+T = TypeVar("T")
+
+VARIABLE = "REGATTN_CACHE"
+"""Names the folder of all that is prepared, for instance on a disk that the nodes of a cluster share."""
+
+_DIGESTS = "digests.json"
+_TASKS = Path(__file__).resolve().parents[1]
+_PACKAGES = ("datasets", "pyarrow", "sacremoses", "sentencepiece")
+
+
+def default_folder() -> Path:
+    """The folder that the environment names, or ``regattn`` among the user's caches."""
+    caches = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(os.environ.get(VARIABLE) or Path(caches, "regattn"))
+
+
+def fingerprint(files: Sequence[Path], options: Mapping[str, Any]) -> str:
+    """A name for what is made of these files under these options by this version of the code."""
+    made_of = [code_version(), [[str(file), digest(file)] for file in files], options]
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def digest(file: Path) -> str:
+    """A hash of a file's content, which takes less time than to read it from a disk."""
+    state = xxhash.xxh3_128()
+    with file.open("rb", buffering=0) as stream:
+        while block := stream.read(1 << 22):
+            state.update(block)
+    return state.hexdigest()
+
+
+@cache
+def code_version() -> str:
+    """A hash of the code that prepares data, and of the packages that it prepares with."""
+    state = hashlib.sha256()
+    for file in sorted(_TASKS.rglob("*.py")):
+        if file.relative_to(_TASKS).parts[0] != "training":
+            state.update(file.read_bytes())
+    for package in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            state.update(f"{package} {metadata.version(package)}\n".encode())
+    return state.hexdigest()
+
+
+def prepared(folder: Path | None, make: Callable[[Path], object], load: Callable[[Path], T]) -> T:
+    """Load what ``make`` has written into a folder, now or before.
+
+    Args:
+        folder: where it is kept; None makes it anew and keeps nothing: what is loaded may stay mapped into
+            memory, but not be looked for again.
+        make: writes files into the empty folder that it is given.
+        load: reads them.
+
+    Raises:
+        OSError: the disk is full or cannot be written; what ``make`` and ``load`` raise.
+    """
+    if folder is not None:
+        return load(_made_once(folder, make))
+    with tempfile.TemporaryDirectory() as made:
+        make(Path(made))
+        return load(Path(made))
+
+
+def _made_once(folder: Path, make: Callable[[Path], object]) -> Path:
+    if _is_whole(folder):
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder) as is_locked:
+        if _is_whole(folder):  # another process has made it meanwhile
+            return folder
+        if is_locked:
+            for left in folder.parent.glob(f"{glob.escape(folder.name)}.*.tmp"):
+                shutil.rmtree(left, ignore_errors=True)
+        made = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.tmp")
+        made.mkdir()
+        try:
+            make(made)
+            digests = {file.name: digest(file) for file in sorted(made.iterdir())}
+            (made / _DIGESTS).write_text(json.dumps(digests))
+            damaged = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.tmp")
+            if folder.exists():
+                os.rename(folder, damaged)
+            os.rename(made, folder)
+            shutil.rmtree(damaged, ignore_errors=True)
+        except OSError:
+            shutil.rmtree(made, ignore_errors=True)
+            if not _is_whole(folder):  # where nothing can be locked, another process may have been first
+                raise
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+    return folder
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    lock = FileLock(f"{folder}.lock")
+    try:
+        lock.acquire()
+    except NotImplementedError:  # a file system without locks
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        digests = json.loads((folder / _DIGESTS).read_bytes())
+        return all(digest(folder / name) == value for name, value in digests.items())
+    except (OSError, ValueError, AttributeError):
+        return False

@@ -1,0 +1,230 @@
+"""What is prepared once is what would be read: after damage and kills, by several starts and processes."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from scripts.runs import setup
+from tasks.data import arrow, cache, corpus, parallel
+from tasks.seq2seq import text
+from tasks.seq2seq.text import TextSettings, Tokenizers, short_pairs
+from tasks.summarization.data import load_folder
+from tests import generated_corpus
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+from forked import Child, needs_fork
+
+SETTINGS = TextSettings(vocab_size=500)
+Outcome = tuple[Any, ...]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("source")
+    generated_corpus.write(folder, train=2_000, held_out=20)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks small enough that even these corpora have some."""
+    for module in (corpus, parallel):
+        monkeypatch.setattr(module, "CHUNK", 150)
+    monkeypatch.setattr(parallel, "available_cores", lambda: 3)
+
+
+def start(source: Path, folder: Path | None) -> Outcome:
+    """All that a training is begun with."""
+    found = load_folder(source, prepared=folder)
+    tokenizers = Tokenizers.train(found, SETTINGS)
+    pairs = short_pairs(found, tokenizers, 40)
+    splits = {split: list(examples) for split, examples in found.splits.items()}
+    return found.sha256, found.files, splits, tokenizers.sha256, pairs.lengths.tolist(), pairs[:]
+
+
+@pytest.fixture(scope="module")
+def wanted(source: Path) -> Outcome:
+    """The same read at once, by one process that keeps nothing."""
+    return start(source, None)
+
+
+def test_kept_or_not_in_one_or_several_processes_all_is_the_same(
+    source: Path, wanted: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert start(source, tmp_path) == wanted
+    monkeypatch.setattr(corpus, "write_items", None)
+    monkeypatch.setattr(text, "write_pairs", None)
+    monkeypatch.setattr(TextSettings, "train", None)
+    assert start(source, tmp_path) == wanted, "found again, and not made"
+
+
+def test_an_odd_place_among_the_items_is_that_of_a_list(source: Path, wanted: Outcome) -> None:
+    items, known = load_folder(source).splits["train"], wanted[2]["train"]
+    assert isinstance(items, arrow.Items) and items == known and known == items
+    assert items[-1] == known[-1] and items[149:151] == known[149:151] and items[::700] == known[::700]
+    with pytest.raises(IndexError):
+        items[len(known)]
+    chosen = items.where(place % 7 == 3 for place in range(len(items)))
+    assert chosen[:] == known[3::7] and chosen[20:25] == known[3::7][20:25] and chosen[4] == known[31]
+    assert list(chosen.where(place > 200 for place in range(len(chosen)))) == known[3::7][201:]
+
+
+def test_another_file_option_or_code_is_another_preparation(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = Path(shutil.copytree(source, tmp_path / "copy"))
+    names = {cache.fingerprint([copy / "train/train.title.txt"], {"limit": limit}) for limit in (None, 5)}
+    with (copy / "train/train.title.txt").open("r+b") as file:
+        stat = os.stat(file.fileno())
+        file.write(b"Q")
+    os.utime(copy / "train/train.title.txt", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    names.add(cache.fingerprint([copy / "train/train.title.txt"], {"limit": None}))
+    monkeypatch.setattr(cache, "code_version", lambda: "next")
+    names.add(cache.fingerprint([copy / "train/train.title.txt"], {"limit": None}))
+    assert len(names) == 4
+
+
+def flip(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        flip,
+        lambda file: file.write_bytes(file.read_bytes()[:-9]),
+        lambda file: file.write_bytes(b""),
+        os.remove,
+    ],
+    ids=["flipped", "cut", "emptied", "removed"],
+)
+def test_what_is_damaged_is_made_again(
+    source: Path, wanted: Outcome, tmp_path: Path, spoil: Callable[[Path], object]
+) -> None:
+    start(source, tmp_path)
+    files = [file for file in tmp_path.glob("*/*")]
+    assert len(files) == 4 + 1 + 1 + 3  # splits, corpus, tokenizers, pairs, digests
+    for file in files:
+        spoil(file)
+    assert start(source, tmp_path) == wanted
+    assert sorted(tmp_path.glob("*/*")) == sorted(files)
+
+
+def test_a_file_that_changes_meanwhile_is_not_kept(source: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    copy = Path(shutil.copytree(source, tmp_path / "copy"))
+    own = corpus.keep_whole
+
+    def change(*arguments: Any) -> None:
+        own(*arguments)
+        (copy / "Giga/input.txt").touch()
+
+    monkeypatch.setattr("tasks.seq2seq.data.keep_whole", change)
+    with pytest.raises(ValueError, match=r"input\.txt must stay as it is while it is read, got a change"):
+        load_folder(copy, prepared=tmp_path / "cache")
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"]
+
+
+@needs_fork
+def test_killed_while_it_prepares_a_run_begins_again(
+    source: Path, wanted: Outcome, tmp_path: Path, measure: Any
+) -> None:
+    chance, row = random.Random(0), measure("killed preparation")
+    begun = time.monotonic()
+    start(source, tmp_path / "timed")
+    taken, kills = time.monotonic() - begun, 0
+    for trial in range(row.n):
+        folder = tmp_path / str(trial)
+        child = Child(partial(start, source, folder))
+        time.sleep(chance.uniform(0, taken))
+        child.send()
+        kills += child.wait() == -signal.SIGKILL
+        row.all(start(source, folder) == wanted and not [*folder.glob("*.tmp")], pairs=2_000)
+    row.add(0, kills=kills)
+
+
+@needs_fork
+def test_of_two_starts_at_once_one_prepares(
+    source: Path, wanted: Outcome, tmp_path: Path, measure: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row, made = measure("two preparations"), tmp_path / "made"
+    own = cache._made_once
+
+    def told(folder: Path, make: Callable[[Path], object]) -> Path:
+        def make_and_tell(path: Path) -> None:
+            make(path)
+            with made.open("a") as file:
+                file.write(f"{folder.name}\n")
+
+        return own(folder, make_and_tell)
+
+    monkeypatch.setattr(cache, "_made_once", told)
+    for trial in range(row.n):
+        made.write_text("")
+        prepare = partial(same_as, wanted, source, tmp_path / str(trial))
+        children = [Child(prepare) for _ in range(2)]
+        codes = [child.wait() for child in children]
+        names = made.read_text().split()
+        row.all(codes == [0, 0] and len(names) == len(set(names)) == 3, pairs=2_000)
+
+
+def same_as(wanted: Outcome, source: Path, folder: Path) -> None:
+    assert start(source, folder) == wanted
+
+
+@needs_fork
+def test_a_process_that_prepares_and_is_killed_is_missed() -> None:
+    def work(chunk: int) -> int:
+        if chunk == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return chunk
+
+    with pytest.raises(OSError, match="ended from outside, perhaps for its memory"):
+        list(parallel.map_chunks(work, range(9)))
+
+
+def test_an_error_of_a_process_is_that_of_its_chunk() -> None:
+    def work(chunk: int) -> float:
+        return 1 / (chunk - 3)
+
+    found = parallel.map_chunks(work, range(9))
+    assert [next(found) for _ in range(3)] == [-1 / 3, -1 / 2, -1]
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+
+
+def test_a_folder_that_cannot_be_written_is_said_and_done_without(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "file" / "cache"))
+    config = OmegaConf.create(
+        {"_target_": "tasks.summarization.data.load_folder", "root": str(source), "limit": 30}
+    )
+    found, (note,) = setup.load_corpus(config)
+    assert len(found.splits["train"]) == 30 and found.folder is None
+    assert note.startswith("what is prepared is not kept: ") and note.endswith(
+        f"{cache.VARIABLE} names another"
+    )
+
+
+def test_a_tokenizer_of_many_texts_is_learnt_from_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks.data import spm_tokenizer
+
+    texts = [f"dog{number % 9} cat" for number in range(900)]
+    monkeypatch.setattr(spm_tokenizer, "SAMPLE", 90)
+    sampled = spm_tokenizer.SubwordTokenizer.train(texts, vocab_size=30)
+    assert sampled.sha256 == spm_tokenizer.SubwordTokenizer.train(texts[::10], vocab_size=30).sha256
