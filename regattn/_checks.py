@@ -82,6 +82,21 @@ class Range:
         object.__setattr__(self, "smallest", smallest)
         object.__setattr__(self, "largest", largest)
 
+    def unbounded(self, value: Tensor) -> Tensor:
+        """The real number that stands for one strictly inside the range: that which is learnt."""
+        if self.high == math.inf:
+            return (value - self.low).log()
+        return ((value - self.low) / (self.high - self.low)).logit()
+
+    def bounded(self, raw: Tensor) -> Tensor:
+        """What :meth:`unbounded` was made of; in the range whatever ``raw`` has become."""
+        info = torch.finfo(raw.dtype)
+        lowest = self.low if self.low_allowed else self.low + max(abs(self.low) * info.eps, info.tiny)
+        if self.high == math.inf:
+            return (self.low + raw.exp()).clamp(lowest, info.max)
+        highest = self.high if self.high_allowed else self.high - max(abs(self.high) * info.eps, info.tiny)
+        return (self.low + (self.high - self.low) * raw.sigmoid()).clamp(lowest, highest)
+
     def __str__(self) -> str:
         if self.high == math.inf:
             return f"{'at least' if self.low_allowed else 'above'} {self.low:g}"
@@ -132,4 +147,5 @@ def _check_tensor(name: str, value: Tensor, scores: Tensor, dim: int) -> None:
         above = value >= allowed.low if allowed.low_allowed else value > allowed.low
         below = value <= allowed.high if allowed.high_allowed else value < allowed.high
         if not bool((above & below).all()):
-            raise ValueError(f"{name} must be finite and {allowed}, got {value.detach()!r}")
+            advice = f"; a Module's learn=({name!r},) keeps it there" if value.requires_grad else ""
+            raise ValueError(f"{name} must be finite and {allowed}, got {value.detach()!r}{advice}")

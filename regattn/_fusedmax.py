@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -104,8 +105,10 @@ class Fusedmax(Mapping):
 
     function = staticmethod(fusedmax)
 
-    def __init__(self, dim: int = -1, *, gamma: Strength = 1.0, lam: Strength = 0.1) -> None:
-        super().__init__(dim, gamma=gamma, lam=lam)
+    def __init__(
+        self, dim: int = -1, *, gamma: Strength = 1.0, lam: Strength = 0.1, learn: Sequence[str] = ()
+    ) -> None:
+        super().__init__(dim, learn=learn, gamma=gamma, lam=lam)
 
 
 FUSEDMAX = MappingSpec(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -119,8 +120,10 @@ class Oscarmax(Mapping):
 
     function = staticmethod(oscarmax)
 
-    def __init__(self, dim: int = -1, *, gamma: Strength = 1.0, lam: Strength = 0.01) -> None:
-        super().__init__(dim, gamma=gamma, lam=lam)
+    def __init__(
+        self, dim: int = -1, *, gamma: Strength = 1.0, lam: Strength = 0.01, learn: Sequence[str] = ()
+    ) -> None:
+        super().__init__(dim, learn=learn, gamma=gamma, lam=lam)
 
 
 class OscarmaxPublished(Mapping):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -115,8 +117,10 @@ class PNormmax(Mapping):
 
     function = staticmethod(pnormmax)
 
-    def __init__(self, dim: int = -1, *, gamma: Strength = 1.0, p: float = 1.5) -> None:
-        super().__init__(dim, gamma=gamma, p=p)
+    def __init__(
+        self, dim: int = -1, *, gamma: Strength = 1.0, p: float = 1.5, learn: Sequence[str] = ()
+    ) -> None:
+        super().__init__(dim, learn=learn, gamma=gamma, p=p)
 
 
 PNORMMAX = MappingSpec(

@@ -6,10 +6,11 @@ in order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from regattn._autograd import Solver
@@ -23,25 +24,57 @@ class Mapping(nn.Module):
         function: the mapping as a function.
         dim: dimension of the positions attended to.
         strengths: its keyword parameters, such as ``{"gamma": 1.0, "lam": 0.1}``; each is an
-            attribute too. One that is an ``nn.Parameter`` is learnt, another tensor is a buffer.
+            attribute too. One that is an ``nn.Parameter`` is learnt as it is and may be driven out of its
+            range, another tensor is a buffer.
+        learn: names of strengths that are learnt and cannot leave their range. What is learnt is
+            ``raw_<name>``: the logarithm of a strength above its least value, or the logit between two ends.
+
+    Raises:
+        ValueError: a strength out of its range, or one to learn that is no number strictly inside it.
+
+    Example:
+        >>> mapping = Fusedmax(lam=0.1, learn=("lam",))
+        >>> mapping, [name for name, _ in mapping.named_parameters()]
+        (Fusedmax(dim=-1, gamma=1.0, lam=0.1, learn=('lam',)), ['raw_lam'])
     """
 
     function: ClassVar[Callable[..., Tensor]]
 
-    def __init__(self, dim: int = -1, **strengths: Strength) -> None:
+    def __init__(self, dim: int = -1, *, learn: Sequence[str] = (), **strengths: Strength) -> None:
         super().__init__()
         check_strengths(**{name: value for name, value in strengths.items() if not isinstance(value, Tensor)})
         self.dim = dim
+        self.learn = tuple(learn)
         self._names = tuple(strengths)
+        self._check_learn()
         for name, value in strengths.items():
-            if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
+            if name in self.learn:
+                self.register_parameter(f"raw_{name}", nn.Parameter(_unbounded(name, value)))
+            elif isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
                 self.register_buffer(name, value)
             else:
                 setattr(self, name, value)
 
     @property
     def strengths(self) -> dict[str, Strength]:
-        return {name: getattr(self, name) for name in self._names}
+        return {name: self._strength(name) for name in self._names}
+
+    def _strength(self, name: str) -> Strength:
+        value: Any = getattr(self, f"raw_{name}" if name in self.learn else name)
+        return RANGES[name].bounded(value) if name in self.learn else value
+
+    def __getattr__(self, name: str) -> Any:
+        # A strength that is learnt has no attribute of its own.
+        return self._strength(name) if name in self.__dict__.get("learn", ()) else super().__getattr__(name)
+
+    def _check_learn(self) -> None:
+        known = [name for name in self._names if RANGES[name].learnable]
+        for name in self.learn:
+            if name not in known:
+                raise ValueError(
+                    f"learn must name strengths of {type(self).__name__} that can be learnt, "
+                    f"{' or '.join(known)}, got {name!r}"
+                )
 
     def forward(self, scores: Tensor, mask: Tensor | None = None) -> Tensor:
         return self.function(scores, self.dim, mask=mask, **self.strengths)
@@ -51,11 +84,25 @@ class Mapping(nn.Module):
 
     def extra_repr(self) -> str:
         shown = {name: _shape(value) for name, value in {"dim": self.dim, **self.strengths}.items()}
-        return ", ".join(f"{name}={value}" for name, value in shown.items())
+        learn = {"learn": self.learn} if self.learn else {}
+        return ", ".join(f"{name}={value}" for name, value in {**shown, **learn}.items())
 
 
 def _shape(value: Any) -> Any:
-    return f"tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) and value.ndim else value
+    if not isinstance(value, Tensor):
+        return value
+    is_number = value.ndim == 0 and value.device.type != "meta"
+    return f"{value.item():.6g}" if is_number else f"tensor of shape {tuple(value.shape)}"
+
+
+def _unbounded(name: str, value: Strength) -> Tensor:
+    """What is learnt in place of a strength."""
+    raw = RANGES[name].unbounded(torch.as_tensor(value).detach().clone())
+    if not bool(raw.isfinite().all()):
+        raise ValueError(
+            f"{name} must be strictly inside its range ({RANGES[name]}) to be learnt, got {value}"
+        )
+    return raw
 
 
 # ------------------------------------------------------------------ what is known of each

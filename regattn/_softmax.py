@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -81,8 +83,8 @@ class Softmax(Mapping):
 
     function = staticmethod(softmax)
 
-    def __init__(self, dim: int = -1, *, gamma: Strength = 1.0) -> None:
-        super().__init__(dim, gamma=gamma)
+    def __init__(self, dim: int = -1, *, gamma: Strength = 1.0, learn: Sequence[str] = ()) -> None:
+        super().__init__(dim, learn=learn, gamma=gamma)
 
 
 SOFTMAX = MappingSpec(

@@ -224,7 +224,7 @@ def _record(setup: Setup, result: FitResult, experiment: str) -> Record:
         id=setup.id,
         task=setup.config.task_name,
         mapping=setup.mapping_name,
-        mapping_params={name: float(value) for name, value in setup.mapping.strengths.items()},
+        mapping_params={name: float(setup.config.attention[name]) for name in setup.mapping.strengths},
         tier=setup.config.tier,
         experiment=experiment,
         corpus={

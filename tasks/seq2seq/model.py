@@ -226,7 +226,8 @@ class Seq2Seq(nn.Module):
         self.predict = nn.Linear(hidden, target_size)
         self.dropout = nn.Dropout(settings.dropout)
         self.embedding_dropout = nn.Dropout(settings.embedding_dropout)
-        for weight in self.parameters():
+        strengths = set(mapping.parameters())  # where it learns some, they start as they are given
+        for weight in (weight for weight in self.parameters() if weight not in strengths):
             nn.init.uniform_(weight, -settings.init_range, settings.init_range)
         for embedded in (self.embed_source, self.embed_target):
             nn.init.zeros_(embedded.weight[PAD])

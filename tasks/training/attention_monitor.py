@@ -42,7 +42,8 @@ class AttentionMonitor:
         Yields:
             What fills when the block is left, in a step that is looked at: the metrics of
             :class:`tasks.attention.AttentionTally`, and ``scorer_gradient``, the Euclidean norm of the
-            gradient of the scorers' weights before it is clipped, where they have any.
+            gradient of the scorers' weights before it is clipped, where they have any; strengths that are
+            learnt, each under its name, as means over what there are of them.
         """
         figures: dict[str, float] = {}
         if step % EVERY or not self._mappings:
@@ -65,6 +66,8 @@ class AttentionMonitor:
             for handle in handles:
                 handle.remove()
         figures.update(tally.metrics())
+        for mapping in self._mappings:
+            figures.update({name: float(getattr(mapping, name).detach().mean()) for name in mapping.learn})
         if norms:
             figures["scorer_gradient"] = float(torch.stack([*norms.values()]).norm())
 

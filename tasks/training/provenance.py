@@ -32,6 +32,7 @@ Files are among them: what they hold is hashed instead of where they lie. The cl
 too, because its other keys tell it, and runs from before it could be chosen do not name it."""
 
 NOT_HASHED_AT: dict[str, object] = {
+    "attention.learn": [],
     "data.revision": None,
     "task.model": "recurrent",
     "task.until_unknown": False,

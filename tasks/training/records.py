@@ -23,7 +23,8 @@ class Record:
         id: from :func:`tasks.training.provenance.run_id`; the name of the file.
         task: snli, gigaword or translation.
         mapping: name of the attention's mapping.
-        mapping_params: its parameters, such as ``{"gamma": 1.0, "lam": 0.1}``.
+        mapping_params: its strengths, such as ``{"gamma": 1.0, "lam": 0.1}``; of those that are learnt the
+            values that they start from, while ``history`` has what became of them.
         tier: mini, small or paper.
         experiment: the recipe that the run is, such as ``small/snli``, of which nothing but the mapping and
             the seed was changed; empty for any other run.

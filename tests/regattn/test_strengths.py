@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 import subprocess
 import sys
@@ -656,3 +657,102 @@ regattn.oscarmax(torch.randn(5, 3), 0, lam=lam).sum().backward()
 def test_published_oscarmax_refuses_tensors(which):
     with pytest.raises(TypeError, match=f"{which} must be a number .*, got tensor"):
         regattn.oscarmax_published(random_scores(4, 7), **{which: torch.tensor(1.0)})
+
+
+# ------------------------------------------------------------------ strengths that cannot leave their range
+LEARNABLE = [
+    (name, strength)
+    for name, spec in regattn.MAPPINGS.items()
+    if "learn" in inspect.signature(spec.module).parameters
+    for strength in spec.strengths
+    if strength.range.learnable
+]
+each_learnable = pytest.mark.parametrize(
+    ("name", "strength"), LEARNABLE, ids=[f"{name}-{strength.name}" for name, strength in LEARNABLE]
+)
+
+
+def test_every_mapping_of_an_omega_learns_its_strengths():
+    assert {name for name, _ in LEARNABLE} == set(OF_OMEGA)
+
+
+@each_learnable
+def test_a_learnt_strength_starts_where_it_is_told(name, strength):
+    x, which = random_scores(3, 7).float(), strength.name
+    module = regattn.MAPPINGS[name].module(learn=[which])
+    assert [key for key, _ in module.named_parameters()] == [f"raw_{which}"]
+    assert getattr(module, which).item() == pytest.approx(strength.default, rel=1e-6)
+    assert repr(module).endswith(f"learn=('{which}',))") and f"{which}={strength.default:g}" in repr(module)
+    torch.testing.assert_close(module(x), regattn.MAPPINGS[name].module()(x), atol=1e-6, rtol=0)
+    rows = regattn.MAPPINGS[name].module(**{which: torch.full((3, 1), strength.default)}, learn=(which,))
+    assert getattr(module, f"raw_{which}").shape == () and getattr(rows, which).shape == (3, 1)
+    torch.testing.assert_close(rows(x), module(x))
+
+
+@each_learnable
+def test_no_step_takes_a_learnt_strength_out_of_its_range(name, strength):
+    x, which = random_scores(3, 7).float(), strength.name
+    module = regattn.MAPPINGS[name].module(learn=(which,))
+    for far in (-1e30, -200.0, -90.0, 90.0, 200.0, 1e30):
+        with torch.no_grad():
+            getattr(module, f"raw_{which}").fill_(far)
+        value = getattr(module, which).item()
+        assert strength.range.smallest <= value <= strength.range.largest
+        assert bool(module(x).isfinite().all())
+
+
+@each_learnable
+def test_the_gradient_of_a_learnt_strength_is_a_difference(name, strength):
+    x, which = random_scores(20, 7), strength.name
+    direction = torch.randn(20, 7, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    module = regattn.MAPPINGS[name].module(learn=(which,)).double()
+    raw = getattr(module, f"raw_{which}")
+    (module(x) * direction).sum().backward()
+    ends = []
+    for step in (1e-6, -1e-6):
+        with torch.no_grad():
+            raw.add_(step)
+            ends.append((module(x) * direction).sum().item())
+            raw.sub_(step)
+    assert raw.grad.item() == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-4, abs=1e-7)
+
+
+@each_learnable
+def test_a_learnt_strength_is_copied_saved_and_compiled(name, strength, fresh_compiler):
+    x, which = random_scores(3, 7).float(), strength.name
+    module = regattn.MAPPINGS[name].module(learn=(which,))
+    with torch.no_grad():
+        getattr(module, f"raw_{which}").add_(0.3)
+    other = regattn.MAPPINGS[name].module(learn=(which,))
+    other.load_state_dict(module.state_dict())
+    for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module)), other):
+        assert torch.equal(twin(x), module(x)) and repr(twin) == repr(module)
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), module(x), atol=1e-6, rtol=0)
+    module(x).square().sum().backward()
+    assert getattr(module, f"raw_{which}").grad is not None
+    assert torch.equal(regattn.groups(x, module) > 0, module(x) > 0)
+
+
+def test_training_finds_a_lam_from_far_away():
+    x = random_scores(200, 7)
+    goal = regattn.fusedmax(x, lam=0.3)
+    module = regattn.Fusedmax(lam=0.001, learn=("lam",)).double()
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.2)
+    for _ in range(80):
+        optimizer.zero_grad()
+        ((module(x) - goal) ** 2).sum().backward()
+        optimizer.step()
+    assert module.lam.item() == pytest.approx(0.3, rel=0.05)
+
+
+def test_what_cannot_be_learnt_is_refused():
+    with pytest.raises(ValueError, match=r"strengths of PNormmax that can be learnt, gamma, got 'p'"):
+        regattn.PNormmax(learn=("p",))
+    with pytest.raises(ValueError, match=r"of Fusedmax that can be learnt, gamma or lam, got 'p'"):
+        regattn.Fusedmax(learn=("p",))
+    with pytest.raises(ValueError, match=r"lam must be strictly inside its range \(at least 0\)"):
+        regattn.Fusedmax(lam=0.0, learn=("lam",))
+    lam = torch.nn.Parameter(torch.tensor(-0.1))
+    with pytest.raises(ValueError, match=r"lam must be finite and .*; a Module's learn=\('lam',\)"):
+        regattn.Fusedmax(lam=lam)(torch.randn(5))

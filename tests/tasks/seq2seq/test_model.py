@@ -38,6 +38,18 @@ def build(settings: ModelSettings, mapping: nn.Module | None = None, **options: 
     return model.double().eval()
 
 
+def test_learnt_strengths_start_as_given_and_other_weights_as_without() -> None:
+    models = []
+    for learn in ((), ("gamma", "lam")):
+        torch.manual_seed(3)
+        mapping = regattn.Fusedmax(gamma=4.0, lam=0.02, learn=learn)
+        models.append(Seq2Seq(SHAPES[0], mapping, SOURCE_SIZE, TARGET_SIZE))
+    plain, learning = (model.state_dict() for model in models)
+    assert learning.keys() - plain.keys() == {"attention.mapping.raw_gamma", "attention.mapping.raw_lam"}
+    assert all(torch.equal(plain[name], learning[name]) for name in plain)
+    assert [value.item() for value in mapping.strengths.values()] == pytest.approx([4.0, 0.02])
+
+
 def sentences(lengths: list[int], size: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     tokens = torch.randint(4, size, (len(lengths), max(lengths)), generator=generator)
