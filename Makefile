@@ -29,9 +29,11 @@ DEVICE ?= cpu
 ONLY ?=
 THREADS ?=
 QUICK ?=
-# Of make reproduce: tables of the paper, at which scale, how many seeds (5) or which (4,5), the plan alone.
+# Of make reproduce: tables of the paper, at which scale, its mappings or which (paper,entmax15), how many seeds (5)
+# or which (4,5), the plan alone.
 TABLE ?= all
 TIER ?= mini
+MAPPINGS ?= paper
 SEEDS ?= 3
 DRY ?=
 GPU_TOKENS_PER_S ?=
@@ -132,9 +134,9 @@ tune: $(VENV)/installed ## search with Optuna: TASK=… ATTN=… DATA=… TRIALS
 	  task=$(TASK) attention=$(ATTN) $(data) logger=$(LOGGER) $(ARGS)
 
 # Imports are made with the threads that runs have: one each, unless THREADS says more.
-reproduce: $(VENV)/installed ## run what the paper's tables lack: TABLE=all TIER=mini SEEDS=3 JOBS=… LAUNCHER=… DRY=1
+reproduce: $(VENV)/installed ## run what the paper's tables lack: TABLE=all TIER=mini SEEDS=3 MAPPINGS=paper JOBS=… LAUNCHER=… DRY=1
 	@OMP_NUM_THREADS='$(or $(THREADS),1)' $(BIN)/python -m scripts.reproduce --table '$(TABLE)' --tier '$(TIER)' \
-	  --seeds '$(SEEDS)' $(if $(filter-out file,$(origin JOBS)),--jobs '$(JOBS)') \
+	  --mappings '$(MAPPINGS)' --seeds '$(SEEDS)' $(if $(filter-out file,$(origin JOBS)),--jobs '$(JOBS)') \
 	  $(if $(THREADS),--threads '$(THREADS)') --launcher '$(LAUNCHER)' $(if $(DRY),--dry) \
 	  $(if $(GPU_TOKENS_PER_S),--gpu-tokens-per-s '$(GPU_TOKENS_PER_S)') $(ARGS)
 

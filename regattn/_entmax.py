@@ -94,4 +94,5 @@ ENTMAX15 = MappingSpec(
     omega=_omega15,
     certificate=_certificate15,
     solver=solve_entmax15,
+    beside_paper=True,
 )

@@ -130,6 +130,7 @@ class MappingSpec:
         solver: the operator that solves it; None if it has none of its own.
         has_groups: whether the structure that its solver returns ties positions together.
         paper_name: what the paper calls it, "" if it is not one of the paper's five.
+        beside_paper: whether its runs stand in the paper's tables below those of the paper's five.
     """
 
     function: Callable[..., Tensor]
@@ -140,6 +141,7 @@ class MappingSpec:
     solver: Solver | None = None
     has_groups: bool = False
     paper_name: str = ""
+    beside_paper: bool = False
 
     @property
     def name(self) -> str:

@@ -12,7 +12,16 @@ from pathlib import Path
 from scripts import cli
 from scripts.runs.config import TIERS, split_overrides
 from scripts.runs.cost_estimate import describe_needs
-from scripts.runs.plan import headline, list_runs, longest_first, make_plan, parse_seeds, parse_tables, render
+from scripts.runs.plan import (
+    headline,
+    list_runs,
+    longest_first,
+    make_plan,
+    parse_mappings,
+    parse_seeds,
+    parse_tables,
+    render,
+)
 from scripts.runs.runner import LAUNCHERS, die_with_make, launch
 from scripts.style import check_drawing
 from tasks._registry import TASKS
@@ -28,7 +37,8 @@ def reproduce(arguments: Sequence[str]) -> int:
     options = _options(arguments)
     tasks, seeds = parse_tables(options.table), parse_seeds(options.seeds)
     overrides, of_hydra = split_overrides(options.overrides)
-    plan = make_plan(list_runs(tasks, options.tier, seeds, overrides))
+    mappings = parse_mappings(options.mappings)
+    plan = make_plan(list_runs(tasks, options.tier, seeds, overrides, mappings))
     at_once = options.jobs or max(1, available_cores() // options.threads)
     print(render(plan, at_once), flush=True)
     if options.dry:
@@ -56,6 +66,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = cli.Parser(prog="python -m scripts.reproduce", description=__doc__)
     parser.add_argument("--table", default="all", help=f"all, or of {', '.join(TASKS)} with commas")
     parser.add_argument("--tier", default="mini", choices=TIERS)
+    parser.add_argument("--mappings", default="paper", help="the paper's five, or which, as paper,entmax15")
     parser.add_argument("--seeds", default="3", help="how many, or which with commas between them")
     parser.add_argument("--jobs", type=int, help="processes at once; by default one for each core")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of each")

@@ -23,6 +23,7 @@ Rows = Mapping[str, Runs]
 _ELSEWHERE = frozenset({"trainer.checkpoint_every", "trainer.device", "trainer.seed", "trainer.threads"})
 MAPPINGS = tuple(name for name, spec in regattn.MAPPINGS.items() if spec.in_paper)
 """The paper's mappings in its order."""
+_IN_TABLES = (*MAPPINGS, *(name for name, spec in regattn.MAPPINGS.items() if spec.beside_paper))
 
 
 class Corpus(NamedTuple):
@@ -170,7 +171,7 @@ def rows_of(records: Runs, task: str, tier: str) -> Rows:
     Raises:
         RecordError: they differ in their corpora.
     """
-    cells = [run for run in records if run.experiment == f"{tier}/{task}" and run.mapping in MAPPINGS]
+    cells = [run for run in records if run.experiment == f"{tier}/{task}" and run.mapping in _IN_TABLES]
     corpora = {run.corpus["sha256"]: run.id for run in cells}
     if len(corpora) > 1:
         raise RecordError(

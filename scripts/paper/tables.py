@@ -71,20 +71,23 @@ def results_of_tiers(records: Runs, details: Path, paper: Paper) -> list[TierRes
 def score_table(task: str, reported: ReportedTable, tier: str, rows: Rows) -> Table:
     """A table of the paper with ours beside it: mappings × scores, those of the best in bold."""
     metrics = metrics_in(reported, first_run(rows))
+    others = [mapping for mapping in rows if mapping not in MAPPINGS]
+    mappings = [*MAPPINGS, *others]
     columns = [
         [reported_cell(reported.rows[mapping][column.key]) for mapping in MAPPINGS]
+        + [Cell(UNKNOWN, note="not a mapping of the paper's")] * len(others)
         for column in reported.columns
     ]
-    columns += [[our_cell(rows.get(mapping, ()), one) for mapping in MAPPINGS] for one in metrics]
+    columns += [[our_cell(rows.get(mapping, ()), one) for mapping in mappings] for one in metrics]
     heads = [f"paper: {column.label}" for column in reported.columns]
     heads += [f"ours: {one.label}" for one in metrics]
-    seeds = [seeds_cell(rows.get(mapping, ())) for mapping in MAPPINGS]
+    seeds = [seeds_cell(rows.get(mapping, ())) for mapping in mappings]
     return Table(
         name=f"{task}-{tier}",
         title=f"{TASKS[task].title}, tier {tier}",
         intro=whose_data(reported, tier, rows),
         heads=("mapping", *heads, "seeds"),
-        rows=tuple(zip(map(Cell, MAPPINGS), *map(_with_best, columns), seeds, strict=True)),
+        rows=tuple(zip(map(Cell, mappings), *map(_with_best, columns), seeds, strict=True)),
         notes=(
             f"{LEGEND} Ours: mean ± standard deviation over the seeds. In bold the largest of each column, "
             "which says nothing of significance: the table of claims does.",

@@ -101,7 +101,16 @@ class Planned:
         return self.record is None and not self.run.lacks
 
 
-def list_runs(tasks: Sequence[str], tier: str, seeds: Sequence[int], arguments: Sequence[str]) -> list[Run]:
+PAPER = tuple(name for name, spec in MAPPINGS.items() if spec.in_paper)
+
+
+def list_runs(
+    tasks: Sequence[str],
+    tier: str,
+    seeds: Sequence[int],
+    arguments: Sequence[str],
+    mappings: Sequence[str] = PAPER,
+) -> list[Run]:
     """The runs of every cell of some tasks' tables at one tier, tasks and mappings in the paper's order.
 
     Args:
@@ -109,6 +118,7 @@ def list_runs(tasks: Sequence[str], tier: str, seeds: Sequence[int], arguments: 
         tier: of :data:`scripts.runs.config.TIERS`.
         seeds: one run of each cell for each.
         arguments: overrides of them all. One of ``data`` or ``task`` goes to the tasks that have its key.
+        mappings: by name; the paper's five if not given.
 
     Raises:
         UsageError: an override that no task has a key for, or that is wrong.
@@ -120,9 +130,8 @@ def list_runs(tasks: Sequence[str], tier: str, seeds: Sequence[int], arguments: 
     return [
         run
         for task in tasks
-        for spec in MAPPINGS.values()
-        if spec.in_paper
-        for run in _runs_of_cell(task, tier, spec.name, seeds, (*fitting[task], *astray))
+        for mapping in mappings
+        for run in _runs_of_cell(task, tier, mapping, seeds, (*fitting[task], *astray))
     ]
 
 
@@ -187,6 +196,23 @@ def parse_tables(text: str) -> list[str]:
         if word not in TASKS:
             raise UsageError(f"TABLE must be all or of {', '.join(TASKS)}, got {word!r}")
     return [task for task in TASKS if task in words]
+
+
+def parse_mappings(text: str) -> list[str]:
+    """Mappings from ``paper`` (its five) or names with commas between them, in the library's order.
+
+    Raises:
+        UsageError: another name.
+
+    Example:
+        >>> parse_mappings("entmax15,softmax")
+        ['softmax', 'entmax15']
+    """
+    words = [word.strip() for word in text.split(",")]
+    for word in words:
+        if word not in MAPPINGS and word != "paper":
+            raise UsageError(f"MAPPINGS must be of paper, {', '.join(MAPPINGS)}, got {word!r}")
+    return [name for name in MAPPINGS if name in words or (name in PAPER and "paper" in words)]
 
 
 def make_plan(runs: Sequence[Run]) -> list[Planned]:

@@ -20,6 +20,7 @@ from scripts.runs.plan import (
     list_runs,
     longest_first,
     make_plan,
+    parse_mappings,
     parse_seeds,
     parse_tables,
     render,
@@ -52,6 +53,15 @@ def test_every_cell_composes_and_is_what_its_name_says(jobs: dict[str, list[Run]
         assert (config["data"]["_target_"].endswith("mini.generate")) == (tier == "mini")
         assert recipe_of(config, mapping) == job.experiment
     assert len({job.hash for job in jobs[tier]}) == len(jobs[tier])
+
+
+def test_other_mappings_are_planned_where_they_are_asked_for() -> None:
+    asked = parse_mappings("entmax15,paper")
+    assert asked == [*(name for name, spec in MAPPINGS.items() if spec.in_paper), "entmax15"]
+    (run,) = list_runs(["snli"], "mini", [1], [], ["entmax15"])
+    assert run.config["attention"] == {"_target_": "regattn.Entmax15", "gamma": 1.0}
+    with pytest.raises(UsageError, match=r"MAPPINGS must be of paper, softmax, .*, got 'nomax'"):
+        parse_mappings("paper,nomax")
 
 
 def test_the_paper_tier_translates_from_french(jobs: dict[str, list[Run]]) -> None:

@@ -50,6 +50,17 @@ def test_ours_stands_beside_the_papers_figures() -> None:
     assert "do not compare" not in score_table("snli", PAPER.tables["snli"], "paper", row).intro
 
 
+def test_a_mapping_beside_the_papers_has_no_figure_of_its() -> None:
+    records = [
+        replace(one, experiment="small/snli", task="snli", tier="small")
+        for name in ("softmax", "entmax15", "oscarmax_published")
+        for one in seeds(name, {1: 0.7})
+    ]
+    table = score_table("snli", PAPER.tables["snli"], "small", rows_of(records, "snli", "small"))
+    assert [row[0].text for row in table.rows] == [*MAPPINGS, "entmax15"]
+    assert texts(table)["entmax15"] == ["–", "70.00", "1"]
+
+
 def test_a_stated_figure_has_no_mark() -> None:
     row = {"softmax": [replace(RECORD, task="gigaword", metrics={"duc2004": {"rouge1": 1.0}})]}
     shown = texts(score_table("gigaword", PAPER.tables["gigaword"], "small", row))
