@@ -159,25 +159,30 @@ def raw_lines(stream: IO[bytes], file: Path) -> Iterator[bytes]:
         start += len(line)
 
 
-def read_lines(file: Path) -> Iterator[str]:
+def read_lines(file: Path, odd: bytes = b"\r\0") -> Iterator[str]:
     """Read the lines of a text file, plain or ``.gz``, one after the other, without their ends.
 
     Only a line feed ends a line, after a carriage return or not; a byte-order mark at the start is dropped.
 
+    Args:
+        file: to read.
+        odd: bytes that no line may hold.
+
     Raises:
         FileNotFoundError, IsADirectoryError: there is no file of that name.
         ValueError: an empty, truncated or damaged file, or one that changes meanwhile; text that is not
-            UTF-8; a NUL or carriage return inside a line.
+            UTF-8; an ``odd`` byte inside a line.
     """
-    start = 0
+    start, refused = 0, re.compile(b"[%b]" % re.escape(odd))
     with open_bytes(file) as stream:
-        for line in raw_lines(stream, file):  # text would be cut also where nobody expects it
+        # As bytes: text would be cut also where nobody expects it.
+        for number, line in enumerate(raw_lines(stream, file), 1):
             check_utf8(line, start, file)
             text = line.removesuffix(b"\n").removesuffix(b"\r")
-            if odd := re.search(rb"[\r\0]", text):
-                at = start + odd.start()
+            if found := refused.search(text):
+                got = f"one at offset {start + found.start()}"
                 raise ValueError(
-                    f"{file} must have no 0x{odd[0].hex()} inside a line, got one at offset {at}"
+                    f"{file}, line {number} must have no 0x{found[0].hex()} inside a line, got {got}"
                 )
             yield text.decode("utf-8" if start else "utf-8-sig")
             start += len(line)

@@ -1,5 +1,6 @@
 """Word vectors: those of a GloVe file, and a stated rule for words without one."""
 
+import codecs
 import hashlib
 import io
 import lzma
@@ -59,13 +60,14 @@ def load_vectors(path: Path | str, vocabulary: Vocabulary) -> Vectors:
     drawn from a generator seeded with the word itself: in every run and vocabulary the same direction.
 
     Args:
-        path: plain, ``.gz`` or ``.zip``; a first line ``count dim``, as word2vec writes it, is skipped.
+        path: plain, ``.gz`` or ``.zip``, with a byte-order mark or without. A first line ``count dim``, as
+            word2vec writes it, says how many numbers a vector has; else the first vector does.
         vocabulary: the words wanted.
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no file of that name.
-        ValueError: an empty or damaged file; bytes that are not UTF-8; a line with another number of columns
-            than the first; among the vectors used, one that is not finite; no vector for any word; a zip
+        ValueError: an empty or damaged file; bytes that are not UTF-8; a line with another number of numbers;
+            among the vectors used, one that is not finite; no vector for any word; a zip
             archive without exactly one file to read; a file that changes meanwhile.
     """
     path = Path(path)
@@ -107,12 +109,14 @@ def _scan(stream: IO[bytes], path: Path, words: set[str]) -> tuple[int, dict[str
         start += len(line)
         line = line.rstrip(b" \r\n")
         if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
             if b"\0" in line:
                 raise ValueError(
                     f"{path} must be text, or one .txt file in a .gz or .zip, got bytes of 0, as in a tar"
                 )
             columns = line.split(b" ")
             if len(columns) == 2 and all(map(bytes.isdigit, columns)):
+                dim = int(columns[1])
                 continue
         dim = dim or line.count(b" ")
         if line.count(b" ") != dim or not dim:

@@ -44,12 +44,13 @@ class Example:
     """A source text and its references, one in training, as the corpus has them.
 
     ``links`` align the source with the first reference, where a corpus knows them; both are then cut into
-    words by spaces.
+    words by spaces. ``fault`` says why an example as it was read cannot be used, where that is known then.
     """
 
     source: str
     references: tuple[str, ...]
     links: Links | None = None
+    fault: str = ""
 
     @property
     def target(self) -> str:
@@ -107,7 +108,8 @@ def example_from_row(row: Row) -> Example:
 def read_parallel(source: Path, targets: Sequence[Path]) -> Iterator[Example]:
     """Read text files whose lines of one number belong together.
 
-    Lines that are blank in all files are handed on; the number of lines is checked at the end.
+    Lines are handed on that are blank in a file, and as a fault those with a carriage return inside, the
+    first one named; the number of lines is checked at the end.
 
     Args:
         source: a file for :func:`tasks.data.files.read_lines`.
@@ -115,23 +117,25 @@ def read_parallel(source: Path, targets: Sequence[Path]) -> Iterator[Example]:
 
     Raises:
         FileNotFoundError, IsADirectoryError: a file is missing.
-        ValueError: a file that has fewer lines than another, or a blank line beside one that is not blank,
-            named with its number, from 1; anything that the reader rejects.
+        ValueError: a file that has fewer lines than another, or ends with a blank line beside one that is
+            not: something may be missing before it; anything that the reader rejects.
     """
-    files = (source, *targets)
-    for number, lines in enumerate(zip_longest(*map(read_lines, files)), 1):
+    files, fault = (source, *targets), ""
+    for number, lines in enumerate(zip_longest(*(read_lines(file, b"\0") for file in files)), 1):
         for file, line in zip(files, lines, strict=True):
             if line is None:
                 other = next(f for f, text in zip(files, lines, strict=True) if text is not None)
                 wanted = f"{file} must have a line {number} because {other} has one"
                 raise ValueError(f"{wanted}, got {number - 1} lines")
         blank = [not line.strip() for line in lines]
-        if any(blank) and not all(blank):
-            file, other = files[blank.index(True)], files[blank.index(False)]
-            raise ValueError(
-                f"{file}, line {number} must have text because {other} has some, got a blank line"
-            )
-        yield Example(lines[0], lines[1:])
+        has_return = any("\r" in line for line in lines)
+        if has_return:
+            fault = fault or f"carriage_return (first in line {number})"
+        yield Example(lines[0], lines[1:], fault=fault if has_return else "")
+    if any(blank) and not all(blank):
+        file, other = files[blank.index(True)], files[blank.index(False)]
+        wanted = f"{file} must have text in its last line, {number}, because {other} has some"
+        raise ValueError(f"{wanted}, got a blank line")
 
 
 Read = Callable[[Path], tuple[Path, Sequence[Path], Iterator[Example]]]
@@ -226,12 +230,16 @@ def collect(
         folder: as for :func:`tasks.data.corpus.read_part`.
 
     Returns:
-        The examples, and how many were dropped: ``empty`` without source or reference, ``too_long``.
+        The examples, and how many were dropped: ``empty`` without source or reference, ``too_long``, and
+        for their faults.
     """
 
     def keep(examples: Sequence[Example]) -> tuple[list[Example], Counter[str]]:
         kept, dropped = [], Counter[str]()
         for example in examples:
+            if example.fault:
+                dropped[example.fault] += 1
+                continue
             if max(map(len, (example.source, *example.references))) > max_chars:
                 dropped["too_long"] += 1
                 continue

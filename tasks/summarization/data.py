@@ -83,7 +83,7 @@ def load_folder(
     Raises:
         FileNotFoundError, IsADirectoryError: a file is missing.
         ValueError: a name leaves ``root``; ``columns`` or ``keep`` names what is not read; text files of
-            different lengths, or a blank line beside one that is not; a split without pairs; ``limit`` or
+            different lengths; a split without pairs; ``limit`` or
             ``max_chars`` below 1; anything that the reader rejects.
     """
     options = {**locals()}

@@ -1,12 +1,17 @@
 """What is measured of summaries: ROUGE-1, ROUGE-2 and ROUGE-L, item by item as ROUGE-1.5.5 counts them."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+from unicodedata import category, normalize
 
 from tasks.ranges import PositiveIntOrNone, check_ranges
 from tasks.seq2seq.scoring import check_outputs
+
+Letters = Literal["ascii", "unicode"]
+_ALONE = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,9 @@ class RougeRule:
         measure: ``"recall"`` or ``"f1"``.
         until_bracket: whether a text ends at its first ``<``, that of an unknown word in an output. The
             script does so: it finds the sentences of its files by their tags.
+        letters: ``"ascii"`` as the script has it, to which words of others are boundaries; or ``"unicode"``,
+            where those of every alphabet make words, and an ideograph or kana is a word of its own. Stems are
+            those of English.
 
     Raises:
         ValueError: ``limit_bytes < 1``, or another ``measure``.
@@ -28,6 +36,7 @@ class RougeRule:
     stem: bool
     measure: Literal["recall", "f1"]
     until_bracket: bool = False
+    letters: Letters = "ascii"
 
     def __post_init__(self) -> None:
         check_ranges(type(self), vars(self))
@@ -36,8 +45,9 @@ class RougeRule:
     def signature(self) -> str:
         """All of it in a few characters."""
         cut = "none" if self.limit_bytes is None else f"{self.limit_bytes}b"
-        end = "|end:<" if self.until_bracket else ""
-        return f"{self.measure}|cut:{cut}|stem:{'porter' if self.stem else 'no'}{end}"
+        more = "|end:<" if self.until_bracket else ""
+        more += "|letters:unicode" if self.letters == "unicode" else ""
+        return f"{self.measure}|cut:{cut}|stem:{'porter' if self.stem else 'no'}{more}"
 
 
 GIGAWORD = RougeRule(limit_bytes=None, stem=True, measure="f1")
@@ -89,8 +99,12 @@ def rouge_items(
     def words(text: str) -> list[str]:
         if rule.until_bracket:
             text = text.partition("<")[0]
+        data = text.encode()[: rule.limit_bytes]
+        if rule.letters == "unicode":
+            runs = unicode_words(data.decode(errors="ignore"))
+            return [word for run in runs for word in (tokenizer.tokenize(run) if run.isascii() else [run])]
         # ROUGE sees bytes, and those outside of ASCII are boundaries to it: so is half a letter at the cut.
-        return list(tokenizer.tokenize(text.encode()[: rule.limit_bytes].decode("latin-1")))
+        return list(tokenizer.tokenize(data.decode("latin-1")))
 
     scores: dict[str, list[float]] = {"rouge1": [], "rouge2": [], "rougeL": []}
     for text, item in zip(outputs, references, strict=True):
@@ -101,6 +115,22 @@ def rouge_items(
         sizes = len(output) * len(wanted), sum(map(len, wanted))
         scores["rougeL"].append(_score(longest, *sizes, rule))
     return scores
+
+
+def unicode_words(text: str) -> list[str]:
+    """Runs of letters, digits and what is written over them, in lower case; ideographs and kana one by one.
+
+    Example:
+        >>> unicode_words("Сто судов, 3 Häfen; 一只狗 ran")
+        ['сто', 'судов', '3', 'häfen', '一', '只', '狗', 'ran']
+    """
+
+    def spaced(character: str) -> str:
+        if _ALONE.match(character):
+            return f" {character} "
+        return character if character.isalnum() or category(character).startswith("M") else " "
+
+    return "".join(map(spaced, normalize("NFC", text.lower()))).split()
 
 
 def duc_output(output: str, source: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -19,7 +20,9 @@ from tasks.seq2seq.task import Seq2SeqTask, new_model
 from tasks.seq2seq.text import BatchSettings, TextSettings
 from tasks.seq2seq.translator import Translator
 from tasks.summarization import UNTIL_UNKNOWN
-from tasks.summarization.metrics import DUC, GIGAWORD, duc_output, rouge_items
+from tasks.summarization.metrics import DUC, GIGAWORD, Letters, duc_output, rouge_items, unicode_words
+
+_ASCII = re.compile("[A-Za-z0-9]")
 
 SENTENCE = Example(
     "the fishing ministers of norway and russia agreed in oslo on tuesday to cut the catch of cod in the "
@@ -35,19 +38,21 @@ class Rouge:
     Args:
         duc_splits: names of splits.
         until_unknown: score outputs up to their first unknown word, too.
+        letters: of words, as for :class:`RougeRule`.
     """
 
     metric = "rougeL"
 
-    def __init__(self, duc_splits: Sequence[str], *, until_unknown: bool = False) -> None:
-        self.duc_splits, self.until_unknown = frozenset(duc_splits), until_unknown
+    def __init__(
+        self, duc_splits: Sequence[str], *, until_unknown: bool = False, letters: Letters = "ascii"
+    ) -> None:
+        self.duc_splits, self.until_unknown, self.letters = frozenset(duc_splits), until_unknown, letters
         check_installed("rouge_score", "ROUGE")  # now, and not after the first epoch
         self.version = version("rouge-score")
 
     def __call__(self, split: str, outputs: Sequence[str], examples: Sequence[Example]) -> Scores:
-        rule = GIGAWORD
+        rule = replace(DUC if split in self.duc_splits else GIGAWORD, letters=self.letters)
         if split in self.duc_splits:
-            rule = DUC
             outputs = [duc_output(o, e.source) for o, e in zip(outputs, examples, strict=True)]
         references = [example.references for example in examples]
         items = rouge_items(outputs, references, rule)
@@ -65,6 +70,21 @@ class Rouge:
         return Scores(means, signatures, rounded)
 
 
+def check_letters(corpus: Corpus) -> None:
+    """Refuse a corpus to most of whose headlines ROUGE would give 0 whatever is written.
+
+    Raises:
+        ValueError: more than half of a split's first references hold letters, none of them of ASCII.
+    """
+    for split, examples in corpus.splits.items():
+        unseen = [e.target for e in examples if not _ASCII.search(e.target) and unicode_words(e.target)]
+        if split != "train" and 2 * len(unseen) > len(examples):
+            raise ValueError(
+                f"headlines of {split} must have ASCII letters or digits, all that ROUGE-1.5.5 reads, "
+                f"got {unseen[0][:40]!r}; task.letters=unicode reads those of every alphabet"
+            )
+
+
 def build(
     corpus: Corpus,
     mapping: nn.Module,
@@ -78,6 +98,7 @@ def build(
     replace_unknown: bool = False,
     duc_splits: Sequence[str] | None = None,
     until_unknown: bool = False,
+    letters: Letters = "ascii",
 ) -> Seq2SeqTask:
     """Make the task of a corpus of headlines with new weights, drawn from ``seed``.
 
@@ -89,15 +110,19 @@ def build(
             default, such as ``duc2004``.
         until_unknown: report ROUGE of outputs up to their first unknown word, too: ROUGE-1.5.5 reads no
             more of them.
+        letters: those that ROUGE makes words of, ``"ascii"`` as in ROUGE-1.5.5, or ``"unicode"`` for other
+            languages than English.
 
     Raises:
         ValueError: a corpus that these settings cannot use, or no split of such a name.
     """
+    if letters == "ascii":
+        check_letters(corpus)
     if duc_splits is None:
         duc_splits = [split for split in corpus.splits if split.startswith("duc")]
     if unknown := set(duc_splits) - corpus.splits.keys():
         raise ValueError(f"duc_splits must name splits of the corpus, got {', '.join(sorted(unknown))}")
-    scoring = Rouge(duc_splits, until_unknown=until_unknown)
+    scoring = Rouge(duc_splits, until_unknown=until_unknown, letters=letters)
     made = new_model(corpus, mapping, seed, device, text, model)
     translator = Translator(*made, search, replace_unknown=replace_unknown)
     return Seq2SeqTask(corpus, translator, scoring, batches, SENTENCE, seed=seed)

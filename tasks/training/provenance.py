@@ -34,6 +34,7 @@ too, because its other keys tell it, and runs from before it could be chosen do 
 NOT_HASHED_AT: dict[str, object] = {
     "attention.learn": [],
     "data.revision": None,
+    "task.letters": "ascii",
     "task.model": "recurrent",
     "task.until_unknown": False,
     "trainer.dev_items": None,

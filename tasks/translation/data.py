@@ -88,8 +88,8 @@ def load_folder(
     Raises:
         FileNotFoundError, IsADirectoryError: a file is missing.
         ValueError: no pair of two languages; a name leaves ``root``; ``keep`` names what is not read; text
-            files of different lengths, or a blank line beside one that is not; a link to no word; a split
-            without pairs; ``limit`` or ``max_chars`` below 1; anything that the reader rejects.
+            files of different lengths; a link to no word; a split without pairs; ``limit`` or ``max_chars``
+            below 1; anything that the reader rejects.
     """
     options = {**locals()}
     check_bounds(max_chars, limit)

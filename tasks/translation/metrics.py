@@ -1,5 +1,6 @@
 """What is measured of translations: BLEU and chrF, by sacrebleu."""
 
+import re
 from collections.abc import Sequence
 from importlib.metadata import version
 
@@ -8,7 +9,11 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from tasks.data.word_tokenizer import moses_rules
+from tasks.packages import check_installed
 from tasks.seq2seq.scoring import Scores, check_outputs
+
+_CUT_BY = {"ja": "MeCab", "ko": "mecab_ko"}
+"""Packages that sacrebleu cuts languages with, which it does not bring."""
 
 
 def bleu(
@@ -18,12 +23,15 @@ def bleu(
     language: str | None = None,
     tokenized: bool = False,
 ) -> Scores:
-    """Score translations as sacrebleu does by default: BLEU on its own tokens (13a), and chrF2.
+    """Score translations as sacrebleu does by default: BLEU on its own tokens, and chrF2.
+
+    The tokens are those that sacrebleu has for the language: 13a but for Chinese, Japanese and Korean.
 
     Args:
         outputs: one translation for each item; an empty one counts as an empty one.
         references: one or more for each item, everywhere the same number.
-        language: code of the language of the outputs, such as ``"fr"``; wanted if ``tokenized``.
+        language: code of the language of the outputs, such as ``"fr"``, ``"zh"`` or ``"zh_CN"``; wanted if
+            ``tokenized``.
         tokenized: outputs and references are in Moses tokens, which are put together to plain text first.
 
     Returns:
@@ -47,8 +55,8 @@ def bleu(
         outputs, references = _detokenize(outputs, references, language)
     streams = list(zip(*references, strict=True))
     scores, signatures = {}, {}
-    items = {"bleu": _counts(outputs, references).tolist()}
-    for name, metric in (("bleu", BLEU()), ("chrf", CHRF())):
+    items = {"bleu": _counts(outputs, references, language).tolist()}
+    for name, metric in (("bleu", new_bleu(language)), ("chrf", CHRF())):
         scores[name] = float(metric.corpus_score(outputs, streams).score)
         signatures[name] = str(metric.get_signature())
     if tokenized:
@@ -56,9 +64,21 @@ def bleu(
     return Scores(scores, signatures, items)
 
 
-def _counts(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
+def new_bleu(language: str | None, *, effective_order: bool = False) -> BLEU:
+    """BLEU on sacrebleu's tokens for a language.
+
+    Raises:
+        PackageError: the package that cuts text of this language into words is not installed.
+    """
+    code = re.split("[-_]", language or "")[0].lower()
+    if package := _CUT_BY.get(code):
+        check_installed(package, f"BLEU of {code}", f"sacrebleu[{code}]")
+    return BLEU(trg_lang=code, effective_order=effective_order)
+
+
+def _counts(outputs: Sequence[str], references: Sequence[Sequence[str]], language: str | None) -> np.ndarray:
     """Everything that BLEU counts of each item, as :func:`bleu_of_items` takes it."""
-    metric = BLEU(effective_order=True)  # the score of single items, unused here, warns without it
+    metric = new_bleu(language, effective_order=True)  # the score of an item, unused here, warns without it
     items = [metric.sentence_score(*item) for item in zip(outputs, references, strict=True)]
     return np.array([[item.sys_len, item.ref_len, *item.counts, *item.totals] for item in items])
 

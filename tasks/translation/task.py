@@ -15,7 +15,7 @@ from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.task import Seq2SeqTask, new_model
 from tasks.seq2seq.text import BatchSettings, TextSettings
 from tasks.seq2seq.translator import Translator
-from tasks.translation.metrics import bleu
+from tasks.translation.metrics import bleu, new_bleu
 
 SENTENCES = {
     "cs": "Malý pes s červeným míčem běží přes mokrou louku a dvě děti se dívají.",
@@ -35,6 +35,7 @@ class Bleu:
         self.language, self.tokenized = language, tokenized
         if tokenized:
             moses_rules(language)  # now: what is missing is missed before the training
+        new_bleu(language)
 
     def __call__(self, split: str, outputs: Sequence[str], examples: Sequence[Example]) -> Scores:
         references = [example.references for example in examples]

@@ -42,7 +42,16 @@ def test_vectors_of_the_file_are_read_exactly(tmp_path: Path, name: str) -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["4 3\n" + GLOVE, GLOVE.replace("\n", "\r\n"), GLOVE.replace("\n", " \n"), GLOVE[:-1]]
+    "text",
+    [
+        "4 3\n" + GLOVE,
+        "\ufeff" + GLOVE,
+        "\ufeff4 3\n" + GLOVE,
+        "5 3\n. . . 1 1 1\n" + GLOVE,
+        GLOVE.replace("\n", "\r\n"),
+        GLOVE.replace("\n", " \n"),
+        GLOVE[:-1],
+    ],
 )
 def test_header_line_ends_and_trailing_blanks_do_not_matter(tmp_path: Path, text: str) -> None:
     plain = load_vectors(write(tmp_path, GLOVE, "plain.txt"), WORDS)

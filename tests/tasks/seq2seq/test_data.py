@@ -72,7 +72,7 @@ def carriage_return(line: list[bytes], at: int, rng: Random) -> None:
 
 
 Damage = Callable[[list[bytes], int, Random], None]
-DAMAGES: tuple[Damage, ...] = (delete, repeat, blank, split, break_bytes, carriage_return)
+DAMAGES: tuple[Damage, ...] = (delete, repeat, split, break_bytes)
 
 
 @settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -93,10 +93,27 @@ def test_a_damaged_side_is_refused(
     damage(sides[side], at, rng)
     contents = [b"\n".join(lines) + b"\n" for lines in sides]
     source, *targets = write(tmp_path, *contents, suffix=".gz" if packed else "")
-    with pytest.raises(ValueError, match=f"side\\.{side}") as error:
+    with pytest.raises(ValueError, match=f"side\\.{side}"):
         collect([("x", read_parallel(source, targets))])
-    if damage is blank:
-        assert f"line {at + 1} must have text" in str(error.value)
+
+
+@pytest.mark.parametrize("side", range(3))
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [(blank, "empty"), (carriage_return, "carriage_return (first in line 2)")],
+)
+def test_a_line_of_no_use_is_dropped_with_what_belongs_to_it(
+    tmp_path: Path, side: int, damage: Damage, reason: str
+) -> None:
+    rng = Random(side)
+    sides = [[line.encode() for line in numbered(9, name, rng)] for name in "abc"]
+    for at in (1, 6):
+        damage(sides[side], at, rng)
+    source, *targets = write(tmp_path, *(b"\n".join(lines) + b"\n" for lines in sides))
+    (part,) = collect([("x", read_parallel(source, targets))])
+    assert part.dropped == {reason: 2}
+    numbers = [[number_of(text) for text in (e.source, *e.references)] for e in part.items]
+    assert len(numbers) == 7 and all(len(set(row)) == 1 for row in numbers)
 
 
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -120,6 +137,13 @@ def test_kept_and_dropped_are_all_there_was(tmp_path: Path, blanks: list[str], l
     assert len(examples) + sum(dropped.values()) == len(pairs)
     assert all(number_of(example.source) == number_of(example.target) for example in examples)
     assert {e.source for e in examples} == {single_spaces(text) for text in first}
+
+
+def test_a_last_line_that_is_blank_in_one_file_is_refused(tmp_path: Path) -> None:
+    """A line too many before it would look like that."""
+    source, *targets = write(tmp_path, b"a 1\na 2\n", b"b 1\n\n", b"c 1\nc 2\n")
+    with pytest.raises(ValueError, match=r"side\.1 must have text in its last line, 2, because .*side\.0"):
+        collect([("x", read_parallel(source, targets))])
 
 
 def test_the_file_with_fewer_lines_is_named(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pkgutil import resolve_name
+from typing import Any
 
 import numpy as np
 import pytest
@@ -277,6 +278,26 @@ def test_outputs_up_to_their_first_unknown_word_are_scored_beside() -> None:
     assert scores.metrics["rouge1_until_unknown"] == pytest.approx(200 / 5)
     assert scores.signatures["rouge_until_unknown"].startswith("f1|cut:none|stem:porter|end:<|refs:1|")
     assert rouge("duc2004", ["oil <unk> falls"], examples).metrics["rouge1_until_unknown"] == 25
+
+
+def test_headlines_that_rouge_cannot_read_are_refused_with_the_way_out() -> None:
+    examples = [Example("сто судов вышли в море", ("суда вышли в море",))] * 9
+
+    def built(*english: Example, **options: Any) -> Seq2SeqTask:
+        splits = {"train": examples, "dev": [*examples, *english], "test": [*examples, *english]}
+        return summarization.build(
+            Corpus("own", "0", splits, {}), regattn.Softmax(), 1, torch.device("cpu"),
+            text=TextSettings(tokenizer="words"), model=SMALL, batches=BatchSettings(),
+            search=SearchSettings(), **options,
+        )  # fmt: skip
+
+    with pytest.raises(ValueError, match=r"headlines of dev must have ASCII .*; task\.letters=unicode reads"):
+        built()
+    scores = built(letters="unicode").scoring("test", ["суда вышли"] * 9, examples)
+    assert (
+        scores.metrics["rouge1"] == pytest.approx(200 / 3) and "letters:unicode" in scores.signatures["rouge"]
+    )
+    built(*[Example("a ship", ("ship",))] * 9)
 
 
 def test_test_sets_called_after_duc_are_scored_by_its_rules() -> None:

@@ -98,6 +98,27 @@ def test_an_output_ends_at_its_first_unknown_word_by_rule() -> None:
     assert (whole.signature, ended.signature) == ("recall|cut:none|stem:no", "recall|cut:none|stem:no|end:<")
 
 
+@pytest.mark.parametrize("text", ["Сто судов вышли в море", "一只小狗在跑", "पानी में नाव", "Ärzte", "ships"])
+def test_letters_of_every_alphabet_make_words_by_rule(text: str) -> None:
+    rule = RougeRule(None, True, "f1", letters="unicode")
+    assert rouge([text.upper()], [(text,)], rule)["rouge1"] == 100
+    assert rouge([text], [("море 跑 x",)], rule)["rouge1"] < 100
+    assert rule.signature.endswith("|letters:unicode")
+    if text != "ships":
+        assert rouge([text], [(text,)], GIGAWORD)["rouge2"] == 0
+
+
+def test_unicode_words_are_those_of_ascii_there() -> None:
+    rules = [RougeRule(75, True, "recall", letters=letters) for letters in ("ascii", "unicode")]
+    items = [
+        (h, r) for h, r in zip(GOLDEN["hyps"], GOLDEN["refs"], strict=True) if "".join([h, *r]).isascii()
+    ]
+    assert len(items) > 30
+    ascii_only, unicode = (rouge_items(*zip(*items, strict=True), rule) for rule in rules)
+    assert ascii_only == unicode
+    assert rouge(["лодка"], [("лодки",)], RougeRule(9, False, "recall", letters="unicode"))["rouge1"] == 100
+
+
 def test_the_mean_is_over_items() -> None:
     items = rouge_items(["red boat", "", "sea"], [("red boat",), ("sea",), ("a sea",)], DUC)
     assert items["rouge1"] == [100, 0, 50]

@@ -151,23 +151,23 @@ def test_damaged_corpora_are_whole_or_refused(folder: Path, measure: Any) -> Non
 
 
 # ------------------------------------------------------------------ planted faults
-def by_splitlines(file: Path) -> Iterator[str]:
+def by_splitlines(file: Path, odd: bytes) -> Iterator[str]:
     return iter(file.read_bytes().decode("utf-8-sig").splitlines())
 
 
-def by_universal_newlines(file: Path) -> Iterator[str]:
+def by_universal_newlines(file: Path, odd: bytes) -> Iterator[str]:
     with file.open(encoding="utf-8-sig") as stream:
         return iter([line.rstrip("\n") for line in stream])
 
 
-def without_bad_lines(file: Path) -> Iterator[str]:
+def without_bad_lines(file: Path, odd: bytes) -> Iterator[str]:
     """Leaves out what is no UTF-8."""
     lines = file.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
     return (line.decode() for line in lines if line.decode(errors="replace").encode() == line)
 
 
-def without_blank_lines(file: Path) -> Iterator[str]:
-    return (line for line in own_read_lines(file) if line.strip())
+def without_blank_lines(file: Path, odd: bytes) -> Iterator[str]:
+    return (line for line in own_read_lines(file, odd) if line.strip())
 
 
 def to_the_shorter_end(*files: Iterator[str]) -> Iterator[tuple[str, ...]]:

@@ -1,6 +1,7 @@
 """BLEU and chrF of translations."""
 
 import re
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.significance import PairedTest
 
 from tasks.bootstrap import Comparison, compare, resampled_scores
+from tasks.packages import PackageError
 from tasks.translation.metrics import bleu, bleu_of_items
+from tasks.translation.task import Bleu
 
 REFERENCES = [
     ("The old boat lies in the harbour.", "An old boat is lying in the harbour."),
@@ -47,6 +50,28 @@ def test_several_references_and_an_empty_output() -> None:
     assert scores.metrics["bleu"] == pytest.approx(sacrebleu.corpus_bleu(SYSTEM, streams).score)
     assert scores.metrics["chrf"] == pytest.approx(sacrebleu.corpus_chrf(SYSTEM, streams).score)
     assert 0 < scores.metrics["bleu"] < bleu(SYSTEM[:4], REFERENCES[:4]).metrics["bleu"] < 100
+
+
+@pytest.mark.parametrize("language", ["zh", "zh_CN", "ZH"])
+def test_chinese_is_cut_into_characters_in_score_bootstrap_and_signature(language: str) -> None:
+    outputs, references = (
+        ["一只小狗在草地上跑。", "两个孩子在看书。"],
+        [("一只小狗在草地上奔跑。",), ("两个孩子看书。",)],
+    )
+    scores = bleu(outputs, references, language=language)
+    official = sacrebleu.corpus_bleu(outputs, [[text for (text,) in references]], tokenize="zh").score
+    assert scores.metrics["bleu"] == pytest.approx(official) and official > 50
+    assert bleu_of_items(np.array(scores.items["bleu"])) == pytest.approx(official)
+    assert "|tok:zh|" in scores.signatures["bleu"]
+    assert bleu(outputs, references).metrics["bleu"] < 1  # a sentence is one word to 13a
+
+
+@pytest.mark.parametrize(("language", "package"), [("ja", "MeCab"), ("ko", "mecab_ko")])
+def test_a_language_without_its_package_is_refused_at_once(language: str, package: str) -> None:
+    if find_spec(package):
+        pytest.skip(f"{package} is installed")
+    with pytest.raises(PackageError, match=rf"{package}, got none: pip install 'sacrebleu\[{language}\]'"):
+        Bleu(language, tokenized=False)
 
 
 def test_only_empty_outputs_score_nothing() -> None:
