@@ -70,6 +70,8 @@ MAPPING_BUDGETS = [
     whole("opcheck", "opcheck of every operator", "all", 29),
     whole("vmap", "vmap = loop", "same bits", 19),
     whole("compile", "compiled = eager", "same bits, gradients to 1e-15", 23),
+    Budget("compiled code", "machine code on disk cut, emptied, flipped, zeroed, longer",
+           "right answer, one line, kept anew", 200),
     Budget("shapes", "contiguous, transposed, expanded, sliced, any dim", "same bits", 9 * 2000),
     Budget("row alone", "row alone = row in a batch", "same bits", 100_000,
            ordinary=0.02, why="a call a row"),
