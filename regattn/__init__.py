@@ -16,6 +16,7 @@ from regattn._oscarmax import (
     oscarmax,
     oscarmax_published,
 )
+from regattn._plot import plot
 from regattn._pnormmax import PNORMMAX, PNormmax, pnormmax
 from regattn._prox import isotonic_regression, project_simplex, prox_oscar, prox_tv1d
 from regattn._registry import MAPPINGS, Mapping, MappingSpec, register
@@ -50,6 +51,7 @@ __all__ = [
     "max_omega",
     "oscarmax",
     "oscarmax_published",
+    "plot",
     "pnormmax",
     "project_simplex",
     "prox_oscar",

@@ -1,4 +1,4 @@
-"""Figures 1 to 3 of the paper: `make figures`.
+"""Figures 1 to 3 of the paper, and the README's picture: `make figures`.
 
 Figure 1 comes from the library, figures 2 and 3 from the records of finished runs: how trained models with
 different mappings attend over the same sentence. The sentence is this project's own; `make predict`,
@@ -11,18 +11,23 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
+import regattn
+from regattn._heatmap import Panel
 from scripts import cli
-from scripts.heatmap import Panel, draw_panels
+from scripts.heatmap import draw_panels, panel_of
 from scripts.paper import RESULTS
 from scripts.paper.plots import mappings_figure
 from scripts.paper.selection import Runs, by_setting, file_names, first_examples
 from scripts.style import house_style, save_figure
 from tasks._registry import TASKS
+from tasks.training.details import read_details
 from tasks.training.records import read_records
 
 FIGURES = RESULTS / "figures"
 DETAILS = RESULTS / "details"
 ENDINGS = (".png", ".pdf")
+PICTURED = "translation-fusedmax-multi30k_fr_en-s1-9ad66f65"
+"""The run whose attention the README shows."""
 
 
 def draw_mappings(path: Path) -> None:
@@ -33,7 +38,7 @@ def draw_mappings(path: Path) -> None:
 
 def panels(records: Runs, details: Path) -> list[Panel]:
     """One panel for each mapping of runs that differ in mapping and seed alone: the first seed's."""
-    return [Panel.of(example.grid, run.mapping) for run, example in first_examples(records, details).values()]
+    return [panel_of(example.grid, run.mapping) for run, example in first_examples(records, details).values()]
 
 
 def draw_attention(records: Runs, details: Path, folder: Path) -> Iterator[Path]:
@@ -50,13 +55,26 @@ def draw_attention(records: Runs, details: Path, folder: Path) -> Iterator[Path]
                 yield folder / f"{name}{ending}"
 
 
+def draw_picture(records: Runs, details: Path, path: Path) -> None:
+    """The README's, as anyone draws attention with the library; subwords without their sign for a space."""
+    for run in records:
+        if run.id == PICTURED:
+            grid = read_details(details, run.id, run.details).example.grid
+            source, target = ([word.replace("▁", "") for word in side] for side in (grid.source, grid.target))
+            figure = regattn.plot(grid.weights, source, target, groups=grid.groups, title=run.mapping)
+            save_figure(figure, path)
+            print(path)
+
+
 def main() -> None:
     """Write the figures to results/figures, and say where they are."""
     for ending in ENDINGS:
         draw_mappings(FIGURES / f"figure1{ending}")
         print(FIGURES / f"figure1{ending}")
-    for path in draw_attention(read_records(RESULTS / "runs"), DETAILS, FIGURES):
+    records = read_records(RESULTS / "runs")
+    for path in draw_attention(records, DETAILS, FIGURES):
         print(path)
+    draw_picture(records, DETAILS, FIGURES / "attention.png")
 
 
 if __name__ == "__main__":

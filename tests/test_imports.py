@@ -20,6 +20,8 @@ EXTRAS = {
     "regattn/kernels/cpu/openmp.py": ["llvmlite"],
     "regattn/kernels/cuda": ["triton"],
     "regattn/huggingface.py": ["transformers"],
+    "regattn/_heatmap.py": ["matplotlib"],
+    "regattn/_plot.py": ["matplotlib"],  # for its type
 }
 
 

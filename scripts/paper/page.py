@@ -18,7 +18,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 import regattn
-from scripts.heatmap import GROUP_COLOURS, merged_stretches
+from regattn._heatmap import GROUP_COLOURS, merged_stretches
 from scripts.paper.claims import HEADS, REPRODUCED, ClaimResults, claim_label, untested
 from scripts.paper.coverage import coverage, missing_table, overview_table, summary
 from scripts.paper.kernels import kernel_costs

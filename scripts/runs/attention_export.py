@@ -14,7 +14,7 @@ from tasks.data.files import write_atomically
 from tasks.seq2seq.translator import Output
 
 if TYPE_CHECKING:
-    from scripts.heatmap import Panel
+    from regattn._heatmap import Panel
 
 FILES = (".json", *ENDINGS)
 """Endings of the files that attention is saved in."""
@@ -93,7 +93,7 @@ def _draw(path: Path, answers: Iterable[Answer], runs: Sequence[LoadedRun]) -> s
 
 
 def _panels(answer: Answer, runs: Sequence[LoadedRun]) -> list[Panel]:
-    from scripts.heatmap import Panel
+    from scripts.heatmap import panel_of
 
     mappings = [run.mapping for run in runs]
     panels = []
@@ -101,5 +101,5 @@ def _panels(answer: Answer, runs: Sequence[LoadedRun]) -> list[Panel]:
         if outputs[0].ids:
             title = run.mapping if mappings.count(run.mapping) == 1 else run.name
             grid = run.grid(answer.text, outputs[0])
-            panels.append(Panel.of(grid, f"line {answer.number + 1}, {title}"))
+            panels.append(panel_of(grid, f"line {answer.number + 1}, {title}"))
     return panels

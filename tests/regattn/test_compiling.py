@@ -12,7 +12,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
 import torch
@@ -30,7 +29,7 @@ FILES = sorted(file.name for file in FOLDER.glob("*.py"))
 @pytest.fixture
 def kept(tmp_path, monkeypatch) -> Path:
     """Where machine code is kept meanwhile."""
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "kept"))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "kept"))
     monkeypatch.setattr(compiling, "_said", set())
     folder = compiling.cache_folder()
     assert folder is not None
@@ -121,7 +120,7 @@ def test_without_a_place_nothing_is_kept(compile_anew, tmp_path, said, monkeypat
     assert [compile_anew(), compile_anew()] == [False, False]
     lines = said()
     assert len(lines) == 1 and "cannot be kept in" in lines[0]
-    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # nobody's home
     assert compiling.cache_folder() is None

@@ -13,7 +13,8 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from scripts.heatmap import Panel, draw_panels, merged_stretches
+from regattn._heatmap import Panel, merged_stretches
+from scripts.heatmap import draw_panels
 from tasks.data import files
 
 WEIGHTS = np.array([[0.1, 0.1, 0.0, 0.3, 0.2, 0.1, 0.2], [0.25, 0, 0.25, 0, 0.25, 0, 0.25]])

@@ -50,7 +50,7 @@ _LONG = 1.0  # seconds of compiling after which somebody who waits is told why
 
 def cache_folder() -> Path | None:
     """Where the machine code of this version is kept for the user; None if there is no such place."""
-    folder = Path(numba.config.CACHE_DIR or appdirs.user_cache_dir("regattn", appauthor=False))
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or appdirs.user_cache_dir("regattn", appauthor=False))
     version = f"{_FILES[:16]}-numba{numba.__version__}-{sys.implementation.cache_tag}"
     return folder / version if folder.is_absolute() else None  # "~/…" where nobody has a home
 
