@@ -164,12 +164,26 @@ def define_solver(
     library.define(f"{name}(Tensor scores, Tensor? mask{signature}) -> {returns}")
 
     def fake(scores: Tensor, *_: Any) -> Any:
+        if scores.device.type == "cuda":
+            load_kernel("cuda", "", "check_length")(scores.shape[-1])
         if torch.onnx.is_in_onnx_export():
             raise ValueError(f"a mapping exported to ONNX must be softmax, got {name}")
         values = torch.empty_like(scores, memory_format=torch.contiguous_format)
         if not structured:
             return values
-        return values, load_kernel(scores.device.type, "", "structure_like")(values)
+        return values, room(values)
+
+    def room(values: Tensor) -> Tensor:
+        """For a structure; of no width where a device needs none but the values."""
+        try:
+            like = load_kernel(values.device.type, file, "structure_like")
+        except AttributeError:
+            like = load_kernel(values.device.type, "", "structure_like")
+        return like(values)
+
+    def solve(scores: Tensor, *arguments: Any) -> Any:
+        output = solver.kernel(scores, *arguments)
+        return (output, room(output)) if structured and isinstance(output, Tensor) else output
 
     def setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         _setup(ctx, solver, inputs, output)
@@ -228,6 +242,8 @@ def _setup(ctx: Any, solver: Solver, inputs: tuple[Any, ...], output: Any) -> tu
     """Keep what derivatives need: scores and values only if a strength may have one."""
     scores, mask, *parameters = inputs
     values, found = output if isinstance(output, tuple) else (output, output)
+    if found.shape[-1] == 0:
+        found = values
     tensors = [p if isinstance(p, Tensor) else None for p in parameters]
     learnable = any(t is not None for t in tensors)
     ctx.solver = solver

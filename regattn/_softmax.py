@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
-from regattn._autograd import can_call_kernel
+from regattn._autograd import (
+    can_call_kernel,
+    define_solver,
+    dx_dgamma,
+    load_kernel,
+    product_by_kernel,
+    solve_along,
+)
 from regattn._certify import Rows
 from regattn._checks import Strength, check_scores, check_strengths
 from regattn._registry import Mapping, MappingSpec
+
+_TRITON = find_spec("triton") is not None  # which CUDA builds of PyTorch for Windows lack
 
 
 def softmax(scores: Tensor, dim: int = -1, *, gamma: Strength = 1.0, mask: Tensor | None = None) -> Tensor:
@@ -42,6 +52,8 @@ def softmax(scores: Tensor, dim: int = -1, *, gamma: Strength = 1.0, mask: Tenso
     """
     check_scores(scores, dim, mask)
     check_strengths(scores, dim, gamma=gamma)
+    if scores.device.type == "cuda" and _TRITON and load_kernel("cuda", "", "takes")(scores.shape[dim]):
+        return solve_along(solve_softmax, scores, dim, mask, gamma)
     working = scores if scores.dtype == torch.float64 else scores.float()
     if mask is not None:
         working = torch.where(mask, working, -torch.inf)
@@ -67,6 +79,19 @@ def softmax(scores: Tensor, dim: int = -1, *, gamma: Strength = 1.0, mask: Tenso
 def _some_row_is_nan(weights: Tensor, dim: int) -> bool:
     """A row is NaN throughout or nowhere, so that one position tells."""
     return bool(weights.detach().select(dim, 0).isnan().any())
+
+
+def _product(weights: Tensor, direction: Tensor, gamma: Strength) -> Tensor:
+    """J @ direction from the weights, in operations that can be differentiated."""
+    y = weights if weights.dtype == torch.float64 else weights.float()
+    g = torch.where(weights == 0, 0.0, direction.to(y.dtype))
+    return (y * (g - (y * g).sum(-1, keepdim=True)) / gamma).to(direction.dtype)
+
+
+# On CUDA alone: a CPU takes PyTorch's own.
+solve_softmax = define_solver(
+    "softmax", {"gamma": dx_dgamma}, product_by_kernel("softmax", _product), structured=False
+)
 
 
 def _negative_entropy(y: Tensor, allowed: Tensor) -> Tensor:

@@ -19,7 +19,8 @@ import pytest
 import torch
 
 import regattn
-from regattn import _autograd, _pnormmax
+from regattn import _autograd
+from regattn._softmax import solve_softmax
 from regattn.kernels import reference
 from tests import oracles
 from tests.mappings import renumbered, weights_and_gradient
@@ -35,7 +36,7 @@ with pytest.MonkeyPatch.context() as patch:  # whether to interpret is decided w
     from triton.runtime.interpreter import InterpretedFunction
 
     from regattn.kernels import cuda
-    from regattn.kernels.cuda import fusedmax, groups, oscarmax, pnormmax, sparsemax
+    from regattn.kernels.cuda import entmax, fusedmax, groups, oscarmax, pnormmax, softmax, sparsemax
 
 if not ON_GPU and not all(isinstance(f, InterpretedFunction) for f in (tl.sum, fusedmax.fusedmax_rows)):
     pytest.skip("triton was imported for a GPU before, and there is none", allow_module_level=True)
@@ -43,17 +44,22 @@ if not ON_GPU and not all(isinstance(f, InterpretedFunction) for f in (tl.sum, f
 own_call_of_a_function = InterpretedFunction.__call__
 LENGTHS = [1, 2, 3, 7, 33, 100, 257]
 STRENGTHS: dict[str, list[dict[str, float]]] = {
+    "softmax": [{"gamma": 0.7}],
+    "entmax15": [{"gamma": 0.7}],
     "sparsemax": [{"gamma": 0.3}],
     "fusedmax": [{"gamma": 1.0, "lam": 0.1}, {"gamma": 0.3, "lam": 1.5}],
     "oscarmax": [{"gamma": 1.0, "lam": 0.01}, {"gamma": 0.3, "lam": 0.5}],
     "pnormmax": [{"gamma": 1.0, "p": 1.5}, {"gamma": 3.0, "p": 1.1}, {"gamma": 1.0, "p": 2.0}],
 }
 SOLVERS: dict[str, Callable[..., Any]] = {
+    "softmax": softmax.softmax,
+    "entmax15": entmax.entmax15,
     "sparsemax": sparsemax.sparsemax,
     "fusedmax": fusedmax.fusedmax,
     "oscarmax": oscarmax.oscarmax,
     "pnormmax": pnormmax.pnormmax,
 }
+PRODUCTS = {"softmax": softmax.product, "entmax15": entmax.product, "pnormmax": pnormmax.product}
 FIRST = [(mapping, several[0]) for mapping, several in STRENGTHS.items()]
 OTHERS = [(mapping, one) for mapping, several in STRENGTHS.items() for one in several[1:]]
 DTYPES = [torch.float64, torch.float32]
@@ -120,15 +126,15 @@ def fast_interpreter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 # ------------------------------------------------------------------ what is compared with what
 def solve(mapping: str, x: torch.Tensor, mask: torch.Tensor | None = None, **strengths):
     found = SOLVERS[mapping](x, mask, *strengths.values())
-    values, structure = (found, found) if mapping == "pnormmax" else found
+    values, structure = found if isinstance(found, tuple) else (found, found)
     assert values.shape == structure.shape == x.shape
     assert values.dtype == x.dtype
     return values, structure
 
 
 def product(mapping: str, direction: torch.Tensor, structure: torch.Tensor, **strengths) -> torch.Tensor:
-    if mapping == "pnormmax":
-        return pnormmax.product(direction, structure, *strengths.values())
+    if mapping in PRODUCTS:
+        return PRODUCTS[mapping](direction, structure, *strengths.values())
     return groups.group_average(direction, structure, 1 / strengths["gamma"], True)
 
 
@@ -194,14 +200,14 @@ def test_right_within_rounding(mapping, strengths, d, dtype):
     x = scores(d, dtype)
     y, structure = solve(mapping, x, **strengths)
     assert_certified(mapping, x, y, **strengths)
-    if mapping != "pnormmax":
+    if not structure.is_floating_point():
         assert_groups_are_those_of_the_weights(y, groups.labels(structure))
 
     smooth = x[:2]  # elsewhere two derivatives may be right
     direction = normal(*smooth.shape, dtype=dtype)
     ours = product(mapping, direction, structure[:2], **strengths)
     _, theirs = public(mapping, smooth, direction, **strengths)
-    scale = 4 if mapping == "pnormmax" else 1  # whose derivative is not bounded by 1/γ
+    scale = 4 if mapping in PRODUCTS else 1  # whose derivative is not bounded by 1/γ
     limit = scale * unit(smooth, **strengths).unsqueeze(-1) * max(1, 1 / strengths["gamma"])
     assert ((ours.cpu() - theirs).abs() <= limit).all(), ((ours.cpu() - theirs).abs() / limit).max()
 
@@ -213,10 +219,8 @@ def test_half_precision_is_that_of_float32_rounded_once(first, d, dtype):
     y, structure = solve(mapping, x, **strengths)
     exact, same_structure = solve(mapping, x.float(), **strengths)
     assert_rounded(y, exact)
-    assert (structure == same_structure).all() or mapping in (
-        "oscarmax",  # which may list ties differently
-        "pnormmax",  # whose structure is its weights
-    )
+    if mapping != "oscarmax" and not structure.is_floating_point():  # which may list ties differently
+        assert (structure == same_structure).all()
     direction = normal(*x.shape, dtype=dtype)
     ours = product(mapping, direction, structure, **strengths)
     exact = product(mapping, direction.float(), structure, **strengths)
@@ -225,10 +229,10 @@ def test_half_precision_is_that_of_float32_rounded_once(first, d, dtype):
     assert_certified(mapping, x, y, **strengths)
 
 
-@pytest.mark.parametrize("mapping", ["sparsemax", "fusedmax", "oscarmax"])
+@pytest.mark.parametrize("mapping", ["fusedmax", "oscarmax"])
 def test_structure_is_that_of_the_reference(mapping):
     x = scores(33, n=4)[:8]  # normal and heavy-tailed: elsewhere two partitions may be right
-    parameters = (0.7,) if mapping == "sparsemax" else (0.7, 0.05)
+    parameters = (0.7, 0.05)
     x[1::2, ::5] = -torch.inf
     y, structure = SOLVERS[mapping](x, None, *parameters)
     rows = [getattr(reference, mapping)(row, *parameters) for row in x.cpu().numpy()]
@@ -247,7 +251,7 @@ def test_exact_on_small_integer_vectors(mapping, lam):
         mapping, vectors * 24, 0 if mapping == "sparsemax" else int(lam * 24), 24
     )
     x = torch.from_numpy(vectors).to(DEVICE, torch.float32)
-    y, structure = SOLVERS[mapping](x, None, 1.0, *([] if mapping == "sparsemax" else [lam]))
+    y, structure = solve(mapping, x, gamma=1.0, **({} if mapping == "sparsemax" else {"lam": lam}))
     y = y.cpu().double().numpy()
     assert np.abs(y - exact / one).max() <= np.finfo(np.float32).eps
     assert ((y > 0) == (exact > 0)).all()
@@ -361,7 +365,7 @@ def test_an_invalid_row_is_nan_and_alone(mapping, strengths):
     others, invalid = [0, 1, 4], [2, 3]
     assert y[invalid].isnan().all() and ours[invalid].isnan().all()
     assert (y[others] == clean[others]).all() and (ours[others] == expected[others]).all()
-    if mapping != "pnormmax":
+    if not structure.is_floating_point():
         assert (groups.labels(structure)[invalid] == groups.INVALID).all()
 
 
@@ -449,10 +453,14 @@ def test_strengths_of_each_row(mapping, strengths):
 
 
 # ------------------------------------------------------------------ from a public function to a kernel
-@pytest.mark.parametrize("mapping", ["sparsemax", "fusedmax", "oscarmax", "pnormmax"])
+def softmax_by_its_kernel(x, dim=-1, *, gamma, mask=None):
+    return _autograd.solve_along(solve_softmax, x, dim, mask, gamma)
+
+
+@pytest.mark.parametrize("mapping", SOLVERS)
 def test_public_functions_reach_these_kernels(mapping, monkeypatch):
     """Forward, backward and second order, masks and learnable strengths: as on the CPU."""
-    function = getattr(regattn, mapping)
+    function = softmax_by_its_kernel if mapping == "softmax" and not ON_GPU else getattr(regattn, mapping)
     x = normal(2, 3, 9).cpu()
     mask = torch.rand(3, 9) > 0.3
     strengths = {"gamma": torch.tensor([[[0.7]], [[1.5]]], dtype=torch.float64)}
@@ -470,9 +478,8 @@ def test_public_functions_reach_these_kernels(mapping, monkeypatch):
 
     theirs = derivatives("cpu")
     if not ON_GPU:
-        for module in (_autograd, _pnormmax):
-            load = module.load_kernel
-            monkeypatch.setattr(module, "load_kernel", lambda _, *name, load=load: load("cuda", *name))
+        load = _autograd.load_kernel
+        monkeypatch.setattr(_autograd, "load_kernel", lambda _, *name: load("cuda", *name))
     for one, other in zip(derivatives(DEVICE), theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
 

@@ -193,9 +193,14 @@ def launch_rows(
         _launch(kernel, grid, arguments, constants)
 
 
+def takes(d: int) -> bool:
+    """Whether the kernels take rows of this length."""
+    return d <= LONGEST
+
+
 def check_length(d: int) -> None:
     """Refuse a row that no kernel takes."""
-    if d > LONGEST:
+    if not takes(d):
         raise ValueError(f"rows of scores on CUDA must have at most {LONGEST} positions, got {d}; use .cpu()")
 
 

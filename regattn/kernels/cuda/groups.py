@@ -18,6 +18,7 @@ from regattn.kernels.cuda.rows import (
     some_in_row,
     strength,
 )
+from regattn.kernels.cuda.sparsemax import centred
 
 INVALID = -(2**31)  # the label of a NaN row
 
@@ -47,7 +48,13 @@ def group_average_rows(
 
 
 def group_average(direction: Tensor, structure: Tensor, scale: float | Tensor, centre: bool) -> Tensor:
-    """scale · (direction, less its mean over the support if ``centre``, averaged inside each group)."""
+    """scale · (direction, less its mean over the support if ``centre``, averaged inside each group).
+
+    Weights in place of a structure say that each position is alone.
+    """
+    if structure.is_floating_point():
+        assert centre
+        return centred(direction, structure, scale)
     out = torch.empty_like(direction, memory_format=torch.contiguous_format)
     launch_rows(group_average_rows, (direction, scale), (structure.contiguous(), out), CENTRE=centre)
     return out

@@ -1,32 +1,73 @@
-"""sparsemax: the threshold by Newton's steps from below."""
+"""sparsemax: the threshold by Newton's steps from below, and the derivative from the weights."""
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
-from regattn.kernels.cuda import on_tensors
-from regattn.kernels.cuda.rows import (
-    load_scores,
-    program_rows,
-    shifted,
-    strength,
+from regattn.kernels.cuda import launch_rows
+from regattn.kernels.cuda.rows import strength
+from regattn.kernels.cuda.tiles import (
+    NOTHING,
+    below_top,
+    positive_strength,
+    read_scores,
+    read_weights,
+    reciprocal,
+    row_sum,
+    rows_and_columns,
     threshold,
-    write,
+    tile,
+    write_rows,
 )
 
 
 @triton.jit
 def sparsemax_rows(
-    x, mask, gamma, y, structure, strides, mask_strides, gamma_strides, sizes, n, d,
+    x, mask, gamma, y, strides, mask_strides, gamma_strides, sizes, n, d,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    rows, columns = program_rows(ROWS), tl.arange(0, BLOCK)[None, :]
-    scores, invalid = load_scores(x, mask, strides, mask_strides, sizes, rows, columns, n, d, WORK)
-    z, present = shifted(scores, strength(gamma, gamma_strides, sizes, rows, n, WORK), -2.0)
-    values = tl.where(present, tl.maximum(z - threshold(z, present), 0.0), 0.0)
-    position = columns + tl.zeros([ROWS, BLOCK], tl.int32)
-    write(y, structure, rows, position, values, present, invalid, n, d)
+    for half in tl.static_range(2):
+        if (d <= BLOCK // 2) == (half == 1):
+            rows, columns, length = rows_and_columns(n, d, ROWS * (1 + half), BLOCK // (1 + half))
+            scores = read_scores(x, mask, strides, mask_strides, sizes, rows, columns, length, WORK)
+            gammas = positive_strength(gamma, gamma_strides, sizes, rows, n, WORK)
+            z, state = below_top(scores, gammas, NOTHING)
+            values = tl.maximum(z - threshold(z, state), 0.0, propagate_nan=tl.PropagateNan.ALL)
+            write_rows(y, values, rows, columns, length, d)
 
 
-sparsemax = on_tensors(sparsemax_rows)
+def sparsemax(scores: Tensor, mask: Tensor | None, gamma: float | Tensor) -> Tensor:
+    values = torch.empty_like(scores, memory_format=torch.contiguous_format)
+    launch_rows(sparsemax_rows, (scores, mask, gamma), (values,), tile=tile)
+    return values
+
+
+@triton.jit
+def centre_rows(
+    g, scale, weights, out, strides, scale_strides, sizes, n, d,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
+):  # fmt: skip
+    for half in tl.static_range(2):
+        if (d <= BLOCK // 2) == (half == 1):
+            rows, columns, length = rows_and_columns(n, d, ROWS * (1 + half), BLOCK // (1 + half))
+            y, v = read_weights(weights, g, strides, sizes, rows, columns, length, d, WORK)
+            inside = y > 0
+            size = row_sum(tl.where(inside, 1.0, y))  # or NaN
+            mean = row_sum(v) * reciprocal(tl.maximum(size, 1.0, propagate_nan=tl.PropagateNan.ALL))
+            v = (v - mean) * strength(scale, scale_strides, sizes, rows, n, WORK)
+            write_rows(out, tl.where(inside, v, y), rows, columns, length, d)
+
+
+def centred(direction: Tensor, weights: Tensor, scale: float | Tensor) -> Tensor:
+    """scale · (direction less its mean over the support) on the support, 0 elsewhere."""
+    out = torch.empty_like(direction, memory_format=torch.contiguous_format)
+    launch_rows(centre_rows, (direction, scale), (weights.contiguous(), out), tile=tile)
+    return out
+
+
+def structure_like(values: Tensor) -> Tensor:
+    """None: the weights tell the support."""
+    return values.new_empty((*values.shape[:-1], 0))

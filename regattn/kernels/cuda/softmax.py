@@ -1,0 +1,62 @@
+"""softmax and its derivative, with masks and empty rows in the same launch."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from regattn.kernels.cuda import launch_rows
+from regattn.kernels.cuda.rows import INF, strength
+from regattn.kernels.cuda.tiles import (
+    below_top,
+    normalised,
+    positive_strength,
+    read_scores,
+    read_weights,
+    row_sum,
+    rows_and_columns,
+    tile,
+    write_rows,
+)
+
+
+@triton.jit
+def softmax_rows(
+    x, mask, gamma, y, strides, mask_strides, gamma_strides, sizes, n, d,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
+):  # fmt: skip
+    for half in tl.static_range(2):
+        if (d <= BLOCK // 2) == (half == 1):
+            rows, columns, length = rows_and_columns(n, d, ROWS * (1 + half), BLOCK // (1 + half))
+            scores = read_scores(x, mask, strides, mask_strides, sizes, rows, columns, length, WORK)
+            gammas = positive_strength(gamma, gamma_strides, sizes, rows, n, WORK)
+            z, state = below_top(scores, gammas, -INF)
+            write_rows(y, normalised(tl.exp(z), state), rows, columns, length, d)
+
+
+def softmax(scores: Tensor, mask: Tensor | None, gamma: float | Tensor) -> Tensor:
+    values = torch.empty_like(scores, memory_format=torch.contiguous_format)
+    launch_rows(softmax_rows, (scores, mask, gamma), (values,), tile=tile)
+    return values
+
+
+@triton.jit
+def product_rows(
+    g, gamma, weights, out, strides, gamma_strides, sizes, n, d,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
+):  # fmt: skip
+    for half in tl.static_range(2):
+        if (d <= BLOCK // 2) == (half == 1):
+            rows, columns, length = rows_and_columns(n, d, ROWS * (1 + half), BLOCK // (1 + half))
+            y, v = read_weights(weights, g, strides, sizes, rows, columns, length, d, WORK)
+            v = y * (v - row_sum(y * v)) / strength(gamma, gamma_strides, sizes, rows, n, WORK)
+            write_rows(out, v, rows, columns, length, d)
+
+
+def product(direction: Tensor, weights: Tensor, gamma: float | Tensor) -> Tensor:
+    """J @ direction of :func:`softmax`, from its weights."""
+    out = torch.empty_like(direction, memory_format=torch.contiguous_format)
+    launch_rows(product_rows, (direction, gamma), (weights.contiguous(), out), tile=tile)
+    return out

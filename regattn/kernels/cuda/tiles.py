@@ -1,0 +1,139 @@
+"""Rows in registers, for mappings that need a few sums over a row and no order in it.
+
+A program's scores are (BLOCK // LANES, ROWS, LANES): a row lies in 8 to 32 lanes of a warp, up to 64 scores
+in each. A sum over a row is one over registers and then a few shuffles. Up to 2,048 positions a program is
+one warp, which waits for nobody; past that, four.
+
+A kernel is compiled for blocks of 128, 512, 2,048 and 8,192, and branches to rows of up to half of its block,
+of which it takes twice as many.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import triton
+import triton.language as tl
+
+from regattn.kernels.cuda import LONGEST, Tile
+from regattn.kernels.cuda.rows import INF, along, convert, offset, some, strength
+
+NOTHING = tl.constexpr(-2.0)
+"""Stands for a score that no threshold is under."""
+
+
+@lru_cache(maxsize=LONGEST)
+def tile(d: int) -> Tile:
+    """Of rows of this length a program takes so many; see above for its constants."""
+    block = next(b for b in (128, 512, 2048, 8192) if d <= b)
+    rows = max(1, 512 // block)
+    constants = {"ROWS": rows, "BLOCK": block, "num_warps": 4 if block == 8192 else 1}
+    return Tile(rows * (2 if d <= block // 2 else 1), constants)
+
+
+@triton.jit
+def rows_and_columns(n, d, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    """Rows, columns, and how many columns each row has: none if it is past the last row."""
+    LANES: tl.constexpr = max(8, min(max(32, BLOCK // 64), BLOCK // 16))
+    rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[None, :, None]
+    columns = tl.arange(0, BLOCK // LANES)[:, None, None] * LANES + tl.arange(0, LANES)[None, None, :]
+    return rows, columns, tl.where(rows < n, d, 0)
+
+
+# ------------------------------------------------------------------ over each row
+@triton.jit
+def row_sum(x):
+    return tl.sum(tl.sum(x, 0, keep_dims=True), 2, keep_dims=True)
+
+
+@triton.jit
+def _larger_or_nan(a, b):
+    return tl.maximum(a, b, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
+def row_max(x):
+    """NaN if there is one in the row."""
+    return tl.reduce(tl.reduce(x, 0, _larger_or_nan, keep_dims=True), 2, _larger_or_nan, keep_dims=True)
+
+
+@triton.jit
+def reciprocal(x):
+    if x.dtype == tl.float32:
+        return tl.minimum(tl.div_rn(1.0, x), 3.4e38)
+    else:
+        return 1 / x
+
+
+# ------------------------------------------------------------------ scores in, weights out
+@triton.jit
+def read_scores(x, mask, strides, mask_strides, sizes, rows, columns, length, WORK: tl.constexpr):
+    """Scores, −inf for what takes no part."""
+    taking = columns < length
+    if mask is not None:
+        at = offset(rows, sizes, mask_strides) + along(columns, mask_strides)
+        taking = taking & (tl.load(mask + at, mask=taking, other=0) != 0)
+    at = offset(rows, sizes, strides) + along(columns, strides)
+    return convert(tl.load(x + at, mask=taking, other=-INF), WORK)
+
+
+@triton.jit
+def positive_strength(value, strides, sizes, rows, n, WORK: tl.constexpr):
+    """One for each row, NaN where it is not above 0 and finite."""
+    each = strength(value, strides, sizes, rows, n, WORK)
+    return tl.where((each > 0) & (each < INF), each, float("nan"))
+
+
+@triton.jit
+def below_top(scores, gamma, floor):
+    """z = (scores − max)/γ, not under ``floor``; and a number for each row: 1, 0 for no scores, or NaN.
+
+    NaN is for rows with NaN, +inf or a bad γ, whose z is ``floor`` throughout.
+    """
+    top = row_max(scores)
+    state = tl.where(top > -INF, 1.0, 0.0).to(scores.dtype)
+    state = tl.where((top < INF) & (gamma > 0), state, float("nan"))
+    below = scores - tl.where(state > 0, top, INF)
+    inverse = reciprocal(gamma)
+    z = below * inverse
+    if scores.dtype == tl.float32:  # rounded once, so that ties with the threshold are found
+        z = tl.fma(tl.fma(-z, gamma + tl.zeros_like(z), below), inverse + tl.zeros_like(z), z)
+    else:
+        z = below / gamma
+    return tl.maximum(z, floor), state
+
+
+@triton.jit
+def threshold(z, state):
+    """τ with Σ max(z − τ, 0) = 1, from below by Newton's steps; NaN or 2 where there are no weights."""
+    tau = -tl.abs(state)
+    running = state > 0
+    before = tau * 0 + z.numel
+    while some(running):
+        above = tl.maximum(z - tau, 0.0)
+        size = row_sum((above > 0).to(z.dtype))
+        step = (row_sum(above) - 1) * reciprocal(tl.maximum(size, 1.0))
+        tau = tl.where(running, tau + step, tau)
+        running = running & (size < before)  # the support only shrinks; once more for the rounding
+        before = size
+    return tau
+
+
+@triton.jit
+def normalised(values, state):
+    """Divided by their sum; NaN or 0 throughout where the row has that state."""
+    total = row_sum(values)
+    return values * (state * reciprocal(tl.where(total > 0, total, 1.0)))
+
+
+@triton.jit
+def write_rows(out, values, rows, columns, length, d):
+    tl.store(out + rows * d + columns, convert(values, out.dtype.element_ty), mask=columns < length)
+
+
+@triton.jit
+def read_weights(weights, g, strides, sizes, rows, columns, length, d, WORK: tl.constexpr):
+    """Weights, and a direction where they are not 0: elsewhere it may be anything, and is not read."""
+    y = tl.load(weights + rows * d + columns, mask=columns < length, other=0.0).to(WORK)
+    at = offset(rows, sizes, strides) + along(columns, strides)
+    return y, convert(tl.load(g + at, mask=y != 0, other=0.0), WORK)
