@@ -89,6 +89,11 @@ MAPPING_BUDGETS = [
     whole("odd scores", "−inf, NaN, +inf, 1e30 and denormals; 0 rows, 0 columns, d = 1; bad strengths",
           "as documented", 68),
     whole("wrong kernels", "mutants of kernels and derivatives", CAUGHT, 68),
+    Budget("emulated", "GPU kernels run as PTX, both directions: lengths, types, masks, odd rows, no race",
+           "≤ 8 eps · max(1, spread(x)/γ, λd), derivatives likewise", 38,
+           ordinary=0.16, why="one of each mapping"),
+    Budget("compiled", "GPU kernels compiled by Triton 3.6.0, 3.7.1 and 3.9.0: lengths to 8192, types, masks",
+           "all", 3 * 252, ordinary=0.01, why="seconds each"),
     whole("gpu", "CPU = GPU, where there is one", "certified, derivatives likewise", 36),
 ]
 TRAINING_BUDGETS = [
