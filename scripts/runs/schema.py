@@ -210,4 +210,10 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, str if hint is Path else hint) if hint in (str, int, Path, type(None)) else True
 
 
+def _over(value: float, divisor: float) -> float:
+    """``${over:value,divisor}`` in a config; a divisor that is refused elsewhere leaves the value."""
+    return value / divisor if divisor > 0 else value
+
+
+OmegaConf.register_new_resolver("over", _over, replace=True)
 register_schemas()  # where it is imported: a launcher's worker finds by name what is pickled

@@ -16,7 +16,9 @@ EVERY = 20
 """Steps from one that is looked at to the next; what looking costs is spread over as many."""
 
 _ENOUGH = 5  # samples of an epoch before it is judged
-_TOO_MANY = 0.9  # of the rows
+_MOST_FUSED = 0.9  # of the rows
+_MOST_ALONE = 1 / 3  # of the rows, at the beginning
+_BEGINNING = 1_000  # steps of the first epoch; later a word alone may be what was learnt
 
 
 class AttentionMonitor:
@@ -86,19 +88,20 @@ def _add(
     tally.add(*rows)
 
 
-def warning(means: Mapping[str, float], samples: float) -> str | None:
-    """A sentence where almost no row of an epoch's ``samples`` lets the scores be learnt, with advice."""
+def warning(means: Mapping[str, float], samples: int, *, epoch: int, step: int) -> str | None:
+    """A sentence with advice where scores are not learnt, by the means of an epoch's ``samples`` so far."""
     if samples < _ENOUGH:
         return None
-    if means.get("fused_share", 0.0) > _TOO_MANY:
+    if means.get("fused_share", 0.0) > _MOST_FUSED:
         return (
             f"{means['fused_share']:.0%} of the rows of attention are fused whole, which gives the scores no "
-            f"gradient: a smaller attention.lam lets them learn (docs/training.md)"
+            f"gradient: a smaller attention.lam lets them be learnt (docs/training.md)"
         )
-    if means.get("one_word_share", 0.0) > _TOO_MANY:
+    is_beginning = epoch == 1 and step <= _BEGINNING
+    if is_beginning and means.get("one_word_share", 0.0) > _MOST_ALONE:
         return (
-            f"{means['one_word_share']:.0%} of the rows of attention have one word in their support, which "
-            f"gives the scores no gradient: where this comes before they have learnt anything, a larger "
-            f"attention.gamma helps, with lam divided by as much (docs/training.md)"
+            f"{means['one_word_share']:.0%} of the rows of attention have one word in their support after "
+            f"{step} steps, which gives the scores no gradient: a larger attention.gamma with lam divided by "
+            f"as much, lets them be learnt (docs/training.md)"
         )
     return None

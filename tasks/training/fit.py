@@ -190,7 +190,8 @@ def _watch_attention(counters: Counters, attention: dict[str, float]) -> tuple[s
     counters.add_attention(attention)
     if counters.warned or not attention:
         return ()
-    text = warning(counters.attention_means, counters.samples)
+    means, samples = counters.attention_means, counters.samples
+    text = warning(means, samples, epoch=counters.epoch, step=counters.step)
     counters.warned = text is not None
     return () if text is None else (text,)
 

@@ -1,5 +1,6 @@
 """Every config composes, and what is wrong in one is said in one sentence before any work begins."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from hydra.utils import instantiate
 
 import regattn
 from scripts.cli import UsageError
+from scripts.runs import config
 from scripts.runs.config import CONFIGS, read_config
 from scripts.runs.setup import set_up
 from tasks.seq2seq.model import ModelSettings
@@ -33,6 +35,40 @@ def test_an_attention_config_is_its_mapping(name: str) -> None:
     assert mapping.function is getattr(regattn, name)
 
 
+@pytest.mark.parametrize("name", MAPPINGS)
+def test_what_fuses_stays_where_gamma_alone_is_changed(name: str) -> None:
+    defaults = regattn.MAPPINGS[name].defaults
+    for gamma in (1.0, 4.0, 0.5):
+        attention = read_config([f"attention={name}", f"attention.gamma={gamma}"]).attention
+        if "lam" in defaults:
+            assert attention.gamma * attention.lam == pytest.approx(defaults["lam"], rel=1e-15)
+    if "lam" in defaults:
+        both = read_config([f"attention={name}", "attention.gamma=4", "attention.lam=0.3"]).attention
+        assert (both.gamma, both.lam) == (4.0, 0.3)
+
+
+def test_a_set_of_strengths_gives_each_mapping_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = shutil.copytree(CONFIGS, tmp_path / "configs")
+    (configs / "strengths" / "mine").mkdir()
+    (configs / "strengths" / "mine.yaml").write_text("# @package _global_\n")
+    (configs / "strengths" / "mine" / "fusedmax.yaml").write_text("gamma: 8.0\n")
+    (configs / "strengths" / "mine" / "pnormmax.yaml").write_text("p: 1.2\n")
+    monkeypatch.setattr(config, "CONFIGS", configs)
+
+    def strengths(*overrides: str) -> dict[str, float]:
+        attention = read_config(["strengths=mine", *overrides]).attention
+        return {name: attention[name] for name in ("gamma", "lam", "p") if name in attention}
+
+    assert strengths("attention=fusedmax") == {"gamma": 8.0, "lam": 0.0125}
+    assert strengths("attention=pnormmax") == {"gamma": 1.0, "p": 1.2}
+    assert strengths("attention=softmax") == {"gamma": 1.0}  # which has no file there
+    assert strengths("attention=fusedmax", "attention.gamma=2") == {"gamma": 2.0, "lam": 0.05}
+    with pytest.raises(UsageError, match=r"strengths must be one of mine, .*got 'yours'"):
+        read_config(["strengths=yours"])
+
+
 NEEDS = {
     "snli/folder": ["data.root=folder"],
     "snli/subset": ["data.root=folder"],
@@ -44,10 +80,12 @@ NEEDS = {
     "translation/tatoeba_french": ["data.root=folder"],
     "translation/wmt_small": ["data.root=folder"],
     "small/snli": ["data.root=folder"],
+    "small/snli_decomposable": ["data.root=folder"],
     "small/snli_untuned": ["data.root=folder"],
     "small/gigaword": ["data.root=folder"],
     "small/translation": ["data.root=folder"],
     "small/translation_alignment": ["data.root=folder"],
+    "small/translation_tuned": ["data.root=folder"],
     "small/translation_uniform": ["data.root=folder"],
     "paper/snli": ["task.vectors=glove.txt"],
     "paper/translation": ["data.root=folder"],

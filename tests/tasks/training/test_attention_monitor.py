@@ -89,7 +89,10 @@ def test_a_run_says_once_that_all_is_fused(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_warnings_name_what_is_wrong_and_what_helps() -> None:
-    assert warning({"fused_share": 0.5, "one_word_share": 0.5}, 100) is None
-    assert warning({"fused_share": 1.0}, 1) is None
-    assert "smaller attention.lam" in str(warning({"fused_share": 0.95}, 5))
-    assert "larger attention.gamma" in str(warning({"one_word_share": 0.95}, 5))
+    alone, fused = {"one_word_share": 0.4}, {"fused_share": 0.95}
+    assert "larger attention.gamma" in str(warning(alone, 5, epoch=1, step=81))
+    assert "smaller attention.lam" in str(warning(fused, 5, epoch=3, step=5_000))
+    assert warning(alone, 5, epoch=2, step=181) is None  # by then it may be what was learnt
+    assert warning(alone, 5, epoch=1, step=1_001) is None
+    assert warning({"one_word_share": 0.3, "fused_share": 0.8}, 5, epoch=1, step=81) is None
+    assert warning(alone | fused, 4, epoch=1, step=61) is None
