@@ -87,8 +87,8 @@ train: $(VENV)/installed ## train, test, record: TASK=… ATTN=… DATA=… PAIR
 evaluate: $(VENV)/installed ## evaluate a trained run again: RUN=<run>
 	@$(BIN)/python -m scripts.evaluate '$(RUN)'
 
-baselines: $(VENV)/installed ## what a corpus yields without attention: DATA=… ARGS="…"
-	@$(BIN)/python -m scripts.baselines task=$(TASK) $(data) $(ARGS)
+baselines: $(VENV)/installed ## write results/baselines, what a corpus yields without attention: TASK=… TIER=… ARGS="…"
+	@$(BIN)/python -m scripts.baselines --task '$(TASK)' --tier '$(TIER)' $(ARGS)
 
 predict: $(VENV)/installed ## ask a trained model: RUN=<run> PREMISE="…" HYPOTHESIS="…"
 	@$(BIN)/python -m scripts.predict "$$RUN" "$$PREMISE" "$$HYPOTHESIS"

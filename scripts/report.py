@@ -20,7 +20,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "report" / "index.html", help="the page")
     output = parser.parse_args(arguments).output
     records = read_records(RESULTS / "runs")
-    text = page(records, RESULTS / "details", read_paper(), RESULTS / "bench" / "cpu.json").encode()
+    text = page(records, RESULTS, read_paper()).encode()
     output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, [text])
     print(f"{output}: {len(records)} runs, {len(text) / 2**20:.1f} MiB")

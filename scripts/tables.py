@@ -60,7 +60,7 @@ def readme_part(results: Sequence[TierResults]) -> str:
 def main() -> None:
     """Write all tables to results/tables and the README, and print those in Markdown."""
     records = read_records(RESULTS / "runs")
-    results = results_of_tiers(records, RESULTS / "details", read_paper())
+    results = results_of_tiers(records, RESULTS, read_paper())
     written = files(records, results)
     fill_readme({PLACE: readme_part(results)})
     folder = RESULTS / "tables"

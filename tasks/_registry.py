@@ -155,10 +155,13 @@ class TaskSpec:
         figure: of the paper, that shows its attention.
         primary_metric: that of its learning curves, on dev.
         item_scores: for each metric that is tested for significance the dotted name of the function that
-            makes it, before scaling, of the items in a run's details.
+            makes it, before scaling, of totals over the items in a run's details, as
+            :func:`tasks.bootstrap.resampled_scores` wants it.
         units: a sentence on the numbers in its detailed tables.
         setting: from a config to what was chosen of the model and its training, in one line.
         parts: the columns there.
+        baselines: dotted name of the function that makes, of the task built, the scores of simple systems:
+            name → test split → metric → figure; "" where there are none.
         lists_config: whether the whole config stands there, too, because settings differ in more than that.
         test_names: what the paper calls a test set, and what other corpora call one that stands for it.
         sources: for each tier the data that it needs; tier mini needs none.
@@ -177,6 +180,7 @@ class TaskSpec:
     units: str
     setting: Callable[[Config], str]
     parts: Sequence[TablePart]
+    baselines: str = ""
     lists_config: bool = False
     test_names: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, Sequence[DataSource]] = field(default_factory=dict)

@@ -126,6 +126,8 @@ TRAINING_BUDGETS = [
     Budget("incomplete plan", "plans of a sweep of which any runs are missing",
            "every missing run with its command", 50),
     whole("wrong tables", "mutants of the writing of tables", CAUGHT, 5),
+    Budget("claims rule", "simulated comparisons of mappings, with 3, 5 and 10 seeds, equal and not",
+           "errors and power as chosen, within the error of simulation", 54_000),
     Budget("same seed", "three runs of one seed, one in another process (no loader has workers here)",
            "same bits", 30),
     whole("not finite", "NaN and infinity in data, scores, loss, gradient, metric",

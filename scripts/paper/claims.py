@@ -6,30 +6,31 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from statistics import mean
+from math import sqrt
+from typing import Any
 
 from scripts.markdown import counted
-from scripts.paper.metrics import (
-    SplitMetric,
-    corpus_label,
-    ids,
-    mean_score,
-    metrics_in,
-    our_cell,
-    reported_cell,
-)
-from scripts.paper.reported import BEST, LEGEND, MARKS, Claim, Paper
-from scripts.paper.selection import Rows, Runs, first_run
-from scripts.paper.significance import LEVEL, ItemScores, holm
+from scripts.paper.metrics import SplitMetric, corpus_label, ids, metrics_in, our_cell, reported_cell
+from scripts.paper.reported import LEGEND, MARKS, Claim, Paper, Primary
+from scripts.paper.selection import Recipe, Runs, first_run
+from scripts.paper.significance import LEVEL, MOST_SEEDS, Comparison, ItemScores, compare, holm
 from scripts.paper.table import UNKNOWN, Cell, Row, Table
-from tasks.bootstrap import Comparison, compare, differences_over_seeds, margin_p_value
-from tasks.bootstrap import Rows as Scores
-from tasks.training.records import Record
 
 REPRODUCED = "reproduced"
 NOT_REPRODUCED = "not reproduced"
+AGAINST = "points against the paper"
 UNDECIDED = "undecided"
-HEADS = ("compared", "on", "paper", "ours", "difference", "95 % interval", "p, corrected")
+OUTCOMES = (REPRODUCED, NOT_REPRODUCED, AGAINST, UNDECIDED)
+HEADS = (
+    "compared", "on", "paper", "ours", "difference", "95 % interval", "p", "paired t", "seeds", "could see",
+)  # fmt: skip
+_ROLES = {
+    "primary": "primary endpoints",
+    "secondary": "secondary comparisons",
+    "time": "comparisons of time",
+}
+LEAST_SEEDS = 5
+"""Of a primary comparison: with fewer it has no verdict."""
 
 
 @dataclass(frozen=True)
@@ -37,37 +38,46 @@ class Verdict:
     """What runs say of a claim, and never more than they do.
 
     Attributes:
-        outcome: reproduced, not reproduced or undecided.
-        seeds: how many there are of the mapping with fewer.
-        why: what of the runs leaves it undecided.
+        outcome: one of ``OUTCOMES``.
+        seeds: how many both mappings have; None of what was not measured by runs.
+        why: what leaves it undecided, and what would decide it.
         data: on which data.
     """
 
     outcome: str
-    seeds: int
+    seeds: int | None = None
     why: str = ""
     data: str = ""
 
     @property
+    def is_decided(self) -> bool:
+        return self.outcome in (REPRODUCED, NOT_REPRODUCED)
+
+    @property
     def text(self) -> str:
-        """The outcome, and of an undecided one at how many seeds.
+        """The outcome, and of one that is not decided at how many seeds.
 
         Example:
             >>> Verdict(UNDECIDED, 1).text, Verdict(REPRODUCED, 3).text
             ('undecided at n = 1 seed', 'reproduced')
         """
-        if self.outcome != UNDECIDED:
+        if self.is_decided or self.seeds is None:
             return self.outcome
-        return f"{UNDECIDED} at n = {counted(self.seeds, 'seed')}"
+        return f"{self.outcome} at n = {counted(self.seeds, 'seed')}"
 
 
 @dataclass(frozen=True)
 class ClaimTest:
-    """One comparison that a claim makes: cells under ``HEADS``, its verdict, and the runs behind it."""
+    """One comparison that a claim makes: cells under ``HEADS``, its verdict, and the runs behind it.
+
+    Attributes:
+        role: ``primary``, ``secondary``, ``time``, or ``part`` of a primary one that has several.
+    """
 
     cells: Row
     verdict: Verdict
     runs: tuple[str, ...]
+    role: str
 
 
 @dataclass(frozen=True)
@@ -78,31 +88,50 @@ class ClaimResults:
     table: Table
 
     def tally(self) -> str:
-        """How many comparisons have each verdict, in words."""
-        counts = Counter(one.verdict.outcome for _, tested in self.comparisons for one in tested)
-        outcomes = (REPRODUCED, NOT_REPRODUCED, UNDECIDED)
-        listed = ", ".join(f"{counts[outcome] or 'none'} {outcome}" for outcome in outcomes)
-        return f"{counted(counts.total(), 'comparison')}: {listed}"
+        """How many comparisons of each kind have each verdict, in words."""
+        parts = []
+        for role, name in _ROLES.items():
+            counts = Counter(
+                t.verdict.outcome for _, tested in self.comparisons for t in tested if t.role == role
+            )
+            if counts:
+                listed = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
+                parts.append(f"{name}: {listed}")
+        return "; ".join(parts) or "no comparison"
 
 
 _OTHER_DATA = ", which are not the paper's data: what holds here need not hold there"
-_BOOTSTRAP = (
-    "Differences of scores: paired bootstrap, {:,} test sets drawn with replacement, the same "
-    "for all systems and seeds. To each comes what other seeds would change, drawn from Student's "
-    "distribution with the spread of the runs; with one seed, items alone are varied. The p-values are "
-    "corrected by Holm's method for the {} comparisons of this tier, the intervals are not. The "
-    "best mapping is chosen on the same test set."
+_METHOD = (
+    "Differences of scores: means over the seeds that both mappings have. Mappings × seeds are randomised "
+    "blocks; "
+    "a difference has the standard error √(2 MS/n + m²), MS the residual mean square of all mappings with "
+    "these n seeds and m² what the choice of test items changes whatever the seeds, by {:,} test sets "
+    "drawn with replacement, the same for all runs. Student's distribution with (k − 1)(n − 1) degrees of "
+    "freedom then gives intervals and p: of no difference, on both sides (>); of a deficit of the margin or "
+    "more, "
+    "on one (within). Paired t: Student's paired test over the seeds alone, to compare, which decides "
+    "nothing."
+)
+_FAMILIES = (
+    f"Primary comparisons were named before the runs were made, at most one endpoint for each task; each is "
+    f"tested at {LEVEL:g} without correction, where there are several mappings all have to pass, and there "
+    "is no "
+    f"verdict before {LEAST_SEEDS} seeds. All others are secondary: their p are corrected by Holm's method "
+    "within each claim, over comparisons with two seeds at least. One seed gives an estimate, without p."
 )
 _VERDICTS = (
-    f"Reproduced: the corrected p-value is at most {LEVEL:g} and the difference lies as claimed (within "
-    "a margin: the whole interval). Not reproduced: it lies the other way (the whole interval beyond the "
-    "margin). Undecided: all else, and whatever one seed says."
+    f"Reproduced: p is at most {LEVEL:g} and the difference lies as claimed. Not reproduced: as surely, it "
+    "does "
+    "not. Points against the paper: it does not, and chance may be why. Undecided: all else. Could see: the "
+    "least difference that this many seeds find in four of five cases, or for a margin the largest deficit "
+    "that they still show to lie within; of secondary comparisons at the level divided by their number. "
+    "Seeds that "
+    "would decide: to find a difference as large as this one, likewise."
 )
 _TIMES = (
-    "Times of epochs follow from the share of a training step that passes in the mapping, all else in it "
-    "taking the same time, of runs on one device with as many threads; their spread is that of all pairs "
-    "of runs. They count as the same, within a margin that is this project's choice, if the whole spread "
-    "does."
+    "Times: of whole training steps of the entailment model on the synthetic corpus, mappings in turn in one "
+    "process (make bench): the median of their ratios with its 95 % interval. They count as the same if that "
+    "lies within the margin. Clocks of runs are not compared: these shared their machine."
 )
 
 
@@ -122,100 +151,156 @@ def claim_label(claim: Claim) -> str:
 
 def untested(claim: Claim) -> str:
     """Why there is nothing to compare."""
+    if claim.relation == "same_time":
+        return "not measured side by side"
     return f"not tested: {claim.how}" if claim.how else "no runs"
 
 
 # ------------------------------------------------------------------ what is compared
 @dataclass(frozen=True)
 class _Pair:
-    """Two mappings that a claim compares, on a score that runs of both have."""
+    """Two mappings that a claim compares, on a score that runs of one recipe have of both."""
 
     claim: Claim
     a: str
     b: str
     metric: SplitMetric
-    runs: tuple[Runs, Runs]
+    recipe: Recipe
+    is_primary: bool
+    found: Comparison
+
+    @property
+    def runs(self) -> tuple[Runs, Runs]:
+        return self.recipe.rows[self.a], self.recipe.rows[self.b]
+
+    @property
+    def seeds(self) -> int:
+        return self.found.design.seeds
+
+    @property
+    def shift(self) -> float:
+        """How far the difference lies on the claim's side of what it must exceed."""
+        return self.found.difference + self.claim.margin
+
+    @property
+    def sides(self) -> int:
+        return 2 if self.claim.relation == "greater" else 1
+
+    def p_value(self) -> float:
+        return self.found.design.p_value(self.shift, self.sides)
 
 
-def claims_of_tier(paper: Paper, tier: str, tables: Mapping[str, Rows], items: ItemScores) -> ClaimResults:
+def claims_of_tier(
+    paper: Paper,
+    tier: str,
+    tables: Mapping[str, Sequence[Recipe]],
+    items: ItemScores,
+    steps: Mapping[str, Mapping[str, Any]] | None = None,
+) -> ClaimResults:
     """Test every claim at a tier.
 
     Args:
         paper: what the paper says.
         tier: of the runs.
-        tables: task → the runs of its table's cells at that tier.
+        tables: task → the recipes that there are runs of at that tier.
         items: item scores of the runs.
+        steps: mapping → what the benchmark has of training steps with it, beside those with softmax.
 
     Raises:
         RecordError: details are missing or damaged.
     """
-    pairs = [pair for claim in paper.claims for pair in _pairs(claim, paper, tables)]
-    differences = [_differences(pair, items) for pair in pairs]
-    known = [number for number, drawn in enumerate(differences) if drawn is not None]
-    corrected = holm([_p_value(pairs[n].claim, differences[n]) for n in known])
-    p_values = dict(zip(known, corrected, strict=True))
-    tested: dict[str, list[ClaimTest]] = {claim.id: [] for claim in paper.claims}
-    for number, (pair, drawn) in enumerate(zip(pairs, differences, strict=True)):
-        found = None if drawn is None else compare(drawn)
-        tested[pair.claim.id].append(_compared(pair, found, p_values.get(number), paper, tier))
+    comparisons = []
     for claim in paper.claims:
         if claim.relation == "same_time":
-            tested[claim.id] = list(_timed(claim, tables.get(claim.table, {}), tier))
-    comparisons = [(claim, tested[claim.id]) for claim in paper.claims]
-    corpora = ", ".join(sorted({corpus_label(first_run(rows)) for rows in tables.values()}))
+            tested = list(_timed(claim, steps or {})) if claim.table in tables else []
+        else:
+            tested = _tested(list(_pairs(claim, paper, tier, tables, items)), paper, tier)
+        comparisons.append((claim, tested))
+    corpora = ", ".join(sorted({corpus_label(first_run(of[0].rows)) for of in tables.values()}))
     table = Table(
         name=f"claims-{tier}",
         title=f"The paper's claims, tier {tier}",
         intro=f"Tier {tier}, on {corpora}{'' if tier == 'paper' else _OTHER_DATA}. "
         "Paper and ours: the first mapping / the second.",
         heads=("claim", *HEADS, "verdict"),
-        rows=tuple(row for claim, found in comparisons for row in _rows(claim, found)),
-        notes=(LEGEND, _BOOTSTRAP.format(items.samples, len(known)), _VERDICTS, _TIMES),
+        rows=tuple(row for claim, tested in comparisons for row in _rows(claim, tested)),
+        notes=(LEGEND, _METHOD.format(items.samples), _FAMILIES, _VERDICTS, _TIMES),
     )
     return ClaimResults(comparisons, table)
 
 
-def _pairs(claim: Claim, paper: Paper, tables: Mapping[str, Rows]) -> Iterator[_Pair]:
-    """Every comparison of a claim on scores for which there are runs of both mappings."""
-    rows = tables.get(claim.table, {})
-    if claim.relation not in ("greater", "within") or not rows:
-        return
-    for metric in metrics_in(paper.tables[claim.table], first_run(rows)):
-        if claim.columns and metric.column.key not in claim.columns:
-            continue
-        best = max(rows, key=lambda mapping: mean_score(rows[mapping], metric))
-        for a, b in product(claim.a, claim.b):
-            b = best if b == BEST else b
-            if a != b and a in rows and b in rows:
-                yield _Pair(claim, a, b, metric, (rows[a], rows[b]))
+def _pairs(
+    claim: Claim, paper: Paper, tier: str, tables: Mapping[str, Sequence[Recipe]], items: ItemScores
+) -> Iterator[_Pair]:
+    """Every comparison of a claim on scores whose items runs of both mappings kept, primary ones first."""
+    primary = next((p for p in paper.primary if p.claim == claim.id), None)
+    found = []
+    for recipe in tables.get(claim.table, ()) if claim.relation != "untested" else ():
+        for metric in metrics_in(paper.tables[claim.table], first_run(recipe.rows)):
+            if claim.columns and metric.column.key not in claim.columns:
+                continue
+            block = items.block(recipe.rows, metric.split, metric.metric)
+            for a, b in product(claim.a, claim.b):
+                known = compare(block, a, b) if a != b and a in block and b in block else None
+                if known is not None:
+                    is_first = primary is not None and _is_primary(primary, recipe, metric, a, b)
+                    found.append(_Pair(claim, a, b, metric, recipe, is_first, known))
+    yield from sorted(found, key=lambda pair: not pair.is_primary)
 
 
-def _differences(pair: _Pair, items: ItemScores) -> Scores | None:
-    """Differences of a from b, found and drawn; None where runs kept no item scores."""
-    a, b = (items.by_seed(runs, pair.metric.split, pair.metric.metric) for runs in pair.runs)
-    return None if a is None or b is None else differences_over_seeds(b, a, seed=items.seed)
+def _is_primary(primary: Primary, recipe: Recipe, metric: SplitMetric, a: str, b: str) -> bool:
+    place = recipe.name, metric.column.key, b
+    is_split = metric.split in (primary.split, metric.column.split)
+    return place == (primary.recipe, primary.column, primary.b) and is_split and a in primary.a
 
 
-def _p_value(claim: Claim, differences: Scores | None) -> float:
-    assert differences is not None
-    if claim.relation == "within":
-        return margin_p_value(differences, claim.margin)
-    return compare(differences).p_value
+def _tested(pairs: Sequence[_Pair], paper: Paper, tier: str) -> list[ClaimTest]:
+    """The comparisons of one claim with their verdicts, and one of all primary ones if they are several."""
+    family = [pair for pair in pairs if pair.seeds > 1 and not pair.is_primary]
+    corrected = holm([pair.p_value() for pair in family])
+    p_values = {id(pair): p for pair, p in zip(family, corrected, strict=True)}
+    primary = [pair for pair in pairs if pair.is_primary]
+    tested = []
+    for pair in pairs:
+        level = LEVEL if pair.is_primary else LEVEL / max(1, len(family))
+        p = pair.p_value() if pair.is_primary and pair.seeds > 1 else p_values.get(id(pair))
+        role = "secondary" if not pair.is_primary else "part" if len(primary) > 1 else "primary"
+        tested.append(_compared(pair, p, level, role, paper, tier))
+        if role == "part" and pair is primary[-1]:
+            tested.append(_together([one for one in tested if one.role == "part"]))
+    return tested
 
 
-def _compared(pair: _Pair, found: Comparison | None, p: float | None, paper: Paper, tier: str) -> ClaimTest:
+def _compared(pair: _Pair, p: float | None, level: float, role: str, paper: Paper, tier: str) -> ClaimTest:
     claim, runs = pair.claim, ids(*pair.runs)
-    verdict = verdict_on_scores(claim, found, p, min(map(len, pair.runs)), _data(tier, pair.runs[0]))
     reported = paper.tables[claim.table].rows
-    sign = ">" if claim.relation == "greater" else f"within {claim.margin:g} of"
+    sign = ">" if claim.relation == "greater" else f"within {claim.margin:g} below"
+    verdict = verdict_on_scores(
+        pair.found, claim, p, level, is_primary=pair.is_primary, data=_data(tier, pair.runs[0])
+    )
     cells = (
-        Cell(f"{pair.a} {sign} {pair.b}"),
-        Cell(pair.metric.label),
+        Cell(f"{pair.a} {sign} {pair.b}", note="primary" if pair.is_primary else ""),
+        Cell(f"{pair.metric.label}, {pair.recipe.name}{', primary' if pair.is_primary else ''}"),
         _beside(*(reported_cell(reported[mapping][pair.metric.column.key]) for mapping in (pair.a, pair.b))),
         _beside(*(our_cell(of, pair.metric) for of in pair.runs)),
-        *_interval_cells(found, p, runs),
+        *_figures(pair.found, p, runs),
+        Cell(str(pair.seeds), float(pair.seeds), runs),
+        _sight(pair, level, runs),
     )
-    return ClaimTest(cells, verdict, runs)
+    return ClaimTest(cells, verdict, runs, role)
+
+
+def _together(parts: Sequence[ClaimTest]) -> ClaimTest:
+    """All primary comparisons of a claim in one: it is reproduced if each is, and not if one is not."""
+    order = (NOT_REPRODUCED, AGAINST, UNDECIDED, REPRODUCED)
+    outcome = next(o for o in order if any(part.verdict.outcome == o for part in parts))
+    runs = tuple(dict.fromkeys(run for part in parts for run in part.runs))
+    seeds = min(part.verdict.seeds or 0 for part in parts)
+    waiting = [part.cells[0].text.split()[0] for part in parts if part.verdict.outcome == outcome]
+    why = "" if outcome == REPRODUCED else f"because of {', '.join(waiting)}"
+    verdict = Verdict(outcome, seeds, why, parts[0].verdict.data)
+    empty = (Cell(UNKNOWN),) * (len(HEADS) - 2)
+    return ClaimTest((Cell(f"all {len(parts)}"), parts[0].cells[1], *empty), verdict, runs, "primary")
 
 
 def _beside(a: Cell, b: Cell) -> Cell:
@@ -224,62 +309,25 @@ def _beside(a: Cell, b: Cell) -> Cell:
     return Cell(f"{a.text} / {b.text}", value, (*a.runs, *b.runs), f"{a.note} / {b.note}")
 
 
-def _interval_cells(found: Comparison | None, p: float | None, runs: tuple[str, ...]) -> Row:
-    if found is None or p is None:
-        return (Cell(UNKNOWN),) * 3
+def _figures(found: Comparison, p: float | None, runs: tuple[str, ...]) -> Row:
+    interval = found.interval
     return (
         Cell(f"{found.difference:+.2f}", found.difference, runs),
-        Cell(f"{found.low:+.2f} to {found.high:+.2f}", runs=runs),
-        Cell(f"{p:.3f}", p, runs),
+        Cell(f"{interval[0]:+.2f} to {interval[1]:+.2f}", runs=runs) if interval else Cell(UNKNOWN),
+        Cell(UNKNOWN) if p is None else Cell(f"{p:.3f}", p, runs),
+        Cell(UNKNOWN) if found.paired is None else Cell(f"{found.paired:.3f}", found.paired, runs),
     )
 
 
-def _timed(claim: Claim, rows: Rows, tier: str) -> Iterator[ClaimTest]:
-    """How long an epoch takes with each mapping of ``a`` beside one with ``b``, of runs on CPU."""
-    on_cpu = {mapping: [run for run in runs if run.device == "cpu"] for mapping, runs in rows.items()}
-    for a, b in product(claim.a, claim.b):
-        first, second = on_cpu.get(a, []), on_cpu.get(b, [])
-        if ratios := epoch_ratios(first, second):
-            yield _same_time(claim, first, second, ratios, tier)
-
-
-def _same_time(claim: Claim, a: Runs, b: Runs, ratios: Sequence[float], tier: str) -> ClaimTest:
-    runs, ratio = ids(a, b), mean(ratios)
-    shares = [mean(record.seconds["mapping_share"] for record in of) for of in (a, b)]
-    cells = (
-        Cell(f"{a[0].mapping} within {claim.margin:.0%} of {b[0].mapping}"),
-        Cell("time in the mapping, and of an epoch"),
-        Cell(UNKNOWN, note="the paper gives no times"),
-        Cell(f"{shares[0]:.1%} / {shares[1]:.1%}", shares[0], runs),
-        Cell(f"× {ratio:.3f}", ratio, runs),
-        Cell(f"× {min(ratios):.3f} to {max(ratios):.3f}", runs=runs, note="spread of runs, no interval"),
-        Cell(UNKNOWN),
-    )
-    return ClaimTest(cells, verdict_on_time(claim, ratios, min(len(a), len(b)), _data(tier, a)), runs)
-
-
-def machine(record: Record) -> tuple[str, int]:
-    """What times depend on and records know: device and threads."""
-    return record.device, record.threads
-
-
-def epoch_ratios(a: Runs, b: Runs) -> list[float]:
-    """How long an epoch takes in every run of ``a`` to one in every run of ``b``, of those of one machine.
-
-    From the mapping's share of a step, all else in it taking the same time. The clock would not do: runs
-    share their machine with whatever else it does, which may cost some of them half their speed.
-
-    Where there are several machines, of that with most runs; none without one that both ran on.
-    """
-    by_machine = [
-        [
-            (1 - second.seconds["mapping_share"]) / (1 - first.seconds["mapping_share"])
-            for first, second in product(a, b)
-            if machine(first) == machine(second) == on
-        ]
-        for on in sorted({machine(record) for record in a} & {machine(record) for record in b})
-    ]
-    return max(by_machine, key=len, default=[])
+def _sight(pair: _Pair, level: float, runs: tuple[str, ...]) -> Cell:
+    """The least difference that these seeds find, or the largest deficit that they show to be within."""
+    if pair.seeds < 2:
+        return Cell(UNKNOWN)
+    least = pair.found.design.least(pair.sides, level)
+    if pair.claim.relation == "greater":
+        return Cell(f"{least:.2f}", least, runs)
+    deficit = pair.claim.margin - least
+    return Cell(f"−{deficit:.2f}" if deficit > 0 else "no deficit", deficit, runs)
 
 
 def _data(tier: str, runs: Runs) -> str:
@@ -289,58 +337,85 @@ def _data(tier: str, runs: Runs) -> str:
 
 # ------------------------------------------------------------------ what it says
 def verdict_on_scores(
-    claim: Claim, found: Comparison | None, p: float | None, seeds: int, data: str = ""
+    found: Comparison,
+    claim: Claim,
+    p: float | None,
+    level: float = LEVEL,
+    *,
+    is_primary: bool = False,
+    data: str = "",
 ) -> Verdict:
     """The verdict on a claim about the scores of two mappings.
 
     Args:
-        claim: ``greater`` or ``within``.
-        found: a against b; None where runs kept no item scores.
-        p: its p-value, corrected for the number of claims.
-        seeds: how many there are of the mapping with fewer.
+        found: a against b.
+        claim: ``greater`` or ``noninferior``.
+        p: its p-value, corrected where it has to be; None of one seed.
+        level: at which a further run would have to decide it.
+        is_primary: whether it was named before.
         data: on which data.
 
     Example:
+        >>> from scripts.paper.significance import Design
         >>> claim = Claim("c", "a beats b", "stated", "greater")
-        >>> verdict_on_scores(claim, Comparison(1.0, 0.4, 1.6, 0.001), 0.01, seeds=5).text
-        'reproduced'
-        >>> verdict_on_scores(claim, Comparison(1.0, -0.4, 2.4, 0.2), 1.0, seeds=5).text
-        'undecided at n = 5 seeds'
+        >>> found = Comparison(0.4, Design(5, 5, 0.075, 0.0025), 0.1)
+        >>> verdict_on_scores(found, claim, 0.04).text, verdict_on_scores(found, claim, 0.06).text
+        ('reproduced', 'undecided at n = 5 seeds')
+        >>> verdict_on_scores(found, claim, 0.06).why
+        '9 seeds would decide it'
     """
-    if found is None or p is None:
-        return Verdict(UNDECIDED, seeds, "these runs kept no scores of single items", data)
-    outcome = _outcome(claim, found) if p <= LEVEL else UNDECIDED
-    if seeds > 1:
-        return Verdict(outcome, seeds, data=data)
-    alone = "do not decide it either" if outcome == UNDECIDED else f"would say {outcome}"
-    return Verdict(UNDECIDED, seeds, f"seeds were not varied; the test items alone {alone}", data)
+    shift, seeds = found.difference + claim.margin, found.design.seeds
+    open_outcome = AGAINST if shift < 0 else UNDECIDED
+    if p is None:
+        return Verdict(open_outcome, seeds, "one seed gives an estimate alone", data)
+    if is_primary and seeds < LEAST_SEEDS:
+        return Verdict(open_outcome, seeds, f"no verdict before {LEAST_SEEDS} seeds", data)
+    if p <= LEVEL:
+        return Verdict(REPRODUCED if shift > 0 else NOT_REPRODUCED, seeds, data=data)
+    needed = found.design.seeds_for(shift, 2 if claim.relation == "greater" else 1, level)
+    why = f"{needed} seeds would decide it" if needed else f"not even {MOST_SEEDS} seeds would decide it"
+    return Verdict(open_outcome, seeds, why, data)
 
 
-def _outcome(claim: Claim, found: Comparison) -> str:
-    """What a significant difference means; nothing where it is within the margin and its interval is not."""
-    if claim.relation == "greater":
-        return REPRODUCED if found.difference > 0 else NOT_REPRODUCED
-    if -claim.margin < found.low and found.high < claim.margin:
-        return REPRODUCED
-    outside = found.low >= claim.margin or found.high <= -claim.margin
-    return NOT_REPRODUCED if outside else UNDECIDED
+# ------------------------------------------------------------------ time
+def _timed(claim: Claim, steps: Mapping[str, Mapping[str, Any]]) -> Iterator[ClaimTest]:
+    """How long a step of training takes with each mapping of ``a``, measured side by side with softmax."""
+    for mapping in (name for name in claim.a if name in steps):
+        ratio, (low, high) = steps[mapping]["ratio"], median_interval(steps[mapping])
+        cells = (
+            Cell(f"{mapping} within {claim.margin:.0%} of {claim.b[0]}"),
+            Cell("time of a training step"),
+            Cell(UNKNOWN, note="the paper gives no times"),
+            Cell(UNKNOWN),
+            Cell(f"× {ratio:.3f}", ratio),
+            Cell(f"× {low:.3f} to {high:.3f}"),
+            *(Cell(UNKNOWN),) * 4,
+        )
+        verdict = Verdict(outcome_on_time(claim.margin, low, high), data="measured side by side")
+        yield ClaimTest(cells, verdict, (), "time")
 
 
-def verdict_on_time(claim: Claim, ratios: Sequence[float], seeds: int, data: str = "") -> Verdict:
-    """The verdict on a claim that epochs of two mappings take the same time.
-
-    Args:
-        claim: ``same_time``.
-        ratios: of the seconds of every run of the one to those of every run of the other.
-        seeds: how many runs there are of the mapping with fewer.
-        data: on which data.
+def median_interval(step: Mapping[str, Any]) -> tuple[float, float]:
+    """The 95 % interval of a median ratio, from its quartiles and the number of rounds.
 
     Example:
-        >>> claim = Claim("c", "they take the same time", "stated", "same_time", margin=0.1)
-        >>> verdict_on_time(claim, [0.97, 1.02, 1.05], seeds=3).text
-        'reproduced'
+        >>> median_interval({"ratio": 1.0, "ratio_quartiles": [0.95, 1.05], "rounds": 100})
+        (0.9843, 1.0157)
+
+    Source: McGill, Tukey & Larsen (1978), "Variations of Box Plots".
     """
-    inside = [1 / (1 + claim.margin) <= ratio <= 1 + claim.margin for ratio in ratios]
-    one_side = min(ratios) > 1 or max(ratios) < 1
-    outcome = REPRODUCED if all(inside) else NOT_REPRODUCED if not any(inside) and one_side else UNDECIDED
-    return Verdict(outcome if seeds > 1 else UNDECIDED, seeds, data=data)
+    low, high = step["ratio_quartiles"]
+    half = 1.57 * (high - low) / sqrt(step["rounds"])
+    return step["ratio"] - half, step["ratio"] + half
+
+
+def outcome_on_time(margin: float, low: float, high: float) -> str:
+    """What an interval of a ratio says of the claim that it is 1.
+
+    Example:
+        >>> outcome_on_time(0.1, 0.98, 1.03), outcome_on_time(0.1, 1.2, 1.3), outcome_on_time(0.1, 1.05, 1.2)
+        ('reproduced', 'not reproduced', 'undecided')
+    """
+    if 1 / (1 + margin) <= low and high <= 1 + margin:
+        return REPRODUCED
+    return NOT_REPRODUCED if low > 1 + margin or high < 1 / (1 + margin) else UNDECIDED

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean
 
 from scripts.paper.reported import MARKS, ReportedColumn, ReportedTable, ReportedValue
 from scripts.paper.selection import Runs, task_of
 from scripts.paper.significance import mean_std
 from scripts.paper.table import NOT_REPORTED, UNKNOWN, Cell
-from tasks.training.records import Record
+from tasks.training.records import Record, RecordError
+
+Signatures = Mapping[str, Mapping[str, str]]
+"""For every split, how its metrics were computed, by kind."""
 
 
 @dataclass(frozen=True)
 class SplitMetric:
-    """A score that runs have: the metric of a test split, and the paper's column that it stands beside."""
+    """A score that runs have: the metric of a test split, the paper's column that it stands beside, and what
+    makes it one of 0 to 100."""
 
     split: str
     metric: str
     label: str
     column: ReportedColumn
+    scale: float
 
 
 def metrics_in(table: ReportedTable, record: Record) -> list[SplitMetric]:
@@ -30,8 +34,38 @@ def metrics_in(table: ReportedTable, record: Record) -> list[SplitMetric]:
     for column in table.columns:
         wanted = tests if column.split is None else [column.split, names.get(column.split, "")]
         splits = [split for split in tests if split in wanted and column.metric in record.metrics[split]]
-        found += [SplitMetric(split, column.metric, _label(column, split), column) for split in splits]
+        scale = task_of(record).scale(column.metric)
+        found += [SplitMetric(split, column.metric, _label(column, split), column, scale) for split in splits]
     return found
+
+
+def check_signatures(metrics: Sequence[SplitMetric], measured: Mapping[str, Signatures]) -> None:
+    """Refuse a column of figures that were measured in several ways, or in another than the column's.
+
+    Args:
+        metrics: the columns.
+        measured: the signatures of whatever stands in the rows, under a name for the message.
+
+    Raises:
+        RecordError: so it is.
+    """
+    for one in metrics:
+        first: tuple[str, str] | None = None
+        for name, signatures in measured.items():
+            of = signatures.get(one.split, {})
+            # "rouge" says how rouge1, rouge2 and rougeL were measured; accuracy has one way alone.
+            signature = next((text for kind, text in of.items() if one.metric.startswith(kind)), "")
+            wanted = one.column.measure
+            if wanted and signature.partition("|")[0] != wanted:
+                raise RecordError(
+                    f"{name} must have {one.label} measured by {wanted}, got the signature {signature!r}"
+                )
+            first = first or (name, signature)
+            if signature != first[1]:
+                raise RecordError(
+                    f"{name} must have the {one.label} of the signature {first[1]!r}, as {first[0]}, "
+                    f"got {signature!r}"
+                )
 
 
 def _label(column: ReportedColumn, split: str) -> str:
@@ -41,15 +75,6 @@ def _label(column: ReportedColumn, split: str) -> str:
         'BLEU, test_2016_flickr'
     """
     return column.label if split == column.split else f"{column.label.split()[-1]}, {split}"
-
-
-def score(record: Record, split: str, metric: str) -> float:
-    """A score on the published scale."""
-    return task_of(record).scale(metric) * record.metrics[split][metric]
-
-
-def mean_score(runs: Runs, one: SplitMetric) -> float:
-    return mean(score(run, one.split, one.metric) for run in runs)
 
 
 def reported_cell(reported: ReportedValue) -> Cell:
@@ -67,15 +92,23 @@ def reported_cell(reported: ReportedValue) -> Cell:
 
 def our_cell(runs: Runs, one: SplitMetric) -> Cell:
     """The mean of runs over their seeds; unknown of none."""
-    return over_seeds(runs, [score(run, one.split, one.metric) for run in runs])
+    return over_seeds(runs, [one.scale * run.metrics[one.split][one.metric] for run in runs])
 
 
-def over_seeds(runs: Runs, values: Sequence[float | None], digits: int = 2) -> Cell:
-    """A mean over the seeds of runs, its interval as a note; unknown where not all of them know a value."""
+def over_seeds(
+    runs: Runs, values: Sequence[float | None], digits: int = 2, *, interval: bool = False
+) -> Cell:
+    """A mean over the seeds of runs; unknown where not all of them know a value.
+
+    Its standard deviation stands behind it and its 95 % interval in a note, or ``interval`` behind it.
+    """
     known = [value for value in values if value is not None]
     if not known or len(known) < len(runs):
         return Cell(UNKNOWN)
     found = mean_std(known)
+    if interval:
+        half = "" if found.half_width is None else f" ± {found.half_width:.{digits}f}"
+        return Cell(f"{found.mean:.{digits}f}{half}", found.mean, ids(runs))
     return Cell(found.text(digits), found.mean, ids(runs), found.interval(digits))
 
 

@@ -48,20 +48,20 @@ Group = tuple[Corpus, Setting, Mapping[str, Runs]]
 """Runs with one corpus, tier and setting, under mapping and strengths."""
 
 
-def page(records: Runs, details: Path, paper: Paper, bench: Path) -> str:
+def page(records: Runs, folder: Path, paper: Paper) -> str:
     """The report as one HTML file that needs nothing else.
 
     Args:
         records: of all finished runs; there may be none.
-        details: directory of the runs' details.
+        folder: of all results: ``details``, and if there are any ``baselines`` and ``bench``.
         paper: the paper's numbers.
-        bench: JSON of the benchmark; there may be none.
 
     Raises:
         RecordError: details that a record speaks of are missing or damaged, or its task is not known.
     """
-    results = results_of_tiers(records, details, paper)[::-1]
-    rows, groups, costs = coverage(paper, records), in_order(records), kernel_costs(bench)
+    results = results_of_tiers(records, folder, paper)[::-1]
+    rows, groups = coverage(paper, records), in_order(records)
+    costs = kernel_costs(folder / "bench" / "cpu.json")
     overview, missing = overview_table(rows), missing_table(rows)
     tables = [missing, overview, *(table for result in results for table in result.tables)]
     made = Environment(
@@ -78,7 +78,7 @@ def page(records: Runs, details: Path, paper: Paper, bench: Path) -> str:
         overview=overview,
         missing=missing,
         lacking=list(dict.fromkeys(row.task for row in rows if row.tier != "paper")),
-        galleries=list(galleries(groups, details)),
+        galleries=list(galleries(groups, folder / "details")),
         charts=[chart(*group) for group in in_order([run for run in records if run.history])],
         costs=costs,
         costs_svg=svg(costs.figure, costs.table.title) if costs else "",

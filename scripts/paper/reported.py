@@ -16,8 +16,7 @@ MARKS = {"stated": "", "confirmed": "", "recalled": "ʳ", "unknown": "?"}
 LEGEND = (
     "Of the paper's figures, those with ʳ are recalled, not confirmed, and those that are not known are a ?."
 )
-BEST = "best"
-RELATIONS = ("greater", "within", "same_time", "untested")
+RELATIONS = ("greater", "noninferior", "same_time", "untested")
 
 
 class PaperError(ValueError):
@@ -43,12 +42,21 @@ class ReportedValue:
 
 @dataclass(frozen=True)
 class ReportedColumn:
-    """A column of a table: a metric of a test split, None where that is not known."""
+    """A column of a table.
+
+    Attributes:
+        key: its name.
+        split: the test split, None where that is not known.
+        metric: as records call it.
+        label: stands above it.
+        measure: the first word of the signature that its figures must have, where there are several ways.
+    """
 
     key: str
     split: str | None
     metric: str
     label: str
+    measure: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,13 +91,14 @@ class Claim:
         id: its name.
         text: in words.
         confidence: how surely the paper says so.
-        relation: ``greater`` (a scores above b), ``within`` (a at most ``margin`` from b), ``same_time`` (an
-            epoch with a takes at most the part ``margin`` more or less than one with b), or ``untested``.
+        relation: ``greater`` (a scores above b), ``noninferior`` (a at most ``margin`` below b),
+            ``same_time`` (a step of training with a takes at most the part ``margin`` more or less than one
+            with b), or ``untested``.
         table: of the paper, where it is tested.
         columns: keys of its columns; all where there are none.
         a: mappings, each tested against each of ``b``.
-        b: mappings, or ``best``.
-        margin: of ``within`` and ``same_time``.
+        b: mappings.
+        margin: of ``noninferior`` and ``same_time``.
         how: what is said in place of a test.
         source: where it was confirmed.
     """
@@ -108,13 +117,35 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Primary:
+    """The comparisons of a claim that were named before the runs were made, and are tested at 5 % each.
+
+    Attributes:
+        claim: its id; one claim has one at most.
+        recipe: whose runs, such as ``snli``.
+        split: the test set.
+        column: key of the column of the claim's table.
+        a: mappings: all of them have to pass.
+        b: the mapping that they are compared with.
+    """
+
+    claim: str
+    recipe: str
+    split: str
+    column: str
+    a: tuple[str, ...]
+    b: str
+
+
+@dataclass(frozen=True)
 class Paper:
-    """Everything that is known of the paper; its tables by task."""
+    """Everything that is known of the paper, its tables by task, and what of it is tested first."""
 
     source: str
     tables: Mapping[str, ReportedTable]
     settings: tuple[ReportedSetting, ...]
     claims: tuple[Claim, ...]
+    primary: tuple[Primary, ...] = ()
 
 
 def read_paper(path: Path = PAPER) -> Paper:
@@ -132,9 +163,11 @@ def read_paper(path: Path = PAPER) -> Paper:
             tables={name: _table(**values) for name, values in content["tables"].items()},
             settings=tuple(_setting(**values) for values in content["settings"]),
             claims=tuple(_made(Claim, values) for values in content["claims"]),
+            primary=tuple(_made(Primary, values) for values in content["primary"]),
         )
         for claim in paper.claims:
             _check_claim(claim, paper.tables)
+        _check_primary(paper)
     except (yaml.YAMLError, PaperError, KeyError, AttributeError, TypeError) as error:
         raise PaperError(f"{path} must hold what the paper reports, got {error}") from error
     return paper
@@ -172,11 +205,24 @@ def _check_claim(claim: Claim, tables: Mapping[str, ReportedTable]) -> None:
         return
     table = tables[claim.table]
     _check_known("column", claim.columns, [column.key for column in table.columns])
-    _check_known("mapping", [*claim.a, *claim.b], [*table.rows, BEST])
+    _check_known("mapping", [*claim.a, *claim.b], table.rows)
     if not (claim.a and claim.b):
         raise PaperError(f"the claim {claim.id} without mappings")
-    if (claim.margin > 0) != (claim.relation in ("within", "same_time")):
+    if (claim.margin > 0) != (claim.relation in ("noninferior", "same_time")):
         raise PaperError(f"the claim {claim.id}, {claim.relation}, with the margin {claim.margin}")
+
+
+def _check_primary(paper: Paper) -> None:
+    claims = {claim.id: claim for claim in paper.claims}
+    if len({primary.claim for primary in paper.primary}) < len(paper.primary):
+        raise PaperError("a claim with several primary comparisons")
+    for primary in paper.primary:
+        _check_known("claim", [primary.claim], claims)
+        claim = claims[primary.claim]
+        _check_known("mapping of a", primary.a, claim.a)
+        _check_known("mapping of b", [primary.b], claim.b)
+        columns = claim.columns or [column.key for column in paper.tables[claim.table].columns]
+        _check_known("column", [primary.column], columns)
 
 
 def _check_known(what: str, names: Iterable[str], known: Iterable[str]) -> None:

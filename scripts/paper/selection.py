@@ -21,6 +21,9 @@ Rows = Mapping[str, Runs]
 """Mapping → its runs, by seed; only mappings that have any, in the library's order."""
 
 _ELSEWHERE = frozenset({"trainer.checkpoint_every", "trainer.device", "trainer.seed", "trainer.threads"})
+UNIFORM = "_uniform"
+"""What ends the name of a recipe in which attention is uniform."""
+SIGNS = {"gamma": "γ", "lam": "λ"}
 MAPPINGS = tuple(name for name, spec in regattn.MAPPINGS.items() if spec.in_paper)
 """The paper's mappings in its order."""
 _IN_TABLES = (*MAPPINGS, *(name for name, spec in regattn.MAPPINGS.items() if spec.beside_paper))
@@ -118,6 +121,17 @@ def mapping_label(record: Record) -> str:
     return f"{record.mapping} ({strengths})"
 
 
+def strengths_label(record: Record) -> str:
+    """The strengths of its mapping in the paper's letters.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> strengths_label(SimpleNamespace(mapping_params={"gamma": 4.0, "lam": 0.025}))
+        'γ 4, λ 0.025'
+    """
+    return ", ".join(f"{SIGNS.get(n, n)} {value:g}" for n, value in record.mapping_params.items())
+
+
 def grouped(records: Iterable[Record], key: Callable[[Record], K]) -> dict[K, list[Record]]:
     """Records with the same key, in the order in which they come."""
     found: dict[K, list[Record]] = defaultdict(list)
@@ -165,13 +179,36 @@ def by_recipe(records: Runs) -> list[Rows]:
     return [by_mapping(runs) for _, runs in sorted(grouped(records, recipe).items())]
 
 
-def rows_of(records: Runs, task: str, tier: str) -> Rows:
-    """The runs of a table of the paper's at a tier: of each seed one, if it can be one with details.
+class Recipe(NamedTuple):
+    """A recipe by its name without the tier, such as ``snli``, and the runs of it."""
+
+    name: str
+    rows: Rows
+
+
+def recipes_of(records: Runs, task: str, tier: str) -> list[Recipe]:
+    """The runs of a task at a tier that may share a table: those of its recipe, then of its others by name.
+
+    Recipes on another corpus are left out, and those without attention, which are baselines.
+
+    Raises:
+        RecordError: the runs of a recipe are of several corpora.
+    """
+    names = {run.experiment.partition("/")[2] for run in records if run.task == task and run.tier == tier}
+    names -= {"", task, *(name for name in names if name.endswith(UNIFORM))}
+    found = [Recipe(name, rows_of(records, name, tier)) for name in (task, *sorted(names))]
+    found = [recipe for recipe in found if recipe.rows]
+    corpora = [corpus_of(first_run(recipe.rows)) for recipe in found]
+    return [recipe for recipe, corpus in zip(found, corpora, strict=True) if corpus == corpora[0]]
+
+
+def rows_of(records: Runs, recipe: str, tier: str) -> Rows:
+    """The runs of a recipe at a tier: of each seed one, if it can be one with details.
 
     Raises:
         RecordError: they differ in their corpora.
     """
-    cells = [run for run in records if run.experiment == f"{tier}/{task}" and run.mapping in _IN_TABLES]
+    cells = [run for run in records if run.experiment == f"{tier}/{recipe}" and run.mapping in _IN_TABLES]
     corpora = {run.corpus["sha256"]: run.id for run in cells}
     if len(corpora) > 1:
         raise RecordError(

@@ -1,22 +1,30 @@
-"""How sure a result is: over seeds by Student's t, between systems by a bootstrap, over claims by Holm."""
+"""How sure a result is: seeds as randomised blocks, items by a bootstrap, many comparisons by Holm."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from math import sqrt
 from pathlib import Path
 from pkgutil import resolve_name
 from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit  # type: ignore[import-untyped]
+from scipy import stats  # type: ignore[import-untyped]
+from scipy.optimize import brentq  # type: ignore[import-untyped]
 
-from scripts.paper.selection import task_of
+from scripts.paper.selection import Rows as Cells
+from scripts.paper.selection import first_run, task_of
 from tasks.bootstrap import SAMPLES, Rows, resampled_scores
 from tasks.training.details import read_details
 from tasks.training.records import Record
 
 LEVEL = 0.05
+POWER = 0.8
+MOST_SEEDS = 200
+"""Beyond these no number of seeds is named: nobody trains so many."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ def mean_std(scores: Sequence[float]) -> MeanStd:
     if count == 1:
         return MeanStd(scores[0], 1)
     std = stdev(scores)
-    half_width = float(stdtrit(count - 1, 1 - LEVEL / 2)) * std / count**0.5
+    half_width = float(stats.t.isf(LEVEL / 2, count - 1)) * std / count**0.5
     return MeanStd(mean(scores), count, std, half_width)
 
 
@@ -87,8 +95,156 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in corrected]
 
 
+# ------------------------------------------------------------------ seeds as randomised blocks
+@dataclass(frozen=True)
+class Design:
+    r"""How many mappings were trained with how many seeds, and what varies between them.
+
+    A difference of two means over the seeds has the standard error
+    :math:`\sqrt{2\,\mathrm{MS}/n + m^2}`: MS is the residual mean square of mappings × seeds, :math:`m^2`
+    what the choice of the test items changes of a difference whatever the seeds.
+
+    Attributes:
+        mappings: k, at least 2.
+        seeds: n; of one nothing but the difference itself is known.
+        mean_square: MS.
+        item_variance: m².
+    """
+
+    mappings: int
+    seeds: int
+    mean_square: float
+    item_variance: float
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom."""
+        return (self.mappings - 1) * (self.seeds - 1)
+
+    @cached_property
+    def error(self) -> float:
+        """The standard error of a difference."""
+        return sqrt(2 * self.mean_square / self.seeds + self.item_variance)
+
+    def with_seeds(self, seeds: int) -> Design:
+        return Design(self.mappings, seeds, self.mean_square, self.item_variance)
+
+    def p_value(self, shift: float, sides: int) -> float:
+        """Of the hypothesis that a shift is 0, on the side where it was found or on both.
+
+        Example:
+            >>> round(Design(5, 5, 0.075, 0.0025).p_value(0.5, sides=2), 3)
+            0.014
+        """
+        if not self.error:
+            return 1.0 if shift == 0 else 0.0
+        return float(min(1.0, sides * stats.t.sf(abs(shift) / self.error, self.freedom)))
+
+    def power(self, shift: float, sides: int, level: float = LEVEL) -> float:
+        """How often a true shift is found at that level.
+
+        Example:
+            >>> design = Design(5, 5, 0.075, 0.0025)
+            >>> round(design.power(0.5, sides=2), 2), round(design.with_seeds(10).power(0.5, sides=2), 2)
+            (0.74, 0.96)
+        """
+        if not self.error:
+            return float(shift != 0)
+        far = abs(shift) / self.error
+        critical = float(stats.t.isf(level / sides, self.freedom))
+        # Far beyond the critical value SciPy's distribution is NaN, and the answer 1.
+        return 1.0 if far > critical + 8 else float(stats.nct.sf(critical, self.freedom, far))
+
+    def least(self, sides: int, level: float = LEVEL) -> float:
+        """The least shift that is found with a power of 80 %.
+
+        Example:
+            >>> round(Design(5, 5, 0.075, 0.0025).least(sides=2), 2)
+            0.54
+        """
+        if not self.error:
+            return 0.0
+        most = self.error * (float(stats.t.isf(level / sides, self.freedom)) + 6)
+        return float(brentq(lambda shift: self.power(shift, sides, level) - POWER, 0, most))
+
+    def seeds_for(self, shift: float, sides: int, level: float = LEVEL) -> int | None:
+        """How many seeds find a shift with a power of 80 %, at least two; None where ``MOST_SEEDS`` do not.
+
+        Example:
+            >>> design = Design(5, 3, 0.075, 0.0025)
+            >>> design.seeds_for(0.5, sides=2), design.seeds_for(0.01, sides=2)
+            (6, None)
+        """
+        low, high = 1, MOST_SEEDS
+        if self.with_seeds(high).power(shift, sides, level) < POWER:
+            return None
+        while high - low > 1:
+            middle = (low + high) // 2
+            enough = self.with_seeds(middle).power(shift, sides, level) >= POWER
+            low, high = (low, middle) if enough else (middle, high)
+        return high
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A mapping against another on the seeds that both have.
+
+    Attributes:
+        difference: of their means over these seeds.
+        design: what it is known by.
+        paired: p-value of Student's paired test over these seeds, beside which the design's is to be seen;
+            None of one seed.
+    """
+
+    difference: float
+    design: Design
+    paired: float | None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the difference; None of one seed."""
+        if self.design.seeds < 2:
+            return None
+        half = float(stats.t.isf(LEVEL / 2, self.design.freedom)) * self.design.error
+        return self.difference - half, self.difference + half
+
+
+def compare(block: Mapping[str, Mapping[int, Rows]], a: str, b: str) -> Comparison | None:
+    """Compare two mappings of a block; None where they have no seed in common.
+
+    Args:
+        block: mapping → seed → scores on the test set and on drawn ones, as
+            :func:`tasks.bootstrap.resampled_scores` has them.
+        a, b: keys of ``block``.
+
+    Example:
+        >>> runs = {s: np.array([60.0 + s, 60.0 + s]) for s in (1, 2, 3)}
+        >>> found = compare({"a": {s: r + 1 for s, r in runs.items()}, "b": runs}, "a", "b")
+        >>> found.difference, found.design.mean_square
+        (1.0, 0.0)
+    """
+    seeds = sorted(block[a].keys() & block[b].keys())
+    if not seeds:
+        return None
+    together = [runs for runs in block.values() if runs.keys() >= set(seeds)]
+    scores = np.array([[runs[seed][0] for seed in seeds] for runs in together])
+    differences = np.stack([block[a][seed] - block[b][seed] for seed in seeds])
+    found, drawn = differences[:, 0], differences[:, 1:]
+    k, n = scores.shape
+    if n == 1:
+        return Comparison(float(found[0]), Design(k, 1, float("nan"), float("nan")), None)
+    residuals = scores - scores.mean(0) - scores.mean(1, keepdims=True) + scores.mean()
+    # What items change of a mean over seeds, less the part that differs from seed to seed, which the
+    # residuals hold already: the mean covariance of the differences of two seeds.
+    shared = (n**2 * drawn.mean(0).var() - drawn.var(1).sum()) / (n * (n - 1))
+    design = Design(k, n, float((residuals**2).sum() / ((k - 1) * (n - 1))), max(0.0, float(shared)))
+    paired = stats.ttest_1samp(found, 0).pvalue if np.ptp(found) else float(found[0] == 0)
+    return Comparison(float(found.mean()), design, float(paired))
+
+
+# ------------------------------------------------------------------ items
 class ItemScores:
-    """Scores of runs on their test sets and on resampled ones; those of each run are computed once.
+    """Scores of runs on their test sets and on resampled ones; those of a block are computed once.
 
     Args:
         folder: of the runs' details.
@@ -97,39 +253,32 @@ class ItemScores:
     """
 
     def __init__(self, folder: Path, samples: int = SAMPLES, seed: int = 0) -> None:
-        self.folder = folder
-        self.samples = samples
-        self.seed = seed
-        self._items: dict[str, dict[str, dict[str, Rows]]] = {}
-        self._scores: dict[tuple[str, str, str], Rows | None] = {}
+        self.folder, self.samples, self.seed = folder, samples, seed
+        self._items: dict[str, Mapping[str, Mapping[str, Any]]] = {}
 
-    def by_seed(self, records: Sequence[Record], split: str, metric: str) -> dict[int, Rows] | None:
-        """Seed → what :func:`tasks.bootstrap.resampled_scores` returns; None if a run kept no item scores.
+    def block(self, rows: Cells, split: str, metric: str) -> dict[str, dict[int, Rows]]:
+        """Mapping → seed → scores, as :func:`compare` takes them, of the runs that kept item scores.
 
         Raises:
             RecordError: details are missing or damaged.
         """
-        found = {record.seed: self._of(record, split, metric) for record in records}
-        known = {seed: scores for seed, scores in found.items() if scores is not None}
-        return known if len(known) == len(found) else None
+        runs = [run for of in rows.values() for run in of if metric in self._read(run).get(split, {})]
+        if not runs:
+            return {}
+        task = task_of(first_run(rows))
+        scores = task.scale(metric) * resampled_scores(
+            [self._read(run)[split][metric] for run in runs],
+            score=resolve_name(task.item_scores[metric]),
+            samples=self.samples,
+            seed=self.seed,
+        )
+        block: dict[str, dict[int, Rows]] = {run.mapping: {} for run in runs}
+        for run, scored in zip(runs, scores, strict=True):
+            block[run.mapping][run.seed] = scored
+        return block
 
-    def _of(self, record: Record, split: str, metric: str) -> Rows | None:
-        key = record.id, split, metric
-        if key not in self._scores:
-            items = self._read(record).get(split, {}).get(metric)
-            self._scores[key] = None if items is None else self._resampled(record, items, metric)
-        return self._scores[key]
-
-    def _resampled(self, record: Record, items: Rows, metric: str) -> Rows:
-        task = task_of(record)
-        score = resolve_name(task.item_scores[metric])
-        return task.scale(metric) * resampled_scores(items, score=score, samples=self.samples, seed=self.seed)
-
-    def _read(self, record: Record) -> dict[str, dict[str, Rows]]:
+    def _read(self, record: Record) -> Mapping[str, Mapping[str, Any]]:
         if record.id not in self._items:
-            items = read_details(self.folder, record.id, record.details).items if record.details else {}
-            self._items[record.id] = {
-                split: {name: np.asarray(rows, dtype=np.float64) for name, rows in scores.items()}
-                for split, scores in items.items()
-            }
+            known = record.details
+            self._items[record.id] = read_details(self.folder, record.id, known).items if known else {}
         return self._items[record.id]

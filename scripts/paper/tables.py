@@ -6,10 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
+from scripts.bench.results import read_results
 from scripts.markdown import counted
-from scripts.paper.claims import ClaimResults, claims_of_tier, machine
+from scripts.paper.baselines import Baselines, Scores, read_baselines
+from scripts.paper.claims import ClaimResults, claims_of_tier, median_interval
 from scripts.paper.metrics import (
+    Signatures,
+    SplitMetric,
+    check_signatures,
     corpus_label,
     ids,
     metrics_in,
@@ -19,14 +25,28 @@ from scripts.paper.metrics import (
     seeds_cell,
 )
 from scripts.paper.reported import LEGEND, Paper, ReportedTable
-from scripts.paper.selection import MAPPINGS, Rows, Runs, by_recipe, first_run, rows_of, sizes_of
+from scripts.paper.selection import (
+    MAPPINGS,
+    UNIFORM,
+    Recipe,
+    Rows,
+    Runs,
+    by_recipe,
+    first_run,
+    mapping_rank,
+    recipes_of,
+    rows_of,
+    sizes_of,
+    strengths_label,
+)
 from scripts.paper.significance import ItemScores
 from scripts.paper.table import UNKNOWN, Cell, Row, Table
 from scripts.runs.config import TIERS
 from tasks._registry import TASKS
 from tasks.training.records import Record
 
-_BASELINE = "softmax"
+Tables = Mapping[str, Sequence[Recipe]]
+"""Task → the recipes of its table that there are runs of."""
 
 
 @dataclass(frozen=True)
@@ -37,62 +57,140 @@ class TierResults:
     scores: Sequence[Table]
     claims: ClaimResults
     interpretability: Table
+    agreement: Table
     cost: Table
 
     @property
     def tables(self) -> list[Table]:
-        return [*self.scores, self.claims.table, self.interpretability, self.cost]
+        return [*self.scores, self.claims.table, self.interpretability, self.agreement, self.cost]
 
 
-def results_of_tiers(records: Runs, details: Path, paper: Paper) -> list[TierResults]:
+def results_of_tiers(records: Runs, results: Path, paper: Paper) -> list[TierResults]:
     """The results of every tier with runs of the paper's cells, from mini to paper.
 
     Args:
         records: of all runs; those that are no cell's are left out.
-        details: the folder of their details.
+        results: the folder with ``details`` of the runs, ``baselines`` and ``bench``.
         paper: what the paper says.
 
     Raises:
-        RecordError: the runs of a table are of several corpora, or their details are missing or damaged.
+        RecordError: the runs of a table are of several corpora or were measured in several ways, or their
+            details are missing or damaged.
+        UsageError: the benchmark's file is damaged.
     """
-    items, found = ItemScores(details), []
+    items, found = ItemScores(results / "details"), []
+    steps = training_steps(results / "bench" / "cpu.json")
     for tier in TIERS:
-        every = {task: rows_of(records, task, tier) for task in paper.tables}
-        tables = {task: rows for task, rows in every.items() if rows}
-        if tables:
-            scores = [score_table(task, paper.tables[task], tier, rows) for task, rows in tables.items()]
-            claims = claims_of_tier(paper, tier, tables, items)
-            attention = interpretability_table(tier, tables, records)
-            found.append(TierResults(tier, scores, claims, attention, cost_table(tier, tables)))
+        every = {task: recipes_of(records, task, tier) for task in paper.tables}
+        tables = {task: recipes for task, recipes in every.items() if recipes}
+        if not tables:
+            continue
+        scores = []
+        for task, recipes in tables.items():
+            corpus = first_run(recipes[0].rows).corpus["sha256"]
+            simple = read_baselines(results / "baselines", task, tier, corpus)
+            uniform = [run for runs in rows_of(records, task + UNIFORM, tier).values() for run in runs]
+            scores.append(score_table(task, paper.tables[task], tier, recipes, simple, uniform))
+        claims = claims_of_tier(paper, tier, tables, items, steps)
+        shapes, agreement = attention_tables(tier, tables, records)
+        found.append(TierResults(tier, scores, claims, shapes, agreement, cost_table(tier, tables, steps)))
     return found
 
 
+def training_steps(path: Path) -> dict[str, Mapping[str, Any]]:
+    """Mapping → what the benchmark at ``path`` has of training steps with it beside those with softmax.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    cells = read_results(path).get("training", {}).get("cells", [])
+    return {name.removeprefix("regattn."): row for cell in cells for name, row in cell["results"].items()}
+
+
 # ------------------------------------------------------------------ the paper's tables
-def score_table(task: str, reported: ReportedTable, tier: str, rows: Rows) -> Table:
-    """A table of the paper with ours beside it: mappings × scores, those of the best in bold."""
-    metrics = metrics_in(reported, first_run(rows))
-    others = [mapping for mapping in rows if mapping not in MAPPINGS]
-    mappings = [*MAPPINGS, *others]
+def score_table(
+    task: str,
+    reported: ReportedTable,
+    tier: str,
+    recipes: Sequence[Recipe],
+    simple: Baselines | None = None,
+    uniform: Runs = (),
+) -> Table:
+    """A table of the paper with ours beside it: mappings × scores, recipe by recipe, and baselines below.
+
+    Args:
+        task: its name.
+        reported: the paper's.
+        tier: of the runs.
+        recipes: the paper's figures stand beside the first one's.
+        simple: baselines of the corpus.
+        uniform: runs without attention.
+
+    Raises:
+        RecordError: figures of a column were measured in several ways, or not in the paper's.
+    """
+    metrics = metrics_in(reported, first_run(recipes[0].rows))
+    runs = [run for recipe in recipes for of in recipe.rows.values() for run in of]
+    measured: dict[str, Signatures] = {run.id: run.signatures for run in (*runs, *uniform)}
+    if simple is not None:
+        measured["results/baselines"] = simple.signatures
+    check_signatures(metrics, measured)
+    rows: list[list[Cell]] = []
+    for recipe in recipes:
+        names = dict.fromkeys((*(MAPPINGS if recipe is recipes[0] else ()), *recipe.rows))
+        for mapping in sorted(names, key=mapping_rank):
+            figures = reported.rows.get(mapping, {}) if recipe is recipes[0] else {}
+            rows.append([
+                Cell(mapping), Cell(recipe.name), _strengths_cell(recipe.rows.get(mapping, ())),
+                *(reported_cell(figures[c.key]) if figures else Cell(UNKNOWN) for c in reported.columns),
+                *(our_cell(recipe.rows.get(mapping, ()), one) for one in metrics),
+                seeds_cell(recipe.rows.get(mapping, ())),
+            ])  # fmt: skip
+    columns = [list(column) for column in zip(*rows, strict=True)]
     columns = [
-        [reported_cell(reported.rows[mapping][column.key]) for mapping in MAPPINGS]
-        + [Cell(UNKNOWN, note="not a mapping of the paper's")] * len(others)
-        for column in reported.columns
+        column if n < 3 or n == len(columns) - 1 else _with_best(column) for n, column in enumerate(columns)
     ]
-    columns += [[our_cell(rows.get(mapping, ()), one) for mapping in mappings] for one in metrics]
+    baselines = list(_baseline_rows(reported, metrics, simple, uniform))
     heads = [f"paper: {column.label}" for column in reported.columns]
     heads += [f"ours: {one.label}" for one in metrics]
-    seeds = [seeds_cell(rows.get(mapping, ())) for mapping in mappings]
     return Table(
         name=f"{task}-{tier}",
         title=f"{TASKS[task].title}, tier {tier}",
-        intro=whose_data(reported, tier, rows),
-        heads=("mapping", *heads, "seeds"),
-        rows=tuple(zip(map(Cell, mappings), *map(_with_best, columns), seeds, strict=True)),
+        intro=whose_data(reported, tier, recipes[0].rows),
+        heads=("mapping", "recipe", "strengths", *heads, "seeds"),
+        rows=(*zip(*columns, strict=True), *baselines),
         notes=(
             f"{LEGEND} Ours: mean ± standard deviation over the seeds. In bold the largest of each column, "
-            "which says nothing of significance: the table of claims does.",
+            "which says nothing of significance: the table of claims does. A recipe is "
+            f"configs/experiment/{tier}/<recipe>.yaml; the paper's figures stand beside the first.",
         ),
     )
+
+
+def _strengths_cell(runs: Runs) -> Cell:
+    return Cell(strengths_label(runs[0]) if runs else UNKNOWN)
+
+
+def _baseline_rows(
+    reported: ReportedTable, metrics: Sequence[SplitMetric], simple: Baselines | None, uniform: Runs
+) -> Iterator[Row]:
+    """What is reached without attention: by simple systems, and by the same model with uniform weights."""
+    papers = [Cell(UNKNOWN)] * len(reported.columns)
+    for name, scores in (simple.scores if simple else {}).items():
+        note = f"{simple.command}, commit {simple.commit[:12]}" if simple else ""
+        cells = (_baseline_cell(scores, one, note) for one in metrics)
+        yield Cell(name), Cell("baseline"), Cell(UNKNOWN), *papers, *cells, Cell(UNKNOWN)
+    if uniform:
+        cells = (our_cell(uniform, one) for one in metrics)
+        head = Cell("no attention", note="uniform weights")
+        yield head, Cell("baseline"), _strengths_cell(uniform), *papers, *cells, seeds_cell(uniform)
+
+
+def _baseline_cell(scores: Scores, one: SplitMetric, note: str) -> Cell:
+    value = scores.get(one.split, {}).get(one.metric)
+    if value is None:
+        return Cell(UNKNOWN)
+    return Cell(f"{value * one.scale:.2f}", value * one.scale, note=note)
 
 
 def whose_data(reported: ReportedTable, tier: str, rows: Rows) -> str:
@@ -114,15 +212,17 @@ def _with_best(column: Sequence[Cell]) -> list[Cell]:
 # ------------------------------------------------------------------ what attention looked like
 @dataclass(frozen=True)
 class _Property:
-    """A statistic of attention: its metric, what stands above it, digits shown, and what it is times."""
+    """A statistic of attention: its metric, what stands above it, digits shown, what it is times, and the
+    metric of what chance gives, which stands behind it."""
 
     metric: str
     head: str
     digits: int = 2
     scale: float = 1.0
+    chance: str = ""
 
 
-_PROPERTIES = (
+_SHAPES = (
     _Property("zero_share", "exact zeros, %", 1, 100),
     _Property("support_runs", "support runs"),
     _Property("segments", "segments"),
@@ -130,118 +230,178 @@ _PROPERTIES = (
     _Property("groups", "groups"),
     _Property("group_size", "group size"),
     _Property("entropy", "entropy, nats"),
-    _Property("evidence_mass", "weight on the evidence, %", 1, 100),
-    _Property("aer", "AER, %", 1, 100),
 )
-_AGREEMENT = ("evidence_mass", "aer")
+_AGREEMENT = (
+    _Property("aer", "AER, %", 1, 100),
+    _Property("evidence_mass", "weight on the evidence, %", 1, 100),
+    _Property("explained_mass", "weight on explained words, % (uniform)", 1, 100, "explained_mass_uniform"),
+    _Property(
+        "explained_ap", "average precision of explained words, % (random)", 1, 100, "explained_ap_random"
+    ),
+    _Property(
+        "edges_at_phrases", "segments that end at phrases, % (random)", 1, 100, "edges_at_phrases_random"
+    ),
+)
+_KNOWN_LINKS = ("evidence_mass", "aer")
 
 
-def interpretability_table(tier: str, tables: Mapping[str, Rows], records: Runs) -> Table:
-    """Statistics of attention at a tier: of the cells' runs, and of all others on texts with known links.
+def attention_tables(tier: str, tables: Tables, records: Runs) -> tuple[Table, Table]:
+    """Statistics of attention at a tier: what it looks like, and how far it agrees with what is known.
 
     Args:
         tier: of the runs.
-        tables: task → the runs of its table's cells at that tier.
-        records: of all runs.
+        tables: the cells' runs at that tier.
+        records: of all runs: those of others on texts with known links have rows, too.
     """
-    cells = {run.id for rows in tables.values() for runs in rows.values() for run in runs}
-    linked = [run for run in records if run.tier == tier and run.id not in cells and _splits_that_agree(run)]
-    found = [*tables.values(), *by_recipe(linked)]
-    firsts = [first_run(rows) for rows in found]
-    sizes = [f"{corpus_label(run)} ({run.corpus['sizes']['train']:,} training pairs)" for run in firsts]
-    return Table(
+    cells = [recipe for recipes in tables.values() for recipe in recipes]
+    ids_of_cells = {run.id for recipe in cells for runs in recipe.rows.values() for run in runs}
+    linked = [r for r in records if r.tier == tier and r.id not in ids_of_cells and _splits_with_links(r)]
+    found = [*cells, *(Recipe(_recipe_name(rows), rows) for rows in by_recipe(linked))]
+    firsts = {corpus_label(first_run(recipe.rows)): first_run(recipe.rows) for recipe in found}
+    sizes = [f"{label} ({run.corpus['sizes']['train']:,} training pairs)" for label, run in firsts.items()]
+    where = f"Tier {tier}: {', '.join(sizes)}."
+    heads = ("corpus, split", "recipe", "mapping", "strengths", "seeds")
+    spread = (
+        "Means ± half of the 95 % interval over the seeds, by Student's distribution; of one seed the mean."
+    )
+    shapes = Table(
         name=f"interpretability-{tier}",
         title=f"What attention looks like, tier {tier}",
         intro="For every mapping on the first test set of its corpus, and on those where it is known what "
-        f"attention should find. Tier {tier}: {', '.join(sizes)}.",
-        heads=("corpus, split", "mapping", "seeds", *(one.head for one in _PROPERTIES)),
-        rows=tuple(row for rows in found for row in _attention_rows(rows)),
+        f"attention should find. {where}",
+        heads=(*heads, *(one.head for one in _SHAPES)),
+        rows=tuple(row for recipe in found for row in _attention_rows(recipe, _SHAPES)),
         notes=(
-            "Means over the rows of attention weights, one for each premise or output word; mean ± standard "
-            "deviation over seeds. Support runs: stretches of neighbours with weights above 0. Groups: "
+            f"{spread} Over the rows of attention weights, one for each premise, each word of a hypothesis "
+            "or each "
+            "output word. Support runs: stretches of neighbours with weights above 0. Groups: "
             "positions that the mapping fused to one weight, neighbours or not; segments: stretches of "
             "neighbours in them.",
-            "Evidence: the words that decide, known of the synthetic entailment corpus. AER: alignment error "
-            "rate of the heaviest weight against known links, of the synthetic corpora by construction, of "
-            "Hansards by hand (Och & Ney, 2003); less is better.",
         ),
     )
+    agreement = Table(
+        name=f"agreement-{tier}",
+        title=f"What attention agrees with, tier {tier}",
+        intro=f"How far attention finds what people, or whoever made the corpus, say it should. {where}",
+        heads=(*heads, *(one.head for one in _AGREEMENT)),
+        rows=tuple(
+            row
+            for recipe in found
+            for row in _attention_rows(recipe, _AGREEMENT)
+            if not all(cell.is_empty for cell in row[len(heads) :])
+        ),
+        notes=(
+            f"{spread} In brackets what chance gives. AER: alignment error "
+            "rate of the heaviest weight against known links, of the synthetic corpora by construction, of "
+            "Hansards by hand (Och & Ney, 2003); less is better. Evidence: the words that decide, known of "
+            "the "
+            "synthetic entailment corpus.",
+            "Explained words: content words of the premise that at least one of e-SNLI's three explanations "
+            "of the label "
+            "repeats; weight on them beside that of uniform weights, and the average precision of their "
+            "order "
+            "by weight among all content words beside that of a random order. A stand-in: people explain a "
+            "label to people, not what a model should look at. Segments that end at phrases: "
+            "ends of fused segments of two words and more at which a phrase ends, beside those of segments "
+            "of the "
+            "same lengths anywhere in the sentence. Phrases are stood in for by chinks and chunks (Liberman "
+            "& "
+            "Church, 1992): one ends where a function word follows a content word, and at punctuation.",
+        ),
+    )
+    return shapes, agreement
 
 
-def _attention_rows(rows: Rows) -> Iterator[Row]:
-    first = first_run(rows)
-    for split in _splits_that_agree(first) or first.test_splits[:1]:
+def _recipe_name(rows: Rows) -> str:
+    return first_run(rows).experiment.partition("/")[2] or UNKNOWN
+
+
+def _attention_rows(recipe: Recipe, properties: Sequence[_Property]) -> Iterator[Row]:
+    first = first_run(recipe.rows)
+    for split in _splits_with_links(first) or first.test_splits[:1]:
         place = Cell(f"{corpus_label(first)}, {split}")
-        for mapping, runs in rows.items():
-            cells = (_property_cell(runs, split, one) for one in _PROPERTIES)
-            yield place, Cell(mapping), seeds_cell(runs), *cells
+        for mapping, runs in recipe.rows.items():
+            cells = (_property_cell(runs, split, one) for one in properties)
+            yield place, Cell(recipe.name), Cell(mapping), _strengths_cell(runs), seeds_cell(runs), *cells
 
 
 def _property_cell(runs: Runs, split: str, one: _Property) -> Cell:
-    values = [run.metrics.get(split, {}).get(one.metric) for run in runs]
-    return over_seeds(runs, [None if v is None else one.scale * v for v in values], one.digits)
+    def values(metric: str) -> list[float | None]:
+        found = [run.metrics.get(split, {}).get(metric) for run in runs]
+        return [None if value is None else one.scale * value for value in found]
+
+    cell = over_seeds(runs, values(one.metric), one.digits, interval=True)
+    if not one.chance or cell.is_empty:
+        return cell
+    chance = over_seeds(runs, values(one.chance), one.digits)
+    return replace(cell, text=f"{cell.text} ({chance.value:.{one.digits}f})")
 
 
-def _splits_that_agree(record: Record) -> list[str]:
+def _splits_with_links(record: Record) -> list[str]:
     """Test sets of which is known what attention should find."""
-    return [split for split in record.test_splits if not record.metrics[split].keys().isdisjoint(_AGREEMENT)]
+    return [s for s in record.test_splits if not record.metrics[s].keys().isdisjoint(_KNOWN_LINKS)]
 
 
 # ------------------------------------------------------------------ what it cost
-def cost_table(tier: str, tables: Mapping[str, Rows]) -> Table:
-    """Time of an epoch and in the mapping, of every task with runs at a tier.
+def cost_table(tier: str, tables: Tables, steps: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The share of a training step that passes in the mapping, of every task with runs at a tier.
 
     Args:
         tier: of the runs.
-        tables: task → the runs of its table's cells at that tier.
+        tables: the cells' runs at that tier.
+        steps: as :func:`training_steps` returns them.
     """
     return Table(
         name=f"cost-{tier}",
         title=f"Cost of training, tier {tier}",
-        intro="Seconds of an epoch, training alone, of the fastest run: what else a shared machine does only "
-        "ever adds to them. The runs of a corpus are compared on one device with as many threads.",
+        intro="How much of a training step passes in the mapping, and what a whole step takes beside one "
+        "with softmax "
+        "where both were measured in turn, in one process.",
         heads=(
-            "corpus", "device", "mapping", "s / epoch, fastest", "to softmax", "s / epoch, slowest",
-            "time in the mapping, %", "tokens / s, fastest", "runs",
+            "corpus", "recipe", "device", "mapping", "time in the mapping, %", "step to softmax, side by "
+            "side",
+            "runs",
         ),
-        rows=tuple(row for rows in tables.values() for row in _cost_rows(rows)),
+        rows=tuple(
+            row
+            for task, recipes in tables.items()
+            for recipe in recipes
+            for row in _cost_rows(recipe, steps if recipe.name == "snli" == task else {})
+        ),
         notes=(
-            "Runs may have shared their machine with others: differences smaller than those between fastest "
-            "and slowest say nothing. Time in the mapping: its share of a training step, measured apart.",
+            "Time in the mapping: its share of a step, forward and backward, measured apart in every run; "
+            "mean ± "
+            "standard deviation. Side by side: the entailment model with its recurrent encoders on the "
+            "synthetic corpus, median of the ratios with its 95 % interval (make bench). The clocks of "
+            "whole runs, which "
+            "shared their machine with others, are in the records, and compare nothing.",
         ),
     )  # fmt: skip
 
 
-def _cost_rows(rows: Rows) -> Iterator[Row]:
-    machines = sorted({machine(run) for runs in rows.values() for run in runs})
-    for on, mapping in product(machines, rows):
-        mine, baseline = (
-            [run for run in rows.get(name, ()) if machine(run) == on] for name in (mapping, _BASELINE)
-        )
-        if mine:
-            yield _cost_row(mine, baseline)
+def _cost_rows(recipe: Recipe, steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Row]:
+    machines = sorted({_machine(run) for runs in recipe.rows.values() for run in runs})
+    for on, mapping in product(machines, recipe.rows):
+        runs = [run for run in recipe.rows[mapping] if _machine(run) == on]
+        if runs:
+            yield (
+                Cell(corpus_label(runs[0])),
+                Cell(recipe.name),
+                Cell(f"{on[0]}, {counted(on[1], 'thread')}"),
+                Cell(mapping),
+                over_seeds(runs, [100 * run.seconds["mapping_share"] for run in runs], digits=1),
+                _side_by_side(steps.get(mapping)),
+                Cell(str(len(runs)), float(len(runs)), ids(runs)),
+            )
 
 
-def _cost_row(mine: Runs, baseline: Runs) -> Row:
-    run, runs = mine[0], ids(mine)
-    seconds = [one.seconds["per_epoch"] for one in mine]
-    tokens = max(one.tokens_per_second for one in mine)
-    return (
-        Cell(corpus_label(run)),
-        Cell(f"{run.device}, {counted(run.threads, 'thread')}"),
-        Cell(run.mapping),
-        Cell(f"{min(seconds):.1f}", min(seconds), runs),
-        _ratio_cell(mine, baseline),
-        Cell(f"{max(seconds):.1f}", max(seconds), runs),
-        over_seeds(mine, [100 * one.seconds["mapping_share"] for one in mine], digits=1),
-        Cell(f"{tokens:,.0f}", tokens, runs),
-        Cell(str(len(mine)), float(len(mine)), runs),
-    )
+def _machine(record: Record) -> tuple[str, int]:
+    """What times depend on and records know: device and threads."""
+    return record.device, record.threads
 
 
-def _ratio_cell(mine: Runs, baseline: Runs) -> Cell:
-    if not baseline:
+def _side_by_side(step: Mapping[str, Any] | None) -> Cell:
+    if step is None:
         return Cell(UNKNOWN)
-    fastest = [min(record.seconds["per_epoch"] for record in runs) for runs in (mine, baseline)]
-    ratio = fastest[0] / fastest[1]
-    return Cell(f"{ratio:.2f}", ratio, ids(mine, baseline))
+    low, high = median_interval(step)
+    return Cell(f"{step['ratio']:.2f} ({low:.2f} to {high:.2f})", step["ratio"])

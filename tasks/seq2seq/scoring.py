@@ -130,10 +130,16 @@ class AlignmentTally:
         return {name: part / whole for name, (part, whole) in fractions.items() if whole}
 
 
-def aer_of_items(items: np.ndarray) -> float:
-    """AER, 0 to 1, of the sentences whose :attr:`AlignmentTally.rows` these are; of no links at all 0."""
-    found_sure, found_possible, found, sure = items.sum(0).tolist()
-    return 1 - (found_sure + found_possible) / (found + sure) if found + sure else 0.0
+def aer_of_totals(totals: np.ndarray, items: int) -> np.ndarray:
+    """AER, 0 to 1, of texts with these sums of :attr:`AlignmentTally.rows`, (..., 4) to (...); of no links 0.
+
+    Args:
+        totals: the sums.
+        items: how many sentences they are of, which does not matter here.
+    """
+    found_sure, found_possible, found, sure = np.moveaxis(totals, -1, 0)
+    links = found + sure
+    return 1 - np.where(links > 0, (found_sure + found_possible) / np.maximum(links, 1), 1.0)
 
 
 def _check_weights(table: torch.Tensor, source_words: Sequence[int], target_words: Sequence[int]) -> None:

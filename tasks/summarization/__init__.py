@@ -63,8 +63,8 @@ SPEC = register(
         figure="figure3",
         primary_metric=Metric("rougeL", "ROUGE-L, greedy"),
         item_scores={
-            **dict.fromkeys(ROUGE, "numpy.mean"),
-            "aer": "tasks.seq2seq.scoring.aer_of_items",
+            **dict.fromkeys(ROUGE, "tasks.bootstrap.mean_of_items"),
+            "aer": "tasks.seq2seq.scoring.aer_of_totals",
         },
         units=UNITS,
         setting=setting,
@@ -74,6 +74,7 @@ SPEC = register(
             LIKELIHOOD,
             ATTENTION,
         ),
+        baselines="tasks.summarization.task.baselines",
         lists_config=True,
         test_names={"gigaword": "test"},  # the one test set of the mini corpus is scored as Gigaword's is
         sources={"small": (_HEADLINES, _TEST_SETS), "paper": (_GIGAWORD, _DUC)},

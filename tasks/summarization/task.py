@@ -16,7 +16,7 @@ from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings
 from tasks.seq2seq.scoring import Scores
 from tasks.seq2seq.search import SearchSettings
-from tasks.seq2seq.task import Seq2SeqTask, new_model
+from tasks.seq2seq.task import Seq2SeqTask, copied, new_model
 from tasks.seq2seq.text import BatchSettings, TextSettings
 from tasks.seq2seq.translator import Translator
 from tasks.summarization import UNTIL_UNKNOWN
@@ -126,3 +126,25 @@ def build(
     made = new_model(corpus, mapping, seed, device, text, model)
     translator = Translator(*made, search, replace_unknown=replace_unknown)
     return Seq2SeqTask(corpus, translator, scoring, batches, SENTENCE, seed=seed)
+
+
+LEAD_WORDS, LEAD_BYTES = 8, 75
+
+
+def baselines(task: Seq2SeqTask) -> dict[str, dict[str, dict[str, float]]]:
+    """ROUGE of the beginning of the source: its first eight words, and its first 75 bytes.
+
+    Source: Rush, Chopra & Weston (2015), section 7.2, for DUC 2004 the bytes; the words are usual for
+        Gigaword.
+    """
+
+    def words(text: str) -> str:
+        return " ".join(text.split()[:LEAD_WORDS])
+
+    def beginning(text: str) -> str:
+        return text.encode()[:LEAD_BYTES].decode(errors="ignore")
+
+    return {
+        f"first {LEAD_WORDS} words": copied(task, words),
+        f"first {LEAD_BYTES} bytes": copied(task, beginning),
+    }

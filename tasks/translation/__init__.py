@@ -50,12 +50,13 @@ SPEC = register(
         figure="figure3",
         primary_metric=Metric("bleu", "BLEU, greedy"),
         item_scores={
-            "bleu": "tasks.translation.metrics.bleu_of_items",
-            "aer": "tasks.seq2seq.scoring.aer_of_items",
+            "bleu": "tasks.translation.metrics.bleu_of_totals",
+            "aer": "tasks.seq2seq.scoring.aer_of_totals",
         },
         units=UNITS,
         setting=setting,
         parts=(_TRANSLATIONS, LIKELIHOOD, ATTENTION, _ALIGNMENT),
+        baselines="tasks.translation.task.baselines",
         lists_config=True,
         sources={"small": (_MULTI30K,), "paper": (_FRENCH,)},
     )

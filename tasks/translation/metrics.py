@@ -36,7 +36,7 @@ def bleu(
 
     Returns:
         The scores ``bleu`` and ``chrf`` with sacrebleu's signatures, and the ``detokenizer`` if one was used.
-        Of every item the counts that :func:`bleu_of_items` takes.
+        Of every item the counts whose sums :func:`bleu_of_totals` takes.
 
     Raises:
         ValueError: there are no items; the numbers of outputs and references differ; items differ in their
@@ -77,18 +77,27 @@ def new_bleu(language: str | None, *, effective_order: bool = False) -> BLEU:
 
 
 def _counts(outputs: Sequence[str], references: Sequence[Sequence[str]], language: str | None) -> np.ndarray:
-    """Everything that BLEU counts of each item, as :func:`bleu_of_items` takes it."""
+    """Everything that BLEU counts of each item, of which :func:`bleu_of_totals` takes sums."""
     metric = new_bleu(language, effective_order=True)  # the score of an item, unused here, warns without it
     items = [metric.sentence_score(*item) for item in zip(outputs, references, strict=True)]
     return np.array([[item.sys_len, item.ref_len, *item.counts, *item.totals] for item in items])
 
 
-def bleu_of_items(items: np.ndarray) -> float:
-    """BLEU of the items whose counts these are, (items, counts): both lengths, n-grams in common, n-grams."""
-    system, reference, *ngrams = (int(total) for total in items.sum(0))
-    half = len(ngrams) // 2
-    found, total = ngrams[:half], ngrams[half:]
-    return float(BLEU.compute_bleu(found, total, system, reference, smooth_method="exp").score)
+def bleu_of_totals(totals: np.ndarray, items: int) -> np.ndarray:
+    """BLEU of test sets with these counts, (..., counts) to (...), as sacrebleu makes it of one.
+
+    Args:
+        totals: sums over the items of both lengths, of n-grams in common, and of n-grams.
+        items: how many they are sums over, which does not matter here.
+    """
+    system, reference = totals[..., 0], totals[..., 1]
+    found, of = np.split(totals[..., 2:], 2, axis=-1)
+    missing = (found == 0) & (of > 0)
+    # The k-th order without a match counts as one in 2 ** k matches.
+    smoothed = np.where(missing, 0.5 ** np.cumsum(missing, -1), found)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        score = 100 * np.exp(np.log(smoothed / of).mean(-1) + np.minimum(0, 1 - reference / system))
+    return np.where((found.sum(-1) > 0) & (of > 0).all(-1), score, 0.0)
 
 
 def _detokenize(

@@ -6,65 +6,52 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.paper.claims import claims_of_tier, verdict_on_scores, verdict_on_time
-from scripts.paper.reported import Claim, Paper, read_paper
-from scripts.paper.significance import ItemScores
+from scripts.paper.claims import ClaimResults, claims_of_tier, verdict_on_scores
+from scripts.paper.reported import Claim, Paper, Primary, read_paper
+from scripts.paper.selection import Recipe
+from scripts.paper.significance import Comparison, Design, ItemScores
 from scripts.paper.table import Cell, Table
-from tasks.bootstrap import Comparison
 from tasks.training.details import Details, Example, write_details
 from tasks.training.records import Record
 from tests.example_record import RECORD
 
 GREATER = Claim("c", "a beats b", "stated", "greater")
-WITHIN = Claim("c", "a is near b", "recalled", "within", margin=1.0)
-SAME = Claim("c", "as fast", "confirmed", "same_time", margin=0.1)
+WITHIN = Claim("c", "a is near b", "recalled", "noninferior", margin=1.0)
 EXAMPLE = Example(source=["a"], target=["b"], weights=[[1.0]], groups=[[1]])
 PAPER = read_paper()
 
 
-@pytest.mark.parametrize(
-    ("claim", "found", "p", "verdict"),
-    [
-        (GREATER, (2.0, 1.0, 3.0), 0.01, "reproduced"),
-        (GREATER, (-2.0, -3.0, -1.0), 0.01, "not reproduced"),
-        (GREATER, (2.0, 0.1, 3.9), 0.06, "undecided at n = 3 seeds"),
-        (GREATER, (-2.0, -3.9, -0.1), 0.06, "undecided at n = 3 seeds"),
-        (WITHIN, (0.3, -0.2, 0.8), 0.01, "reproduced"),
-        (WITHIN, (-0.3, -0.8, 0.2), 0.01, "reproduced"),
-        (WITHIN, (0.3, -0.2, 0.8), 0.06, "undecided at n = 3 seeds"),
-        (WITHIN, (0.7, 0.2, 1.2), 0.01, "undecided at n = 3 seeds"),
-        (WITHIN, (2.0, 1.2, 2.8), 0.01, "not reproduced"),
-        (WITHIN, (-2.0, -2.8, -1.2), 0.01, "not reproduced"),
-        (WITHIN, (1.5, 0.8, 2.2), 0.01, "undecided at n = 3 seeds"),
-    ],
-)
-def test_verdicts_on_scores(claim: Claim, found: tuple[float, ...], p: float, verdict: str) -> None:
-    assert verdict_on_scores(claim, Comparison(*found, p_value=0.001), p, seeds=3).text == verdict
-
-
-def test_one_seed_decides_nothing() -> None:
-    found = Comparison(2.0, 1.0, 3.0, 0.001)
-    alone = verdict_on_scores(GREATER, found, 0.01, seeds=1)
-    assert alone.text == "undecided at n = 1 seed"
-    assert alone.why == "seeds were not varied; the test items alone would say reproduced"
-    undecided = verdict_on_scores(GREATER, found, 0.1, seeds=1)
-    assert undecided.why.endswith("the test items alone do not decide it either")
-    assert verdict_on_scores(GREATER, None, None, seeds=3).why.startswith("these runs kept no")
-    assert verdict_on_time(SAME, [1.0], seeds=1).text == "undecided at n = 1 seed"
+def found(difference: float, seeds: int = 5) -> Comparison:
+    return Comparison(difference, Design(5, seeds, 0.075, 0.0025), 0.5)
 
 
 @pytest.mark.parametrize(
-    ("ratios", "verdict"),
+    ("claim", "difference", "p", "verdict", "why"),
     [
-        ([0.95, 1.0, 1.09], "reproduced"),
-        ([1.2, 1.3], "not reproduced"),
-        ([0.7, 0.8], "not reproduced"),
-        ([1.0, 1.2], "undecided at n = 2 seeds"),
-        ([0.8, 1.2], "undecided at n = 2 seeds"),
+        (GREATER, 2.0, 0.05, "reproduced", ""),
+        (GREATER, -2.0, 0.05, "not reproduced", ""),
+        (GREATER, 0.4, 0.06, "undecided at n = 5 seeds", "9 seeds would decide it"),
+        (GREATER, -0.4, 0.06, "points against the paper at n = 5 seeds", "9 seeds would decide it"),
+        (GREATER, 0.01, 0.9, "undecided at n = 5 seeds", "not even 200 seeds would decide it"),
+        (WITHIN, -0.3, 0.05, "reproduced", ""),
+        (WITHIN, 3.0, 0.05, "reproduced", ""),
+        (WITHIN, -2.0, 0.05, "not reproduced", ""),
+        (WITHIN, -0.7, 0.06, "undecided at n = 5 seeds", "13 seeds would decide it"),
+        (WITHIN, -1.3, 0.06, "points against the paper at n = 5 seeds", "13 seeds would decide it"),
     ],
 )
-def test_verdicts_on_time(ratios: list[float], verdict: str) -> None:
-    assert verdict_on_time(SAME, ratios, seeds=2).text == verdict
+def test_verdicts_on_scores(claim: Claim, difference: float, p: float, verdict: str, why: str) -> None:
+    said = verdict_on_scores(found(difference), claim, p)
+    assert (said.text, said.why) == (verdict, why)
+
+
+def test_one_seed_decides_nothing_and_a_primary_needs_five() -> None:
+    alone = verdict_on_scores(found(2.0, 1), GREATER, None)
+    assert (alone.text, alone.why) == ("undecided at n = 1 seed", "one seed gives an estimate alone")
+    few = verdict_on_scores(found(2.0, 4), GREATER, 0.001, is_primary=True)
+    assert (few.text, few.why) == ("undecided at n = 4 seeds", "no verdict before 5 seeds")
+    assert verdict_on_scores(found(2.0, 4), GREATER, 0.001).text == "reproduced"
+    assert verdict_on_scores(found(2.0, 5), GREATER, 0.001, is_primary=True).text == "reproduced"
 
 
 # ------------------------------------------------------------------ from runs to rows
@@ -81,9 +68,15 @@ def runs(folder: Path, mapping: str, shares: list[float], **changes: object) -> 
     return found
 
 
+def claims(
+    folder: Path, shares: dict[str, list[float]], paper: Paper = PAPER, **changes: object
+) -> ClaimResults:
+    rows = {mapping: runs(folder, mapping, of, **changes) for mapping, of in shares.items()}
+    return claims_of_tier(paper, "small", {"snli": [Recipe("snli", rows)]}, ItemScores(folder, samples=500))
+
+
 def entailment(folder: Path, shares: dict[str, list[float]], **changes: object) -> Table:
-    row = {mapping: runs(folder, mapping, of, **changes) for mapping, of in shares.items()}
-    return claims_of_tier(PAPER, "small", {"snli": row}, ItemScores(folder, samples=200)).table
+    return claims(folder, shares, **changes).table
 
 
 def line(table: Table, compared: str) -> tuple[Cell, ...]:
@@ -91,100 +84,99 @@ def line(table: Table, compared: str) -> tuple[Cell, ...]:
     return only
 
 
+def verdicts(table: Table, sign: str) -> dict[str, str]:
+    return {row[1].text: row[-1].text.split(";")[0] for row in table.rows if sign in row[1].text}
+
+
 SHARES = {
-    "softmax": [0.60, 0.605, 0.595, 0.60],
-    "sparsemax": [0.61, 0.60, 0.605, 0.6],
-    "fusedmax": [0.70, 0.705, 0.695, 0.70],
-    "oscarmax": [0.50, 0.5, 0.505, 0.495],
+    "softmax": [0.60, 0.605, 0.595, 0.60, 0.60],
+    "sparsemax": [0.61, 0.60, 0.605, 0.6, 0.60],
+    "fusedmax": [0.70, 0.705, 0.695, 0.70, 0.705],
+    "oscarmax": [0.50, 0.5, 0.505, 0.495, 0.50],
 }
 
 
 def test_a_line_holds_the_papers_figures_ours_and_the_verdict(tmp_path: Path) -> None:
     found = line(entailment(tmp_path, SHARES), "fusedmax > softmax")
     texts = [cell.text for cell in found]
-    assert texts[2:6] == ["test accuracy", "82.41ʳ / 81.66ʳ", "70.00 ± 0.41 / 60.00 ± 0.41", "+10.00"]
+    assert texts[2:6] == [
+        "test accuracy, snli, primary",
+        "82.41ʳ / 81.66ʳ",
+        "70.10 ± 0.42 / 60.00 ± 0.35",
+        "+10.10",
+    ]
     low, high = map(float, texts[6].split(" to "))
-    assert 0 < low < 10 < high < 20
-    assert texts[8] == "reproduced; on snli, not the paper's data"
-    assert found[4].runs == (*(f"fusedmax{n}" for n in range(1, 5)), *(f"softmax{n}" for n in range(1, 5)))
+    assert 0 < low < 10.1 < high < 20
+    assert texts[9] == "5" and 0 < float(texts[10]) < 10
+    assert texts[11] == "reproduced; on snli, not the paper's data"
+    assert found[4].runs == (*(f"fusedmax{n}" for n in range(1, 6)), *(f"softmax{n}" for n in range(1, 6)))
 
 
 def test_every_pair_of_a_claim_has_a_line_and_its_own_verdict(tmp_path: Path) -> None:
     table = entailment(tmp_path, SHARES)
-    verdicts = {row[1].text: row[8].text.split(";")[0] for row in table.rows if " > " in row[1].text}
-    assert verdicts == {
+    assert verdicts(table, " > ") == {
         "fusedmax > softmax": "reproduced",
         "fusedmax > sparsemax": "reproduced",
         "oscarmax > softmax": "not reproduced",
-        "oscarmax > sparsemax": "not reproduced",
     }
-    assert "Holm's method for the 4 comparisons" in " ".join(table.notes)
+    assert verdicts(table, "within 1 below")["oscarmax within 1 below softmax"] == "not reproduced"
 
 
-def test_p_values_are_corrected_for_all_comparisons_of_the_tier(tmp_path: Path) -> None:
-    alone = line(entailment(tmp_path, {m: SHARES[m] for m in ("softmax", "fusedmax")}), "fusedmax > softmax")
-    among = line(entailment(tmp_path, SHARES), "fusedmax > softmax")
-    assert alone[7].value == pytest.approx(1 / 201)
-    assert among[7].value == pytest.approx(4 / 201)
+def test_secondary_p_values_are_corrected_within_their_claim(tmp_path: Path) -> None:
+    claim = Claim("c", "more", "stated", "greater", table="snli", a=("sparsemax", "oscarmax"), b=("softmax",))
+    other = replace(claim, id="d", a=("fusedmax",))
+    paper = Paper(PAPER.source, PAPER.tables, (), (claim, other))
+    shares = {**SHARES, "fusedmax": SHARES["sparsemax"]}
+    among = {r[1].text: r[7].value for r in claims(tmp_path, shares, paper).table.rows}
+    assert among["sparsemax > softmax"] == pytest.approx(min(1, among["fusedmax > softmax"] or 1))
+    primary = (Primary("c", "snli", "test", "accuracy", ("oscarmax",), "softmax"),)
+    apart = {
+        r[1].text: r[7].value for r in claims(tmp_path, shares, replace(paper, primary=primary)).table.rows
+    }
+    assert apart["oscarmax > softmax"] == pytest.approx((among["oscarmax > softmax"] or 0) / 2)
 
 
-def test_runs_without_item_scores_are_undecided_and_do_not_count(tmp_path: Path) -> None:
-    table = entailment(tmp_path, SHARES, details="")
-    assert [cell.text for cell in line(table, "fusedmax > softmax")[5:8]] == ["–", "–", "–"]
-    assert "no scores of single items" in line(table, "fusedmax > softmax")[8].text
-    assert "for the 0 comparisons" in " ".join(table.notes)
+def test_of_several_primary_comparisons_all_must_pass(tmp_path: Path) -> None:
+    claim = Claim("c", "near", "stated", "noninferior", table="snli", a=("sparsemax", "oscarmax"),
+                  b=("softmax",), margin=1.0)  # fmt: skip
+    primary = (Primary("c", "snli", "test", "accuracy", ("sparsemax", "oscarmax"), "softmax"),)
+    paper = Paper(PAPER.source, PAPER.tables, (), (claim,), primary)
+    for last, outcome in (([0.5] * 5, "not reproduced"), ([0.61] * 5, "reproduced")):
+        results = claims(tmp_path, {**SHARES, "oscarmax": last}, paper)
+        assert line(results.table, "all 2")[-1].text.startswith(outcome)
+        assert results.tally() == f"primary endpoints: 1 {outcome}"
+
+
+def test_runs_without_item_scores_are_not_compared(tmp_path: Path) -> None:
+    assert verdicts(entailment(tmp_path, SHARES, details=""), ">") == {}
 
 
 def test_a_claim_that_nothing_tests_says_so(tmp_path: Path) -> None:
     table = entailment(tmp_path, {"softmax": [0.6]})
-    texts = {row[0].text.split()[0]: row[8].text for row in table.rows}
-    assert texts["one"].startswith("not tested: ")
-    assert texts["in"] == "no runs"
+    texts = {row[0].text.split()[0]: row[-1].text for row in table.rows}
+    assert texts["one"].startswith("not tested: ") and texts["in"] == "no runs"
+    assert {row[-1].text for row in table.rows if "epochs" in row[0].text} == {"not measured side by side"}
     assert len(table.rows) == len(PAPER.claims)
 
 
-def test_times_are_of_one_device_with_as_many_threads(tmp_path: Path) -> None:
-    def spent(mapping: str, shares: list[float], **changes: object) -> list[Record]:
-        found = runs(tmp_path, mapping, [0.5] * len(shares), **changes)
-        pairs = zip(found, shares, strict=True)
-        # The clock alone would call the slower run of each mapping three times as slow.
-        return [
-            replace(run, seconds={"per_epoch": 10.0 * run.seed**1.5, "mapping_share": share})
-            for run, share in pairs
-        ]
-
-    row = {
-        "softmax": [*spent("softmax", [0.0, 0.0]), *spent("softmax", [0.5], device="cuda")],
-        "fusedmax": [*spent("fusedmax", [0.04, 0.05]), *spent("fusedmax", [0.9], threads=8)],
-        "oscarmax": spent("oscarmax", [1 / 5, 1 / 3]),
-        "pnormmax": spent("pnormmax", [0.0, 1 / 3]),
-        "sparsemax": spent("sparsemax", [0.0, 0.0], threads=8),
+def test_times_are_those_measured_side_by_side(tmp_path: Path) -> None:
+    quartiles = {"sparsemax": (0.9, 1.1), "fusedmax": (1.2, 1.3), "oscarmax": (1.0, 1.2)}
+    steps = {
+        name: {"ratio": sum(of) / 2, "ratio_quartiles": list(of), "rounds": 25}
+        for name, of in quartiles.items()
     }
-    table = claims_of_tier(PAPER, "paper", {"snli": row}, ItemScores(tmp_path, samples=20)).table
-    verdicts = {r[1].text.split()[0]: r[8].text for r in table.rows if "within 10%" in r[1].text}
-    assert verdicts == {
-        "fusedmax": "reproduced; on snli",
-        "oscarmax": "not reproduced; on snli",
-        "pnormmax": "undecided at n = 2 seeds; on snli",
+    rows = {mapping: runs(tmp_path, mapping, [0.6]) for mapping in ("softmax", "sparsemax")}
+    recipes = {"snli": [Recipe("snli", rows)]}
+    results = claims_of_tier(PAPER, "small", recipes, ItemScores(tmp_path, samples=20), steps)
+    assert verdicts(results.table, "within 10%") == {
+        "sparsemax within 10% of softmax": "reproduced",
+        "fusedmax within 10% of softmax": "not reproduced",
+        "oscarmax within 10% of softmax": "undecided",
     }
-    assert line(table, "oscarmax within 10% of softmax")[5].text == "× 1.375"
+    assert "comparisons of time: 1 reproduced, 1 not reproduced, 1 undecided" in results.tally()
 
 
-def test_the_best_of_ours_is_what_a_mapping_must_be_near(tmp_path: Path) -> None:
-    claim = Claim("c", "near", "recalled", "within", table="snli", a=("softmax", "fusedmax", "oscarmax"),
-                  b=("best",), margin=1.0)  # fmt: skip
-    paper = Paper(PAPER.source, PAPER.tables, (), (claim,))
-    shares = {"softmax": [0.6] * 9, "fusedmax": [0.601] * 9, "oscarmax": [0.5] * 9}
-    row = {mapping: runs(tmp_path, mapping, of) for mapping, of in shares.items()}
-    table = claims_of_tier(paper, "small", {"snli": row}, ItemScores(tmp_path, samples=200)).table
-    verdicts = {r[1].text: r[8].text.split(";")[0] for r in table.rows}
-    assert verdicts == {
-        "softmax within 1 of fusedmax": "reproduced",
-        "oscarmax within 1 of fusedmax": "not reproduced",
-    }
-
-
-def test_a_tally_counts_comparisons_by_their_verdicts(tmp_path: Path) -> None:
-    row = {mapping: runs(tmp_path, mapping, of) for mapping, of in SHARES.items()}
-    claims = claims_of_tier(PAPER, "small", {"snli": row}, ItemScores(tmp_path, samples=200))
-    assert claims.tally() == "7 comparisons: 5 reproduced, 2 not reproduced, none undecided"
+def test_a_tally_counts_primary_secondary_and_time_apart(tmp_path: Path) -> None:
+    assert claims(tmp_path, SHARES).tally() == (
+        "primary endpoints: 1 reproduced; secondary comparisons: 3 reproduced, 2 not reproduced"
+    )

@@ -34,12 +34,14 @@ BENCH = ROOT / "results" / "bench" / "cpu.json"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("report") / "results"
     results(found)
+    (found / "bench").mkdir()
+    (found / "bench" / "cpu.json").write_bytes(BENCH.read_bytes())
     return found
 
 
 @pytest.fixture(scope="module")
 def text(folder: Path) -> str:
-    return page(read_records(folder / "runs"), folder / "details", read_paper(PAPER), BENCH)
+    return page(read_records(folder / "runs"), folder, read_paper(PAPER))
 
 
 def visible(text: str) -> str:
@@ -50,8 +52,6 @@ def visible(text: str) -> str:
 
 def test_the_same_records_give_the_same_bytes_in_another_process(folder: Path, text: str) -> None:
     (folder / "paper.yaml").write_bytes(PAPER.read_bytes())
-    (folder / "bench").mkdir()
-    (folder / "bench" / "cpu.json").write_bytes(BENCH.read_bytes())
     command = [sys.executable, "-m", "scripts.report", "--output", "there/page.html"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"}
     said = subprocess.run(command, cwd=folder.parent, env=environment, check=True, capture_output=True)
@@ -86,7 +86,7 @@ def test_every_run_has_its_command_data_and_seed(folder: Path, text: str) -> Non
 
 
 def test_without_records_it_says_what_to_run(tmp_path: Path) -> None:
-    text = page([], tmp_path, read_paper(PAPER), tmp_path / "none.json")
+    text = page([], tmp_path, read_paper(PAPER))
     shown = visible(text)
     assert "make reproduce TABLE=all TIER=mini SEEDS=3" in shown and "make report" in shown
     assert "none with a run at the paper’s own scale" in shown and "make bench" in shown
@@ -103,7 +103,7 @@ def test_what_is_missing_stands_with_what_makes_it(tmp_path: Path) -> None:
     assert len(missing.rows) == 15
     for row in missing.rows:
         assert (ROOT / "configs" / "experiment" / f"{row[-1].text}.yaml").exists()
-    shown = visible(page([], tmp_path, read_paper(PAPER), tmp_path / "none.json"))
+    shown = visible(page([], tmp_path, read_paper(PAPER)))
     assert "Textual entailment make reproduce TABLE=snli TIER=paper" in shown
     assert "Textual entailment: D, batch size, epochs" in shown
 
@@ -125,8 +125,8 @@ def test_verdicts_stand_beside_what_was_compared() -> None:
     cells = (Cell("a > b"), Cell("test"), *[Cell("1.0", 1.0, ("x",))] * (len(HEADS) - 2))
     undecided = Verdict(UNDECIDED, 1, "too few", "on other data")
     tested = [
-        ClaimTest(cells, undecided, ("x",)),
-        ClaimTest(cells, Verdict(REPRODUCED, 3, "", "on other data"), ("x",)),
+        ClaimTest(cells, undecided, ("x",), "secondary"),
+        ClaimTest(cells, Verdict(REPRODUCED, 3, "", "on other data"), ("x",), "secondary"),
     ]
     beats, fast = (
         Claim("a", "a beats b", "stated", "greater"),
@@ -202,7 +202,7 @@ def test_the_mapping_alone_has_its_table_and_dots(text: str) -> None:
 
 
 def test_the_committed_page_is_that_of_the_committed_records() -> None:
-    made = page(committed_records(), ROOT / "results" / "details", read_paper(PAPER), BENCH)
+    made = page(committed_records(), ROOT / "results", read_paper(PAPER))
     assert (ROOT / "results" / "report" / "index.html").read_text(encoding="utf-8") == made
     assert 10_000 < len(made.encode()) < 2 * 2**20
     assert WORDS[1] not in made

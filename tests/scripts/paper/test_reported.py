@@ -74,13 +74,30 @@ def test_of_translation_no_number_is_known() -> None:
         ("translation", "corpora", None),
         ("opennmt", "epochs", 13),
         ("opennmt", "vocabularies", 50_000),
-        ("opennmt", "beam", 5),
+        ("opennmt", "beam", "5, no length penalty"),
+        ("snli", "γ", 1),
     ],
 )
 def test_settings(table: str, name: str, value: object) -> None:
     (setting,) = (s for s in PAPER_NUMBERS.settings if (s.table, s.name) == (table, name))
     assert setting.reported.value == value
     assert (setting.reported.confidence == "unknown") == (value is None)
+
+
+def test_no_claim_is_refuted_by_the_papers_own_figures() -> None:
+    for claim in (claim for claim in PAPER_NUMBERS.claims if claim.relation in ("greater", "noninferior")):
+        table = TABLES[claim.table]
+        for key in claim.columns or [column.key for column in table.columns]:
+            for a in claim.a:
+                for b in claim.b:
+                    first, second = (table.rows[mapping][key].value for mapping in (a, b))
+                    if isinstance(first, float) and isinstance(second, float):
+                        assert first > second - claim.margin, (claim.id, key, a, b)
+
+
+def test_every_task_has_one_primary_endpoint() -> None:
+    claims = {claim.id: claim for claim in PAPER_NUMBERS.claims}
+    assert [claims[primary.claim].table for primary in PAPER_NUMBERS.primary] == list(TASKS)
 
 
 def test_a_claim_that_is_not_tested_says_why() -> None:
@@ -105,10 +122,13 @@ def test_a_claim_that_is_not_tested_says_why() -> None:
         ("claims.2.relation", "better", "the relation better, none of greater"),
         ("claims.2.confidence", "?", r"the confidence \?, none of"),
         ("claims.2.a", ["entmax"], "the mapping entmax, none of softmax"),
+        ("primary.0.claim", "none", "the claim none, none of framework"),
+        ("primary.0.a", ["oscarmax"], "the mapping of a oscarmax, none of fusedmax"),
+        ("primary.1.claim", "snli-fusedmax", "a claim with several primary comparisons"),
         ("claims.2.a", [], "without mappings"),
         ("claims.2.columns", ["bleu"], "the column bleu, none of accuracy"),
         ("claims.2.margin", 1.0, "greater, with the margin 1.0"),
-        ("claims.5.margin", 0.0, "within, with the margin 0.0"),
+        ("claims.4.margin", 0.0, "noninferior, with the margin 0.0"),
         ("settings.0.confidence", "sure", "must be one of stated"),
         ("tables", "none", "paper.yaml must hold what the paper reports"),
     ],

@@ -216,7 +216,7 @@ def test_records_that_cannot_be_shown_are_named(project: Path) -> None:
 
 def test_the_committed_tables_are_those_of_the_committed_records() -> None:
     records = committed_records()
-    results = results_of_tiers(records, ROOT / "results" / "details", read_paper())
+    results = results_of_tiers(records, ROOT / "results", read_paper())
     derived = files(records, results)
     assert set(derived) == committed("results/tables")
     for name, text in derived.items():

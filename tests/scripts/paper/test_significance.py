@@ -1,4 +1,4 @@
-"""Spreads over seeds, correction for many claims, and scores of runs on resampled test sets."""
+"""Spreads over seeds, differences in randomised blocks, correction, and scores on resampled test sets."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from scripts.paper.significance import ItemScores, holm, mean_std
+from scripts.paper.selection import Rows
+from scripts.paper.significance import ItemScores, compare, holm, mean_std
 from tasks.training.details import Details, Example, write_details
-from tasks.training.records import Record, RecordError
+from tasks.training.records import RecordError
 from tests.example_record import RECORD
 
 EXAMPLE = Example(source=["a"], target=["b"], weights=[[1.0]], groups=[[1]])
@@ -38,37 +39,101 @@ def test_holm_as_worked_by_hand() -> None:
     assert holm([]) == []
 
 
-def kept(folder: Path, **items: list[float]) -> list[Record]:
+def block(*scores: list[float], drawn: int = 4) -> dict[str, dict[int, np.ndarray]]:
+    """Mappings a, b, … with the scores of seeds 1, 2, …, which no choice of items changes."""
+    return {
+        name: {seed: np.full(1 + drawn, score) for seed, score in enumerate(of, start=1)}
+        for name, of in zip("abcde", scores, strict=False)
+    }
+
+
+def test_two_mappings_are_compared_as_by_students_paired_test() -> None:
+    """Without items, two blocks are pairs: the residual mean square is half the variance of differences."""
+    first, second = [61.0, 63.5, 62.0, 60.25], [60.5, 62.0, 62.25, 59.0]
+    found = compare(block(first, second), "a", "b")
+    assert found is not None
+    wanted = stats.ttest_rel(first, second)
+    assert found.difference == pytest.approx(np.mean(first) - np.mean(second))
+    assert found.design.p_value(found.difference, sides=2) == pytest.approx(wanted.pvalue)
+    assert found.paired == pytest.approx(wanted.pvalue) and found.design.freedom == 3
+    interval = wanted.confidence_interval(0.95)
+    assert found.interval == pytest.approx((interval.low, interval.high))
+
+
+def test_the_residual_mean_square_is_that_of_the_analysis_of_variance() -> None:
+    scores = np.random.RandomState(0).normal(60, 1, (4, 6))
+    found = compare(block(*scores.tolist()), "a", "c")
+    within = scores - scores.mean(1, keepdims=True) - scores.mean(0) + scores.mean()
+    assert found is not None
+    assert found.design.mean_square == pytest.approx((within**2).sum() / 15) and found.design.freedom == 15
+    # A shift of all mappings with one seed is the block's, and changes nothing.
+    shifted = scores + np.arange(6)
+    again = compare(block(*shifted.tolist()), "a", "c")
+    assert again is not None and again.design.mean_square == pytest.approx(found.design.mean_square)
+
+
+def test_items_count_once_whatever_the_seeds_have_of_them() -> None:
+    random = np.random.RandomState(1)
+    shared, own = random.normal(0, 1, 20_000), random.normal(0, 2, (3, 20_000))
+    a = {seed: np.concatenate([[61.0 + seed], 61 + shared + own[seed]]) for seed in range(3)}
+    found = compare({"a": a, "b": {seed: np.full(20_001, 60.0) for seed in a}}, "a", "b")
+    assert found is not None and found.design.item_variance == pytest.approx(1, abs=0.1)
+    apart = {seed: np.concatenate([[61.0 + seed], 61 + own[seed]]) for seed in range(3)}
+    found = compare({"a": apart, "b": {seed: np.full(20_001, 60.0) for seed in a}}, "a", "b")
+    assert found is not None and 0 <= found.design.item_variance < 0.1
+
+
+def test_only_seeds_that_both_have_are_compared() -> None:
+    scores = block([1.0, 2.0, 3.0, 9.0], [1.0, 1.0, 1.0], [5.0])
+    found = compare(scores, "a", "b")
+    assert found is not None and (found.difference, found.design.seeds, found.design.mappings) == (1.0, 3, 2)
+    alone = compare(scores, "a", "c")
+    assert alone is not None and (alone.difference, alone.interval, alone.paired) == (-4.0, None, None)
+    assert compare({**scores, "d": {7: np.zeros(5)}}, "a", "d") is None
+
+
+def test_a_mapping_does_not_differ_from_itself() -> None:
+    scores = block([1.0, 2.0], [1.0, 2.0])
+    found = compare(scores, "a", "b")
+    assert found is not None and found.design.p_value(found.difference, sides=2) == 1.0
+
+
+# ------------------------------------------------------------------ scores of runs
+def kept(folder: Path, **items: list[float]) -> Rows:
     """Runs of seeds 1, 2, … whose details hold the items of each."""
     records = []
     for seed, (name, rows) in enumerate(items.items(), start=1):
         details = Details(id=name, items={"test": {"accuracy": rows}}, example=EXAMPLE)
         records.append(replace(RECORD, id=name, seed=seed, details=write_details(folder, details)))
-    return records
+    return {"softmax": records}
+
+
+def of_seeds(scores: ItemScores, rows: Rows, metric: str = "accuracy") -> dict[int, np.ndarray]:
+    return scores.block(
+        {"softmax": [replace(run, mapping="softmax") for run in rows["softmax"]]}, "test", metric
+    ).get("softmax", {})
 
 
 def test_the_first_score_is_that_of_the_real_test_set(tmp_path: Path) -> None:
-    records = kept(tmp_path, one=[1, 0, 1, 1], two=[0, 0, 1, 0])
-    found = ItemScores(tmp_path, samples=50).by_seed(records, "test", "accuracy")
-    assert found is not None and list(found) == [1, 2]
-    assert [scores[0] for scores in found.values()] == [75.0, 25.0]
+    found = of_seeds(ItemScores(tmp_path, samples=50), kept(tmp_path, one=[1, 0, 1, 1], two=[0, 0, 1, 0]))
+    assert list(found) == [1, 2] and [scores[0] for scores in found.values()] == [75.0, 25.0]
     assert all(len(scores) == 51 and set(scores) <= {0, 25, 50, 75, 100} for scores in found.values())
 
 
 def test_runs_are_scored_on_the_same_drawn_test_sets(tmp_path: Path) -> None:
-    records = kept(tmp_path, one=[1, 0, 1, 1], two=[0, 1, 0, 0])
-    found = ItemScores(tmp_path, samples=50).by_seed(records, "test", "accuracy")
-    assert found is not None and (found[1] + found[2] == 100).all()
+    found = of_seeds(ItemScores(tmp_path, samples=50), kept(tmp_path, one=[1, 0, 1, 1], two=[0, 1, 0, 0]))
+    assert (found[1] + found[2] == 100).all()
 
 
-def test_a_run_without_item_scores_leaves_nothing_to_compare(tmp_path: Path) -> None:
-    records = kept(tmp_path, one=[1, 0, 1, 1])
-    scores = ItemScores(tmp_path, samples=5)
-    assert scores.by_seed([*records, replace(RECORD, id="old", seed=2)], "test", "accuracy") is None
-    assert scores.by_seed(records, "test", "f1") is None
+def test_a_run_without_item_scores_is_left_out(tmp_path: Path) -> None:
+    rows, scores = kept(tmp_path, one=[1, 0, 1, 1]), ItemScores(tmp_path, samples=5)
+    with_old = {"softmax": [*rows["softmax"], replace(RECORD, id="old", seed=2)]}
+    assert list(of_seeds(scores, with_old)) == [1]
+    assert of_seeds(scores, rows, "f1") == {}
 
 
 def test_details_that_are_another_runs_are_refused(tmp_path: Path) -> None:
-    (record,) = kept(tmp_path, one=[1, 0])
+    rows = kept(tmp_path, one=[1, 0])
+    other = {"softmax": [replace(rows["softmax"][0], details="0" * 64)]}
     with pytest.raises(RecordError, match="must have the SHA-256"):
-        ItemScores(tmp_path).by_seed([replace(record, details="0" * 64)], "test", "accuracy")
+        of_seeds(ItemScores(tmp_path), other)

@@ -1,15 +1,17 @@
 """Ours stand beside the paper's, a tier at a time, and a cell holds the runs of its experiment alone."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from scripts.paper.baselines import Baselines
 from scripts.paper.metrics import metrics_in
 from scripts.paper.reported import read_paper
-from scripts.paper.selection import MAPPINGS, by_recipe, rows_of
+from scripts.paper.selection import MAPPINGS, Recipe, Rows, by_recipe, recipes_of, rows_of
 from scripts.paper.table import Table
-from scripts.paper.tables import cost_table, interpretability_table, results_of_tiers, score_table
+from scripts.paper.tables import attention_tables, cost_table, results_of_tiers, score_table
 from tasks.training.records import Record, RecordError
 from tests.example_record import RECORD
 
@@ -25,29 +27,87 @@ def seeds(mapping: str, scores: dict[int, float], **changes: object) -> list[Rec
     ]  # fmt: skip
 
 
+def recipes(row: Rows, name: str = "snli") -> list[Recipe]:
+    return [Recipe(name, row)]
+
+
 def texts(table: Table) -> dict[str, list[str]]:
     return {row[0].text: [cell.text for cell in row[1:]] for row in table.rows}
 
 
 def test_ours_stands_beside_the_papers_figures() -> None:
     row = {"softmax": seeds("softmax", {1: 0.6, 2: 0.61}), "pnormmax": seeds("pnormmax", {1: 0.65})}
-    table = score_table("snli", PAPER.tables["snli"], "small", row)
+    table = score_table("snli", PAPER.tables["snli"], "small", recipes(row))
     assert table.name == "snli-small"
-    assert table.heads == ("mapping", "paper: test accuracy", "ours: test accuracy", "seeds")
+    assert table.heads == (
+        "mapping",
+        "recipe",
+        "strengths",
+        "paper: test accuracy",
+        "ours: test accuracy",
+        "seeds",
+    )
+    strengths = "γ 1, λ 0.1"
     assert texts(table) == {
-        "softmax": ["81.66ʳ", "60.50 ± 0.71", "1, 2"],
-        "sparsemax": ["82.39ʳ", "–", "–"],
-        "fusedmax": ["82.41ʳ", "–", "–"],
-        "oscarmax": ["81.76ʳ", "–", "–"],
-        "pnormmax": ["?", "65.00", "1"],
+        "softmax": ["snli", strengths, "81.66ʳ", "60.50 ± 0.71", "1, 2"],
+        "sparsemax": ["snli", "–", "82.39ʳ", "–", "–"],
+        "fusedmax": ["snli", "–", "82.41ʳ", "–", "–"],
+        "oscarmax": ["snli", "–", "81.76ʳ", "–", "–"],
+        "pnormmax": ["snli", strengths, "?", "65.00", "1"],
     }
-    assert [(row[1].best, row[2].best) for row in table.rows] == [
+    assert [(row[3].best, row[4].best) for row in table.rows] == [
         (False, False), (False, False), (True, False), (False, False), (False, True)
     ]  # fmt: skip
-    assert table.rows[0][2].runs == ("softmax1", "softmax2")
-    assert table.rows[0][2].note == "95 % interval over 2 seeds: 54.15 to 66.85"
+    assert table.rows[0][4].runs == ("softmax1", "softmax2")
+    assert table.rows[0][4].note == "95 % interval over 2 seeds: 54.15 to 66.85"
     assert "the two do not compare" in table.intro and "SHA-256 1111" in table.intro
-    assert "do not compare" not in score_table("snli", PAPER.tables["snli"], "paper", row).intro
+    assert "do not compare" not in score_table("snli", PAPER.tables["snli"], "paper", recipes(row)).intro
+
+
+def test_recipes_stand_side_by_side_with_mappings_of_their_own() -> None:
+    tuned = {
+        "softmax": seeds("softmax", {1: 0.7}),
+        "entmax15": seeds("entmax15", {1: 0.8}, mapping_params={"gamma": 4.0}),
+    }
+    both = [*recipes({"softmax": seeds("softmax", {1: 0.6})}), *recipes(tuned, "snli_tuned")]
+    table = score_table("snli", PAPER.tables["snli"], "small", both)
+    assert [[cell.text for cell in row[:5]] for row in table.rows[4:]] == [
+        ["pnormmax", "snli", "–", "?", "–"],
+        ["softmax", "snli_tuned", "γ 1, λ 0.1", "–", "70.00"],
+        ["entmax15", "snli_tuned", "γ 4", "–", "80.00"],
+    ]
+
+
+def test_baselines_stand_below_the_mappings() -> None:
+    row = {"softmax": seeds("softmax", {1: 0.6})}
+    simple = Baselines(
+        "snli", "small", RECORD.corpus, {"majority": {"test": {"accuracy": 0.34}}}, {}, "c", "make", {}
+    )
+    uniform = seeds("softmax", {1: 0.5}, mapping_params={"gamma": 1e6})
+    table = score_table("snli", PAPER.tables["snli"], "small", recipes(row), simple, uniform)
+    assert [[cell.text for cell in row] for row in table.rows[5:]] == [
+        ["majority", "baseline", "–", "–", "34.00", "–"],
+        ["no attention", "baseline", "γ 1e+06", "–", "50.00", "1"],
+    ]
+
+
+HEADLINES = {"rouge": "f1|cut:none|stem:porter"}
+
+
+@pytest.mark.parametrize(
+    ("signature", "message"),
+    [
+        ("recall|cut:75b", "b must have Gigaword R-1 measured by f1, got the signature 'recall"),
+        ("", "b must have Gigaword R-1 measured by f1, got the signature ''"),
+        ("f1|cut:75b|stem:porter", "b must have the Gigaword R-1 of the signature 'f1|cut:none"),
+    ],
+)
+def test_a_figure_measured_in_another_way_is_refused(signature: str, message: str) -> None:
+    first = replace(RECORD, id="a", task="gigaword", metrics={"gigaword": {"rouge1": 1.0}},
+                    signatures={"gigaword": HEADLINES})  # fmt: skip
+    other = replace(first, id="b", seed=2, signatures={"gigaword": {"rouge": signature}})
+    with pytest.raises(RecordError, match=re.escape(message)):
+        score_table("gigaword", PAPER.tables["gigaword"], "small", recipes({"softmax": [first, other]}))
 
 
 def test_a_mapping_beside_the_papers_has_no_figure_of_its() -> None:
@@ -56,16 +116,18 @@ def test_a_mapping_beside_the_papers_has_no_figure_of_its() -> None:
         for name in ("softmax", "entmax15", "oscarmax_published")
         for one in seeds(name, {1: 0.7})
     ]
-    table = score_table("snli", PAPER.tables["snli"], "small", rows_of(records, "snli", "small"))
+    table = score_table("snli", PAPER.tables["snli"], "small", recipes_of(records, "snli", "small"))
     assert [row[0].text for row in table.rows] == [*MAPPINGS, "entmax15"]
-    assert texts(table)["entmax15"] == ["–", "70.00", "1"]
+    assert texts(table)["entmax15"][2:] == ["–", "70.00", "1"]
 
 
 def test_a_stated_figure_has_no_mark() -> None:
-    row = {"softmax": [replace(RECORD, task="gigaword", metrics={"duc2004": {"rouge1": 1.0}})]}
-    shown = texts(score_table("gigaword", PAPER.tables["gigaword"], "small", row))
-    assert shown["fusedmax"][:6] == ["28.42ʳ", "9.96ʳ", "25.55", "36.09ʳ", "17.62ʳ", "33.69"]
-    assert shown["oscarmax"][5] == "33.03ʳ"
+    signatures = {"duc2004": {"rouge": "recall|cut:75b"}}
+    metrics = {"duc2004": {"rouge1": 1.0}}
+    row = {"softmax": [replace(RECORD, task="gigaword", metrics=metrics, signatures=signatures)]}
+    shown = texts(score_table("gigaword", PAPER.tables["gigaword"], "small", recipes(row, "gigaword")))
+    assert shown["fusedmax"][2:8] == ["28.42ʳ", "9.96ʳ", "25.55", "36.09ʳ", "17.62ʳ", "33.69"]
+    assert shown["oscarmax"][7] == "33.03ʳ"
 
 
 @pytest.mark.parametrize(
@@ -98,12 +160,28 @@ def test_a_cell_holds_all_seeds_of_its_experiment() -> None:
         run("a"),
         run("none", experiment="", seed=3),
         run("tier", experiment="small/snli", tier="small", seed=5),
-        run("task", experiment="mini/gigaword", seed=5),
+        run("task", experiment="mini/gigaword", task="gigaword", seed=5),
         run("mapping", mapping="oscarmax_published", seed=6),
     ]
     assert {m: [r.id for r in runs] for m, runs in rows_of(other, "snli", "mini").items()} == {
         "softmax": ["a", "b"]
     }
+
+
+def test_recipes_of_one_corpus_share_a_table_the_tasks_own_first() -> None:
+    elsewhere = {**RECORD.corpus, "sha256": "2" * 64}
+    found = recipes_of(
+        [
+            run("a", experiment="mini/snli_decomposable"),
+            run("b"),
+            run("c", experiment="mini/snli_uniform"),
+            run("d", experiment="mini/snli_abroad", corpus=elsewhere),
+            run("e", experiment=""),
+        ],
+        "snli",
+        "mini",
+    )
+    assert [(r.name, r.rows["softmax"][0].id) for r in found] == [("snli", "b"), ("snli_decomposable", "a")]
 
 
 def test_of_two_runs_of_a_seed_the_one_with_details_stands() -> None:
@@ -124,13 +202,13 @@ def test_tiers_never_share_a_table() -> None:
     tables = {table.name: table for result in results for table in result.tables}
     assert set(tables) == {
         f"{name}-{tier}"
-        for name in ("snli", "claims", "interpretability", "cost")
+        for name in ("snli", "claims", "interpretability", "agreement", "cost")
         for tier in ("mini", "small")
     }
     for name, table in tables.items():
         behind = {run for row in table.rows for cell in row for run in cell.runs}
         assert behind <= ({"a"} if name.endswith("mini") else {"b"}), name
-        assert behind or name.startswith("claims"), name  # which want two mappings
+        assert behind or name.startswith(("claims", "agreement")), name  # which want more
         assert all(len(row) == len(table.heads) for row in table.rows)
 
 
@@ -141,23 +219,47 @@ def test_no_runs_no_tables() -> None:
 def test_what_a_run_does_not_know_of_its_attention_is_a_dash() -> None:
     row = {"softmax": seeds("softmax", {1: 0.6}), "fusedmax": seeds("fusedmax", {1: 0.6, 2: 0.6})}
     del row["fusedmax"][1].metrics["test"]["entropy"]
-    table = interpretability_table("small", {"snli": row}, [])
-    assert [[cell.text for cell in line[:7]] for line in table.rows] == [
-        ["snli on snli, test", "softmax", "1", "50.0", "–", "2.00", "–"],
-        ["snli on snli, test", "fusedmax", "1, 2", "50.0 ± 0.0", "–", "2.00 ± 0.00", "–"],
+    table, agreement = attention_tables("small", {"snli": recipes(row)}, [])
+    strengths = "γ 1, λ 0.1"
+    assert [[cell.text for cell in line[:9]] for line in table.rows] == [
+        ["snli on snli, test", "snli", "softmax", strengths, "1", "50.0", "–", "2.00", "–"],
+        ["snli on snli, test", "snli", "fusedmax", strengths, "1, 2", "50.0 ± 0.0", "–", "2.00 ± 0.00", "–"],
     ]
     entropies = [line[table.heads.index("entropy, nats")].text for line in table.rows]
-    assert entropies == ["0.25", "–"]
+    assert entropies == ["0.25", "–"] and not agreement.rows
+
+
+def test_attention_has_the_interval_over_its_seeds() -> None:
+    runs = zip(seeds("softmax", {1: 0, 2: 0, 3: 0}), (0.4, 0.5, 0.6), strict=True)
+    row = {"softmax": [replace(one, metrics={"test": {"zero_share": share}}) for one, share in runs]}
+    table, _ = attention_tables("small", {"snli": recipes(row)}, [])
+    assert table.rows[0][5].text == "50.0 ± 24.8"  # 4.303 · 10 / √3
+
+
+def test_agreement_stands_beside_what_chance_gives() -> None:
+    metrics = {
+        "explained_mass": 0.4,
+        "explained_mass_uniform": 0.3,
+        "edges_at_phrases": 0.5,
+        "edges_at_phrases_random": 0.45,
+    }
+    row = {"fusedmax": [replace(RECORD, mapping="fusedmax", metrics={"test": metrics})]}
+    _, table = attention_tables("small", {"snli": recipes(row)}, [])
+    assert [cell.text for cell in table.rows[0][5:]] == ["–", "–", "40.0 (30.0)", "–", "50.0 (45.0)"]
 
 
 def test_texts_with_known_links_are_shown_without_a_cell() -> None:
     scores = {"a": {"bleu": 1.0}, "hansards": {"aer": 0.4}}
-    linked = replace(RECORD, id="links", task="translation", metrics=scores)
+    linked = replace(
+        RECORD, id="links", task="translation", metrics=scores, experiment="small/translation_alignment"
+    )
     others = [replace(linked, id="mini", tier="mini"), replace(linked, id="none", metrics={"a": {}})]
     row = {"softmax": seeds("softmax", {1: 0.6})}
-    table = interpretability_table("small", {"snli": row}, [*row["softmax"], linked, *others])
-    assert [line[0].text for line in table.rows] == ["snli on snli, test", "translation on snli, hansards"]
-    assert table.rows[1][-1].text == "40.0"
+    shapes, table = attention_tables("small", {"snli": recipes(row)}, [*row["softmax"], linked, *others])
+    assert [line[0].text for line in shapes.rows] == ["snli on snli, test", "translation on snli, hansards"]
+    assert [cell.text for cell in table.rows[0][:6]] == [
+        "translation on snli, hansards", "translation_alignment", "fusedmax", "γ 1, λ 0.1", "1", "40.0"
+    ]  # fmt: skip
 
 
 def test_runs_of_one_recipe_differ_in_mapping_and_seed_alone() -> None:
@@ -172,18 +274,21 @@ def test_runs_of_one_recipe_differ_in_mapping_and_seed_alone() -> None:
     assert all(len({r.config["optim"]["lr"] for runs in row.values() for r in runs}) == 1 for row in found)
 
 
-def test_costs_are_of_the_fastest_run_on_one_machine() -> None:
-    def timed(mapping: str, times: list[float], threads: int = 1) -> list[Record]:
-        found = seeds(mapping, dict.fromkeys(range(len(times)), 0.5), threads=threads)
-        return [replace(r, seconds={**r.seconds, "per_epoch": t}) for r, t in zip(found, times, strict=True)]
+def test_costs_compare_what_was_measured_side_by_side_alone() -> None:
+    def spent(mapping: str, shares: list[float], threads: int = 1) -> list[Record]:
+        found = seeds(mapping, dict.fromkeys(range(len(shares)), 0.5), threads=threads)
+        # The clock alone would call the later run of each mapping many times as slow.
+        return [
+            replace(r, seconds={"per_epoch": 10.0 ** (r.seed + 1), "mapping_share": s})
+            for r, s in zip(found, shares, strict=True)
+        ]
 
-    row = {"softmax": timed("softmax", [12.0, 10.0]),
-           "fusedmax": [*timed("fusedmax", [15.0, 19.0]), *timed("fusedmax", [5.0], threads=4)]}  # fmt: skip
-    table = cost_table("small", {"snli": row})
-    shown = [[cell.text for cell in line[1:6]] for line in table.rows]
-    assert shown == [
-        ["cpu, 1 thread", "softmax", "10.0", "1.00", "12.0"],
-        ["cpu, 1 thread", "fusedmax", "15.0", "1.50", "19.0"],
-        ["cpu, 4 threads", "fusedmax", "5.0", "–", "5.0"],
+    row = {"softmax": spent("softmax", [0.01, 0.01]),
+           "fusedmax": [*spent("fusedmax", [0.02, 0.03]), *spent("fusedmax", [0.05], threads=4)]}  # fmt: skip
+    steps = {"fusedmax": {"ratio": 1.01, "ratio_quartiles": [1.0, 1.02], "rounds": 100}}
+    table = cost_table("small", {"snli": recipes(row)}, steps)
+    assert [[cell.text for cell in line[2:]] for line in table.rows] == [
+        ["cpu, 1 thread", "softmax", "1.0 ± 0.0", "–", "2"],
+        ["cpu, 1 thread", "fusedmax", "2.5 ± 0.7", "1.01 (1.01 to 1.01)", "2"],
+        ["cpu, 4 threads", "fusedmax", "5.0", "1.01 (1.01 to 1.01)", "1"],
     ]
-    assert set(MAPPINGS) >= {line[2].text for line in table.rows}
