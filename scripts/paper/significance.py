@@ -12,8 +12,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
-from scipy import stats  # type: ignore[import-untyped]
-from scipy.optimize import brentq  # type: ignore[import-untyped]
+from scipy.special import nctdtr, stdtr, stdtrit  # type: ignore[import-untyped]  # not scipy.stats: slow to import
 
 from scripts.paper.selection import Rows as Cells
 from scripts.paper.selection import first_run, task_of
@@ -72,7 +71,7 @@ def mean_std(scores: Sequence[float]) -> MeanStd:
     if count == 1:
         return MeanStd(scores[0], 1)
     std = stdev(scores)
-    half_width = float(stats.t.isf(LEVEL / 2, count - 1)) * std / count**0.5
+    half_width = float(stdtrit(count - 1, 1 - LEVEL / 2)) * std / count**0.5
     return MeanStd(mean(scores), count, std, half_width)
 
 
@@ -138,7 +137,7 @@ class Design:
         """
         if not self.error:
             return 1.0 if shift == 0 else 0.0
-        return float(min(1.0, sides * stats.t.sf(abs(shift) / self.error, self.freedom)))
+        return float(min(1.0, sides * stdtr(self.freedom, -abs(shift) / self.error)))
 
     def power(self, shift: float, sides: int, level: float = LEVEL) -> float:
         """How often a true shift is found at that level.
@@ -151,9 +150,9 @@ class Design:
         if not self.error:
             return float(shift != 0)
         far = abs(shift) / self.error
-        critical = float(stats.t.isf(level / sides, self.freedom))
-        # Far beyond the critical value SciPy's distribution is NaN, and the answer 1.
-        return 1.0 if far > critical + 8 else float(stats.nct.sf(critical, self.freedom, far))
+        critical = float(stdtrit(self.freedom, 1 - level / sides))
+        # Far beyond the critical value SciPy's distribution may be NaN, and the answer is 1.
+        return 1.0 if far > critical + 8 else float(1 - nctdtr(self.freedom, far, critical))
 
     def least(self, sides: int, level: float = LEVEL) -> float:
         """The least shift that is found with a power of 80 %.
@@ -164,8 +163,11 @@ class Design:
         """
         if not self.error:
             return 0.0
-        most = self.error * (float(stats.t.isf(level / sides, self.freedom)) + 6)
-        return float(brentq(lambda shift: self.power(shift, sides, level) - POWER, 0, most))
+        low, high = 0.0, self.error * (float(stdtrit(self.freedom, 1 - level / sides)) + 8)
+        for _ in range(60):  # as long as doubles tell the halves apart
+            middle = (low + high) / 2
+            low, high = (low, middle) if self.power(middle, sides, level) >= POWER else (middle, high)
+        return high
 
     def seeds_for(self, shift: float, sides: int, level: float = LEVEL) -> int | None:
         """How many seeds find a shift with a power of 80 %, at least two; None where ``MOST_SEEDS`` do not.
@@ -205,7 +207,7 @@ class Comparison:
         """The 95 % interval of the difference; None of one seed."""
         if self.design.seeds < 2:
             return None
-        half = float(stats.t.isf(LEVEL / 2, self.design.freedom)) * self.design.error
+        half = float(stdtrit(self.design.freedom, 1 - LEVEL / 2)) * self.design.error
         return self.difference - half, self.difference + half
 
 
@@ -238,7 +240,8 @@ def compare(block: Mapping[str, Mapping[int, Rows]], a: str, b: str) -> Comparis
     # residuals hold already: the mean covariance of the differences of two seeds.
     shared = (n**2 * drawn.mean(0).var() - drawn.var(1).sum()) / (n * (n - 1))
     design = Design(k, n, float((residuals**2).sum() / ((k - 1) * (n - 1))), max(0.0, float(shared)))
-    paired = stats.ttest_1samp(found, 0).pvalue if np.ptp(found) else float(found[0] == 0)
+    error = found.std(ddof=1) / sqrt(n)
+    paired = 2 * stdtr(n - 1, -abs(found.mean()) / error) if error else float(found[0] == 0)
     return Comparison(float(found.mean()), design, float(paired))
 
 
