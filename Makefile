@@ -133,6 +133,9 @@ tune: $(VENV)/installed ## search with Optuna: TASK=… ATTN=… DATA=… TRIALS
 	@$(BIN)/python -m scripts.tune --study '$(STUDY)' --space '$(SPACE)' --trials '$(TRIALS)' \
 	  task=$(TASK) attention=$(ATTN) $(data) logger=$(LOGGER) $(ARGS)
 
+strengths: $(VENV)/installed ## choose strengths by trials on dev: STUDY=<name> TRIALS_IN=<results> ARGS="optim.lr=0.003"
+	@$(BIN)/python -m scripts.strengths --study '$(STUDY)' --trials-in '$(TRIALS_IN)' $(ARGS)
+
 # Imports are made with the threads that runs have: one each, unless THREADS says more.
 reproduce: $(VENV)/installed ## run what the paper's tables lack: TABLE=all TIER=mini SEEDS=3 MAPPINGS=paper JOBS=… LAUNCHER=… DRY=1
 	@OMP_NUM_THREADS='$(or $(THREADS),1)' $(BIN)/python -m scripts.reproduce --table '$(TABLE)' --tier '$(TIER)' \
