@@ -22,10 +22,13 @@ LAUNCHER ?= basic
 JOBS ?= 2
 # Of searches: how many trials, the study's name (the same one goes on with it), what is searched.
 TRIALS ?= 20
-STUDY ?= $(TASK)-$(ATTN)-$(notdir $(DATA))
-SPACE ?= $(ATTN)
-# Of the benchmark: cpu or cuda, sections (all), numbers of CPU threads (1,2), anything for a quick look.
-DEVICE ?= cpu
+STUDY ?=
+SPACE ?=
+# Of strengths: where the records of a study lie.
+TRIALS_IN ?=
+# Where to train (cpu, cuda or auto: a GPU if there is one) or to time (cpu or cuda).
+DEVICE ?=
+# Of the benchmark: sections (all), numbers of CPU threads (1,2), anything for a quick look.
 ONLY ?=
 THREADS ?=
 QUICK ?=
@@ -48,12 +51,46 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK := requirements/locked.txt
 TORCH := $(shell grep '^torch==' constraints.txt)
-# DATA is the name of a config in configs/data/$(TASK), else a folder.
-data = $(if $(wildcard configs/data/$(TASK)/$(DATA).yaml),data=$(TASK)/$(DATA),data=$(TASK)/folder 'data.root=$(DATA)') $(if $(PAIR),data.pair=$(PAIR))
+# What a target reads. A variable of the command line that it does not read would be passed over in silence.
+reads-train := TASK ATTN DATA PAIR NPROC LOGGER DEVICE ARGS RESUME
+reads-evaluate := RUN
+reads-baselines := TASK TIER ARGS
+reads-predict := RUN PREMISE HYPOTHESIS
+reads-translate := RUN NBEST ATTENTION ARGS
+reads-summarize := $(reads-translate)
+reads-bench := DEVICE THREADS ONLY QUICK
+reads-bench-decoding := RUN THREADS
+reads-sweep := SWEEP LAUNCHER JOBS TASK ATTN DATA PAIR LOGGER DEVICE ARGS
+reads-tune := STUDY SPACE TRIALS TASK ATTN DATA PAIR LOGGER DEVICE ARGS
+reads-reproduce := TABLE TIER MAPPINGS SEEDS JOBS THREADS LAUNCHER DRY GPU_TOKENS_PER_S ARGS
+reads-strengths := STUDY TRIALS_IN ARGS
+reads-soak := N
+reads-help := TASK
+variables := $(sort $(foreach name,$(filter reads-%,$(.VARIABLES)),$($(name))))
+given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+unread := $(filter-out $(foreach goal,$(MAKECMDGOALS),$(reads-$(goal))) PYTHON TORCH_INDEX VENV,$(given))
+ifneq ($(unread),)
+$(error $(or $(MAKECMDGOALS),help) must get variables among $(sort $(foreach goal,$(MAKECMDGOALS),$(reads-$(goal)))), \
+got $(unread); values of the config go into ARGS, all in one pair of quotes, as in ARGS="seed=3 trainer.epochs=5")
+endif
+
 # An experiment chooses for itself: beside one, a variable counts only where somebody has given it.
-counts = $(if $(findstring experiment=,$(ARGS)),$(filter-out file,$(origin $1)),yes)
-choices = $(if $(call counts,TASK),task=$(TASK)) $(if $(call counts,ATTN),attention=$(ATTN)) \
-  $(if $(call counts,DATA),$(data),$(if $(PAIR),data.pair=$(PAIR)))
+chosen := $(foreach name,$(variables),$(if $(filter-out file,$(origin $(name))),$(name)))
+counts = $(if $(findstring experiment=,$(ARGS)),$(filter $1,$(chosen)),yes)
+# Every variable but ARGS, which is shell text, as it was typed: make would expand a $ in it, the shell run quotes.
+unexport $(variables)
+quoted = '$(subst ','\'',$(value $1))'
+# DATA is the name of a config in configs/data/$(TASK), else a folder, whose name may be anything.
+data = $(if $(wildcard configs/data/$(value TASK)/$(value DATA).yaml),data=$(call quoted,TASK)/$(call quoted,DATA),\
+  data=$(call quoted,TASK)/folder DATA=$(call quoted,DATA)) $(pair)
+pair = $(if $(value PAIR),data.pair=$(call quoted,PAIR))
+device = $(if $(value DEVICE),trainer.device=$(call quoted,DEVICE))
+logger = logger=$(call quoted,LOGGER)
+choices = $(if $(call counts,TASK),task=$(call quoted,TASK)) $(if $(call counts,ATTN),attention=$(call quoted,ATTN)) \
+  $(if $(call counts,DATA),$(data),$(pair))
+all-choices = task=$(call quoted,TASK) attention=$(call quoted,ATTN) $(data) $(logger) $(device) $(ARGS)
+# An option of a command, where its variable has a value.
+option = $(if $(value $2),$1 $(call quoted,$2))
 
 .PHONY: $(shell sed -n "s/^\([a-z-][a-z -]*\):.*/\1/p" $(firstword $(MAKEFILE_LIST)))
 
@@ -62,7 +99,7 @@ help: ## list the targets
 	@echo
 	@echo 'TASK    $(basename $(notdir $(wildcard configs/task/*.yaml)))'
 	@echo 'ATTN    $(basename $(notdir $(wildcard configs/attention/*.yaml)))'
-	@echo 'DATA    $(basename $(notdir $(wildcard configs/data/$(TASK)/*.yaml))), or a folder'
+	@echo 'DATA    $(basename $(notdir $(wildcard configs/data/$(value TASK)/*.yaml))), or a folder'
 	@echo 'SWEEP   $(basename $(notdir $(wildcard configs/sweep/*.yaml)))'
 	@echo 'LOGGER  $(basename $(notdir $(wildcard configs/logger/*.yaml)))'
 	@echo 'NPROC   processes that share each batch, one for each GPU where there is one'
@@ -80,31 +117,24 @@ $(VENV)/installed: pyproject.toml constraints.txt $(LOCK)
 	@$(PIP) -c constraints.txt --no-build-isolation -e '.[triton]'
 	@touch $@
 
-train: $(VENV)/installed ## train, test, record: TASK=… ATTN=… DATA=… PAIR=… NPROC=… ARGS="…", or RESUME=<run>
-	@$(if $(filter 1,$(NPROC)),$(BIN)/python,$(BIN)/torchrun --standalone --nproc-per-node '$(NPROC)') -m scripts.train $(if $(RESUME),resume '$(RESUME)',\
-	  $(choices) logger=$(LOGGER) $(ARGS))
+train: $(VENV)/installed ## train, test, record: TASK=… ATTN=… DATA=… PAIR=… NPROC=… DEVICE=… ARGS="…", or RESUME=<run>
+	@$(if $(filter 1,$(value NPROC)),$(BIN)/python,$(BIN)/torchrun --standalone --nproc-per-node $(call quoted,NPROC)) \
+	  -m scripts.train $(if $(value RESUME),resume $(call quoted,RESUME),$(choices) $(logger) $(device) $(ARGS))
 
 evaluate: $(VENV)/installed ## evaluate a trained run again: RUN=<run>
-	@$(BIN)/python -m scripts.evaluate '$(RUN)'
+	@$(BIN)/python -m scripts.evaluate $(call quoted,RUN)
 
 baselines: $(VENV)/installed ## write results/baselines, what a corpus yields without attention: TASK=… TIER=… ARGS="…"
-	@$(BIN)/python -m scripts.baselines --task '$(TASK)' --tier '$(TIER)' $(ARGS)
+	@$(BIN)/python -m scripts.baselines --task $(call quoted,TASK) --tier $(call quoted,TIER) $(ARGS)
 
 predict: $(VENV)/installed ## ask a trained model: RUN=<run> PREMISE="…" HYPOTHESIS="…"
-	@$(BIN)/python -m scripts.predict "$$RUN" "$$PREMISE" "$$HYPOTHESIS"
+	@$(BIN)/python -m scripts.predict $(call quoted,RUN) $(call quoted,PREMISE) $(call quoted,HYPOTHESIS)
 
 translate: $(VENV)/installed ## translate lines: RUN=<run> NBEST=3 ATTENTION=<file>.json|.png ARGS="…" < lines
 summarize: $(VENV)/installed ## summarize lines, likewise; ARGS=--help tells all
 translate summarize:
-	@$(BIN)/python -m scripts.generate $@ "$$RUN" $${NBEST:+--nbest "$$NBEST"} \
-	  $${ATTENTION:+--attention "$$ATTENTION"} $(ARGS)
-
-# As they were typed: make would expand a $ in a command-line variable.
-predict translate summarize: override export RUN := $(value RUN)
-translate summarize: override export NBEST := $(value NBEST)
-translate summarize: override export ATTENTION := $(value ATTENTION)
-predict: override export PREMISE := $(value PREMISE)
-predict: override export HYPOTHESIS := $(value HYPOTHESIS)
+	@$(BIN)/python -m scripts.generate $@ $(call quoted,RUN) $(call option,--nbest,NBEST) \
+	  $(call option,--attention,ATTENTION) $(ARGS)
 
 tables: $(VENV)/installed ## write results/tables from the records in results/runs
 	@$(BIN)/python -m scripts.tables
@@ -116,38 +146,40 @@ figures: $(VENV)/installed ## draw results/figures, figures 1 to 3 of the paper,
 	@$(BIN)/python -m scripts.figures
 
 bench: $(VENV)/installed ## time against torch.softmax and other packages: DEVICE=… THREADS=1,2 ONLY=… QUICK=1
-	@$(BIN)/python -m scripts.bench --device '$(DEVICE)' $(if $(THREADS),--threads '$(THREADS)') \
-	  $(if $(ONLY),--only '$(ONLY)') $(if $(QUICK),--quick)
+	@$(BIN)/python -m scripts.bench $(call option,--device,DEVICE) $(call option,--threads,THREADS) \
+	  $(call option,--only,ONLY) $(if $(value QUICK),--quick)
 
 bench-decoding: $(VENV)/installed ## time trained encoder–decoders: RUN="<run> <run> …" THREADS=2 < sentences.txt
-	@$(BIN)/python -m scripts.bench.decoding '$(RUN)' $(if $(THREADS),--threads '$(THREADS)')
+	@$(BIN)/python -m scripts.bench.decoding $(call quoted,RUN) $(call option,--threads,THREADS)
 
 bench-peers: $(VENV)/installed ## install what the benchmark compares with, as far as it installs here
 	@$(BIN)/python -m scripts.bench.install_peers
 
 sweep: $(VENV)/installed ## train a grid: SWEEP=… TASK=… ATTN=… DATA=… LAUNCHER=basic|joblib|submitit_local|submitit_slurm JOBS=2 ARGS="…"
-	@$(BIN)/python -m scripts.sweep --sweep '$(SWEEP)' --launcher '$(LAUNCHER)' --jobs '$(JOBS)' \
-	  task=$(TASK) attention=$(ATTN) $(data) logger=$(LOGGER) $(ARGS)
+	@$(BIN)/python -m scripts.sweep --sweep $(call quoted,SWEEP) --launcher $(call quoted,LAUNCHER) \
+	  --jobs $(call quoted,JOBS) $(all-choices)
 
 tune: $(VENV)/installed ## search with Optuna: TASK=… ATTN=… DATA=… TRIALS=20 STUDY=<name> SPACE=<configs/tune> ARGS="…"
-	@$(BIN)/python -m scripts.tune --study '$(STUDY)' --space '$(SPACE)' --trials '$(TRIALS)' \
-	  task=$(TASK) attention=$(ATTN) $(data) logger=$(LOGGER) $(ARGS)
+	@$(BIN)/python -m scripts.tune --trials $(call quoted,TRIALS) --space $(call quoted,$(if $(value SPACE),SPACE,ATTN)) \
+	  --study $(if $(value STUDY),$(call quoted,STUDY),$(call quoted,TASK)-$(call quoted,ATTN)-"$$(basename $(call quoted,DATA))") \
+	  $(all-choices)
 
 strengths: $(VENV)/installed ## choose strengths by trials on dev: STUDY=<name> TRIALS_IN=<results> ARGS="optim.lr=0.003"
-	@$(BIN)/python -m scripts.strengths --study '$(STUDY)' --trials-in '$(TRIALS_IN)' $(ARGS)
+	@$(BIN)/python -m scripts.strengths $(call option,--study,STUDY) $(call option,--trials-in,TRIALS_IN) $(ARGS)
 
 # Imports are made with the threads that runs have: one each, unless THREADS says more.
 reproduce: $(VENV)/installed ## run what the paper's tables lack: TABLE=all TIER=mini SEEDS=3 MAPPINGS=paper JOBS=… LAUNCHER=… DRY=1
-	@OMP_NUM_THREADS='$(or $(THREADS),1)' $(BIN)/python -m scripts.reproduce --table '$(TABLE)' --tier '$(TIER)' \
-	  --mappings '$(MAPPINGS)' --seeds '$(SEEDS)' $(if $(filter-out file,$(origin JOBS)),--jobs '$(JOBS)') \
-	  $(if $(THREADS),--threads '$(THREADS)') --launcher '$(LAUNCHER)' $(if $(DRY),--dry) \
-	  $(if $(GPU_TOKENS_PER_S),--gpu-tokens-per-s '$(GPU_TOKENS_PER_S)') $(ARGS)
+	@OMP_NUM_THREADS=$(if $(value THREADS),$(call quoted,THREADS),1) $(BIN)/python -m scripts.reproduce \
+	  --table $(call quoted,TABLE) --tier $(call quoted,TIER) --mappings $(call quoted,MAPPINGS) \
+	  --seeds $(call quoted,SEEDS) $(if $(filter JOBS,$(chosen)),--jobs $(call quoted,JOBS)) \
+	  $(call option,--threads,THREADS) --launcher $(call quoted,LAUNCHER) $(if $(value DRY),--dry) \
+	  $(call option,--gpu-tokens-per-s,GPU_TOKENS_PER_S) $(ARGS)
 
 report: $(VENV)/installed ## write results/report/index.html, one page of everything in results/
 	@$(BIN)/python -m scripts.report
 
 soak: $(VENV)/installed ## run the measured tests at N=1 (or a share) of their full numbers: results/reliability.json
-	@$(BIN)/python -m pytest -q -n 2 --timeout 3600 --exhaustive '$(N)' tests; code=$$?; \
+	@$(BIN)/python -m pytest -q -n 2 --timeout 3600 --exhaustive $(call quoted,N) tests; code=$$?; \
 	  $(BIN)/python -m scripts.reliability && exit $$code
 
 # For one Python, which is enough while 3.11 and 3.12 need the same packages: a test holds that. torch is pinned by

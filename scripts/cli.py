@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -53,6 +54,8 @@ def main(work: Callable[[], None]) -> None:
     With HYDRA_FULL_ERROR=1 a bad input shows its traceback as well.
     """
     end_imports()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a letter shows a ?, and the rest
     try:
         with raise_stop_signals():
             work()

@@ -43,12 +43,11 @@ def predict(arguments: Sequence[str]) -> None:
     )
     if not premise or not hypothesis:
         raise UsageError("PREMISE and HYPOTHESIS must have at least one word each, got none")
-    unknown = sorted({word for word in (*premise, *hypothesis) if word not in vocabulary})
-    if unknown:
-        print(f"not in the run's vocabulary: {', '.join(unknown)}", file=sys.stderr)
     pair = Pair(premise, hypothesis, label=0)
-    reading = predict_pair(model, pair, vocabulary)
-    _print(reading)
+    _print(reading := predict_pair(model, pair, vocabulary))
+    words = dict.fromkeys((*premise, *hypothesis))
+    if unknown := [word for word in words if word not in vocabulary]:
+        print(f"read as unknown, for the run has never seen them: {', '.join(unknown)}")
     from scripts.heatmap import draw_grid  # and matplotlib, after all that can be refused
 
     picture = draw_grid(run.path / "prediction.png", reading.grid, mapping.function.__name__)

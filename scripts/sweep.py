@@ -11,7 +11,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from scripts import cli
-from scripts.runs.config import keep_apart, split_overrides
+from scripts.runs.config import folder_overrides, keep_apart, split_overrides
 from scripts.runs.grids import Grid, Setting, check_settings, rank, ranking, read_grid
 from scripts.runs.runner import LAUNCHERS, die_with_make, launch
 from scripts.runs.training import make_command
@@ -83,6 +83,7 @@ def _main(arguments: Sequence[str]) -> None:
     parser.add_argument("overrides", nargs="*")
     given = parser.parse_args(arguments)
     check_number("JOBS", given.jobs, PositiveInt)
+    given.overrides = folder_overrides(given.overrides)
     if given.list:
         grid = read_grid(given.sweep, given.overrides)
         fixed = keep_apart(grid.fixed, RESULTS)

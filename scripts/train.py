@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from scripts import cli, end_imports
 from scripts.cli import UsageError
-from scripts.runs.config import CONFIGS, check_choices, finish_config
+from scripts.runs.config import CONFIGS, check_choices, finish_config, folder_overrides
 from scripts.runs.schema import register_schemas
 from scripts.runs.setup import set_up
 from scripts.runs.stored import find_run, read_run_config
@@ -52,9 +52,10 @@ def main(arguments: Sequence[str]) -> None:
     if arguments[:1] == ["resume"]:
         cli.main(lambda: resume(" ".join(arguments[1:])))
     elif not any(argument.startswith("-") for argument in arguments):
-        cli.main(lambda: start(arguments))
+        cli.main(lambda: start(folder_overrides(arguments)))
     else:
         end_imports()
+        sys.argv[1:] = folder_overrides(sys.argv[1:])
         register_schemas()
         hydra.main(str(CONFIGS), "train", version_base="1.3")(_start_job)()
 

@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from scripts import cli
-from scripts.runs.config import keep_apart, read_config
+from scripts.runs.config import folder_overrides, keep_apart, read_config
 from scripts.runs.setup import set_up
 from scripts.runs.study import SharedStudy, overrides_of, read_space, run_trial
 from scripts.runs.training import make_command
@@ -75,7 +75,7 @@ def _main(arguments: Sequence[str]) -> None:
     given = parser.parse_args(arguments)
     check_number("TRIALS", given.trials, PositiveInt)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    tune(given.study, given.space, given.trials, given.overrides)
+    tune(given.study, given.space, given.trials, folder_overrides(given.overrides))
 
 
 def main(arguments: Sequence[str]) -> None:

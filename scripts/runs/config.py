@@ -53,7 +53,7 @@ def finish_config(config: DictConfig) -> None:
     try:
         OmegaConf.resolve(config)
     except OmegaConfBaseException as error:
-        raise UsageError(_explain(error)) from None
+        raise UsageError(_explain(error, ())) from None
     validate_config(config)
 
 
@@ -64,6 +64,7 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
         UsageError: an unknown key or choice, or a value of the wrong type.
     """
     check_choices(overrides)
+    _check_task(overrides)
     register_schemas()
     with _set_hydra_aside(), initialize_config_dir(str(CONFIGS), version_base="1.3"):
         try:
@@ -72,7 +73,7 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
         except MissingConfigException as error:
             raise UsageError(_unknown_choice(str(error))) from None
         except (HydraException, OmegaConfBaseException) as error:
-            raise UsageError(_explain(error)) from None
+            raise UsageError(_explain(error, overrides)) from None
     return config
 
 
@@ -105,6 +106,29 @@ def check_choices(overrides: Sequence[str]) -> None:
                     raise UsageError(_no_choice(f"{group}/{choice}"))
 
 
+def _check_task(overrides: Sequence[str]) -> None:
+    """Refuse an experiment or a corpus of another task than the one that is chosen.
+
+    Raises:
+        UsageError: so it is.
+    """
+    chosen = {}
+    for override in overrides:
+        group = override.partition("=")[0]
+        if group in ("task", "experiment", "data") and len(choices := _choices(override)) == 1:
+            (chosen[group],) = choices
+    task = chosen.get("task")
+    if experiment := chosen.get("experiment"):
+        defaults = load_choice("experiment", "experiment", experiment).get("defaults", [])
+        of = next((default["override /task"] for default in defaults if "override /task" in default), task)
+        if task not in (None, of):
+            raise UsageError(f"experiment={experiment} must go with TASK={of}, got {task}")
+        task = of
+    corpus = chosen.get("data", "").partition("/")[0]
+    if corpus and corpus != (task or "snli"):
+        raise UsageError(f"data must be a corpus of {task or 'snli'}, got {chosen['data']}")
+
+
 def _choices(override: str) -> list[str]:
     """The files of a group that an override chooses, none where it is not one: that Hydra tells itself."""
     try:
@@ -120,10 +144,34 @@ def load_choice(variable: str, group: str, name: str) -> Any:
     Raises:
         UsageError: there is no such file; the message names make's ``variable``.
     """
-    known = sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+    folder = CONFIGS / group
+    known = sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
     if name not in known:
         raise UsageError(f"{variable} must be one of {', '.join(known)}, got {name!r}")
     return OmegaConf.to_container(OmegaConf.load(CONFIGS / group / f"{name}.yaml"))
+
+
+def folder_overrides(overrides: Sequence[str]) -> list[str]:
+    r"""Overrides in which make's ``DATA=<folder>`` is that of ``data.root``, quoted for Hydra's grammar.
+
+    Raises:
+        UsageError: the name holds ``${``, which would be looked up, whatever its quotes.
+
+    Example:
+        >>> folder_overrides(["seed=1", "DATA=../sumdata", "DATA=my 'own' [texts]"])
+        ['seed=1', 'data.root=../sumdata', "data.root='my \\'own\\' [texts]'"]
+    """
+    return [_folder_override(text[5:]) if text.startswith("DATA=") else text for text in overrides]
+
+
+def _folder_override(folder: str) -> str:
+    if "${" in folder:
+        raise UsageError(f"DATA must be a folder without ${{ in its name, got {folder!r}")
+    if re.fullmatch(r"[A-Za-z_./-][\w./-]*", folder, re.ASCII) and "/" in folder:
+        return f"data.root={folder}"
+    # A backslash means itself there, but before a quote or at the end.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + (found[2] and "\\'"), folder)
+    return f"data.root='{escaped}'"
 
 
 def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -170,7 +218,7 @@ def _check_keys(config: DictConfig, place: str = "") -> None:
     kind = OmegaConf.get_type(config)
     for key in config:
         if is_dataclass(kind) and key not in {field.name for field in fields(kind)}:
-            raise UsageError(_unknown_key(place + str(key)))
+            raise UsageError(_unknown_key(place + str(key), config, place))
         node = config._get_node(key)
         if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
             _check_keys(node, f"{place}{key!s}.")
@@ -191,7 +239,7 @@ def _no_choice(path: str) -> str:
     return f"{group} must be one of {', '.join(known)}, got {str(choice)!r}{_hint(str(choice), known)}"
 
 
-def _explain(error: BaseException) -> str:
+def _explain(error: BaseException, overrides: Sequence[str]) -> str:
     """One sentence out of Hydra's several lines."""
     if isinstance(error, OverrideParseException):
         return f"an override must be key=value, got {error.override!r}"
@@ -201,20 +249,34 @@ def _explain(error: BaseException) -> str:
     if key and isinstance(cause, ValidationError):
         return f"{key}: {first[0].lower()}{first[1:]}"
     if key and isinstance(cause, ConfigKeyError | AttributeError):
-        return _unknown_key(key)
+        return _unknown_key(key, _composed_of_choices(overrides))
     if unknown := re.search(r"Could not override '([^']+)'", str(error)):
-        return _unknown_key(unknown.group(1))
+        return _unknown_key(unknown.group(1), _composed_of_choices(overrides))
     if unfit := re.match(r"In '([^']+)': \w+ raised while composing config:\n(.)([^\n]*)", str(error)):
         file, initial, rest = unfit.groups()
         return f"{file} must fit the other choices, got {initial.lower()}{rest}"
     return first
 
 
-def _unknown_key(key: str) -> str:
+def _composed_of_choices(overrides: Sequence[str]) -> DictConfig:
+    """What the choices of files alone make, where the values beside them do not fit."""
+    choices = [override for override in overrides if (CONFIGS / override.partition("=")[0]).is_dir()]
+    try:
+        return compose("train", choices)
+    except (HydraException, OmegaConfBaseException):
+        return compose("train")
+
+
+def _unknown_key(key: str, config: DictConfig, within: str = "") -> str:
+    """Say which keys the section of ``key`` has; ``config`` is what stands ``within``, as "task.text."."""
     section, _, last = key.rpartition(".")
-    whole = compose("train")
-    node = OmegaConf.select(whole, section) if section else whole
-    known = sorted(str(k) for k in node if not str(k).startswith("_")) if isinstance(node, DictConfig) else []
+    path = key.removeprefix(within).rpartition(".")[0]
+    node = OmegaConf.select(config, path) if path else config
+    known = []
+    if isinstance(node, DictConfig):
+        kind = OmegaConf.get_type(node)
+        names = [field.name for field in fields(kind)] if is_dataclass(kind) else map(str, node)
+        known = sorted(name for name in names if not name.startswith("_"))
     place = section or "the config"
     return f"{key} is no key: {place} has {', '.join(known) or 'none'}{_hint(last, known)}"
 

@@ -132,6 +132,8 @@ def answer_lines(runs: Sequence[LoadedRun], is_list: bool) -> Iterator[Answer]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
         yield from answers
+    if not sentences:
+        print("standard input is empty: nothing to answer", file=sys.stderr)
     for run in runs:
         run.say_speed(len(runs) > 1)
 

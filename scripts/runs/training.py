@@ -50,7 +50,8 @@ def make_command(overrides: Sequence[str]) -> str:
             rest.append(shlex.quote(override))
     processes = os.environ.get("WORLD_SIZE", "1")
     named += [f"NPROC={processes}"] if processes != "1" else []
-    arguments = [f"ARGS={shlex.quote(' '.join(rest))}"] if rest else []
+    # make expands a $ of its command line, except two of them.
+    arguments = [f"ARGS={shlex.quote(' '.join(rest).replace('$', '$$'))}"] if rest else []
     return " ".join(["make", "train", *named, *arguments])
 
 
@@ -130,6 +131,8 @@ def _is_finished(setup: Setup) -> bool:
         return False
     print(f"{setup.id} is finished already, its record is {setup.record_file}")
     print('to run it again beside that one: ARGS="results_dir=again output_dir=again …"')
+    if setup.config.logger._target_ != "scripts.loggers.NoLogger":
+        print("its curves are not written: a logger watches a training, and nothing was trained now")
     return True
 
 

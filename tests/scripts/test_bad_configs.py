@@ -37,9 +37,22 @@ CONFIG_FAULTS = {
         ["experiment=large/snli"],
         r"experiment must be one of mini/gigaword, .*, got 'large/snli'; did you mean paper/snli\?",
     ),
-    "corpus of another task": (
-        ["task=gigaword"],
-        r"data/snli/mini must fit the other choices, got key 'batch_size' not in 'tasks_summarization_",
+    "corpus of another task": (["task=gigaword"], r"data must be a corpus of gigaword, got snli/mini"),
+    "experiment of another task": (
+        ["experiment=small/translation"],
+        r"experiment=small/translation must go with TASK=translation, got snli",
+    ),
+    "strength of a mapping": (
+        ["attention=fusedmax", "attention.lambda=0.1"],
+        r"attention\.lambda is no key: attention has gamma, lam; did you mean lam\?",
+    ),
+    "key of a corpus": (
+        ["data=snli/folder", "data.root=x", "data.train=9"],
+        r"data\.train is no key: data has .*test_files, train_files; did you mean train_files\?",
+    ),
+    "added key": (
+        ["optim=sgd", "+optim.decay_at=3"],
+        r"optim\.decay_at is no key: optim has .*, start_decay_at; did you mean decay\?",
     ),
     "one of two": (["debug=[tiny,tinier]"], r"debug must be one of tiny, got 'tinier'"),
     "mapping outside": (

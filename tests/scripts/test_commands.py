@@ -4,6 +4,8 @@ import gc
 import json
 import os
 import platform
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,7 +22,9 @@ from scripts.evaluate import evaluate
 from scripts.predict import predict
 from scripts.runs import training
 from scripts.train import main as train
-from tasks.entailment.task import EntailmentTask
+from tasks.data.normalize import tokenize
+from tasks.entailment.mini import generate
+from tasks.entailment.task import EntailmentTask, vocabulary_of
 from tasks.training import fit, state
 from tasks.training.records import read_records
 from tasks.training.signals import STOPPING
@@ -91,8 +95,9 @@ def test_a_finished_run_is_not_repeated(folder: Path, capsys: pytest.CaptureFixt
     path = only(list((folder / "results/runs").glob("*.json")))
     before = path.stat().st_mtime_ns
     shutil.rmtree(folder / "runs")
-    train(TINY)
-    assert "is finished already" in capsys.readouterr().out
+    train([*TINY, "logger=tensorboard"])
+    said = capsys.readouterr().out
+    assert "is finished already" in said and "its curves are not written: a logger watches a training" in said
     assert path.stat().st_mtime_ns == before and not (folder / "runs").exists()
 
 
@@ -301,6 +306,31 @@ def test_wandb_without_a_key_is_refused(
         train([*TINY, "logger=wandb"])
     assert "logger.mode=offline needs none" in capsys.readouterr().err
     assert not (folder / "results").exists()
+
+
+def test_predict_says_in_its_answer_which_words_it_does_not_know(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(TINY)
+    capsys.readouterr()
+    predict([record_in(folder)["id"], "The nurse sits", "the zebra is zany"])
+    said = capsys.readouterr()
+    assert "read as unknown, for the run has never seen them: zebra, zany\n" in said.out and not said.err
+
+
+def test_the_readme_asks_what_its_own_corpus_can_answer() -> None:
+    (line,) = re.findall("^make predict .*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    asked = dict(word.split("=", 1) for word in shlex.split(line.replace("<run>", "run"))[2:])
+    known = vocabulary_of(generate())
+    words = [word for name in ("PREMISE", "HYPOTHESIS") for word in tokenize(asked[name], lowercase=True)]
+    assert len(words) > 9 and not [word for word in words if word not in known]
+
+
+def test_a_terminal_that_lacks_letters_gets_the_rest() -> None:
+    work = "from scripts import cli; cli.main(lambda: print('é█ 0.5'))"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    said = subprocess.run([sys.executable, "-c", work], capture_output=True, env=environment)
+    assert (said.returncode, said.stdout, said.stderr) == (0, b"?? 0.5\n", b"")
 
 
 @pytest.mark.parametrize("arguments", [["nothing"], ["", "", ""], ["nothing", "a dog", "a cat"]])

@@ -95,7 +95,7 @@ def test_every_line_has_its_line_in_any_chunks(
     for size in (1, 2):
         monkeypatch.setattr(loaded_run, "_CHUNK", size)
         assert asking(runs[0]) == written
-    assert asking(runs[0], stdin=b"") == ""
+    assert asking(runs[0], stdin=b"") == "" and "standard input is empty: nothing to answer" in asking.said
     assert asking(runs[0], stdin="\ufeffder hund schläft\n".encode()) == lines[0] + "\n"
 
 

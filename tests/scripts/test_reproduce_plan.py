@@ -2,7 +2,6 @@
 
 import dataclasses
 import shlex
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from scripts.runs.schema import schema_in, targets, trainer_schema
 from tasks._registry import TASKS
 from tasks.training.provenance import config_hash
 from tasks.training.records import Record, read_records, write_record
+from tests.scripts.conftest import Made
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMITTED = read_records(ROOT / "results/runs")
@@ -230,18 +230,14 @@ def test_hours_prefer_what_was_measured_nearest_to_the_paper(tmp_path: Path) -> 
         ([], ["task=snli", "attention=softmax", "data=snli/mini"]),
     ],
 )
-def test_make_leaves_an_experiment_its_choices(given: list[str], wanted: list[str]) -> None:
-    make = ["make", "train", *given, "-n", "-o", ".venv/installed"]
-    said = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    choices = {word for word in shlex.split(said) if word.partition("=")[0] in ("task", "attention", "data")}
-    assert choices <= set(wanted)
-    assert set(wanted) <= set(shlex.split(said))
+def test_make_leaves_an_experiment_its_choices(given: list[str], wanted: list[str], made: Made) -> None:
+    words = set(made("make", "train", *given))
+    assert {word for word in words if word.partition("=")[0] in ("task", "attention", "data")} <= set(wanted)
+    assert set(wanted) <= words
 
 
-def test_the_command_of_a_job_is_the_job(jobs: dict[str, list[Run]]) -> None:
+def test_the_command_of_a_job_is_the_job(jobs: dict[str, list[Run]], made: Made) -> None:
     hub = list_runs(["translation"], "paper", [3], ["data=translation/hub", "data.name=wmt14"])[0]
     for job in (jobs["small"][7], hub):
-        make = [*shlex.split(job.command), "-n", "--no-print-directory", "-o", ".venv/installed"]
-        said = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-        words = [word for word in shlex.split(said)[3:] if word != "logger=none"]
+        words = [word for word in made(*shlex.split(job.command)) if word != "logger=none"]
         assert config_hash(plain(read_config(words))) == job.hash

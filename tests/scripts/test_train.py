@@ -1,12 +1,15 @@
 """The command that a record says to run again."""
 
+import re
 import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from scripts.runs.config import folder_overrides, read_config
 from scripts.runs.training import make_command
+from tests.scripts.conftest import Made
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,13 +30,78 @@ ROOT = Path(__file__).resolve().parents[2]
             "task=gigaword",
             "attention=softmax",
             "data=gigaword/headlines",
-            "data.root=a b",
+            "data.root='a b $c'",
             "experiment=small/gigaword",
         ],
     ],
     ids=lambda overrides: overrides[0],
 )
-def test_make_passes_the_overrides_on(overrides: list[str]) -> None:
-    make = [*shlex.split(make_command(overrides)), "-n", "-o", ".venv/installed"]
-    said = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert set(overrides) <= set(shlex.split(said))
+def test_make_passes_the_overrides_on(overrides: list[str], made: Made) -> None:
+    assert set(overrides) <= set(made(*shlex.split(make_command(overrides))))
+
+
+FOLDERS = [
+    "my data",
+    "a=b",
+    "it's",
+    '"a"',
+    "[a]",
+    "{a: b}",
+    "a,b",
+    "a$b",
+    "$(shell touch made)",
+    "été",
+    "a\\",
+]
+FOLDERS += [
+    "`touch made`",
+    "x'; touch made; '",
+    '"; touch made; "',
+    "$HOME",
+    "a;touch made",
+    "123",
+    "null",
+    "~",
+]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_may_have_any_name(folder: str, made: Made) -> None:
+    overrides = folder_overrides(made("make", "train", f"DATA={folder}"))
+    assert read_config(overrides).data.root == folder
+    assert not (ROOT / "made").exists()
+
+
+@pytest.mark.parametrize("target", ["sweep", "tune"])
+def test_every_target_takes_such_a_folder(target: str, made: Made) -> None:
+    assert "DATA=it's [a] $b" in made("make", target, "DATA=it's [a] $b")
+
+
+@pytest.mark.parametrize(
+    ("command", "unread"),
+    [
+        ("train seed=3", "seed"),
+        ("train ATTN=oscarmax ARGS=attention.lam=0.05 seed=3", "seed"),
+        ("evaluate RUN=a DEVICE=cuda", "DEVICE"),
+        ("train SEEDS=3", "SEEDS"),
+        ("tables TIER=small", "TIER"),
+    ],
+)
+def test_a_variable_that_nothing_reads_is_refused(command: str, unread: str) -> None:
+    done = subprocess.run(["make", *command.split()], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and not done.stdout
+    assert "must get variables among" in done.stderr and f"got {unread};" in done.stderr
+    assert 'go into ARGS, all in one pair of quotes, as in ARGS="' in done.stderr
+
+
+def test_recipes_name_what_they_read_and_take_it_as_typed() -> None:
+    text = (ROOT / "Makefile").read_text()
+    names = set(re.findall(r"^(\w+) \?=", text, re.MULTILINE)) - {"PYTHON", "TORCH_INDEX"}
+    read = re.findall(r"^reads-\S+ := (.*)", text, re.MULTILINE)
+    assert names == set(re.findall(r"\b[A-Z_]+\b", " ".join(read)))
+    assert set(re.findall(r"\$[({](\w+)[)}]", text)) & names == {"ARGS"}
+
+
+def test_a_device_is_passed_on(made: Made) -> None:
+    assert "trainer.device=cuda" in made("make", "train", "DEVICE=cuda")
+    assert not [word for word in made("make", "train") if word.startswith("trainer.")]
