@@ -12,13 +12,13 @@ from regattn._autograd import (
     can_call_kernel,
     define_solver,
     dx_dgamma,
-    load_kernel,
     product_by_kernel,
     solve_along,
 )
 from regattn._certify import Rows
 from regattn._checks import Strength, check_scores, check_strengths
 from regattn._registry import Mapping, MappingSpec
+from regattn.kernels import LONGEST_ON_CUDA
 
 _TRITON = find_spec("triton") is not None  # which CUDA builds of PyTorch for Windows lack
 
@@ -52,7 +52,7 @@ def softmax(scores: Tensor, dim: int = -1, *, gamma: Strength = 1.0, mask: Tenso
     """
     check_scores(scores, dim, mask)
     check_strengths(scores, dim, gamma=gamma)
-    if scores.device.type == "cuda" and _TRITON and load_kernel("cuda", "", "takes")(scores.shape[dim]):
+    if scores.device.type == "cuda" and _TRITON and scores.shape[dim] <= LONGEST_ON_CUDA:
         return solve_along(solve_softmax, scores, dim, mask, gamma)
     working = scores if scores.dtype == torch.float64 else scores.float()
     if mask is not None:

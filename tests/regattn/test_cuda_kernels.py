@@ -8,6 +8,7 @@ prepare Triton's language anew for each function that a kernel calls.
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,11 +18,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import regattn
 from regattn import _autograd
 from regattn._softmax import solve_softmax
-from regattn.kernels import reference
+from regattn.kernels import LONGEST_ON_CUDA, reference
 from tests import oracles
 from tests.mappings import renumbered, weights_and_gradient
 from tests.pairwise import pairwise
@@ -60,6 +62,7 @@ SOLVERS: dict[str, Callable[..., Any]] = {
     "pnormmax": pnormmax.pnormmax,
 }
 PRODUCTS = {"softmax": softmax.product, "entmax15": entmax.product, "pnormmax": pnormmax.product}
+IN_REGISTERS = [*PRODUCTS, "sparsemax"]
 FIRST = [(mapping, several[0]) for mapping, several in STRENGTHS.items()]
 OTHERS = [(mapping, one) for mapping, several in STRENGTHS.items() for one in several[1:]]
 DTYPES = [torch.float64, torch.float32]
@@ -414,9 +417,19 @@ def test_strides_are_followed(mapping, strengths, monkeypatch):
 
 @each_mapping
 def test_a_row_past_the_longest_is_refused(mapping, strengths):
-    x = torch.zeros(2, cuda.LONGEST + 1, device=DEVICE)
+    x = torch.zeros(2, LONGEST_ON_CUDA + 1, device=DEVICE)
     with pytest.raises(ValueError, match="rows of scores on CUDA must have at most 8192 positions, got 8193"):
         SOLVERS[mapping](x, None, *strengths.values())
+
+
+@pytest.mark.parametrize("mapping", ["sparsemax", "entmax15", "softmax"])
+def test_compiled_code_refuses_such_a_row_when_traced(mapping):
+    operator = getattr(torch.ops.regattn, mapping)
+    with FakeTensorMode():
+        gamma = torch.ones((), dtype=torch.float64)
+        x = torch.empty(2, LONGEST_ON_CUDA + 1, device="cuda")
+        with pytest.raises(ValueError, match="at most 8192 positions, got 8193"):
+            operator(x, None, gamma)
 
 
 def test_more_leading_dimensions_than_a_kernel_takes_are_copied():
@@ -450,6 +463,36 @@ def test_strengths_of_each_row(mapping, strengths):
             weights, slopes = public(mapping, x[at], direction[at], mask.expand_as(x)[at], **row)
             torch.testing.assert_close(y[at].cpu(), weights, rtol=0, atol=1e-14)
             torch.testing.assert_close(ours[at].cpu(), slopes, rtol=0, atol=1e-12)
+
+
+# ------------------------------------------------------------------ how many forms of a kernel are compiled
+TRAININGS: dict[str, Callable[[random.Random], tuple[tuple[int, ...], bool]]] = {
+    "one target a step": lambda r: ((64, 1, r.randint(5, 60)), True),
+    "teacher forcing": lambda r: ((r.randint(17, 64), r.randint(5, 120), r.randint(5, 120)), True),
+    "Transformer": lambda r: ((r.randint(8, 64), 8, r.randint(16, 512), r.randint(16, 512)), True),
+    "decoding": lambda r: ((1, 8, 1, r.randint(1, 2048)), False),
+}
+
+
+@pytest.mark.parametrize("training", TRAININGS)
+def test_a_training_compiles_few_forms(training, monkeypatch):
+    """Three of a kernel at most, however lengths and batches vary."""
+    forms: dict[str, set[Any]] = {}
+
+    def record(kernel, grid, arguments, constants):
+        forms.setdefault(kernel, set()).add(cuda.form_key(kernel, arguments, constants))
+
+    monkeypatch.setattr(cuda, "_launch", record)
+    chance = random.Random(0)
+    for _ in range(200):
+        shape, masked = TRAININGS[training](chance)
+        x = torch.empty(shape, device="meta")
+        mask = torch.empty((shape[0], *[1] * (len(shape) - 2), shape[-1]), dtype=torch.bool, device="meta")
+        for mapping in IN_REGISTERS:
+            y, found = solve(mapping, x, mask if masked else None, **STRENGTHS[mapping][0])
+            product(mapping, y, found, **STRENGTHS[mapping][0])
+    assert len(forms) == 2 * len(IN_REGISTERS)
+    assert max(map(len, forms.values())) <= 3
 
 
 # ------------------------------------------------------------------ from a public function to a kernel

@@ -28,11 +28,9 @@ import triton.language as tl
 from torch import Tensor
 from triton.compiler import ASTSource
 
+from regattn.kernels import LONGEST_ON_CUDA
+
 Input = Tensor | float | None
-
-
-LONGEST = 8192
-"""Of the rows that the kernels take."""
 
 
 # ------------------------------------------------------------------ tensors as rows
@@ -83,7 +81,7 @@ class Tile(NamedTuple):
     constants: dict[str, int]
 
 
-@lru_cache(maxsize=LONGEST)
+@lru_cache(maxsize=LONGEST_ON_CUDA)
 def whole_rows(d: int) -> Tile:
     """A block of the next power of two, in at most 16 warps."""
     block = max(16, triton.next_power_of_2(d))
@@ -105,12 +103,17 @@ def _launch(kernel: Any, grid: tuple[int], arguments: Sequence[Any], constants: 
     if triton.knobs.runtime.interpret:
         kernel[grid](*arguments, **constants)
         return
-    kinds = tuple([a.dtype if isinstance(a, Tensor) else _kind(a) for a in arguments])
-    key = (kernel, torch.cuda.current_device(), kinds, *constants.values())
+    key = (torch.cuda.current_device(), *form_key(kernel, arguments, constants))
     form = _compiled.get(key)
     if form is None:
         form = _compiled[key] = compile_kernel(kernel, arguments, constants)
     form[(*grid, 1, 1)](*arguments, *[constants[name] for name in kernel.arg_names[len(arguments) :]])
+
+
+def form_key(kernel: Any, arguments: Sequence[Any], constants: dict[str, Any]) -> tuple[Any, ...]:
+    """All that the compiled form of a kernel depends on, but the device."""
+    kinds = tuple([a.dtype if isinstance(a, Tensor) else _kind(a) for a in arguments])
+    return kernel, kinds, *constants.values()
 
 
 _POINTERS = {
@@ -168,7 +171,7 @@ def launch_rows(
         **flags: its ``tl.constexpr`` arguments.
 
     Raises:
-        ValueError: rows longer than ``LONGEST``, or 2³¹ of them.
+        ValueError: rows longer than ``LONGEST_ON_CUDA``, or 2³¹ of them.
     """
     first = inputs[0]
     assert isinstance(first, Tensor)
@@ -193,15 +196,12 @@ def launch_rows(
         _launch(kernel, grid, arguments, constants)
 
 
-def takes(d: int) -> bool:
-    """Whether the kernels take rows of this length."""
-    return d <= LONGEST
-
-
 def check_length(d: int) -> None:
     """Refuse a row that no kernel takes."""
-    if not takes(d):
-        raise ValueError(f"rows of scores on CUDA must have at most {LONGEST} positions, got {d}; use .cpu()")
+    if d > LONGEST_ON_CUDA:
+        raise ValueError(
+            f"rows of scores on CUDA must have at most {LONGEST_ON_CUDA} positions, got {d}; use .cpu()"
+        )
 
 
 _PRECISIONS = [

@@ -15,14 +15,15 @@ from functools import lru_cache
 import triton
 import triton.language as tl
 
-from regattn.kernels.cuda import LONGEST, Tile
+from regattn.kernels import LONGEST_ON_CUDA
+from regattn.kernels.cuda import Tile
 from regattn.kernels.cuda.rows import INF, along, convert, offset, some, strength
 
 NOTHING = tl.constexpr(-2.0)
 """Stands for a score that no threshold is under."""
 
 
-@lru_cache(maxsize=LONGEST)
+@lru_cache(maxsize=LONGEST_ON_CUDA)
 def tile(d: int) -> Tile:
     """Of rows of this length a program takes so many; see above for its constants."""
     block = next(b for b in (128, 512, 2048, 8192) if d <= b)
