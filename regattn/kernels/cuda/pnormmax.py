@@ -21,7 +21,7 @@ from regattn.kernels.cuda.tiles import (
     row_max,
     row_sum,
     rows_and_columns,
-    tile,
+    wide_tile,
     write_rows,
 )
 
@@ -128,12 +128,14 @@ def pnormmax(scores: Tensor, mask: Tensor | None, gamma: float | Tensor, p: floa
     if p == 2:
         return sparsemax(scores, mask, gamma)
     values = torch.empty_like(scores, memory_format=torch.contiguous_format)
-    launch_rows(pnormmax_rows, (scores, mask, gamma, p), (values,), tile=tile, HALVES=p == 1.5)
+    launch_rows(pnormmax_rows, (scores, mask, gamma, p), (values,), tile=wide_tile, HALVES=p == 1.5)
     return values
 
 
 def product(direction: Tensor, weights: Tensor, gamma: float | Tensor, p: float) -> Tensor:
     """J @ direction of :func:`pnormmax`, from its weights."""
     out = torch.empty_like(direction, memory_format=torch.contiguous_format)
-    launch_rows(product_rows, (direction, gamma, p), (weights.contiguous(), out), tile=tile, HALVES=p == 1.5)
+    launch_rows(
+        product_rows, (direction, gamma, p), (weights.contiguous(), out), tile=wide_tile, HALVES=p == 1.5
+    )
     return out

@@ -2,7 +2,7 @@
 
 A program's scores are (BLOCK // LANES, ROWS, LANES): a row lies in 8 to 32 lanes of a warp, up to 64 scores
 in each. A sum over a row is one over registers and then a few shuffles. Up to 2,048 positions a program is
-one warp, which waits for nobody; past that, four.
+one warp, which waits for nobody; past that, eight.
 
 A kernel is compiled for blocks of 128, 512, 2,048 and 8,192, and branches to rows of up to half of its block,
 of which it takes twice as many.
@@ -10,7 +10,7 @@ of which it takes twice as many.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import triton
 import triton.language as tl
@@ -24,18 +24,24 @@ NOTHING = tl.constexpr(-2.0)
 
 
 @lru_cache(maxsize=LONGEST_ON_CUDA)
-def tile(d: int) -> Tile:
-    """Of rows of this length a program takes so many; see above for its constants."""
+def tile(d: int, warps: int = 1) -> Tile:
+    """Of rows of this length a program takes so many; see above for its constants.
+
+    ``warps`` is for kernels that keep more than two numbers of a score: as many for 2,048 positions.
+    """
     block = next(b for b in (128, 512, 2048, 8192) if d <= b)
     rows = max(1, 512 // block)
-    constants = {"ROWS": rows, "BLOCK": block, "num_warps": 4 if block == 8192 else 1}
+    constants = {"ROWS": rows, "BLOCK": block, "num_warps": {2048: warps, 8192: 8}.get(block, 1)}
     return Tile(rows * (2 if d <= block // 2 else 1), constants)
+
+
+wide_tile = partial(tile, warps=2)
 
 
 @triton.jit
 def rows_and_columns(n, d, ROWS: tl.constexpr, BLOCK: tl.constexpr):
     """Rows, columns, and how many columns each row has: none if it is past the last row."""
-    LANES: tl.constexpr = max(8, min(max(32, BLOCK // 64), BLOCK // 16))
+    LANES: tl.constexpr = BLOCK // 32 if BLOCK > 2048 else max(8, min(32, BLOCK // 16))
     rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[None, :, None]
     columns = tl.arange(0, BLOCK // LANES)[:, None, None] * LANES + tl.arange(0, LANES)[None, None, :]
     return rows, columns, tl.where(rows < n, d, 0)
