@@ -327,6 +327,19 @@ class Machine:
             value = self.get(register, words[-1])[active]
             buffer[at] = value.view(buffer.dtype)
 
+    def _ldmatrix(self, words: list[str], operands: list[str], active: Array) -> None:
+        """Matrices of 8 × 8 halves: eight lanes say where the rows of each are, all get two halves of it."""
+        self._whole_warps(active)
+        at, lane = self.addresses(operands[1]), self.special["%laneid"]
+        program, halves = self.program[::WARP, None, None], self.shared.view(np.uint16)
+        for k, name in enumerate(operands[0].strip("{} ").replace(",", " ").split()):
+            mine = active & (lane // 8 == k)
+            self._watch(at[mine], 16, mine, writes=False)
+            rows = at.reshape(-1, WARP)[:, 8 * k : 8 * k + 8, None] // 2
+            matrix = halves[program, rows + np.arange(8)]
+            matrix = matrix.swapaxes(1, 2) if "trans" in words else matrix
+            self.put(name, np.ascontiguousarray(matrix).view(np.uint32).reshape(-1), active)
+
     def _accesses(self, words: list[str], registers: str, place: str, active: Array) -> Iterator[Any]:
         """For each register of an access its buffer, in units of its size, and where."""
         size = np.dtype(_TYPES[words[-1]]).itemsize
