@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 os.environ.pop("TRITON_INTERPRET", None)
@@ -108,7 +108,7 @@ def _bytes(tensor: Tensor) -> Any:
 def on_gpu(launch: Launch) -> Iterator[None]:
     """Tensors on the CPU go to the kernels of the GPU, and their launches to ``launch``."""
     before, load = cuda._launch, _autograd.load_kernel
-    _autograd.load_kernel = lambda _, *name: load("cuda", *name)
+    _autograd.load_kernel = cache(lambda _, *name: load("cuda", *name))
     cuda._launch = launch
     try:
         yield

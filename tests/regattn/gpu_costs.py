@@ -3,6 +3,8 @@
 ``python -m tests.regattn.gpu_costs [mapping,… [length,… [type,…]]]`` prints a table in Markdown, by the
 Triton that is installed or stands first on PYTHONPATH. Its floor takes an H200 to move 4.3 TB/s and to issue
 an instruction in each of 132·4 schedulers 1.98e9 times a second, both as if nothing waited.
+``python -m tests.regattn.gpu_costs host`` times what the host does for an eager call forward and backward, up
+to the driver, in turns with torch.softmax of as many scores on the CPU.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -20,8 +23,9 @@ from typing import Any
 import torch
 import triton
 from torch import Tensor
+from triton.runtime import driver
 
-from tests.regattn.emulation import DTYPES, cuda, emulated, mappings, on_gpu
+from tests.regattn.emulation import DTYPES, NoGpu, cuda, emulated, mappings, on_gpu
 
 BANDWIDTH, ISSUES = 4.3e12, 132 * 4 * 1.98e9  # a second
 SHAPES = [(65536, 64), (262144, 128), (4096, 512), (4096, 4096)]
@@ -80,11 +84,42 @@ def costs(mapping: str, rows: int, d: int, dtype: str) -> tuple[list[dict[str, A
     return found.rows, rows * d * sum(each) / unit
 
 
+# ------------------------------------------------------------------ the host
+class NoDriver(NoGpu):
+    """Takes every launch, and does nothing."""
+
+    class utils:
+        load_binary = staticmethod(lambda name, kernel, shared, device: (0, 0, 32, 0, 1024))
+        unload_module = staticmethod(lambda module: None)
+        get_device_properties = staticmethod(lambda device: {"max_shared_mem": 232448})
+
+    launcher_cls = staticmethod(lambda source, metadata: lambda *arguments: None)
+
+
+def print_host_times(calls: int = 400) -> None:
+    driver.set_active(NoDriver())
+    torch.set_num_threads(1)
+    functions: dict[str, Any] = {"torch.softmax": lambda x: torch.softmax(x, -1), **mappings()}
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    x, g = torch.randn(64, 64, requires_grad=True), torch.randn(64, 64)
+    with on_gpu(cuda._launch):
+        for _, (name, function) in product(range(calls), functions.items()):
+            started = time.perf_counter()
+            torch.autograd.grad(function(x), x, g)
+            seconds[name].append(time.perf_counter() - started)
+    for name, times in seconds.items():
+        print(f"{name}: {1e6 * sorted(times)[calls // 2]:.0f} µs")
+
+
+# ------------------------------------------------------------------ the table
 COLUMNS = ["mapping", "rows × d", "type", "registers", "spilled B", "instructions a warp", "B a score"]
 COLUMNS += ["s to compile", "floor / torch.softmax"]
 
 
 def main() -> None:
+    if sys.argv[1:] == ["host"]:
+        print_host_times()
+        return
     chosen = [given.split(",") for given in sys.argv[1:]]
     names, lengths, types = chosen + [[*mappings()], [], ["float32", "bfloat16"]][len(chosen) :]
     print(f"Triton {triton.__version__}, compute capability 9.0\n")
