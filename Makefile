@@ -155,6 +155,9 @@ bench-decoding: $(VENV)/installed ## time trained encoder–decoders: RUN="<run>
 bench-peers: $(VENV)/installed ## install what the benchmark compares with, as far as it installs here
 	@$(BIN)/python -m scripts.bench.install_peers
 
+bench-busy: $(VENV)/installed ## time training beside eight processes that keep the processors busy
+	@$(BIN)/python -m scripts.bench.busy
+
 sweep: $(VENV)/installed ## train a grid: SWEEP=… TASK=… ATTN=… DATA=… LAUNCHER=basic|joblib|submitit_local|submitit_slurm JOBS=2 ARGS="…"
 	@$(BIN)/python -m scripts.sweep --sweep $(call quoted,SWEEP) --launcher $(call quoted,LAUNCHER) \
 	  --jobs $(call quoted,JOBS) $(all-choices)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+import numba
+import pytest
+from packaging.requirements import Requirement
 
 import regattn
 
@@ -18,6 +23,39 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 def test_the_version_is_written_once():
     assert PROJECT["tool"]["setuptools"]["dynamic"] == {"version": {"attr": "regattn.__version__"}}
     assert f"version: {regattn.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+PRIVATE = """
+numba.core.base.BaseContext: add_linking_libs call_internal_no_propagate get_abi_sizeof get_data_type
+numba.core.base.BaseContext: get_dummy_value get_value_type make_array refresh
+numba.core.callconv.CPUCallConv: call_function get_function_type
+numba.core.cgutils: alloca_once_value get_or_insert_function pack_struct unpack_tuple
+numba.core.codegen.JITCPUCodegen: magic_tuple
+numba.core.codegen.JITCodeLibrary: codegen get_pointer_to_function
+numba.core.compiler.CompileResult: _rebuild _reduce
+numba.core.cpu.CPUContext: codegen
+numba.core.dispatcher.Dispatcher: compile get_compile_result stats
+numba.core.errors: TypingError
+numba.core.funcdesc.FunctionDescriptor: llvm_func_name
+numba.core.options.DefaultOptions: _nrt fastmath forceinline nogil
+numba.core.options.DefaultOptions: error_model no_cfunc_wrapper no_cpython_wrapper
+numba.core.serialize: dumps loads
+numba.core.types.Dispatcher: get_call_type
+numba.misc.appdirs: user_cache_dir
+"""
+
+
+@pytest.mark.parametrize("line", PRIVATE.split("\n")[1:-1])
+def test_what_the_kernels_use_of_numba_is_there(line):
+    place, names = line.split(": ")
+    found = pkgutil.resolve_name(place)
+    moved = [f"{place}.{name}" for name in names.split() if not hasattr(found, name)]
+    assert not moved, f"numba {numba.__version__} has no more {', '.join(moved)}"
+
+
+def test_the_installed_numba_is_within_the_declared_bounds():
+    (wanted,) = [Requirement(d) for d in PROJECT["project"]["dependencies"] if d.startswith("numba")]
+    assert len(wanted.specifier) == 2 and numba.__version__ in wanted.specifier
 
 
 CALLS = """
