@@ -80,7 +80,7 @@ counts = $(if $(findstring experiment=,$(ARGS)),$(filter $1,$(chosen)),yes)
 # Every variable but ARGS, which is shell text, as it was typed: make would expand a $ in it, the shell run quotes.
 unexport $(variables)
 quoted = '$(subst ','\'',$(value $1))'
-# DATA is the name of a config in configs/data/$(TASK), else a folder, whose name may be anything.
+# DATA is the name of a config in configs/data/<task>, else a folder, whose name may be anything.
 data = $(if $(wildcard configs/data/$(value TASK)/$(value DATA).yaml),data=$(call quoted,TASK)/$(call quoted,DATA),\
   data=$(call quoted,TASK)/folder DATA=$(call quoted,DATA)) $(pair)
 pair = $(if $(value PAIR),data.pair=$(call quoted,PAIR))
