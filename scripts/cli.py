@@ -9,32 +9,26 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from hydra.errors import InstantiationException
-
 from scripts import end_imports
-from tasks.packages import PackageError
-from tasks.training.checkpoint import CheckpointError
-from tasks.training.distributed import ProcessError
-from tasks.training.fit import NonFiniteError
-from tasks.training.records import RecordError
-from tasks.training.run_directory import RunInUseError
 from tasks.training.signals import Preempted, raise_stop_signals
-from tasks.training.state import ResumeError
 
 WRONG_INPUT = 2
 
-_EXPECTED = (
-    CheckpointError,
-    ConnectionError,
-    NonFiniteError,
-    OSError,
-    PackageError,
-    ProcessError,
-    RecordError,
-    ResumeError,
-    RunInUseError,
-    ValueError,
-)
+# By name, since a command imports no more than it needs: what a module raises has imported it.
+_EXPECTED = {
+    "tasks.packages": "PackageError",
+    "tasks.training.checkpoint": "CheckpointError",
+    "tasks.training.distributed": "ProcessError",
+    "tasks.training.fit": "NonFiniteError",
+    "tasks.training.records": "RecordError",
+    "tasks.training.run_directory": "RunInUseError",
+    "tasks.training.state": "ResumeError",
+}
+
+
+def _is_expected(error: BaseException | None) -> bool:
+    found = (getattr(sys.modules.get(module), name, ()) for module, name in _EXPECTED.items())
+    return isinstance(error, (ConnectionError, OSError, ValueError, *found))
 
 
 class UsageError(ValueError):
@@ -62,12 +56,13 @@ def main(work: Callable[[], None]) -> None:
     except (Preempted, KeyboardInterrupt) as stop:
         _say(f"stopped: {stop}; the same command continues it")
         sys.exit(Preempted.exit_code)
-    except InstantiationException as error:
-        if not isinstance(error.__cause__, _EXPECTED):
+    except Exception as error:
+        hydra = sys.modules.get("hydra.errors")  # which wraps what goes wrong in what it builds
+        cause = error.__cause__ if hydra and isinstance(error, hydra.InstantiationException) else error
+        if not _is_expected(cause):
             raise
-        _refuse(error.__cause__)
-    except _EXPECTED as error:
-        _refuse(error)
+        assert cause is not None
+        _refuse(cause)
 
 
 def _refuse(error: BaseException) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shlex
 import sys
@@ -20,7 +21,7 @@ from scripts import cli
 from scripts.bench.implementations import IMPLEMENTATIONS
 from scripts.bench.render import disagreement, render
 from scripts.bench.results import read_results
-from scripts.bench.sections import CONFIGS, SECTIONS, BenchConfig, quick
+from scripts.bench.sections import CONFIGS, SECTIONS, BenchConfig, precompile, quick
 from scripts.bench.timing import machine
 from tasks.data.files import write_json_atomically
 from tasks.training.provenance import commit, versions
@@ -40,6 +41,9 @@ def bench(arguments: Sequence[str]) -> Path:
     path = (TRIALS if options.quick else RESULTS) / f"{options.device}.json"
     _announce(chosen, config, options.quick, path)
     read_results(path)  # a file that cannot be read had better say so now
+    config = replace(config, deadline=time.monotonic() + config.seconds)
+    if options.device == "cuda":
+        precompile(config, chosen)
     for name in chosen:
         begun, load = time.perf_counter(), os.getloadavg()[0]
         try:
@@ -103,6 +107,8 @@ def _announce(chosen: Sequence[str], config: BenchConfig, is_quick: bool, path: 
         )
     if is_quick:
         print("a quick look, under a minute: no figure of it means anything", flush=True)
+    elif config.seconds < math.inf:
+        print(f"at most {(config.seconds + 60) / 60:.0f} min, compiling included", flush=True)
     else:
         repeats = {"shapes": len(config.threads)}
         seconds = {name: SECTIONS[name][1] * repeats.get(name, 1) for name in chosen}

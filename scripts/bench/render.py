@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
 from scripts.bench.implementations import BASELINE, NOT_A_NUMBER
-from scripts.bench.plots import draw
 from scripts.bench.results import (
     Section,
     history,
@@ -42,9 +42,18 @@ Columns = Mapping[str, Mapping[str, str]]  # by heading, then by name
 def render(path: Path) -> str:
     """Write the tables and the plots of ``path`` beside it, and return the tables."""
     sections = read_results(path)
-    text = tables(sections, path.name, draw(sections, path))
+    text = tables(sections, path.name, _drawn(sections, path))
     write_atomically(path.with_suffix(".md"), [text.encode()])
     return text
+
+
+def _drawn(sections: Mapping[str, Section], path: Path) -> dict[str, str]:
+    try:
+        from scripts.bench.plots import draw
+    except ModuleNotFoundError as error:  # a machine with nothing but torch and regattn
+        print(f"without plots, which need {error.name}", file=sys.stderr)
+        return {}
+    return draw(sections, path)
 
 
 def tables(sections: Mapping[str, Section], source: str, drawn: Mapping[str, str] | None = None) -> str:
@@ -258,6 +267,19 @@ def _training(section: Section) -> Iterator[str]:
     yield _table(section, "", columns)
 
 
+def _host(section: Section) -> Iterator[str]:
+    (cell,) = section["cells"]
+    yield (
+        f"Until forward and backward of {_shape(cell)} scores, {cell['dtype']}, are with an idle device: "
+        "Python, PyTorch and the driver, not the kernels."
+    )
+    columns = {
+        "µs": _column(cell, lambda row: f"{1e6 * row['seconds']:.0f}"),
+        f"× {BASELINE}": _column(cell, lambda row: short(row["ratio"])),
+    }
+    yield _table(section, "", columns)
+
+
 _SECTIONS: dict[str, tuple[str, Callable[[Section], Iterable[str]]]] = {
     "shapes": ("Time by shape", _shapes),
     "scaling": ("Several threads", _scaling),
@@ -266,4 +288,5 @@ _SECTIONS: dict[str, tuple[str, Callable[[Section], Iterable[str]]]] = {
     "adversarial": ("Rows made to be hard", _adversarial),
     "memory": ("Peak memory", _memory),
     "training": ("A training step", _training),
+    "host": ("The host's time", _host),
 }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import multiprocessing
+import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -42,14 +44,14 @@ from scripts.bench.timing import (
     summarize,
     threads,
     time_interleaved,
+    time_on_host,
 )
-from scripts.runs.config import read_config
-from scripts.runs.setup import set_up
-from tasks.training.fit import train_step
+from tasks.training.provenance import available_cores
 
 Section = dict[str, Any]
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 DIRECTIONS = ("forward", "both")
+NO_TIME = "no time was left"
 _TURNS = 5  # of each number of threads
 _BATCH = 32  # sentences of a training step
 _M_MMAP_THRESHOLD = -3  # of malloc.h
@@ -86,10 +88,17 @@ class BenchConfig:
     overrides: tuple[str, ...] = ()  # of the config of training
     rounds: Rounds = FULL_ROUNDS
     turn: Rounds = FULL_TURN  # rounds of a turn in the section on threads
+    host: tuple[int, int] | None = None  # the shape in the section on the host's time
+    seconds: float = math.inf  # after which nothing more is begun
+    deadline: float = math.inf  # by time.monotonic()
 
     @property
     def timer(self) -> Timer:
         return TIMERS[self.device.type]
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() > self.deadline
 
 
 CONFIGS = {
@@ -99,9 +108,13 @@ CONFIGS = {
         (1,),  # it does not care, and each number would repeat every cell
         shapes=((4096, 512), (65536, 64), (262144, 128), (4096, 4096)),
         dtypes=(torch.float32, torch.bfloat16),
+        lengths=tuple(2**k for k in range(3, 14)),  # no kernel takes longer rows
         elements=2**24,
         strengths_shape=(65536, 128),
-        adversarial=(256, 16384),
+        adversarial=(256, 8192),
+        rounds=Rounds(0.5, least=5),
+        host=(64, 64),
+        seconds=420.0,
     ),
 }
 
@@ -175,6 +188,9 @@ def _time_places(
     checks: dict[str, list[dict[str, Any]]] = {}
     cells = []
     for label, rows, d, scale, dtype, lam in places:
+        if config.is_over:
+            skipped[label] = {f"everything at {label}": NO_TIME}
+            continue
         if (dtype, lam) not in found:
             at = _name(dtype) if lam is None else label
             found[dtype, lam], skipped[at] = candidates(config.device, dtype, implementations, lam)
@@ -262,6 +278,9 @@ def adversarial(config: BenchConfig) -> Section:
     for implementation in found:
         if not implementation.mapping:
             continue
+        if config.is_over:
+            skipped[f"the rest from {implementation.name}"] = NO_TIME
+            break
         calls = {kind: implementation.bind(x, torch.ones_like(x)).forward for kind, x in batches.items()}
         alone = {kind: [call] for kind, call in calls.items()}
         with threads(1):
@@ -305,8 +324,14 @@ def memory(config: BenchConfig) -> Section:
     found = [i for i in found if i.kind != "memcpy"][: config.memory_implementations]
     results = {}
     for name in (i.name for i in found):
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-            peak = process.submit(peak_bytes, name, config.device.type, rows, d).result()
+        if config.is_over:
+            skipped[f"the rest from {name}"] = NO_TIME
+            break
+        if config.device.type == "cuda":  # whose allocator can tell by itself
+            peak = peak_bytes(name, "cuda", rows, d)
+        else:
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+                peak = process.submit(peak_bytes, name, config.device.type, rows, d).result()
         results[name] = {"bytes_per_score": peak / (rows * d)}
     cell = {"rows": rows, "d": d, "dtype": "float32", "direction": "both", "results": results}
     return {"method": MEMORY_METHOD[config.device.type], **_section([cell], found, {"float32": skipped})}
@@ -357,10 +382,13 @@ def training(config: BenchConfig) -> Section:
     calls: dict[str, list[Call]] = {}
     skipped: dict[str, str] = {}
     for mapping in OURS:
-        steps = _training_steps(mapping, config)
+        if config.is_over:
+            skipped[f"regattn.{mapping}"] = NO_TIME
+            continue
         try:
+            steps = _training_steps(mapping, config)
             steps[0]()
-        except ValueError as error:  # a device that a mapping has no kernels for
+        except (ValueError, ModuleNotFoundError) as error:  # a device without kernels, the suite is missing
             skipped[f"regattn.{mapping}"] = str(error)
         else:
             calls[f"regattn.{mapping}"] = steps
@@ -376,9 +404,70 @@ def training(config: BenchConfig) -> Section:
     return {"baseline": baseline, "batch": _BATCH, **_section(cells, found, {"float32": skipped})}
 
 
+def host(config: BenchConfig) -> Section:
+    """What the host takes until a forward and backward pass is on its way to an idle device."""
+    cells: list[Section] = []
+    found, skipped = candidates(config.device, torch.float32, [])
+    if config.host is not None and not config.is_over:
+        own = [i for i in IMPLEMENTATIONS if i.kind != "other"]
+        found, skipped = candidates(config.device, torch.float32, own)
+        rows, d = config.host
+        calls = _calls(found, draw_inputs(rows, d, 1.0, torch.float32, config.device), "both")
+        seconds = time_interleaved(calls, time_on_host, config.rounds, baseline=BASELINE, thorough=calls)
+        results = {name: summarize(times, seconds[BASELINE]) for name, times in seconds.items()}
+        cells.append({"rows": rows, "d": d, "dtype": "float32", "results": results})
+    return _section(cells, found, {"float32": skipped})
+
+
+def precompile(config: BenchConfig, chosen: Iterable[str], timeout: float = 150.0) -> None:
+    """Compile our kernels for the sizes to come side by side, into the cache on disk, and leave late ones."""
+    lengths = {
+        "shapes": {d for _, d in config.shapes},
+        "length": {*config.lengths},
+        "strength": {config.strengths_shape[1]},
+        "adversarial": {config.adversarial[1]},
+    }
+    sizes = set[int]().union(*(lengths.get(name, ()) for name in chosen))
+    jobs = list(product(OURS, sorted(sizes, reverse=True), config.dtypes))
+    command = [sys.executable, "-c", _COMPILE]
+    deadline = time.monotonic() + timeout
+    running: list[subprocess.Popen[bytes]] = []
+    shares = [jobs[k :: available_cores()] for k in range(available_cores())]
+    try:
+        for share in filter(None, shares):
+            asked = [f"{mapping},{d},{_name(dtype)}" for mapping, d, dtype in share]
+            running.append(subprocess.Popen([*command, *asked], stderr=subprocess.DEVNULL))
+        for process in running:
+            process.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        print(
+            f"compiling took more than {timeout:.0f} s; the rest is compiled where it is timed",
+            file=sys.stderr,
+        )
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+_COMPILE = """
+import sys, torch, regattn
+for job in sys.argv[1:]:
+    name, d, dtype = job.split(",")
+    x = torch.randn(8, int(d), device="cuda", dtype=getattr(torch, dtype), requires_grad=True)
+    getattr(regattn, name)(x).sum().backward()
+"""
+"""A process of its own for each core, each with its share of the kernels."""
+
+
 def _training_steps(mapping: str, config: BenchConfig) -> list[Call]:
     """An update for each of some batches; the model trains on from one to the next."""
     overrides = [f"attention={mapping}", f"task.batch_size={_BATCH}", f"trainer.device={config.device.type}"]
+    # here, since all other sections need nothing but torch and regattn
+    from scripts.runs.config import read_config
+    from scripts.runs.setup import set_up
+    from tasks.training.fit import train_step
+
     setup = set_up(read_config([*overrides, *config.overrides]))
     torch.manual_seed(setup.config.seed)
     batches = setup.task.train_batches(1)[: min(config.steps, 32)]
@@ -402,4 +491,5 @@ SECTIONS: dict[str, tuple[Callable[[BenchConfig], Section], int]] = {
     "adversarial": (adversarial, 40),
     "memory": (memory, 60),
     "training": (training, 25),
+    "host": (host, 0),
 }

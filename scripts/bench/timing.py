@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -20,29 +21,77 @@ from torch import Tensor
 from tasks.training.provenance import available_cores
 
 Call = Callable[[], object]
-Timer = Callable[[Call], float]
-POOL = 5
+Timer = Callable[[Sequence[Call], float], float]
+"""Seconds of a call, out of calls on a pool of inputs and a number in [0, 1) that chooses one of them."""
+
+POOL, LARGEST_POOL = 5, 16
 
 
-def time_on_cpu(call: Call) -> float:
-    """Seconds by the wall clock; a call has ended when it returns."""
+def time_on_cpu(calls: Sequence[Call], at: float) -> float:
+    """Seconds of one of the calls by the wall clock; it has ended when it returns."""
+    call = calls[int(at * len(calls))]
     begun = time.perf_counter()
     call()
     return time.perf_counter() - begun
 
 
-def time_on_cuda(call: Call) -> float:
-    """Seconds by events on the device's own stream: waiting on the host does not count."""
+def time_on_host(calls: Sequence[Call], at: float) -> float:
+    """Seconds until one of the calls has been handed to an idle CUDA device."""
+    torch.cuda.synchronize()
+    return time_on_cpu(calls, at)
+
+
+def time_on_cuda(calls: Sequence[Call], at: float) -> float:
+    """Seconds of a call on the device: all of them are replayed as one CUDA graph, without the host.
+
+    They work on different inputs, which together are larger than the cache. What cannot be captured,
+    because it looks at numbers on the way, is called between two events, and waits for the host then.
+    """
+    graph = _captured(calls)
     begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize()
     begun.record()
-    call()
+    if graph is not None:
+        graph.replay()
+    else:
+        for call in calls:
+            call()
     ended.record()
     torch.cuda.synchronize()
-    return begun.elapsed_time(ended) / 1e3
+    return begun.elapsed_time(ended) / 1e3 / len(calls)
 
 
 TIMERS: dict[str, Timer] = {"cpu": time_on_cpu, "cuda": time_on_cuda}
+
+
+def _captured(calls: Sequence[Call]) -> Any:
+    """The graph of the calls, kept with the first of them; None if they cannot be captured."""
+    first: Any = calls[0]
+    if not hasattr(first, "graph"):
+        first.graph = _capture(calls)
+    return first.graph
+
+
+def _capture(calls: Sequence[Call]) -> Any:
+    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):  # what is set up on a first call must be before the capture
+        calls[0]()
+    torch.cuda.current_stream().wait_stream(stream)
+    try:
+        with torch.cuda.graph(graph, pool=_graph_pool()):
+            for call in calls:
+                call()
+    except RuntimeError:
+        torch.cuda.synchronize()
+        return None
+    return graph
+
+
+@cache
+def _graph_pool() -> Any:
+    """One pool of memory for all graphs: none runs while another does, and nobody reads their results."""
+    return torch.cuda.graph_pool_handle()
 
 
 class Rounds(NamedTuple):
@@ -98,10 +147,9 @@ def time_interleaved(
         for number in range(total):
             running = [name for name in candidates if number in takes_part[name]]
             rng.shuffle(running)
-            which = rng.random()
+            at = rng.random()
             for name in running:
-                calls = candidates[name]
-                seconds[name][number] = timer(calls[int(which * len(calls))])
+                seconds[name][number] = timer(candidates[name], at)
     finally:
         if collects_garbage:
             gc.enable()
@@ -122,9 +170,12 @@ def summarize(seconds: Mapping[int, float], baseline: Mapping[int, float]) -> di
 
 
 def draw_inputs(
-    rows: int, d: int, scale: float, dtype: torch.dtype, device: torch.device, pool: int = POOL
+    rows: int, d: int, scale: float, dtype: torch.dtype, device: torch.device, pool: int | None = None
 ) -> list[tuple[Tensor, Tensor]]:
     """A pool of scores (leaves) and gradients: fresh data for the branch predictor and the caches."""
+    if pool is None:
+        cache = torch.cuda.get_device_properties(device).L2_cache_size if device.type == "cuda" else 0
+        pool = pool_size(rows * d * dtype.itemsize, cache)
     rng = torch.Generator().manual_seed(rows + 31 * d)
     pairs = []
     for _ in range(pool):
@@ -132,6 +183,16 @@ def draw_inputs(
         gradient = torch.randn(rows, d, generator=rng)
         pairs.append((scores.to(device, dtype).requires_grad_(), gradient.to(device, dtype)))
     return pairs
+
+
+def pool_size(of_one: int, cache: int) -> int:
+    """How many inputs of so many bytes are twice as large as a cache; at least ``POOL``.
+
+    Example:
+        >>> pool_size(2**20, 0), pool_size(2**23, 50 * 2**20), pool_size(2**10, 50 * 2**20)
+        (5, 13, 16)
+    """
+    return min(LARGEST_POOL, max(POOL, -(-2 * cache // of_one)))
 
 
 def moved_bytes(rows: int, d: int, dtype: torch.dtype, direction: str) -> int:
@@ -171,10 +232,11 @@ def _processor() -> str:
 
 
 def _warm_up(calls: Sequence[Call], timer: Timer) -> float:
-    """Compile, fault pages in, and say how long a call takes: the last of two, or a slow one at once."""
+    """Compile, fault pages in, and say how long a round takes: the second, or a slow one at once."""
     calls[0]()  # compiles, where something is compiled on its first call
-    first = timer(calls[0])
-    return first if first > 0.1 else timer(calls[-1])
+    together = len(calls) if timer is time_on_cuda else 1
+    first = timer(calls, 0.0) * together
+    return first if first > 0.1 else timer(calls, 0.999) * together
 
 
 def _quartiles(values: Sequence[float]) -> list[float]:

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import regattn
+from regattn.kernels import LONGEST_ON_CUDA
 from scripts import cli
 from scripts.bench import __main__ as program
 from scripts.bench import sections
@@ -33,7 +34,16 @@ from scripts.bench.implementations import (
 from scripts.bench.render import render, tables
 from scripts.bench.results import mean_ratio, read_results, short
 from scripts.bench.sections import BenchConfig, hard_rows, quick, shapes
-from scripts.bench.timing import Rounds, draw_inputs, moved_bytes, summarize, time_interleaved
+from scripts.bench.timing import (
+    LARGEST_POOL,
+    POOL,
+    Rounds,
+    draw_inputs,
+    moved_bytes,
+    pool_size,
+    summarize,
+    time_interleaved,
+)
 
 OURS = {f"regattn.{name}" for name, spec in regattn.MAPPINGS.items() if spec.certificate}
 OWN = tuple(i for i in IMPLEMENTATIONS if i.kind != "other")
@@ -168,8 +178,8 @@ def test_ratios_are_taken_within_shared_rounds() -> None:
 def test_all_take_turns_and_the_slow_fewer() -> None:
     order: list[float] = []
 
-    def timer(call: Callable[[], object]) -> float:
-        seconds = call()
+    def timer(calls: Sequence[Callable[[], object]], at: float) -> float:
+        seconds = calls[int(at * len(calls))]()
         assert isinstance(seconds, float)
         order.append(seconds)
         return seconds
@@ -187,6 +197,49 @@ def test_all_take_turns_and_the_slow_fewer() -> None:
     found = time_interleaved(calls, timer, rounds, baseline="baseline")
     # Or some rounds would have nothing to divide by.
     assert len(found["baseline"]) == len(found["fast"]) == 101
+
+
+@pytest.mark.parametrize("name", [name for name in sections.SECTIONS if name != "scaling"])
+def test_nothing_is_begun_once_the_time_is_over(name) -> None:
+    late = replace(quick(BenchConfig()), deadline=0.0, host=(16, 8))
+    found = sections.SECTIONS[name][0](late)
+    assert not any(cell["results"] for cell in found["cells"])
+    assert name == "host" or sections.NO_TIME in found["skipped"].values()
+
+
+def test_inputs_together_are_twice_as_large_as_the_cache() -> None:
+    cache = 50 * 2**20
+    assert pool_size(2**20, 0) == POOL
+    assert pool_size(2**23, cache) * 2**23 >= 2 * cache
+    assert pool_size(2**10, cache) == LARGEST_POOL
+
+
+def test_a_gpu_is_asked_for_no_row_that_its_kernels_refuse() -> None:
+    config = sections.CONFIGS["cuda"]
+    lengths = [
+        *config.lengths,
+        config.adversarial[1],
+        config.strengths_shape[1],
+        *(d for _, d in config.shapes),
+    ]
+    assert max(lengths) <= LONGEST_ON_CUDA
+
+
+def test_the_benchmark_needs_nothing_but_torch_and_regattn() -> None:
+    code = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("hydra", "matplotlib", "omegaconf", "pandas", "safetensors", "yaml"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Missing())
+from scripts.bench import __main__, render
+from pathlib import Path
+assert render._drawn({}, Path("cuda.json")) == {}
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stderr.strip() == "without plots, which need matplotlib"
 
 
 def test_the_mean_is_geometric_and_needs_every_cell() -> None:
