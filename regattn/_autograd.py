@@ -79,14 +79,6 @@ class Solver(NamedTuple):
     def kernel(self, scores: Tensor, mask: Tensor | None, *parameters: Any) -> Any:
         return load_kernel(scores.device.type, self.file, self.name)(scores, mask, *parameters)
 
-    def dispatched(self, scores: Tensor, mask: Tensor | None, *parameters: Any) -> Any:
-        """The kernel behind the operator, whose structure is what the shape rule says, all of it written."""
-        output = self.kernel(scores, mask, *parameters)
-        if not isinstance(output, tuple):
-            return output
-        values, structure = output
-        return values, load_kernel(scores.device.type, "groups", "whole")(structure)
-
     def batched(
         self, info: Any, in_dims: tuple[Any, ...], scores: Tensor, *arguments: Any
     ) -> tuple[Any, Any]:
@@ -164,6 +156,7 @@ def define_solver(
     library.define(f"{name}(Tensor scores, Tensor? mask{signature}) -> {returns}")
 
     def fake(scores: Tensor, *_: Any) -> Any:
+        load_kernel(scores.device.type, file, name)  # refuses a device without one while code is compiled
         if scores.device.type == "cuda":
             load_kernel("cuda", "", "check_length")(scores.shape[-1])
         if torch.onnx.is_in_onnx_export():
@@ -182,8 +175,13 @@ def define_solver(
         return like(values)
 
     def solve(scores: Tensor, *arguments: Any) -> Any:
+        """The kernel, with a structure as ``fake`` says it is, all of it written."""
         output = solver.kernel(scores, *arguments)
-        return (output, room(output)) if structured and isinstance(output, Tensor) else output
+        if not structured:
+            return output
+        if isinstance(output, Tensor):
+            return output, room(output)
+        return output[0], load_kernel(scores.device.type, "groups", "whole")(output[1])
 
     def setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         _setup(ctx, solver, inputs, output)
@@ -193,7 +191,7 @@ def define_solver(
 
     load_kernel("cpu", file, name)  # now, before the process may be forked: see openmp.py
     solver = Solver(name, file, getattr(torch.ops.regattn, name).default, product, dx_dparams)
-    torch.library.impl(qualified, ("CPU", "CUDA"), lib=library)(solver.dispatched)
+    torch.library.impl(qualified, ("CPU", "CUDA"), lib=library)(solve)
     torch.library.register_fake(qualified, fake, lib=library)
     torch.library.register_autograd(qualified, backward, setup_context=setup, lib=library)
     torch.library.register_vmap(qualified, solver.batched, lib=library)

@@ -231,6 +231,7 @@ OPERATORS = {
     "isotonic_regression": (True,),
     "pnormmax": (GAMMA, 1.5),
     "entmax15": (GAMMA,),
+    "softmax": (GAMMA,),
 }
 
 

@@ -156,7 +156,7 @@ def whole(structure: Tensor) -> Tensor:
 def labels(structure: Tensor) -> Tensor:
     """0 outside the support, else ±k for the k-th group of a row; ``INVALID`` throughout an invalid one."""
     members, entries = structure[..., :1], structure[..., 2:]
-    listed = torch.arange(entries.shape[-1]) < members
+    listed = torch.arange(entries.shape[-1], device=entries.device) < members
     entry = torch.where(listed, entries, 0).long()
     group = torch.where((entry & 2) == 0, 1, -1) * (entry & 1).cumsum(-1)
     found = torch.zeros_like(entry).scatter_add_(-1, entry >> 2, torch.where(listed, group, 0))

@@ -6,13 +6,13 @@ dimensions; scores and mask are read where they lie. float64 is computed in floa
 float32 and returned in its own type. A position at −inf or outside the mask takes no part; a row with
 NaN or +inf comes out NaN.
 
-The structure of a solution lists the positions of a row so that each group is contiguous: int32 like the
-scores, ``4·position + 2·(outside the support) + (first of its group)``, or −1 throughout an invalid row.
-Entries outside the support may stand inside a group and do not end it. One backward kernel serves all.
+The structure of a solution is the list of :mod:`regattn.kernels.cpu`, in int16: a row of 8,192 fits, and of a
+row only its members are written and read. sparsemax has none; its weights say who is in the support.
 
-A program holds a few whole rows in registers and solves them together. What is sequential on a CPU is a scan
-here: an associative function over the row, for all groups at once. Each loop runs until the slowest row of
-the program is done and leaves finished rows alone, so that a row's bits do not depend on its neighbours.
+A program solves a few rows together: what needs sums alone keeps them in the registers of a warp
+(``tiles.py``), fusedmax gathers what survives a screening (``survivors.py``), what has an order all along a
+row is a scan: an associative function over the row, for all groups at once. Each loop runs until the slowest
+row is done and leaves finished rows alone, so that a row's bits do not depend on its neighbours.
 """
 
 from __future__ import annotations
@@ -211,17 +211,21 @@ _PRECISIONS = [
 
 
 def _readable(value: float | Tensor, first: Tensor, wide: bool) -> float | Tensor:
-    """An input as a kernel takes it: a number is passed to it in float32."""
+    """An input as a kernel takes it: a number is passed to it in float32.
+
+    So is a tensor of one number on the host, a copy of which could not be captured in a CUDA graph.
+    """
+    if isinstance(value, Tensor) and value.device != first.device:
+        value = float(value) if value.ndim == 0 else value.to(first.device)
     if not isinstance(value, Tensor):
         return first.new_full((), value) if wide else float(value)
-    if value.device != first.device:  # a strength that is one number
-        value = value.to(first.device)
     return value.view(torch.uint8) if value.dtype == torch.bool else value
 
 
 def structure_like(scores: Tensor) -> Tensor:
     """Room for the structure of a solution."""
-    return torch.empty_like(scores, dtype=torch.int32, memory_format=torch.contiguous_format)
+    *batch, d = scores.shape
+    return torch.empty(*batch, 2 + d, dtype=torch.int16, device=scores.device)
 
 
 def on_tensors(kernel: Any, *, double: bool = False) -> Callable[..., tuple[Tensor, Tensor]]:

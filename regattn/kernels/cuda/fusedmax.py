@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
-from regattn.kernels.cuda import on_tensors
+from regattn.kernels.cuda import launch_rows, structure_like
 from regattn.kernels.cuda.rows import (
     INF,
+    INVALID,
+    UNSOLVED,
+    along,
+    convert,
     divided,
     load_scores,
+    offset,
     program_rows,
     segment_sums,
     shifted,
@@ -17,8 +24,20 @@ from regattn.kernels.cuda.rows import (
     some_in_row,
     strength,
     threshold,
-    write,
+    write_structure,
 )
+from regattn.kernels.cuda.survivors import (
+    below_top,
+    coarse_tile,
+    extract,
+    flat,
+    row_min,
+    sparse_bound,
+    tile,
+    tile_of,
+    write_zeros,
+)
+from regattn.kernels.cuda.tiles import row_sum
 
 
 @triton.jit
@@ -73,72 +92,148 @@ def _edges(high, present, left, right):
 
 
 @triton.jit
-def fusedmax_rows(
-    x, mask, gamma, lam, y, structure, strides, mask_strides, gamma_strides, lam_strides, sizes, n, d,
-    ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
-):  # fmt: skip
-    """First the support with τ, by Dinkelbach's iteration; then its runs, split until nothing splits.
+def _split(z, inside, present, left, right, first, last, lam, worth):
+    """Segments of the total variation's proximal operator, split until nothing splits.
 
     A segment's level is the mean of its scores, each edge adding or taking λ at the two positions beside
     it. A part of the segment lies above that level if it is worth more than its cuts: it is a segment
-    then. Ties within rounding stay together: a part must be worth ``EPS`` times its size.
+    then. By rounding a part may seem to be above that is not, which a large λ would make worse: a part must
+    be worth ``worth`` times its size, else the edges round it are taken back.
     """
-    rows = program_rows(ROWS)
-    columns = tl.arange(0, BLOCK)[None, :] + tl.zeros([ROWS, BLOCK], tl.int32)
-    scores, invalid = load_scores(x, mask, strides, mask_strides, sizes, rows, columns, n, d, WORK)
-    lam = strength(lam, lam_strides, sizes, rows, n, WORK)
-    gamma = strength(gamma, gamma_strides, sizes, rows, n, WORK)
-    z, present = shifted(scores, gamma, -2.0 - 8.0 * lam)
-    first, last = _neighbour(columns * 0, present, False) == 0, _neighbour(columns * 0, present, True) == 0
-
-    inside = present
-    tau, before = -1.0 - 2.0 * lam, lam * 0 + BLOCK + 1
-    running = some_in_row(present)
+    rest, high = z, inside & (lam < 0)
+    new_left, new_right = left, right
+    running = some_in_row(inside)
     while some(running):
-        above = present & (_advantage(z - tau, present, first, last, lam) > 0)
-        size = tl.sum(above.to(WORK), 1, keep_dims=True)
-        beside = _neighbour(above.to(tl.int32), present, False)
-        cuts = tl.sum(
-            (present & (beside > 0) & (beside - 1 != above.to(tl.int32))).to(WORK), 1, keep_dims=True
-        )
-        excess = tl.sum(tl.where(above, z - tau, 0.0), 1, keep_dims=True) - lam * cuts - 1
-        running = running & (size > 0)
-        inside = (running & above) | (~running & inside)
-        tau = tl.where(running, tau + divided(excess, tl.maximum(size, 1.0)), tau)
-        running = running & (size < before)  # the set only shrinks
-        before = size
-
-    left, right = _edges(inside, present, columns * 0, columns * 0)
-    left = tl.where(present & ~first & (lam == 0), 1, left)  # tied scores are no segment then
-    worth = EPS * tl.maximum(lam, -tl.min(tl.where(inside, z, 0.0), 1, keep_dims=True))
-    rest = z
-    total, size, _ = segment_sums(
-        rest + lam * (left - right).to(WORK), present, present & (first | (left != 0))
-    )
-    running = some_in_row(inside) & (lam > 0)
-    while some(running):
-        rest = tl.where(inside, rest - divided(total, size), 0.0)  # from here relative to the level
-        pull = lam * (left - right).to(WORK)
-        start, end = first | (left != 0), last | (right != 0)
-        high = inside & (_advantage(rest + pull, present, start, end, lam) > 0)
-        new_left, new_right = _edges(high, present, left, right)
-        pull = lam * (new_left - new_right).to(WORK)
+        pull = lam * (new_left - new_right).to(z.dtype)
         total, size, _ = segment_sums(rest + pull, present, present & (first | (new_left != 0)))
-        # By rounding a part may seem to be above that is not, which a large λ would make worse.
-        doubtful = high & (total <= worth * size)
-        if some(doubtful & running):
-            new_left, new_right = _edges(high & ~doubtful, present, left, right)
-            pull = lam * (new_left - new_right).to(WORK)
-            total, size, _ = segment_sums(rest + pull, present, present & (first | (new_left != 0)))
+        doubtful = running & high & (total <= worth * size)
+        if some(doubtful):
+            high = high & ~doubtful
+        else:
+            left, right = tl.where(running, new_left, left), tl.where(running, new_right, right)
+            rest = tl.where(inside, rest - divided(total, size), 0.0)  # from here relative to the level
+            start, end = first | (left != 0), last | (right != 0)
+            high = inside & (lam > 0) & (_advantage(rest + pull, present, start, end, lam) > 0)
+        new_left, new_right = _edges(high, present, left, right)
         running = running & some_in_row(new_left != left)
-        left, right = tl.where(running, new_left, left), tl.where(running, new_right, right)
+    return left, right
 
+
+@triton.jit
+def _weights(z, inside, present, left, right, first, last, lam, tau, EPS: tl.constexpr):
+    """Values and starts of segments, from what is inside, with its edges to what is not."""
+    worth = EPS * tl.maximum(lam, -tl.min(tl.where(inside, z, 0.0), 1, keep_dims=True))
+    left = tl.where(present & ~first & (lam == 0), 1, left)  # tied scores are no segment then
+    left, right = _split(z, inside, present, left, right, first, last, lam, worth)
     start = present & (first | (left != 0))
-    pull = lam * (left - right).to(WORK)
+    pull = lam * (left - right).to(z.dtype)
     total, size, _ = segment_sums(tl.where(inside, z - tau, 0.0) + pull, present, start)
     level = divided(total, size)  # above τ: weights are best not a difference of larger numbers
-    values = tl.where(inside, tl.maximum(level - threshold(level, inside), 0.0), 0.0)
-    write(y, structure, rows, columns, values, start, invalid, n, d)
+    return tl.where(inside, tl.maximum(level - threshold(level, inside), 0.0), 0.0), start
 
 
-fusedmax = on_tensors(fusedmax_rows)
+@triton.jit
+def _few(
+    x, mask, gamma, lam, y, structure, strides, mask_strides, gamma_strides, lam_strides, sizes, n, d,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, LANES: tl.constexpr, SLOTS: tl.constexpr,
+    WORK: tl.constexpr, EPS: tl.constexpr,
+):  # fmt: skip
+    """Rows of which few scores survive the screening; the others are left ``UNSOLVED``."""
+    rows, columns, length = tile_of(n, d, ROWS, BLOCK, LANES)
+    gammas = strength(gamma, gamma_strides, sizes, rows, n, WORK)
+    lams = strength(lam, lam_strides, sizes, rows, n, WORK)
+    sound = (gammas > 0) & (gammas < INF) & (lams >= 0) & (lams < INF)
+    below, top, bad = below_top(x, mask, strides, mask_strides, sizes, rows, columns, length, sound, WORK)
+    present = below > -INF
+    # cut(A) ≤ 2|A| on a chain, and what is 2λ below any bound on τ is out and separates
+    near = sparse_bound(below, gammas)
+    floor = near - gammas * (4 * lams + 16 * EPS * (1 + lams))
+    keep = present & (below >= floor)
+    taken = row_sum(keep.to(tl.int32))
+    unsolved = taken > SLOTS
+    write_zeros(y, rows, columns, bad, length, d)
+    most = tl.max(tl.where(unsolved, 0, taken))
+    holes = tl.max(tl.where(bad, 0, length - row_sum(present.to(tl.int32)))) > 0
+    position, joins, joined = extract(keep & ~unsolved, present, columns, holes, most, SLOTS, ROWS)
+    first = position == flat(row_min(tl.where(present, columns, 1 << 20)), ROWS)
+    last = position == -flat(row_min(tl.where(present, -columns, 1 << 20)), ROWS)
+
+    here, row = position >= 0, program_rows(ROWS)
+    wrong = flat(bad.to(tl.int32), ROWS) > 0
+    lams = tl.where(wrong, 0.0, strength(lam, lam_strides, sizes, row, n, WORK))
+    gammas = tl.where(wrong, 1.0, strength(gamma, gamma_strides, sizes, row, n, WORK))
+    at = offset(row, sizes, strides) + along(tl.maximum(position, 0), strides)
+    score = convert(tl.load(x + at, mask=here, other=0.0), WORK)
+    z = tl.where(here, divided(score - flat(top, ROWS), gammas), 0.0)
+    left = tl.where(here & ~joins & ~first, -1, 0)
+    right = tl.where(here & ~joined & ~last, 1, 0)
+    tau = tl.where(wrong, 0.0, divided(flat(near, ROWS), gammas))
+    values, start = _weights(z, here, here, left, right, first, last, lams, tau, EPS)
+    tl.debug_barrier()  # zeros before values
+    state = tl.where(wrong, INVALID, tl.where(flat(unsolved.to(tl.int32), ROWS) > 0, UNSOLVED, 0))
+    tl.store(y + row * d + position, convert(values, y.dtype.element_ty), mask=values > 0)
+    write_structure(structure, row, position, values > 0, start, state, n, d)
+
+
+@triton.jit
+def fusedmax_rows(
+    x, mask, gamma, lam, y, structure, strides, mask_strides, gamma_strides, lam_strides, sizes, n, d,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, LANES: tl.constexpr, SLOTS: tl.constexpr, HALVES: tl.constexpr,
+    WORK: tl.constexpr, EPS: tl.constexpr,
+):  # fmt: skip
+    for half in tl.static_range(1 + HALVES):
+        if HALVES * (d <= BLOCK // 2).to(tl.int32) == half:
+            _few(
+                x, mask, gamma, lam, y, structure, strides, mask_strides, gamma_strides, lam_strides, sizes,
+                n, d, ROWS * (1 + half), BLOCK // (1 + half), LANES, SLOTS, WORK, EPS,
+            )  # fmt: skip
+
+
+@triton.jit
+def remaining_rows(
+    x, mask, gamma, lam, y, structure, strides, mask_strides, gamma_strides, lam_strides, sizes, n, d,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
+):  # fmt: skip
+    """The rows that were left: first the support with τ, by Dinkelbach's iteration, then its runs."""
+    rows = program_rows(ROWS)
+    state = tl.load(structure + rows * (2 + d), mask=rows < n, other=0)
+    if some(state == UNSOLVED):
+        rows = tl.where(state == UNSOLVED, rows, n)  # no others
+        columns = tl.arange(0, BLOCK)[None, :] + tl.zeros([ROWS, BLOCK], tl.int32)
+        scores, _ = load_scores(x, mask, strides, mask_strides, sizes, rows, columns, n, d, WORK)
+        lams = strength(lam, lam_strides, sizes, rows, n, WORK)
+        z, present = shifted(scores, strength(gamma, gamma_strides, sizes, rows, n, WORK), -2.0 - 8.0 * lams)
+        first, last = (
+            _neighbour(columns * 0, present, False) == 0,
+            _neighbour(columns * 0, present, True) == 0,
+        )
+        inside = present
+        tau, before = -1.0 - 2.0 * lams, lams * 0 + BLOCK + 1
+        running = some_in_row(present)
+        while some(running):
+            above = present & (_advantage(z - tau, present, first, last, lams) > 0)
+            size = tl.sum(above.to(WORK), 1, keep_dims=True)
+            beside = _neighbour(above.to(tl.int32), present, False)
+            cut = present & (beside > 0) & (beside - 1 != above.to(tl.int32))
+            cuts = tl.sum(cut.to(WORK), 1, keep_dims=True)
+            excess = tl.sum(tl.where(above, z - tau, 0.0), 1, keep_dims=True) - lams * cuts - 1
+            running = running & (size > 0)
+            inside = (running & above) | (~running & inside)
+            tau = tl.where(running, tau + divided(excess, tl.maximum(size, 1.0)), tau)
+            running = running & (size < before)  # the set only shrinks
+            before = size
+        left, right = _edges(inside, present, columns * 0, columns * 0)
+        values, start = _weights(z, inside, present, left, right, first, last, lams, tau, EPS)
+        tl.store(y + rows * d + columns, convert(values, y.dtype.element_ty), mask=values > 0)
+        write_structure(structure, rows, columns, values > 0, start, rows * 0, n, d)
+
+
+def fusedmax(
+    scores: Tensor, mask: Tensor | None, gamma: float | Tensor, lam: float | Tensor
+) -> tuple[Tensor, Tensor]:
+    values = torch.empty_like(scores, memory_format=torch.contiguous_format)
+    structure = structure_like(values)
+    inputs, outputs = (scores, mask, gamma, lam), (values, structure)
+    launch_rows(fusedmax_rows, inputs, outputs, tile=tile)
+    launch_rows(remaining_rows, inputs, outputs, tile=coarse_tile)
+    return values, structure

@@ -7,44 +7,75 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from regattn.kernels.cpu.groups import labels as labels
 from regattn.kernels.cuda import launch_rows
 from regattn.kernels.cuda.rows import (
+    INVALID,
     along,
     convert,
     divided,
     offset,
     program_rows,
     segment_sums,
-    some_in_row,
     strength,
 )
 from regattn.kernels.cuda.sparsemax import centred
+from regattn.kernels.cuda.survivors import tile, tile_of, write_zeros
 
-INVALID = -(2**31)  # the label of a NaN row
+
+@triton.jit
+def _average(
+    g, structure, out, strides, sizes, rows, listed, members, factor, d,
+    CENTRE: tl.constexpr, WORK: tl.constexpr,
+):  # fmt: skip
+    member = listed < members
+    entry = tl.load(structure + rows * (2 + d) + 2 + listed, mask=member, other=0).to(tl.int32)
+    position = entry >> 2
+    at = offset(rows, sizes, strides) + along(position, strides)
+    v = convert(tl.load(g + at, mask=member, other=0.0), WORK)
+    if CENTRE:
+        v = v - divided(tl.sum(v, 1, keep_dims=True), tl.maximum(members, 1).to(WORK))
+    total, size, _ = segment_sums(v, member, member & ((entry & 1) == 1))
+    result = convert(factor * divided(total, size), out.dtype.element_ty)
+    tl.store(out + rows * d + position, result, mask=member)
+
+
+@triton.jit
+def _averages(
+    g, scale, structure, out, strides, scale_strides, sizes, n, d,
+    CENTRE: tl.constexpr,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, LANES: tl.constexpr, SLOTS: tl.constexpr,
+    WORK: tl.constexpr, EPS: tl.constexpr,
+):  # fmt: skip
+    wide, columns, length = tile_of(n, d, ROWS, BLOCK, LANES)
+    invalid = tl.load(structure + wide * (2 + d), mask=wide < n, other=0) == INVALID
+    write_zeros(out, wide, columns, invalid, length, d)
+    tl.debug_barrier()  # zeros before values
+    rows = program_rows(ROWS)
+    members = tl.load(structure + rows * (2 + d), mask=rows < n, other=0).to(tl.int32)
+    factor = strength(scale, scale_strides, sizes, rows, n, WORK)
+    few = tl.where(members <= SLOTS, members, 0)
+    listed = tl.arange(0, SLOTS)[None, :] + tl.zeros([ROWS, SLOTS], tl.int32)
+    _average(g, structure, out, strides, sizes, rows, listed, few, factor, d, CENTRE, WORK)
+    if tl.max(members) > SLOTS:
+        many = tl.where(members > SLOTS, members, 0)
+        every = tl.arange(0, BLOCK)[None, :] + tl.zeros([ROWS, BLOCK], tl.int32)
+        _average(g, structure, out, strides, sizes, rows, every, many, factor, d, CENTRE, WORK)
 
 
 @triton.jit
 def group_average_rows(
     g, scale, structure, out, strides, scale_strides, sizes, n, d,
     CENTRE: tl.constexpr,
-    ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, LANES: tl.constexpr, SLOTS: tl.constexpr, HALVES: tl.constexpr,
+    WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    rows = program_rows(ROWS)
-    columns = tl.arange(0, BLOCK)[None, :] + tl.zeros([ROWS, BLOCK], tl.int32)
-    here = (rows < n) & (columns < d)
-    entry = tl.load(structure + rows * d + columns, mask=here, other=2)
-    invalid, position = some_in_row(entry < 0), tl.where(entry < 0, columns, entry >> 2)
-    member, start = (entry & 2) == 0, (entry & 1) == 1
-    at = offset(rows, sizes, strides) + along(position, strides)
-    v = convert(tl.load(g + at, mask=here & member, other=0.0), WORK)
-    if CENTRE:
-        size = tl.maximum(tl.sum(member.to(WORK), 1, keep_dims=True), 1.0)
-        v = v - divided(tl.sum(v, 1, keep_dims=True), size)
-    total, size, _ = segment_sums(v, member, start & member)
-    scale = strength(scale, scale_strides, sizes, rows, n, WORK)
-    result = tl.where(member, scale * divided(total, size), 0.0)
-    result = tl.where(invalid, float("nan"), result)
-    tl.store(out + rows * d + position, convert(result, out.dtype.element_ty), mask=here)
+    for half in tl.static_range(1 + HALVES):
+        if HALVES * (d <= BLOCK // 2).to(tl.int32) == half:
+            _averages(
+                g, scale, structure, out, strides, scale_strides, sizes, n, d,
+                CENTRE, ROWS * (1 + half), BLOCK // (1 + half), LANES, SLOTS, WORK, EPS,
+            )  # fmt: skip
 
 
 def group_average(direction: Tensor, structure: Tensor, scale: float | Tensor, centre: bool) -> Tensor:
@@ -56,20 +87,12 @@ def group_average(direction: Tensor, structure: Tensor, scale: float | Tensor, c
         assert centre
         return centred(direction, structure, scale)
     out = torch.empty_like(direction, memory_format=torch.contiguous_format)
-    launch_rows(group_average_rows, (direction, scale), (structure.contiguous(), out), CENTRE=centre)
+    inputs = (direction, scale)
+    launch_rows(group_average_rows, inputs, (structure.contiguous(), out), tile=tile, CENTRE=centre)
     return out
 
 
 def whole(structure: Tensor) -> Tensor:
-    """As compiled code sees it: as it is, for the kernels write all of it."""
-    return structure
-
-
-def labels(structure: Tensor) -> Tensor:
-    """Groups as in the CPU kernels: 0 outside the support, else the group's number, INVALID for NaN rows."""
-    outside, start = (structure & 2) != 0, (structure & 1) != 0
-    group = start.cumsum(-1).masked_fill(outside, 0).to(torch.int32)
-    position = torch.where(
-        structure < 0, torch.arange(structure.shape[-1], device=structure.device), structure >> 2
-    )
-    return torch.zeros_like(group).scatter_(-1, position, group).masked_fill_(structure < 0, INVALID)
+    """With zeros after the members: what compiled code sees."""
+    listed = torch.arange(structure.shape[-1], device=structure.device) < structure[..., :1].clamp(min=0) + 2
+    return torch.where(listed, structure, 0)

@@ -8,6 +8,7 @@ import triton.language as tl
 from regattn.kernels.cuda import on_tensors
 from regattn.kernels.cuda.rows import (
     INF,
+    INVALID,
     along,
     convert,
     divided,
@@ -22,7 +23,7 @@ from regattn.kernels.cuda.rows import (
     some_in_row,
     strength,
     threshold,
-    write,
+    write_structure,
 )
 
 
@@ -63,14 +64,14 @@ def _descending(scores, columns, scratch, here, TYPE: tl.constexpr):
         low = tl.where(here, (key & 0xFFFFFFFF) - 0x80000000, -0x80000000)
         high = tl.where(here, key >> 32, -0x80000000)
         order = _sorted_columns(_packed(low, columns))
-        tl.store(scratch + order, columns, mask=here)
+        tl.store(scratch + order, columns.to(tl.int16), mask=here)
         tl.debug_barrier()
-        rank = tl.where(here, tl.load(scratch + columns, mask=here, other=0), columns)
+        rank = tl.where(here, tl.load(scratch + columns, mask=here, other=0).to(tl.int32), columns)
         tl.debug_barrier()
-        tl.store(scratch + columns, order, mask=here)
+        tl.store(scratch + columns, order.to(tl.int16), mask=here)
         tl.debug_barrier()
         slot = _sorted_columns(_packed(high, rank))
-        position = tl.where(here, tl.load(scratch + slot, mask=here, other=0), columns)
+        position = tl.where(here, tl.load(scratch + slot, mask=here, other=0).to(tl.int32), columns)
         tl.debug_barrier()  # the memory is for something else again
     return position
 
@@ -114,8 +115,11 @@ def oscarmax_rows(
     scores, invalid = load_scores(x, mask, strides, mask_strides, sizes, rows, columns, n, d, WORK)
     lam = strength(lam, lam_strides, sizes, rows, n, WORK)
     gamma = strength(gamma, gamma_strides, sizes, rows, n, WORK)
+    unsound = ~((gamma > 0) & (gamma < INF) & (lam >= 0) & (lam < INF))
+    invalid, scores = invalid | unsound, tl.where(unsound, -INF, scores)
+    lam, gamma = tl.where(unsound, 0.0, lam), tl.where(unsound, 1.0, gamma)
     mine = (rows < n) & (columns < d)
-    position = _descending(scores, columns, structure + rows * d, mine, x.dtype.element_ty)
+    position = _descending(scores, columns, structure + rows * (2 + d), mine, x.dtype.element_ty)
     here = columns < tl.sum((scores > -INF).to(tl.int32), 1, keep_dims=True)
     at = offset(rows, sizes, strides) + along(position, strides)
     scores = convert(tl.load(x + at, mask=here, other=-INF), WORK)  # again, in order
@@ -152,7 +156,9 @@ def oscarmax_rows(
     level = tl.where(inside, divided(total, size) + lam * middle, INF)
     level = tl.associative_scan(level, 1, minimum)  # rounding must not put a group above a better one
     values = tl.where(inside, tl.maximum(level - threshold(level, inside), 0.0), 0.0)
-    write(y, structure, rows, position, values, start, invalid, n, d)
+    values = tl.where(invalid, float("nan"), values)
+    tl.store(y + rows * d + position, convert(values, y.dtype.element_ty), mask=mine)
+    write_structure(structure, rows, position, values > 0, start, tl.where(invalid, INVALID, 0), n, d)
 
 
 oscarmax = on_tensors(oscarmax_rows, double=True)

@@ -10,6 +10,8 @@ import triton
 import triton.language as tl
 
 INF = tl.constexpr(float("inf"))
+INVALID, UNSOLVED = tl.constexpr(-1), tl.constexpr(-2)
+"""Stand in a structure for the number of members."""
 
 
 # ------------------------------------------------------------------ rows in
@@ -150,12 +152,13 @@ def threshold(level, member):
 
 
 @triton.jit
-def write(y, structure, rows, position, values, start, invalid, n, d):
-    """Values and structure of listed positions; all of a row is listed before what lies beyond it."""
-    listed = (rows < n) & (tl.arange(0, values.shape[1])[None, :] < d)
-    inside = values > 0
-    entry = 4 * position + tl.where(inside, start.to(tl.int32), 2)
-    values = tl.where(invalid, float("nan"), values)
-    tl.store(y + rows * d + position, convert(values, y.dtype.element_ty), mask=listed)
-    columns = tl.arange(0, values.shape[1])[None, :]
-    tl.store(structure + rows * d + columns, tl.where(invalid, -1, entry), mask=listed)
+def write_structure(structure, rows, position, inside, start, state, n, d):
+    """List the members, after their number (``state`` if that is below 0) and that of groups."""
+    row = structure + rows * (2 + d)
+    number = tl.cumsum(inside.to(tl.int32), 1)
+    entry = 4 * position + (start & inside).to(tl.int32)
+    tl.store(row + 1 + number, entry.to(tl.int16), mask=inside)
+    members = tl.sum(inside.to(tl.int32), 1, keep_dims=True)
+    groups = tl.sum((start & inside).to(tl.int32), 1, keep_dims=True)
+    tl.store(row, tl.where(state < 0, state, members).to(tl.int16), mask=rows < n)
+    tl.store(row + 1, groups.to(tl.int16), mask=rows < n)

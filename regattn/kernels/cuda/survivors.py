@@ -1,0 +1,109 @@
+"""The few positions of a row that can have a weight, brought together in the lanes of a warp."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import triton
+import triton.language as tl
+
+from regattn.kernels import LONGEST_ON_CUDA
+from regattn.kernels.cuda import Tile, whole_rows
+from regattn.kernels.cuda.rows import INF, convert, divided
+from regattn.kernels.cuda.tiles import read_scores, row_max, row_sum
+
+
+@lru_cache(maxsize=LONGEST_ON_CUDA)
+def tile(d: int) -> Tile:
+    """Blocks of 128, 512, 4,096 and 8,192; up to 512 a program is one warp, which waits for nobody.
+
+    In the smallest a kernel branches to rows of up to half of its block, of which it takes twice as many.
+    """
+    tiles = (
+        (128, 4, 8, 16, 1, 1),
+        (512, 1, 32, 32, 0, 1),
+        (4096, 1, 256, 32, 0, 8),
+        (8192, 1, 256, 32, 0, 8),
+    )
+    names = ("BLOCK", "ROWS", "LANES", "SLOTS", "HALVES", "num_warps")
+    constants = dict(zip(names, next(t for t in tiles if d <= t[0]), strict=True))
+    return Tile(constants["ROWS"] << (constants["HALVES"] if 2 * d <= constants["BLOCK"] else 0), constants)
+
+
+def coarse_tile(d: int) -> Tile:
+    """For the rows that are left, which are few: fewer forms are compiled than there are powers of two."""
+    return whole_rows(next(block for block in (128, 512, 2048, 4096, 8192) if d <= block))
+
+
+@triton.jit
+def tile_of(n, d, ROWS: tl.constexpr, BLOCK: tl.constexpr, LANES: tl.constexpr):
+    """Rows, columns, and how many columns each row has: none if it is past the last row."""
+    rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[None, :, None]
+    columns = tl.arange(0, BLOCK // LANES)[:, None, None] * LANES + tl.arange(0, LANES)[None, None, :]
+    return rows, columns + tl.zeros([BLOCK // LANES, ROWS, LANES], tl.int32), tl.where(rows < n, d, 0)
+
+
+@triton.jit
+def _smaller(a, b):
+    return tl.minimum(a, b)
+
+
+@triton.jit
+def row_min(x):
+    return tl.reduce(tl.reduce(x, 0, _smaller, keep_dims=True), 2, _smaller, keep_dims=True)
+
+
+@triton.jit
+def flat(x, ROWS: tl.constexpr):
+    """A number for each row, as (ROWS, 1)."""
+    return tl.reshape(x, (ROWS, 1))
+
+
+@triton.jit
+def below_top(x, mask, strides, mask_strides, sizes, rows, columns, length, sound, WORK: tl.constexpr):
+    """Scores less their maximum, −inf for what takes no part; the maximum; which rows are bad."""
+    scores = read_scores(x, mask, strides, mask_strides, sizes, rows, columns, length, WORK)
+    top = row_max(scores)
+    bad = ~((top < INF) & sound)
+    some_score = (top > -INF) & ~bad
+    return scores - tl.where(some_score, top, INF), top, bad
+
+
+@triton.jit
+def sparse_bound(below, gamma):
+    """A lower bound on γ times sparsemax's threshold, two of Newton's steps from −γ."""
+    tau = -gamma
+    for _ in tl.static_range(2):
+        above = tl.maximum(below - tau, 0.0)
+        size = tl.maximum(row_sum((above > 0).to(below.dtype)), 1.0)
+        tau += divided(row_sum(above) - gamma, size)
+    return tau
+
+
+@triton.jit
+def extract(keep, present, columns, holes, most, SLOTS: tl.constexpr, ROWS: tl.constexpr):
+    """The positions to keep in order, −1 beyond them; whether the slot before, or after, has a neighbour."""
+    slot = tl.arange(0, SLOTS)[None, :] + tl.zeros([ROWS, SLOTS], tl.int32)
+    position, joins, joined = slot * 0 - 1, slot * 0, slot * 0
+    last = row_min(columns) - 1
+    following = last - 1  # the present position after the last one
+    k = 0
+    while k < most:
+        at = row_min(tl.where(keep & (columns > last), columns, 1 << 20))
+        here = flat(at, ROWS)
+        position = tl.where((slot == k) & (here < (1 << 20)), here, position)
+        near = (here == flat(following, ROWS)).to(tl.int32)
+        joins = tl.where(slot == k, near, joins)
+        joined = tl.where(slot == k - 1, near, joined)
+        following = at + 1
+        if holes:
+            following = row_min(tl.where(present & (columns > at), columns, 1 << 21))
+        last = at
+        k += 1
+    return position, joins > 0, joined > 0
+
+
+@triton.jit
+def write_zeros(y, rows, columns, bad, length, d):
+    zero = tl.where(bad, float("nan"), 0.0) + tl.zeros(columns.shape, tl.float32)
+    tl.store(y + rows * d + columns, convert(zero, y.dtype.element_ty), mask=columns < length)
