@@ -59,7 +59,7 @@ def test_other_mappings_are_planned_where_they_are_asked_for() -> None:
     asked = parse_mappings("entmax15,paper")
     assert asked == [*(name for name, spec in MAPPINGS.items() if spec.in_paper), "entmax15"]
     (run,) = list_runs(["snli"], "mini", [1], [], ["entmax15"])
-    assert run.config["attention"] == {"_target_": "regattn.Entmax15", "gamma": 1.0}
+    assert run.config["attention"]["_target_"] == "regattn.Entmax15"
     with pytest.raises(UsageError, match=r"MAPPINGS must be of paper, softmax, .*, got 'nomax'"):
         parse_mappings("paper,nomax")
 

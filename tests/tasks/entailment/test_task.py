@@ -1,6 +1,7 @@
 """Entailment as the trainer sees it: batches, metric_sums, metrics."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,11 @@ from tasks.entailment.data import LABELS, Pair
 from tasks.entailment.mini import generate
 from tasks.entailment.model import EntailmentOutput
 from tasks.entailment.task import MODELS, PAIR, EntailmentTask, Tally, batch_of, build, vocabulary_of
+from tasks.training.callbacks import Callback, StepEvent
+from tasks.training.fit import fit
+from tasks.training.optim import Adam
+from tasks.training.run_directory import RunDirectory
+from tasks.training.settings import TrainerSettings
 
 CORPUS = generate(train=300, dev=60, test=60)
 
@@ -129,6 +135,33 @@ def test_each_model_learns(model: str) -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
+
+
+class Stop(Callback):
+    """Ends a training in the middle of its second epoch."""
+
+    def on_step(self, event: StepEvent) -> None:
+        if event.step == 13:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_run_that_was_stopped_is_the_one_that_was_not(model: str, tmp_path: Path) -> None:
+    def train(folder: str, *callbacks: Callback) -> dict[str, torch.Tensor]:
+        mapping = regattn.Fusedmax(learn=("gamma", "lam"))
+        task = build(CORPUS, mapping, 1, torch.device("cpu"), model=model, hidden_size=8, batch_size=32)
+        optimizer, _ = Adam(lr=0.01).build(task.model.parameters(), 20)
+        settings = TrainerSettings(epochs=2, checkpoint_every=4)
+        with RunDirectory(tmp_path / folder) as run:
+            fit(task, optimizer, settings, run, config_hash="", callbacks=callbacks)
+        return task.model.state_dict()
+
+    whole = train("whole")
+    with pytest.raises(KeyboardInterrupt):
+        train("stopped", Stop())
+    resumed = train("stopped")
+    assert "attention.mapping.raw_gamma" in whole
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_another_model_is_refused() -> None:
