@@ -110,7 +110,9 @@ def to_csv(table: Table) -> str:
 
 
 def _plain(cell: Cell) -> Any:
-    return cell.value if cell.value is not None else "" if cell.is_empty else cell.text
+    if cell.value is None:
+        return "" if cell.is_empty else cell.text
+    return float(f"{cell.value:.10g}")  # digits behind these differ from one processor to another
 
 
 _LETTERS = str.maketrans({
