@@ -17,6 +17,7 @@ from scripts import cli
 from scripts.heatmap import draw_panels, panel_of
 from scripts.paper import RESULTS
 from scripts.paper.plots import mappings_figure
+from scripts.paper.scale import scale_figure, study_records
 from scripts.paper.selection import Runs, by_setting, file_names, first_examples
 from scripts.style import house_style, save_figure
 from tasks._registry import TASKS
@@ -75,6 +76,10 @@ def main() -> None:
     for path in draw_attention(records, DETAILS, FIGURES):
         print(path)
     draw_picture(records, DETAILS, FIGURES / "attention.png")
+    if study := study_records():
+        with house_style():
+            save_figure(scale_figure(study), FIGURES / "scale-study.png")
+        print(FIGURES / "scale-study.png")
 
 
 if __name__ == "__main__":

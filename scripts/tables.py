@@ -14,6 +14,7 @@ from scripts.markdown import fill_readme
 from scripts.paper import RESULTS
 from scripts.paper.reported import LEGEND, read_paper
 from scripts.paper.run_tables import run_tables
+from scripts.paper.scale import scale_table, study_records
 from scripts.paper.selection import Runs, grouped, task_of
 from scripts.paper.table import FORMATS, to_grid
 from scripts.paper.tables import TierResults, results_of_tiers
@@ -25,18 +26,20 @@ PLACE = "results"
 """The name of the part of the README that `make tables` writes."""
 
 
-def files(records: Runs, results: Sequence[TierResults]) -> dict[str, str]:
+def files(records: Runs, results: Sequence[TierResults], study: Runs = ()) -> dict[str, str]:
     """The content of every file of tables, by its name; tasks without records have none.
 
     Args:
         records: of all runs.
         results: of every tier.
+        study: the runs of :func:`scripts.paper.scale.study_records`.
 
     Raises:
         RecordError: records cannot be shown.
     """
     of_tasks = grouped(records, lambda record: task_of(record).name)
     of_paper = [table for result in results for table in result.tables]
+    of_paper += [scale_table(study)] if study else []
     return {
         **{f"{task}.md": run_tables(TASKS[task], runs) for task, runs in of_tasks.items()},
         **{f"{table.name}.{ending}": write(table) for table in of_paper for ending, write in FORMATS.items()},
@@ -61,7 +64,7 @@ def main() -> None:
     """Write all tables to results/tables and the README, and print those in Markdown."""
     records = read_records(RESULTS / "runs")
     results = results_of_tiers(records, RESULTS, read_paper())
-    written = files(records, results)
+    written = files(records, results, study_records())
     fill_readme({PLACE: readme_part(results)})
     folder = RESULTS / "tables"
     folder.mkdir(parents=True, exist_ok=True)

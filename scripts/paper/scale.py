@@ -1,0 +1,123 @@
+"""What γ does to what each mapping learns: a study as a table and a plot.
+
+A mapping compares differences of scores with γ, and training gives scores the scale that they have. The
+study trains one recipe for two epochs at several γ, the same ones for every mapping, with γλ held where there
+is a λ. Its records lie in results/studies/scale/runs, and are no cells of the paper's tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from scripts.paper import RESULTS
+from scripts.paper.selection import Runs, task_of
+from scripts.paper.table import UNKNOWN, Cell, Table
+from scripts.style import COLOURS
+from tasks.training.records import Record, read_records
+
+_SHARES = {
+    "one_word_share": "one word, %",
+    "peaked_share": "over .99, %",
+    "fused_share": "fused whole, %",
+}
+_DASHES = ("-", ":")  # learning rates, the larger one first
+
+
+def study_records(results: Path = RESULTS) -> Runs:
+    """The runs of the study: by learning rate, the larger one first, then mapping and γ."""
+    names = list(COLOURS)
+    return sorted(
+        read_records(results / "studies" / "scale" / "runs"),
+        key=lambda record: (-_lr(record), names.index(record.mapping), record.mapping_params["gamma"]),
+    )
+
+
+def _lr(record: Record) -> float:
+    return float(record.config["optim"]["lr"])
+
+
+def _last(record: Record) -> Mapping[str, Any]:
+    """Its attention on dev after the last epoch."""
+    dev: Mapping[str, Any] = record.history[-1]["dev"]
+    return dev
+
+
+def _gradient(record: Record, epoch: int) -> float:
+    return float(record.history[epoch]["attention"]["scorer_gradient"])
+
+
+def scale_table(records: Runs) -> Table:
+    """One row for each run.
+
+    Args:
+        records: of :func:`study_records`, at least one.
+    """
+    metric = task_of(records[0]).primary_metric
+    epochs = range(len(records[0].history))
+    heads = (
+        "lr", "mapping", "γ", "λ", *(f"dev {metric.label}, epoch {n + 1}" for n in epochs), *_SHARES.values(),
+        *(f"scorer's gradient, epoch {n + 1}" for n in epochs),
+    )  # fmt: skip
+    best = max(metric.scale * _last(record)[metric.name] for record in records)
+    rows = []
+    for record in records:
+        scores = [metric.scale * entry["dev"][metric.name] for entry in record.history]
+        lam = record.mapping_params.get("lam")
+        rows.append(
+            (
+                Cell(f"{_lr(record):g}"),
+                Cell(record.mapping),
+                _number(record.mapping_params["gamma"], "g"),
+                _number(lam, "g") if lam is not None else Cell(UNKNOWN),
+                *(_number(value, ".1f", record, best=value == best) for value in scores),
+                *(_number(100 * _last(record)[name], ".0f", record) for name in _SHARES),
+                *(_number(_gradient(record, epoch), ".3f", record) for epoch in epochs),
+            )
+        )
+    first = records[0]
+    return Table(
+        "scale-study", "Scores, γ and what is learnt",
+        f"{first.corpus['name']}, recipe of tier {first.tier}, {len(first.history)} epochs, "
+        f"seed {first.seed}, one run a row. λ is divided by γ, which holds γλ. Shares are of the rows of "
+        f"attention on dev after the last epoch; the scorer's gradient is its norm before it is clipped, the "
+        f"mean over an epoch.",
+        heads, tuple(rows),
+    )  # fmt: skip
+
+
+def _number(value: float, form: str, record: Record | None = None, best: bool = False) -> Cell:
+    return Cell(format(value, form), float(value), (record.id,) if record else (), best=best)
+
+
+def scale_figure(records: Runs) -> Figure:
+    """The dev metric, the share of rows with one dominant word, and the scorer's gradient, each against γ."""
+    metric = task_of(records[0]).primary_metric
+    panels = {
+        f"dev {metric.label}": lambda record: metric.scale * _last(record)[metric.name],
+        "rows with a weight over .99, %": lambda record: 100 * _last(record)["peaked_share"],
+        "scorer's gradient in the last epoch": lambda record: _gradient(record, -1),
+    }
+    rates = sorted({_lr(record) for record in records}, reverse=True)
+    figure = Figure(figsize=(9.0, 3.1), layout="constrained")
+    for axes, (title, value) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        for (lr, mapping), found in groupby(records, key=lambda record: (_lr(record), record.mapping)):
+            runs = list(found)
+            axes.plot(
+                [run.mapping_params["gamma"] for run in runs], [value(run) for run in runs],
+                _DASHES[rates.index(lr)], color=COLOURS[mapping], marker="o", markersize=3,
+                label=f"{mapping}, lr {lr:g}",
+            )  # fmt: skip
+        axes.set_title(title, loc="left", fontsize=9)
+        axes.set_xscale("log", base=2)
+        gammas = sorted({run.mapping_params["gamma"] for run in records})
+        axes.set_xticks(gammas, [f"{gamma:g}" for gamma in gammas])
+        axes.set(xlabel="γ")
+    figure.legend(
+        *figure.axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8
+    )
+    return figure
