@@ -51,9 +51,10 @@ def check_broadcasts(name: str, tensor: Tensor, scores: Tensor, of: str = "score
 
 
 def _broadcasts(tensor: Tensor, scores: Tensor) -> bool:
-    return tensor.ndim <= scores.ndim and all(
-        t in (1, s) for t, s in zip(reversed(tensor.shape), reversed(scores.shape), strict=False)
-    )
+    if tensor.ndim > scores.ndim:
+        return False
+    last = scores.shape[scores.ndim - tensor.ndim :]
+    return all(t in (1, s) for t, s in zip(tensor.shape, last, strict=True))
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,8 @@ MAPPING_BUDGETS = [
     whole("opcheck", "opcheck of every operator", "all", 29),
     whole("vmap", "vmap = loop", "same bits", 19),
     whole("compile", "compiled = eager", "same bits, gradients to 1e-15", 23),
+    Budget("additive masks", "an additive mask of −1e4, −1e9, finfo.min = the position removed",
+           "same bits", 10_000),
     Budget("compiled code", "machine code on disk cut, emptied, flipped, zeroed, longer",
            "right answer, one line, kept anew", 200),
     Budget("shapes", "contiguous, transposed, expanded, sliced, any dim", "same bits", 9 * 2000),

@@ -108,6 +108,17 @@ def test_tasks_know_neither_scripts_nor_hydra():
     assert not importing(["tasks"], "scripts", "hydra", "omegaconf")
 
 
+def test_threads_of_commands_sleep_while_they_wait():
+    """Told before torch loads OpenMP, which reads it once."""
+    code = "import sys; sys.argv[:] = ['-m']; import scripts; assert 'torch' not in sys.modules"
+    code += "; import os; print(os.environ['OMP_WAIT_POLICY'])"
+    for own, wanted in (({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")):
+        environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"} | own
+        command = [sys.executable, "-c", code]
+        said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+        assert said.stdout.strip() == wanted
+
+
 def test_commands_begin_without_what_only_some_of_them_need():
     """Half of the seconds between a command and its first word would be theirs."""
     needless = ("matplotlib", "fontTools", "nltk", "rouge_score", "sacremoses", "scipy.stats", "joblib")

@@ -2,8 +2,8 @@
 
 OpenMP's threads wait for each other after each operator, by default awake: beside processes that keep every
 processor busy they take from each other what they wait for. So all commands set ``OMP_WAIT_POLICY=passive``
-(scripts/__init__.py). An epoch of a small model in two threads, under both policies, takes turns with one in
-a single thread that stays on its processor; medians and ratios go to results/bench/busy.json.
+(scripts/__init__.py). A short epoch of a small model in two threads, under both policies, takes turns with
+one in a single thread that stays on its processor; medians and ratios go to results/bench/busy.json.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from tasks.training.provenance import commit, versions
 
 RESULT = Path("results/bench/busy.json")
 ROOT = Path(__file__).resolve().parents[2]
-ROUNDS, OTHERS = 3, 8
+ROUNDS, OTHERS = 2, 8
 SETTINGS = {
     "one pinned thread": {"OMP_NUM_THREADS": "1", "OMP_PROC_BIND": "true"},
     "two threads, passive": {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"},
     "two threads, active": {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "active"},
 }
-EPOCH = ("task=snli", "attention=fusedmax", "data=snli/mini", "debug=tiny", "trainer.max_steps=60")
+EPOCH = ("task=snli", "attention=fusedmax", "data=snli/mini", "debug=tiny", "trainer.max_steps=15")
 
 
 def seconds_of_an_epoch(environment: dict[str, str], folder: Path) -> float:
