@@ -7,7 +7,8 @@ float32 and returned in its own type. A position at −inf or outside the mask t
 NaN or +inf comes out NaN.
 
 The structure of a solution is the list of :mod:`regattn.kernels.cpu`, in int16: a row of 8,192 fits, and of a
-row only its members are written and read. sparsemax has none; its weights say who is in the support.
+row only its members are written and read. Mappings without groups have none; their weights tell their
+derivatives too (``tiles.py``).
 
 A program solves a few rows together: what needs sums alone keeps them in the registers of a warp
 (``tiles.py``), fusedmax gathers what survives a screening (``survivors.py``), what has an order all along a
