@@ -55,6 +55,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 reads-train := TASK ATTN DATA PAIR NPROC LOGGER DEVICE ARGS RESUME
 reads-evaluate := RUN
 reads-baselines := TASK TIER ARGS
+reads-data := TIER
 reads-predict := RUN PREMISE HYPOTHESIS
 reads-translate := RUN NBEST ATTENTION ARGS
 reads-summarize := $(reads-translate)
@@ -123,6 +124,9 @@ train: $(VENV)/installed ## train, test, record: TASK=… ATTN=… DATA=… PAIR
 
 evaluate: $(VENV)/installed ## evaluate a trained run again: RUN=<run>
 	@$(BIN)/python -m scripts.evaluate $(call quoted,RUN)
+
+data: $(VENV)/installed ## get the data of tier small from public repositories, into data/small
+	@$(BIN)/python -m scripts.data $(if $(filter TIER,$(chosen)),--tier $(call quoted,TIER))
 
 baselines: $(VENV)/installed ## write results/baselines, what a corpus yields without attention: TASK=… TIER=… ARGS="…"
 	@$(BIN)/python -m scripts.baselines --task $(call quoted,TASK) --tier $(call quoted,TIER) $(ARGS)
