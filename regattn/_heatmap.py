@@ -23,7 +23,7 @@ from matplotlib.style import context
 _FONT = "DejaVu Sans"
 GROUP_COLOURS = ("#d95f02", "#7b3294", "#1b7837", "#c51b7d", "#8c510a", "#444444")
 _PAGE, _GAP = 17.0, 0.4  # inches, as all lengths here: most width of a line of panels; room for a title
-_CELL, _LEGIBLE, _LEAST = 0.38, 0.14, 0.2  # sides of a cell: usual, least side by side, least alone
+_CELL, _LEGIBLE, _LEAST = 0.38, 0.12, 0.2  # sides of a cell: usual, least side by side, least alone
 _WORDS, _TITLE, _SLOPE = 9.0, 10.0, 50  # points; degrees of the words below
 _EDGE = 0.1  # round everything
 _NUMBERS, _NUMBERED = 90, 0.3  # with more non-zero cells or smaller ones, numbers only disturb

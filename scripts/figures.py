@@ -7,22 +7,22 @@ different mappings attend over the same sentence. The sentence is this project's
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
 import regattn
 from regattn._heatmap import Panel
 from scripts import cli
-from scripts.heatmap import draw_panels, panel_of
+from scripts.heatmap import draw_panels, panel_of, whole_words
 from scripts.paper import RESULTS
 from scripts.paper.plots import mappings_figure
 from scripts.paper.scale import scale_figure, study_records
-from scripts.paper.selection import Runs, by_setting, file_names, first_examples
+from scripts.paper.selection import MAPPINGS, UNIFORM, Runs, by_setting, file_names, first_examples, grouped
 from scripts.style import house_style, save_figure
 from tasks._registry import TASKS
 from tasks.training.details import read_details
-from tasks.training.records import read_records
+from tasks.training.records import Record, read_records
 
 FIGURES = RESULTS / "figures"
 DETAILS = RESULTS / "details"
@@ -38,8 +38,35 @@ def draw_mappings(path: Path) -> None:
 
 
 def panels(records: Runs, details: Path) -> list[Panel]:
-    """One panel for each mapping of runs that differ in mapping and seed alone: the first seed's."""
-    return [panel_of(example.grid, run.mapping) for run, example in first_examples(records, details).values()]
+    """One panel for each of the paper's mappings, of runs that differ in mapping and seed alone: the first's.
+
+    Words that were cut into pieces stand whole: a source word has the sum of its pieces' weights, an output
+    word the mean of its pieces' rows.
+    """
+    runs = [run for run in records if run.mapping in MAPPINGS]
+    found = first_examples(runs, details).values()
+    return [panel_of(whole_words(example.grid), _title(run)) for run, example in found]
+
+
+def _title(run: Record) -> str:
+    """The mapping, and the recipe where it is not the task's own."""
+    recipe = run.experiment.partition("/")[2]
+    return (
+        run.mapping if recipe in ("", run.task) else f"{run.mapping}, {recipe.removeprefix(run.task + '_')}"
+    )
+
+
+def shown_lines(settings: Sequence[Runs]) -> list[Runs]:
+    """Runs to look at, recipe by recipe: of entailment those of the model in which attention carries the
+    answer, where there are any.
+
+    Runs without attention, and trials that belong to no recipe where others do, are left out.
+    """
+    found: list[Runs] = [runs for of in settings for runs in grouped(of, lambda run: run.experiment).values()]
+    found = [runs for runs in found if not runs[0].experiment.endswith(UNIFORM)]
+    found = [runs for runs in found if runs[0].experiment] or found
+    attentive = [runs for runs in found if runs[0].config["task"].get("model") == "decomposable"]
+    return attentive or found
 
 
 def draw_attention(records: Runs, details: Path, folder: Path) -> Iterator[Path]:
@@ -50,19 +77,20 @@ def draw_attention(records: Runs, details: Path, folder: Path) -> Iterator[Path]
     for kind in sorted({task.figure for task in TASKS.values()}):
         shown = [corpus for corpus in corpora if TASKS[corpus.task].figure == kind]
         for corpus, name in file_names(kind, shown).items():
-            lines = [panels(runs, details) for runs in corpora[corpus]]
+            lines = [panels(runs, details) for runs in shown_lines(corpora[corpus])]
             for ending in ENDINGS:
-                draw_panels(folder / f"{name}{ending}", lines)
+                draw_panels(folder / f"{name}{ending}", lines, *TASKS[corpus.task].axes)
                 yield folder / f"{name}{ending}"
 
 
 def draw_picture(records: Runs, details: Path, path: Path) -> None:
-    """The README's, as anyone draws attention with the library; subwords without their sign for a space."""
+    """The README's, as anyone draws attention with the library."""
     for run in records:
         if run.id == PICTURED:
-            grid = read_details(details, run.id, run.details).example.grid
-            source, target = ([word.replace("▁", "") for word in side] for side in (grid.source, grid.target))
-            figure = regattn.plot(grid.weights, source, target, groups=grid.groups, title=run.mapping)
+            grid = whole_words(read_details(details, run.id, run.details).example.grid)
+            figure = regattn.plot(
+                grid.weights, grid.source, grid.target, groups=grid.groups, title=run.mapping
+            )
             save_figure(figure, path)
             print(path)
 

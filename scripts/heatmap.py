@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
 from regattn._heatmap import Panel, lay_out
 from scripts.style import ENDINGS, house_style, save_figure
 from tasks.attention import AttentionGrid
@@ -21,12 +26,61 @@ def draw_grid(path: Path, grid: AttentionGrid, title: str) -> Path:
     return path
 
 
-def draw_panels(path: Path | str, lines: Sequence[Sequence[Panel]]) -> None:
+_PIECE = "▁"  # begins the first piece of a word
+
+
+def whole_words(grid: AttentionGrid) -> AttentionGrid:
+    """The attention over words where it is over pieces of them, which punctuation is none of.
+
+    A source word has the sum of the weights of its pieces, a target word the mean of their rows. A word
+    belongs to a group if all of its pieces do; rows that are a mean have no groups.
+
+    Example:
+        >>> weights, groups = torch.tensor([[0.25, 0.25, 0.5], [0.0, 0.0, 1.0]]), torch.zeros(2, 3).long()
+        >>> grid = whole_words(AttentionGrid(("▁n", "asse", "."), ("▁wet", "."), weights, groups))
+        >>> grid.source, grid.weights.tolist()
+        (('nasse', '.'), [[0.5, 0.5], [0.0, 1.0]])
+    """
+    if not any(piece.startswith(_PIECE) for piece in (*grid.source, *grid.target)):
+        return grid
+    sources, targets = _places(grid.source), _places(grid.target)
+    weights = torch.stack([
+        torch.stack([grid.weights[rows][:, columns].sum(1).mean() for columns in sources]) for rows in targets
+    ])  # fmt: skip
+    groups = torch.zeros(weights.shape, dtype=torch.long)
+    for row, rows in enumerate(targets):
+        for column, columns in enumerate(sources) if len(rows) == 1 else ():
+            labels = grid.groups[rows[0], columns].unique()
+            groups[row, column] = int(labels[0]) if len(labels) == 1 else 0
+    return AttentionGrid(_joined(grid.source, sources), _joined(grid.target, targets), weights, groups)
+
+
+def _joined(pieces: Sequence[str], words: Sequence[Sequence[int]]) -> tuple[str, ...]:
+    return tuple("".join(pieces[place] for place in word).replace(_PIECE, "") for word in words)
+
+
+def _places(pieces: Sequence[str]) -> list[list[int]]:
+    """For each word the places of its pieces."""
+    words: list[list[int]] = []
+    for place, piece in enumerate(pieces):
+        goes_on = not piece.startswith(_PIECE) and any(map(str.isalnum, piece))
+        if goes_on and words and any(map(str.isalnum, pieces[words[-1][-1]].removeprefix(_PIECE))):
+            words[-1].append(place)
+        else:
+            words.append([place])
+    return words
+
+
+def draw_panels(
+    path: Path | str, lines: Sequence[Sequence[Panel]], source: str = "", target: str = ""
+) -> None:
     """Save a picture of several panels, laid out as :func:`regattn._heatmap.lay_out` does.
 
     Args:
         path: where to, ending in ``.png``, ``.pdf`` or ``.svg``; a missing directory is made.
         lines: what stands side by side, line by line.
+        source, target: what the words below and beside the panels are; where they are named the scale of
+            the shades stands on the right.
 
     Raises:
         ValueError: another ending, or no panels.
@@ -36,5 +90,26 @@ def draw_panels(path: Path | str, lines: Sequence[Sequence[Panel]]) -> None:
         raise ValueError(f"path must end in {', '.join(ENDINGS)}, got {path.name!r}")
     figure = lay_out(lines)
     with house_style():
+        if source:
+            _explain(figure, source, target)
         # Words may be of any length: the page grows round them, the cells keep their size.
         save_figure(figure, path, bbox_inches="tight", pad_inches=0.1)
+
+
+def _explain(figure: Figure, source: str, target: str) -> None:
+    """Name both axes and show the scale, outside of the page, which grows round them when it is saved."""
+    width, height = figure.get_size_inches()
+    figure.text(0.5, -0.05 / height, source, ha="center", va="top", fontsize=10)
+    figure.text(-0.05 / width, 0.5, target, ha="right", va="center", rotation=90, fontsize=10)
+    long = min(2.4, 0.7 * height)
+    axes = figure.add_axes((1 + 0.15 / width, (height - 0.4 - long) / height, 0.14 / width, long / height))
+    weights = np.linspace(0, 1, 256)
+    shades = colormaps["Blues"](0.08 + 0.82 * weights)[:, np.newaxis]
+    shades[0] = 1.0  # an exact zero
+    axes.imshow(shades, aspect="auto", origin="lower", extent=(0, 1, 0, 1))
+    axes.set(xticks=[], ylim=(-0.06, 1))
+    axes.yaxis.tick_right()
+    axes.set_yticks([-0.03, 0.01, 0.5, 1.0], ["exactly 0", "", "0.5", "1"])
+    axes.set_title("weight", fontsize=9)
+    axes.grid(visible=False)
+    axes.spines[:].set(visible=True, color="#bbbbbb", linewidth=0.6)

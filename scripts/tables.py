@@ -57,7 +57,9 @@ def readme_part(results: Sequence[TierResults]) -> str:
         for result in results
         if result.tier != "mini"
     ]
-    return "\n\n".join([*parts, *([LEGEND] if parts else []), *claims])
+    said = ["\n".join(f"- {text}" for text in result.findings) for result in results if result.tier != "mini"]
+    heads = ["What the runs say, derived from them as the tables are:"] if any(said) else []
+    return "\n\n".join([*heads, *said, *parts, *([LEGEND] if parts else []), *claims])
 
 
 def main() -> None:

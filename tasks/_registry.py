@@ -160,6 +160,7 @@ class TaskSpec:
         units: a sentence on the numbers in its detailed tables.
         setting: from a config to what was chosen of the model and its training, in one line.
         parts: the columns there.
+        axes: what stands along and beside that figure.
         baselines: dotted name of the function that makes, of the task built, the scores of simple systems:
             name → test split → metric → figure; "" where there are none.
         lists_config: whether the whole config stands there, too, because settings differ in more than that.
@@ -180,6 +181,7 @@ class TaskSpec:
     units: str
     setting: Callable[[Config], str]
     parts: Sequence[TablePart]
+    axes: tuple[str, str] = ("source", "output")
     baselines: str = ""
     lists_config: bool = False
     test_names: Mapping[str, str] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 import regattn
 from regattn._heatmap import GROUP_COLOURS, merged_stretches
+from scripts.heatmap import whole_words
 from scripts.paper.claims import HEADS, REPRODUCED, ClaimResults, claim_label, untested
 from scripts.paper.coverage import coverage, missing_table, overview_table, summary
 from scripts.paper.kernels import kernel_costs
@@ -194,7 +195,7 @@ def galleries(groups: Iterable[Group], details: Path) -> Iterator[tuple[str, str
     """What there is to look at, in the page's order: of each mapping the run with the first seed."""
     for corpus, setting, rows in groups:
         found = first_examples([run for runs in rows.values() for run in runs], details)
-        examples = {label: example for label, (_, example) in found.items()}
+        examples = {label: Example.of(whole_words(example.grid)) for label, (_, example) in found.items()}
         ids = {label: run.id for label, (run, _) in found.items()}
         shapes = {(len(example.target), *example.source) for example in examples.values()}
         if len(shapes) == 1 and shapes.pop()[0] == 1:

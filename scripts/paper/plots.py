@@ -19,6 +19,7 @@ from tasks._registry import Metric
 
 _DASHES = ("-", "--", ":", "-.")  # lines of one mapping with different strengths
 _SIGNS = {"lam": "λ", "p": "p"}
+_ALSO = {"fusedmax": "fusedmax and oscarmax"}  # which are one in two dimensions
 _SPAN, _POINTS = 3.0, 601
 
 
@@ -72,7 +73,7 @@ def mappings_figure() -> Figure:
     scores = torch.stack([t, torch.zeros_like(t)], -1)
     figure = Figure(figsize=(8.6, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    # Of the strengths the paper states p alone. In two dimensions oscarmax is fusedmax.
+    # Of the strengths the paper states p alone.
     for mapping in (
         regattn.Softmax(),
         regattn.Sparsemax(),
@@ -81,11 +82,14 @@ def mappings_figure() -> Figure:
     ):
         name = mapping.function.__name__
         own = [f"{_SIGNS[key]} = {value:g}" for key, value in mapping.strengths.items() if key != "gamma"]
-        style: dict[str, Any] = {"color": COLOURS[name], "label": ", ".join([name, *own])}
+        style: dict[str, Any] = {"color": COLOURS[name], "label": ", ".join([_ALSO.get(name, name), *own])}
         left.plot(t, regattn.max_omega(scores, mapping), **style)
         right.plot(t, mapping(scores)[:, 0], **style)
-    for axes, title in ((left, "max$_Ω$(t, 0)"), (right, "Π$_Ω$(t, 0), first coordinate")):
+    for axes, title, of in (
+        (left, "max$_Ω$(t, 0)", "value"),
+        (right, "Π$_Ω$(t, 0)", "weight of the first score"),
+    ):
         axes.set_title(title, loc="left", fontsize=10)
-        axes.set(xlabel="t", xlim=(-_SPAN, _SPAN))
+        axes.set(xlabel="t, the first score (the second is 0)", ylabel=of, xlim=(-_SPAN, _SPAN))
     left.legend(frameon=False, loc="upper left")
     return figure

@@ -11,7 +11,7 @@ from typing import Any
 from scripts.bench.results import read_results
 from scripts.markdown import counted
 from scripts.paper.baselines import Baselines, Scores, read_baselines
-from scripts.paper.claims import ClaimResults, claims_of_tier, median_interval
+from scripts.paper.claims import ClaimResults, ClaimTest, claims_of_tier, median_interval
 from scripts.paper.metrics import (
     Signatures,
     SplitMetric,
@@ -59,6 +59,7 @@ class TierResults:
     interpretability: Table
     agreement: Table
     cost: Table
+    findings: Sequence[str] = ()
 
     @property
     def tables(self) -> list[Table]:
@@ -93,7 +94,8 @@ def results_of_tiers(records: Runs, results: Path, paper: Paper) -> list[TierRes
             scores.append(score_table(task, paper.tables[task], tier, recipes, simple, uniform))
         claims = claims_of_tier(paper, tier, tables, items, steps)
         shapes, agreement = attention_tables(tier, tables, records)
-        found.append(TierResults(tier, scores, claims, shapes, agreement, cost_table(tier, tables, steps)))
+        cost, said = cost_table(tier, tables, steps), findings(claims, agreement)
+        found.append(TierResults(tier, scores, claims, shapes, agreement, cost, said))
     return found
 
 
@@ -405,3 +407,46 @@ def _side_by_side(step: Mapping[str, Any] | None) -> Cell:
         return Cell(UNKNOWN)
     low, high = median_interval(step)
     return Cell(f"{step['ratio']:.2f} ({low:.2f} to {high:.2f})", step["ratio"])
+
+
+# ------------------------------------------------------------------ what there is to quote
+def findings(claims: ClaimResults, agreement: Table) -> list[str]:
+    """What the runs of a tier say, in sentences that hold no more than the tables do: one for each primary
+    endpoint, one on word alignments that people made, one on time."""
+    said = []
+    for claim, tested in claims.comparisons:
+        first = [one for one in tested if one.role in ("primary", "part")]
+        if parts := [one for one in first if one.role == "part"] or first:
+            listed = "; ".join(map(_difference, parts))
+            verdict = next(one.verdict for one in first if one.role == "primary")
+            why = f" ({verdict.why})" if verdict.why else ""
+            said.append(f"The claim that {claim.text}: {verdict.text}{why}; {listed}.")
+    aligned = _AGREEMENT[0].head
+    by_hand = [row for row in agreement.rows if row[0].text.endswith("hansards")]
+    for recipe in dict.fromkeys(row[1].text for row in by_hand):
+        rows = [row for row in by_hand if row[1].text == recipe]
+        rates = [(row[2].text, row[agreement.heads.index(aligned)], row[4].text) for row in rows]
+        listed = ", ".join(f"{mapping} {cell.text}" for mapping, cell, _ in rates if not cell.is_empty)
+        seeds = max((counted(len(text.split(", ")), "seed") for *_, text in rates), default="")
+        said.append(f"Attention as word alignment, AER in % on Hansards, less is better: {listed} ({seeds}).")
+    times = [one for _, tested in claims.comparisons for one in tested if one.role == "time"]
+    if times:
+        listed = ", ".join(
+            f"{t.cells[0].text.split()[0]} {t.cells[4].text} ({t.cells[5].text})" for t in times
+        )
+        said.append(f"A step of training beside one with softmax, measured side by side: {listed}.")
+    return said
+
+
+def _difference(one: ClaimTest) -> str:
+    """
+    Example:
+        >>> from scripts.paper.claims import Verdict
+        >>> cells = map(Cell, ("a > b", "x", "", "", "+0.50", "+0.10 to +0.90", "0.02", "", "5", ""))
+        >>> _difference(ClaimTest(tuple(cells), Verdict("reproduced"), (), "primary"))
+        'a − b is +0.50 (95 % interval +0.10 to +0.90, 5 seeds)'
+    """
+    compared, _, _, _, difference, interval, _, _, seeds, _ = (cell.text for cell in one.cells)
+    first, *_, last = compared.split()
+    known = "" if interval == UNKNOWN else f"95 % interval {interval}, "
+    return f"{first} − {last} is {difference} ({known}{counted(int(seeds), 'seed')})"

@@ -73,6 +73,7 @@ SPEC = register(
         command="predict",
         writes_text=False,
         figure="figure2",
+        axes=("premise", "hypothesis → answer"),
         primary_metric=Metric("accuracy", "accuracy, %", 100.0),
         item_scores={"accuracy": "tasks.bootstrap.mean_of_items"},
         baselines="tasks.entailment.baselines.baselines",

@@ -10,11 +10,13 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pytest
+import torch
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from regattn._heatmap import Panel, merged_stretches
-from scripts.heatmap import draw_panels
+from scripts.heatmap import draw_panels, whole_words
+from tasks.attention import AttentionGrid
 from tasks.data import files
 
 WEIGHTS = np.array([[0.1, 0.1, 0.0, 0.3, 0.2, 0.1, 0.2], [0.25, 0, 0.25, 0, 0.25, 0, 0.25]])
@@ -198,3 +200,36 @@ def test_refusals(tmp_path: Path, change: dict[str, Any], message: str) -> None:
 def test_no_panels_are_refused(tmp_path: Path, lines: list[list[Panel]]) -> None:
     with pytest.raises(ValueError, match="a picture must have at least one panel, got none"):
         draw_panels(tmp_path / "a.png", lines)
+
+
+# ------------------------------------------------------------------ whole words
+PIECES = ("▁the", "▁n", "asse", "▁Wie", "se", ".")
+ROWS = torch.tensor([[0.1, 0.2, 0.3, 0.0, 0.4, 0.0], [0.0, 0.5, 0.5, 0.0, 0.0, 0.0], [1.0, 0, 0, 0, 0, 0]])
+
+
+def test_pieces_of_words_are_drawn_as_words() -> None:
+    groups = torch.tensor([[1, 2, 2, 0, 3, 0], [0, 1, 1, 0, 0, 0], [1, 0, 0, 0, 0, 0]])
+    found = whole_words(AttentionGrid(PIECES, ("▁me", "adow", "▁x"), ROWS, groups))
+    assert found.source == ("the", "nasse", "Wiese", ".") and found.target == ("meadow", "x")
+    torch.testing.assert_close(found.weights, torch.tensor([[0.05, 0.75, 0.2, 0.0], [1.0, 0, 0, 0]]))
+    torch.testing.assert_close(found.weights.sum(1), torch.ones(2))
+    assert found.groups.tolist() == [[0, 0, 0, 0], [1, 0, 0, 0]]  # a mean of rows has no groups
+
+
+def test_a_word_is_in_a_group_if_all_its_pieces_are() -> None:
+    groups = torch.tensor([[2, 2, 2, 0, 2, 0]])
+    found = whole_words(AttentionGrid(PIECES, ("▁x",), ROWS[:1], groups))
+    assert found.groups.tolist() == [[2, 2, 0, 0]]
+
+
+def test_words_stay_as_they_are() -> None:
+    grid = AttentionGrid(("a", "b"), ("c",), torch.tensor([[0.5, 0.5]]), torch.tensor([[1, 1]]))
+    assert whole_words(grid) is grid
+
+
+def test_named_axes_stand_outside_the_cells_with_the_scale(tmp_path: Path) -> None:
+    panel = Panel("", np.eye(4), ["s"] * 4, ["t"] * 4)
+    draw_panels(tmp_path / "plain.png", [[panel]])
+    draw_panels(tmp_path / "named.png", [[panel]], "source", "output")
+    plain, named = (imread(tmp_path / f"{name}.png") for name in ("plain", "named"))
+    assert named.shape[0] > plain.shape[0] and named.shape[1] > plain.shape[1] + 60

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from scripts.figures import draw_attention, draw_mappings, panels
+from scripts.figures import draw_attention, draw_mappings, panels, shown_lines
 from tasks.attention import AttentionGrid
 from tasks.training.details import Details, Example, write_details
 from tasks.training.records import Record
@@ -46,3 +46,16 @@ def test_figure_1_is_the_same_every_time(tmp_path: Path, ending: str) -> None:
     for name in ("a", "b"):
         draw_mappings(tmp_path / f"{name}{ending}")
     assert (tmp_path / f"a{ending}").read_bytes() == (tmp_path / f"b{ending}").read_bytes()
+
+
+def test_lines_are_recipes_with_attention_that_matters_if_there_are_any() -> None:
+    def run(name: str, experiment: str, **task: str) -> Record:  # of whatever mapping
+        return replace(RECORD, id=name, experiment=experiment, config={**RECORD.config, "task": task})
+
+    names = {"a": "translation", "b": "translation_tuned", "u": "translation_uniform"}
+    one = [run(name, f"small/{recipe}") for name, recipe in names.items()]
+    found = shown_lines([one, [run("t", "")]])
+    assert [[r.id for r in runs] for runs in found] == [["a"], ["b"]]
+    entailment = [[run("r", "small/snli")], [run("d", "small/snli_decomposable", model="decomposable")]]
+    assert [[r.id for r in runs] for runs in shown_lines(entailment)] == [["d"]]
+    assert [[r.id for r in runs] for runs in shown_lines([[run("t", "")]])] == [["t"]]

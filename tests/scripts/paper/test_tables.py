@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 from scripts.paper.baselines import Baselines
+from scripts.paper.claims import claims_of_tier
 from scripts.paper.metrics import metrics_in
 from scripts.paper.reported import read_paper
 from scripts.paper.selection import MAPPINGS, Recipe, Rows, by_recipe, recipes_of, rows_of
+from scripts.paper.significance import ItemScores
 from scripts.paper.table import Table
-from scripts.paper.tables import attention_tables, cost_table, results_of_tiers, score_table
+from scripts.paper.tables import attention_tables, cost_table, findings, results_of_tiers, score_table
+from tasks.training.details import Details, Example, write_details
 from tasks.training.records import Record, RecordError
 from tests.example_record import RECORD
 
@@ -292,3 +295,29 @@ def test_costs_compare_what_was_measured_side_by_side_alone() -> None:
         ["cpu, 1 thread", "fusedmax", "2.5 ± 0.7", "1.01 (1.01 to 1.01)", "2"],
         ["cpu, 4 threads", "fusedmax", "5.0", "1.01 (1.01 to 1.01)", "1"],
     ]
+
+
+def test_findings_say_what_the_tables_say_and_no_more(tmp_path: Path) -> None:
+    scores = {"softmax": 0.6, "fusedmax": 0.5, "sparsemax": 0.6}
+    row = {}
+    for mapping, score in scores.items():
+        items = {"test": {"accuracy": [1] * round(4000 * score) + [0] * round(4000 * (1 - score))}}
+        runs = []
+        for run in seeds(mapping, dict.fromkeys(range(1, 7), score)):
+            example = Example(source=["a"], target=["b"], weights=[[1.0]], groups=[[1]])
+            details = Details(id=run.id, items=items, example=example)
+            runs.append(replace(run, details=write_details(tmp_path, details)))
+        row[mapping] = runs
+    tables = {"snli": recipes(row)}
+    claims = claims_of_tier(PAPER, "small", tables, ItemScores(tmp_path, samples=50))
+    linked = [
+        replace(RECORD, id=name, mapping=name, task="translation", metrics={"hansards": {"aer": rate}})
+        for name, rate in (("softmax", 0.507), ("fusedmax", 0.592))
+    ]
+    _, agreement = attention_tables("small", tables, linked)
+    said = findings(claims, agreement)
+    assert len(said) == 2
+    begin = "The claim that on entailment, fusedmax scores above softmax and sparsemax: not reproduced; "
+    assert said[0].startswith(begin)
+    assert "; fusedmax − softmax is -10.00 (95 % interval -1" in said[0] and said[0].endswith(", 6 seeds).")
+    assert said[1].endswith("Hansards, less is better: softmax 50.7, fusedmax 59.2 (1 seed).")
