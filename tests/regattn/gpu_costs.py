@@ -22,10 +22,10 @@ from typing import Any
 
 import torch
 import triton
-from torch import Tensor
 from triton.runtime import driver
 
 from tests.regattn.emulation import DTYPES, NoGpu, cuda, emulated, mappings, on_gpu
+from tests.regattn.ptx import SECTOR
 
 BANDWIDTH, ISSUES = 4.3e12, 132 * 4 * 1.98e9  # a second
 SHAPES = [(65536, 64), (262144, 128), (4096, 512), (4096, 4096)]
@@ -46,9 +46,7 @@ class Launches:
         form = cuda.compile_kernel(kernel, arguments, constants)
         seconds = sum(os.times()[:4]) - started
         scores = arguments[0].numel()
-        tensors = [a for a in arguments if isinstance(a, Tensor) and a.numel() > 1]
         row = {"kernel": kernel.__name__, "seconds": seconds, **resources(form)}
-        row["bytes"] = sum(t.numel() * t.itemsize for t in tensors) / scores
         emulated(partial(self.count, row, scores))(kernel, grid, arguments, constants)
         self.rows.append(row)
 
@@ -56,6 +54,7 @@ class Launches:
     def count(row: dict[str, Any], scores: int, _: Any, machine: Any) -> None:
         row["a warp"] = machine.executed.mean()
         row["a score"] = machine.executed.sum() / scores
+        row["bytes"] = SECTOR * sum(map(len, machine.sectors.values())) / scores
 
 
 def resources(form: Any) -> dict[str, int]:

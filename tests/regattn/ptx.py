@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 WARP, SEVERAL = 32, -2
+SECTOR = 32  # bytes that go to and from memory together
 Array = np.ndarray[Any, Any]
 _BITS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 _TYPES: dict[str, Any] = {
@@ -99,6 +100,7 @@ class Machine:
         self.program, self.within = np.divmod(thread, WARP * warps)
         self.warp = thread // WARP
         self.executed = np.zeros(warps * programs, np.int64)
+        self.sectors: dict[str, set[int]] = {"ld": set(), "st": set()}  # of the memory of all programs
         self.arguments = {
             name: np.array(value, _TYPES[kind])
             for (kind, name), value in zip(self.parameters, arguments, strict=True)
@@ -195,6 +197,11 @@ class Machine:
         if compute is None or words[-1] == "f16x2":
             raise NotImplementedError(".".join(words))
         kind = words[-1]
+        if kind in ("s16x2", "u16x2"):  # two numbers in a register
+            pairs = [self.get(o, "u32").view(_TYPES[kind[:3]]).reshape(-1, 2) for o in operands[1:]]
+            both = np.ascontiguousarray(compute(words, False, *pairs))
+            self.put(operands[0], both.view(np.uint32)[:, 0], active)
+            return
         floating = kind[0] in "fb" and kind in ("bf16", *_FLOATS)
         values = [self.get(o, kind) for o in operands[1:]]
         if words[:2] == ["mad", "wide"]:
@@ -353,6 +360,7 @@ class Machine:
                 yield name, (self.shared.view(_BITS[size]), (self.program[active], first // size + k))
             else:
                 base, buffer = self._tensor(first)
+                self.sectors[words[0]].update((first // SECTOR).tolist())
                 yield name, (buffer.view(_BITS[size]), (first - base) // size + k)
 
     def _tensor(self, at: Array) -> tuple[int, Array]:
