@@ -4,10 +4,23 @@ __version__ = "0.1.0"
 
 from regattn._attention import AdditiveScorer, Attention, BilinearScorer, DotScorer
 from regattn._certify import certify
-from regattn._entmax import ENTMAX15, Entmax15, entmax15
+from regattn._entmax import ENTMAX, ENTMAX15, Entmax, Entmax15, entmax, entmax15
 from regattn._fusedmax import FUSEDMAX, Fusedmax, fusedmax
 from regattn._groups import groups
+from regattn._losses import (
+    Entmax15Loss,
+    EntmaxLoss,
+    FenchelYoungLoss,
+    NormmaxLoss,
+    SparsemaxLoss,
+    entmax15_loss,
+    entmax_loss,
+    fenchel_young_loss,
+    normmax_loss,
+    sparsemax_loss,
+)
 from regattn._multihead import MultiheadAttention
+from regattn._normmax import NORMMAX, Normmax, normmax
 from regattn._oscarmax import (
     OSCARMAX,
     OSCARMAX_PUBLISHED,
@@ -20,7 +33,7 @@ from regattn._plot import plot
 from regattn._pnormmax import PNORMMAX, PNormmax, pnormmax
 from regattn._prox import isotonic_regression, project_simplex, prox_oscar, prox_tv1d
 from regattn._registry import MAPPINGS, Mapping, MappingSpec, register
-from regattn._regularized_max import Pi_Omega, fenchel_young_loss, max_omega, regularized_argmax
+from regattn._regularized_max import Pi_Omega, max_omega, regularized_argmax
 from regattn._scaled_dot_product import scaled_dot_product_attention
 from regattn._softmax import SOFTMAX, Softmax, softmax
 from regattn._sparsemax import SPARSEMAX, Sparsemax, sparsemax
@@ -31,24 +44,36 @@ __all__ = [
     "Attention",
     "BilinearScorer",
     "DotScorer",
+    "Entmax",
     "Entmax15",
+    "Entmax15Loss",
+    "EntmaxLoss",
+    "FenchelYoungLoss",
     "Fusedmax",
     "Mapping",
     "MappingSpec",
     "MultiheadAttention",
+    "Normmax",
+    "NormmaxLoss",
     "Oscarmax",
     "OscarmaxPublished",
     "PNormmax",
     "Pi_Omega",
     "Softmax",
     "Sparsemax",
+    "SparsemaxLoss",
     "certify",
+    "entmax",
     "entmax15",
+    "entmax15_loss",
+    "entmax_loss",
     "fenchel_young_loss",
     "fusedmax",
     "groups",
     "isotonic_regression",
     "max_omega",
+    "normmax",
+    "normmax_loss",
     "oscarmax",
     "oscarmax_published",
     "plot",
@@ -60,7 +85,18 @@ __all__ = [
     "scaled_dot_product_attention",
     "softmax",
     "sparsemax",
+    "sparsemax_loss",
 ]
 
-for _spec in (SOFTMAX, SPARSEMAX, FUSEDMAX, OSCARMAX, PNORMMAX, OSCARMAX_PUBLISHED, ENTMAX15):
+for _spec in (
+    SOFTMAX,
+    SPARSEMAX,
+    FUSEDMAX,
+    OSCARMAX,
+    PNORMMAX,
+    OSCARMAX_PUBLISHED,
+    ENTMAX15,
+    ENTMAX,
+    NORMMAX,
+):
     register(_spec)

@@ -261,7 +261,7 @@ def _restore(ctx: Any) -> tuple[Tensor, tuple[Any, ...], tuple[Any, ...]]:
 def _dx_dparam(derivative: ParamDerivative, context: tuple[Any, ...], parameters: tuple[Any, ...]) -> Tensor:
     scores, mask, values = context
     present = scores > -torch.inf if mask is None else mask & (scores > -torch.inf)
-    return derivative(scores, present, values.detach(), *parameters)
+    return derivative(scores, present, values, *parameters)
 
 
 def _backward(ctx: Any, gradient: Tensor, wanted: tuple[bool, ...]) -> tuple[Tensor | None, ...]:

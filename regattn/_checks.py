@@ -108,6 +108,7 @@ RANGES = {
     "gamma": Range(0),
     "lam": Range(0, low_allowed=True),
     "p": Range(1, 2, high_allowed=True, learnable=False),
+    "alpha": Range(1, low_allowed=True),
 }
 """Of each strength, in all mappings that have it."""
 

@@ -18,7 +18,7 @@ from regattn._sparsemax import half_square
 def _dx_dlam(scores: Tensor, present: Tensor, values: Tensor, gamma: Any, lam: Any) -> Tensor:
     """−∂TV/∂y, the number of neighbours above less that of neighbours below; inside a group they cancel."""
     order = torch.argsort(~present, dim=-1, stable=True)  # what takes part, moved together
-    y, taking = values.gather(-1, order), present.gather(-1, order)
+    y, taking = values.detach().gather(-1, order), present.gather(-1, order)
     step = torch.sign(y.diff(dim=-1)) * taking[..., 1:]
     zero = torch.zeros_like(y[..., :1])
     pulls = torch.cat([step, zero], -1) - torch.cat([zero, step], -1)

@@ -18,7 +18,7 @@ from regattn._sparsemax import half_square
 
 def _dx_dlam(scores: Tensor, present: Tensor, values: Tensor, gamma: Any, lam: Any) -> Tensor:
     """−∂/∂y of the sum over pairs: how many stand below, those in the same group counted half."""
-    y = torch.where(present, values, torch.inf).contiguous()
+    y = torch.where(present, values.detach(), torch.inf).contiguous()
     ascending = y.sort(dim=-1).values
     below = torch.searchsorted(ascending, y)
     equal = torch.searchsorted(ascending, y, right=True) - below

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -87,11 +87,6 @@ def _omega(y: Tensor, allowed: Tensor, p: float) -> Tensor:
 
 
 def _certificate(rows: Rows, p: float) -> Tensor:
-    """For any t = max z − τ the exact weights of that t are optimal up to how far they are from giving it.
-
-    They have the shape (1 + z/t)_+^{1/(p−1)}. Read off the given weights, t collects the rounding of all of
-    them; a secant step finds the one that suits them better.
-    """
     if p == 2:
         return sparsemax_certificate(rows)
 
@@ -99,8 +94,20 @@ def _certificate(rows: Rows, p: float) -> Tensor:
         top = y.amax(-1, keepdim=True)
         return top * ((y / top) ** p).sum(-1, keepdim=True) ** ((2 - p) / p)
 
+    return power_certificate(rows, 1 / (p - 1), largest_derivative)
+
+
+def power_certificate(
+    rows: Rows, exponent: float | Tensor, largest_derivative: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """For any t = max z − τ the exact weights of that t are optimal up to how far they are from giving it.
+
+    They have the shape (1 + z/t)_+^exponent, and t is the largest derivative of Ω at them. Read off the given
+    weights, t collects the rounding of all of them; a secant step finds the one that suits them better.
+    """
+
     def violation(t: Tensor) -> tuple[Tensor, Tensor]:
-        shape = (1 + rows.z / t).clamp(min=0).masked_fill(~rows.allowed, 0.0) ** (1 / (p - 1))
+        shape = (1 + rows.z / t).clamp(min=0).masked_fill(~rows.allowed, 0.0) ** exponent
         exact = shape / shape.sum(-1, keepdim=True)
         gap = largest_derivative(exact) - t
         return torch.maximum((rows.y - exact).abs().amax(-1), gap.abs().squeeze(-1)), gap

@@ -1,4 +1,4 @@
-"""max_Ω, the loss that belongs to it, and its argmax for an Ω that the user writes down."""
+"""max_Ω, and its argmax for an Ω that the user writes down."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from regattn._registry import MappingSpec, find_with, resolve
 Omega = Callable[[Tensor], Tensor]
 
 
-def _rows(
+def rows_along(
     scores: Tensor, dim: int, mask: Tensor | None, strengths: dict[str, Any]
 ) -> tuple[Tensor, dict[str, Any]]:
     """Rows along the last dimension, −inf where masked, and their strengths."""
@@ -25,7 +25,7 @@ def _rows(
     return x.movedim(dim, -1), moved
 
 
-def _omega(weights: Tensor, allowed: Tensor, spec: MappingSpec, strengths: dict[str, Any]) -> Tensor:
+def weighted_omega(weights: Tensor, allowed: Tensor, spec: MappingSpec, strengths: dict[str, Any]) -> Tensor:
     """γ Ω of rows along the last dimension."""
     assert spec.omega is not None
     every = spec.defaults | strengths
@@ -92,63 +92,14 @@ def max_omega(
     function, strengths = resolve(mapping, strengths)
     spec = find_with(function, "omega")
     check_scores(scores, dim, mask)
-    x, strengths = _rows(scores, dim, mask, strengths)
+    x, strengths = rows_along(scores, dim, mask, strengths)
     weights = function(x, **strengths)
     allowed = x.detach() != -torch.inf
     y = weights.detach()
     inner = torch.where(y > 0, x.detach() * y, y).sum(-1)
-    value = inner - _omega(y, allowed, spec, strengths).to(inner.dtype)
+    value = inner - weighted_omega(y, allowed, spec, strengths).to(inner.dtype)
     value = value.masked_fill(~allowed.any(-1), -torch.inf)
     return _Envelope.apply(value, x, weights)
-
-
-def fenchel_young_loss(
-    scores: Tensor,
-    target: Tensor,
-    mapping: Any,
-    dim: int = -1,
-    *,
-    mask: Tensor | None = None,
-    **strengths: Any,
-) -> Tensor:
-    r"""Loss that is zero exactly where the mapping gives the target.
-
-    .. math::
-        L(x; y) = \max\nolimits_\Omega(x) + \gamma\, \Omega(y) - \langle x, y \rangle \;\ge 0
-
-    With softmax it is the Kullback–Leibler divergence (cross-entropy for a one-hot target), with
-    sparsemax the sparsemax loss. Its gradient with respect to ``scores`` is ``mapping(scores) - target``.
-
-    Args:
-        scores: floating tensor of any shape; a row is one slice along ``dim``.
-        target: weights of the same shape, every row on the simplex and 0 where masked.
-        mapping: as in :func:`max_omega`.
-        dim: dimension of the positions.
-        mask: bool, broadcastable to ``scores``; ``True`` where a position takes part.
-        **strengths: keyword parameters of the mapping.
-
-    Returns:
-        One loss for each row: tensor without ``dim``.
-
-    Raises:
-        TypeError, ValueError: as :func:`max_omega`; ValueError if the shapes differ.
-
-    Example:
-        >>> fenchel_young_loss(torch.tensor([2.0, 0.0]), torch.tensor([0.0, 1.0]), sparsemax)
-        tensor(2.)
-
-    Source: Blondel, Martins & Niculae (2020), "Learning with Fenchel–Young losses", section 3.
-    """
-    if scores.shape != target.shape:
-        raise ValueError(
-            f"target must have the shape of scores {tuple(scores.shape)}, got {tuple(target.shape)}"
-        )
-    function, strengths = resolve(mapping, strengths)
-    maximum = max_omega(scores, function, dim, mask=mask, **strengths)
-    x, strengths = _rows(scores, dim, mask, strengths)
-    y = target.movedim(dim, -1)
-    omega = _omega(y, x.detach() != -torch.inf, find_with(function, "omega"), strengths)
-    return maximum + omega - torch.where(y > 0, x * y, 0.0).sum(-1)
 
 
 # ------------------------------------------------------------------ any Ω

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import regattn
 from regattn import MAPPINGS
 
-_CHOSEN = {"gamma": 0.7, "p": 1.5}
+_CHOSEN = {"gamma": 0.7, "p": 1.5, "alpha": 1.3}
 _LAM = {"fusedmax": 0.1}
 
 FUNCTIONS = {name: spec.function for name, spec in MAPPINGS.items()}

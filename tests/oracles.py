@@ -27,13 +27,21 @@ def penalty(mapping: str, y: np.ndarray) -> np.ndarray:
 
 
 def objective(
-    mapping: str, x: np.ndarray, y: np.ndarray, gamma: float = 1.0, lam: float = 0.0, p: float = 1.5
+    mapping: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    gamma: float = 1.0,
+    lam: float = 0.0,
+    p: float = 1.5,
+    alpha: float = 1.5,
 ) -> np.ndarray:
     """⟨x, y⟩ − γΩ(y), row by row."""
     if mapping == "softmax":
         omega = np.where(y > 0, y * np.log(np.where(y > 0, y, 1.0)), 0.0).sum(1)
-    elif mapping == "entmax15":
-        omega = ((y**1.5).sum(1) - 1) / (1.5 * 0.5)
+    elif mapping in ("entmax", "entmax15"):
+        omega = ((y**alpha).sum(1) - 1) / (alpha * (alpha - 1))
+    elif mapping == "normmax":
+        omega = (y**alpha).sum(1) ** (1 / alpha)
     elif mapping == "pnormmax":
         omega = 0.5 * (np.abs(y) ** p).sum(1) ** (2 / p)
     else:
@@ -124,15 +132,31 @@ def _shifted(x: np.ndarray, gamma: float) -> np.ndarray:
     return (x.astype(np.longdouble) - x.max(1, keepdims=True)) / np.longdouble(gamma)
 
 
+def entmax(x: np.ndarray, gamma: float, alpha: float) -> np.ndarray:
+    if alpha == 1:
+        return softmax(x, gamma)
+    e = 1 / (np.longdouble(alpha) - 1)
+    return _of_unit_norm(_shifted(x, gamma) / e, e, e)
+
+
 def entmax15(x: np.ndarray, gamma: float) -> np.ndarray:
-    """Rows by bisection for t = max x/2γ − τ."""
-    z = _shifted(x, gamma) / 2
-    low, high = np.zeros((len(x), 1), np.longdouble), np.ones((len(x), 1), np.longdouble)
+    return entmax(x, gamma, 1.5)
+
+
+def normmax(x: np.ndarray, gamma: float, alpha: float) -> np.ndarray:
+    e = 1 / (np.longdouble(alpha) - 1)
+    return _of_unit_norm(_shifted(x, gamma), e, e + 1)
+
+
+def _of_unit_norm(z: np.ndarray, e: np.longdouble, m: np.longdouble) -> np.ndarray:
+    """Rows in proportion to max(z + t, 0)^e, by bisection for the t with Σ max(z + t, 0)^m = 1."""
+    low, high = np.zeros((len(z), 1), np.longdouble), np.ones((len(z), 1), np.longdouble)
     for _ in range(66):
         t = (low + high) / 2
-        above = (np.maximum(z + t, 0) ** 2).sum(1, keepdims=True) > 1
+        above = (np.maximum(z + t, 0) ** m).sum(1, keepdims=True) > 1
         low, high = np.where(above, low, t), np.where(above, t, high)
-    return np.maximum(z + high, 0) ** 2
+    y = np.maximum(z + high, 0) ** e
+    return y / y.sum(1, keepdims=True)
 
 
 def pnormmax(x: np.ndarray, gamma: float, p: float) -> np.ndarray:
@@ -148,15 +172,24 @@ def pnormmax(x: np.ndarray, gamma: float, p: float) -> np.ndarray:
     return y
 
 
-SOLUTIONS = {"softmax": softmax, "entmax15": entmax15}
+SOLUTIONS = {"softmax": softmax, "entmax": entmax, "entmax15": entmax15, "normmax": normmax}
 """By name the weights of those that the certificates from outside do not know."""
 
 
 def jacobian(mapping: str, y: np.ndarray, gamma: float, **strengths: float) -> np.ndarray:
     """Closed form at the weights of one row."""
-    if mapping == "entmax15":
-        s = np.sqrt(y)
+    alpha = strengths.get("alpha", 1.5)
+    if mapping in ("entmax", "entmax15"):
+        s = y ** (2 - alpha) * (y > 0)
         return (np.diag(s) - np.outer(s, s) / s.sum()) / gamma
+    if mapping == "normmax":  # the bordered system of the Hessian of ‖y‖_α, whole
+        support, d = y > 0, len(y)
+        v, norm = np.where(support, y, 1.0), (y**alpha).sum() ** (1 / alpha)
+        slopes = np.where(support, (v / norm) ** (alpha - 1), 0.0)
+        hessian = (alpha - 1) / norm * (np.diag((v / norm) ** (alpha - 2)) - np.outer(slopes, slopes))
+        system = np.block([[hessian, support[:, None]], [support[None], np.zeros((1, 1))]])
+        inverse: np.ndarray = np.linalg.inv(system)[:d, :d]
+        return inverse * np.outer(support, support) / gamma
     closed: np.ndarray = outside_certificates().jacobian(mapping, y, gamma, strengths.get("p"))
     return closed
 

@@ -71,6 +71,38 @@ def pnormmax(x: Row, gamma: float, p: float) -> Row:
     return y
 
 
+def entmax(x: Row, gamma: float, alpha: float) -> Row:
+    """Bisection for τ' = max z − τ with z = (α − 1)x/γ, at which the weights (z − τ)^(1/(α − 1)) sum to 1."""
+    if alpha == 1:
+        shape = np.exp(_divided(x, gamma))
+        return shape / max(shape.sum(), ROUNDING)
+    z, e = (alpha - 1) * _divided(x, gamma), 1 / (alpha - 1)
+    return _of_unit_norm(z, e, e)
+
+
+def normmax(x: Row, gamma: float, alpha: float) -> Row:
+    """Bisection likewise: y/‖y‖_α is (x/γ − τ)^(1/(α − 1)), whose α-th powers sum to 1."""
+    if alpha == 1:
+        shape = (x == x.max()) & (x > -np.inf)
+        return shape / max(shape.sum(), 1)
+    return _of_unit_norm(_divided(x, gamma), 1 / (alpha - 1), alpha / (alpha - 1))
+
+
+def _of_unit_norm(z: Row, e: float, m: float) -> Row:
+    """Weights in proportion to max(z + t, 0)^e, where Σ max(z + t, 0)^m = 1."""
+    present = z > -np.inf
+    y = np.zeros(z.size)
+    low, high = 0.0, 1.0
+    while present.any() and low < (t := (low + high) / 2) < high:
+        ratio = np.where(present, np.maximum(z / t, -1), -1)
+        log = np.log1p(np.where(ratio > -1, ratio, 0))
+        shape = np.where(ratio > -1, np.exp(e * log), 0)
+        y = shape / shape.sum()
+        powers = np.where(ratio > -1, np.exp(m * log), 0).sum()
+        low, high = (low, t) if np.log(powers) + m * np.log(t) > 0 else (t, high)
+    return y
+
+
 def entmax15(x: Row, gamma: float) -> Row:
     """Sort; of the longest prefix whose last member stays above it, τ has Σ (x/2γ − τ)² = 1."""
     z = _divided(x, 2 * gamma)

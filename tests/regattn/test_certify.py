@@ -31,7 +31,7 @@ def test_moved_scores_are_charged_for_the_move_alone(mapping, strengths):
     for move in (0.0, 1e-12, 1e-8, 1e-4, 1e-1):
         moved = function(x + move * (2 * torch.rand_like(x) - 1), **strengths)
         violation = regattn.certify(x, moved, function, **strengths)
-        steepness = 1 / (strengths.get("p", 2.0) - 1)
+        steepness = 1 / (strengths.get("p", strengths.get("alpha", 2.0)) - 1)
         assert violation.max() <= 1.5 * steepness * move / strengths["gamma"] + 1e-14, move
 
 

@@ -322,6 +322,7 @@ BAD_STRENGTHS = {
     "gamma": (0.0, -1.0, NAN, INF),
     "lam": (-0.1, NAN, INF),
     "p": (1.0, 0.5, 2.5, NAN, INF),
+    "alpha": (0.9, -1.0, NAN, INF),
 }
 
 

@@ -103,7 +103,8 @@ def registered(name: str) -> Callable[..., Tensor]:
     """The operator as the dispatcher knows it."""
     strengths = SOLVERS[name].keywords
     tensors = [
-        torch.tensor(v, dtype=torch.float64) if k in ("gamma", "lam") else v for k, v in strengths.items()
+        torch.tensor(v, dtype=torch.float64) if k in ("gamma", "lam", "alpha") else v
+        for k, v in strengths.items()
     ]
     arguments = tensors if name in MAPPINGS else list(strengths.values())
 

@@ -28,6 +28,10 @@ STRENGTHS: dict[str, list[dict[str, float]]] = {
     "pnormmax": [
         {"gamma": g, "p": p} for g, p in ((1.0, 1.5), (0.1, 1.2), (3.0, 1.9), (1.0, 2.0), (1.0, 1.05))
     ],
+    "entmax": [
+        {"gamma": g, "alpha": a} for g, a in ((1.0, 1.3), (0.1, 1.0), (3.0, 1.05), (1.0, 1.9), (0.5, 2.0))
+    ],
+    "normmax": [{"gamma": g, "alpha": a} for g, a in ((1.0, 1.3), (0.1, 2.0), (3.0, 1.9), (0.5, 1.1))],
 }
 POINTWISE = ["sparsemax", "fusedmax", "oscarmax"]  # those of a quadratic Ω
 
@@ -67,7 +71,12 @@ def in_parts(x: np.ndarray) -> list[np.ndarray]:
 EDGES = [
     *((mapping, strengths) for mapping in POINTWISE for strengths in STRENGTHS[mapping]),
     *(("pnormmax", {"gamma": 1.0, "p": p}) for p in (1.05, 1.3, 1.5, 1.6, 1.75, 1.9, 1.99, 1.999)),
-    *(("entmax15", strengths) for strengths in STRENGTHS["entmax15"]),
+    *(
+        (mapping, strengths)
+        for mapping in ("entmax15", "entmax", "normmax")
+        for strengths in STRENGTHS[mapping]
+        if strengths.get("alpha") != 1.0  # where every score is in the support
+    ),
 ]
 
 
@@ -166,6 +175,45 @@ def test_reference_of_a_curved_mapping_agrees(mapping):
             weights = solve(mapping, x[None], **strengths)[0]
             expected = getattr(reference, mapping)(x, *strengths.values())
             np.testing.assert_allclose(weights, expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("alpha", [1.05, 1.3, 1.7, 2.5])
+@pytest.mark.parametrize("name", ["entmax", "normmax"])
+def test_agrees_with_bisection_of_entmax(name, alpha):
+    """To its tolerance: 50 halvings, and what these leave goes into all weights."""
+    ours, theirs = getattr(regattn, name), getattr(entmax, f"{name}_bisect")
+    for d in LENGTHS:
+        x, direction = random_scores(2, 200, d)
+        at = torch.full((200, 1), alpha, dtype=torch.float64)
+        found = []
+        for function in (ours, theirs):
+            scores, strength = x.clone().requires_grad_(), at.clone().requires_grad_(name == "entmax")
+            y = function(scores, alpha=strength, dim=-1)
+            inputs = [scores, strength] if name == "entmax" else [scores]
+            found.append((y.detach(), *torch.autograd.grad(y, inputs, direction)))
+        for one, other in zip(*found, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9 if alpha <= 2 else 1e-5)
+
+
+@pytest.mark.parametrize("alpha", [2.1, 3.0, 6.0])
+def test_steep_weights_are_right_for_their_scores(alpha):
+    """Beyond 2 weights near 0 are steep: what is judged are the scores that they are exact for."""
+    rng = np.random.default_rng(6)
+    for d in LENGTHS:
+        for kind in oracles.KINDS:
+            x = kind(rng, 100, d)
+            y = solve("entmax", x, gamma=0.7, alpha=alpha)
+            slack = (x - x.max(1, keepdims=True)) / 0.7 - y ** (alpha - 1) / (alpha - 1)
+            lowest = np.where(y > 0, slack, np.inf).min(1)
+            limit = bound(x, 0.7)
+            assert (slack.max(1) - lowest <= limit).all() and (np.abs(y.sum(1) - 1) <= limit).all()
+            found = regattn.certify(
+                torch.from_numpy(x), torch.from_numpy(y), regattn.entmax, gamma=0.7, alpha=alpha
+            )
+            assert (found.numpy() <= limit).all()
+            norm = torch.from_numpy(solve("normmax", x, gamma=0.7, alpha=alpha))
+            found = regattn.certify(torch.from_numpy(x), norm, regattn.normmax, gamma=0.7, alpha=alpha)
+            assert (found.numpy() <= limit).all()
 
 
 @pytest.mark.parametrize("d", LENGTHS)

@@ -63,12 +63,14 @@ def test_gradcheck_along_another_dim_with_a_mask(function):
         ("pnormmax", {"gamma": 0.7, "p": 1.5}),
         ("pnormmax", {"gamma": 2.0, "p": 1.8}),
         ("entmax15", {"gamma": 0.7}),
+        ("entmax", {"gamma": 0.7, "alpha": 1.3}),
+        ("normmax", {"gamma": 0.7, "alpha": 1.6}),
     ],
 )
 @pytest.mark.parametrize("d", [1, 2, 7, 16])
 def test_jacobian_is_the_closed_form(mapping, strengths, d, measure):
     """Points near a kink are skipped, and few."""
-    row, kinks = (measure(name, parts=4 * 6) for name in ("jacobian", "kinks"))
+    row, kinks = (measure(name, parts=4 * 8) for name in ("jacobian", "kinks"))
     outside = oracles.outside_certificates()
     x = points(row.n, d)
     y = getattr(regattn, mapping)(x, **strengths)
@@ -221,7 +223,7 @@ def test_compiled_again_with_other_strengths(mapping, fresh_compiler):
         assert torch.equal(compiled(x, **{name: value}), function(x, **{name: value}))
 
 
-GAMMA, LAM = (torch.tensor(strength, dtype=torch.float64, requires_grad=True) for strength in (0.7, 0.1))
+GAMMA, LAM, ALPHA = (torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (0.7, 0.1, 1.3))
 OPERATORS = {
     "sparsemax": (GAMMA,),
     "fusedmax": (GAMMA, LAM),
@@ -232,6 +234,8 @@ OPERATORS = {
     "pnormmax": (GAMMA, 1.5),
     "entmax15": (GAMMA,),
     "softmax": (GAMMA,),
+    "entmax": (GAMMA, ALPHA),
+    "normmax": (GAMMA, ALPHA),
 }
 
 

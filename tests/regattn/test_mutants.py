@@ -15,9 +15,11 @@ from tests.mappings import OF_OMEGA, solve
 from tests.oracles import bound
 
 Rows = np.ndarray
-GAMMA, LAM, P = 0.7, 0.1, 1.5
+GAMMA, LAM, P, ALPHA = 0.7, 0.1, 1.5, 1.3
 STRENGTHS: dict[str, dict[str, float]] = {
     **{mapping: {"gamma": GAMMA} for mapping in OF_OMEGA},
+    "entmax": {"gamma": GAMMA, "alpha": ALPHA},
+    "normmax": {"gamma": GAMMA, "alpha": ALPHA},
     "fusedmax": {"gamma": GAMMA, "lam": LAM},
     "oscarmax": {"gamma": GAMMA, "lam": LAM},
     "pnormmax": {"gamma": GAMMA, "p": P},
@@ -146,6 +148,15 @@ FORWARD: dict[str, tuple[str, Callable[[Rows], Rows]]] = {
     "entmax15, not squared": ("entmax15", lambda x: normalized(np.sqrt(right("entmax15", x)))),
     "entmax15, support off by one": ("entmax15", smallest_dropped),
     "entmax15, root stopped early": ("entmax15", newton_stopped),
+    "entmax, alpha + 1e-9": ("entmax", lambda x: right("entmax", x, alpha=ALPHA + 1e-9)),
+    "entmax, gamma not times alpha − 1": ("entmax", lambda x: right("entmax", x, gamma=GAMMA * (ALPHA - 1))),
+    "entmax, screened too eagerly": ("entmax", screened_at_half("entmax", 1 / (ALPHA - 1))),
+    "entmax in float32": ("entmax", in_float32("entmax")),
+    "entmax, α of the norm": ("entmax", lambda x: right("normmax", x)),
+    "normmax, alpha + 1e-9": ("normmax", lambda x: right("normmax", x, alpha=ALPHA + 1e-9)),
+    "normmax, screened too eagerly": ("normmax", screened_at_half("normmax")),
+    "normmax in float32": ("normmax", in_float32("normmax")),
+    "normmax, norm squared": ("normmax", lambda x: right("pnormmax", x, p=ALPHA)),
     "sparsemax in float32": ("sparsemax", in_float32("sparsemax")),
     "sparsemax, support off by one": ("sparsemax", support_off_by_one),
     "sparsemax, sum off by 1e-12": ("sparsemax", lambda x: right("sparsemax", x) * (1 + 1e-12)),

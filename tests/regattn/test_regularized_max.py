@@ -101,7 +101,9 @@ def test_loss_is_at_least_zero_and_zero_at_the_mapping_alone(mapping, strengths)
     assert fenchel_young_loss(x, right, function, **strengths).abs().max() <= 1e-14
     target = random_weights(300, 5)
     loss = fenchel_young_loss(x, target, function, **strengths)
-    modulus = {"softmax": 1.0, "pnormmax": 0.5 / 5 ** (1 / 3)}.get(mapping, 1.0)  # Ω is strongly convex
+    modulus = {"softmax": 1.0, "pnormmax": 0.5 / 5 ** (1 / 3), "normmax": 0.0}.get(
+        mapping, 1.0
+    )  # Ω is strongly convex
     distance = ((target - right) ** 2).sum(-1)
     assert (loss >= strengths["gamma"] * modulus / 2 * distance - 1e-14).all()
     assert loss.max() > 0.1

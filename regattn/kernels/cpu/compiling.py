@@ -28,6 +28,7 @@ _inner = _options | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt
 called = njit(**_inner)
 # Inlined: a call for each run of a row would cost more than most runs.
 inlined = njit(forceinline=True, **_inner)
+fused = njit(forceinline=True, fastmath={"contract"}, **_inner)  # a product and a sum in one rounding
 reordered_sum = njit(forceinline=True, fastmath={"reassoc"}, **_inner)
 
 

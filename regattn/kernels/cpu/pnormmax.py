@@ -112,7 +112,7 @@ def _sum_of_squares(numbers, divisors, n):
 
 
 @reordered_sum
-def _dot(a, b, n):
+def dot(a, b, n):
     total = 0.0
     for i in range(n):
         total += a[i] * b[i]
@@ -151,7 +151,7 @@ def product_rows(start, stop, direction, weights, output, gammas, norms):
         for k in range(m):
             s[k] *= each
         sum_s, sum_y = add_up(s, 0, m), add_up(y, 0, m)
-        sum_sg, sum_yg = _dot(s, g, m), _dot(y, g, m)
+        sum_sg, sum_yg = dot(s, g, m), dot(y, g, m)
         shift = (sum_sg - c * sum_y * sum_yg) / (sum_s - c * sum_y * sum_y)
         scale = 1.0 / strength_of(gammas, r)
         for k in range(m):

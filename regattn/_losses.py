@@ -1,0 +1,325 @@
+"""Fenchel–Young losses: what cross-entropy is to softmax, for every mapping that has an Ω."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regattn._autograd import can_call_kernel, load_kernel
+from regattn._checks import Strength, check_scores, check_strengths
+from regattn._entmax import entmax, entmax15
+from regattn._normmax import normmax
+from regattn._registry import find_with, resolve
+from regattn._regularized_max import max_omega, rows_along, weighted_omega
+from regattn._sparsemax import sparsemax
+
+_REDUCTIONS = ("none", "mean", "sum")
+
+
+def fenchel_young_loss(
+    scores: Tensor,
+    target: Tensor,
+    mapping: Any,
+    dim: int = -1,
+    *,
+    mask: Tensor | None = None,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "none",
+    **strengths: Any,
+) -> Tensor:
+    r"""Loss that is zero exactly where the mapping gives the target.
+
+    .. math::
+        L(x; y) = \max\nolimits_\Omega(x) + \gamma\, \Omega(y) - \langle x, y \rangle \;\ge 0
+
+    With softmax it is the Kullback–Leibler divergence (cross-entropy for a class), with sparsemax the
+    sparsemax loss. Its gradient with respect to ``scores`` is ``mapping(scores) - target``. Of a class of
+    many, with sparsemax, entmax and normmax on the CPU, nothing as long as the scores is made but their
+    gradient.
+
+    Args:
+        scores: floating tensor of any shape; a row is one slice along ``dim``.
+        target: weights of the same shape, every row on the simplex and 0 where masked; or int64 without
+            ``dim``, the index of each row's class.
+        mapping: as in :func:`max_omega`.
+        dim: dimension of the classes.
+        mask: bool, broadcastable to ``scores``; ``True`` where a position takes part.
+        weight: one factor for each class; a row counts by that of its class, or by the mean under its target.
+        ignore_index: the class index of rows that have no loss and no gradient.
+        reduction: ``"none"``, ``"sum"``, or ``"mean"``: over the rows that count, by their weights if their
+            targets are classes, as in :func:`torch.nn.functional.cross_entropy`.
+        **strengths: keyword parameters of the mapping.
+
+    Returns:
+        One loss for each row, without ``dim``, or a number. A row in which nothing takes part has loss 0
+        and gradient 0.
+
+    Raises:
+        TypeError, ValueError: as :func:`max_omega`; ValueError for a target, weight or reduction that does
+            not fit.
+
+    Example:
+        >>> fenchel_young_loss(torch.tensor([2.0, 0.0]), torch.tensor([0.0, 1.0]), sparsemax)
+        tensor(2.)
+        >>> fenchel_young_loss(torch.tensor([2.0, 0.0]), torch.tensor(1), sparsemax)
+        tensor(2.)
+
+    Source: Blondel, Martins & Niculae (2020), "Learning with Fenchel–Young losses", section 3.
+    """
+    function, strengths = resolve(mapping, strengths)
+    find_with(function, "omega")
+    check_scores(scores, dim, mask)
+    check_strengths(scores, dim, **strengths)
+    if reduction not in _REDUCTIONS:
+        raise ValueError(f"reduction must be one of {', '.join(_REDUCTIONS)}, got {reduction!r}")
+    if weight is not None and tuple(weight.shape) != (scores.shape[dim],):
+        raise ValueError(f"weight must have shape ({scores.shape[dim]},), got {tuple(weight.shape)}")
+    if target.is_floating_point():
+        if scores.shape != target.shape:
+            raise ValueError(
+                f"target must have the shape of scores {tuple(scores.shape)}, got {tuple(target.shape)}"
+            )
+        losses = _loss_of_weights(scores, target, function, dim, mask, strengths)
+        if weight is not None:
+            losses = losses * (target.movedim(dim, -1) * weight).sum(-1)
+        return losses.mean() if reduction == "mean" else losses.sum() if reduction == "sum" else losses
+    kept = target != ignore_index
+    classes = torch.where(kept, target, 0)
+    _check_classes(target, classes, scores, dim)
+    losses = _loss_of_classes(scores, classes, kept, function, dim, mask, strengths)
+    counted = kept.to(losses.dtype) if weight is None else torch.where(kept, weight[classes], 0.0)
+    if weight is not None:
+        losses = losses * counted
+    if reduction == "none":
+        return losses
+    return losses.sum() / counted.sum() if reduction == "mean" else losses.sum()
+
+
+def _check_classes(target: Tensor, classes: Tensor, scores: Tensor, dim: int) -> None:
+    shape, count = tuple(scores.select(dim, 0).shape), scores.shape[dim]
+    if target.dtype != torch.int64 or tuple(target.shape) != shape:
+        raise ValueError(
+            f"target must be weights of the shape of scores {tuple(scores.shape)}, or int64 class indices of "
+            f"shape {shape}, got {target.dtype} of shape {tuple(target.shape)}"
+        )
+    if can_call_kernel(classes) and classes.device.type == "cpu" and classes.numel():
+        low, high = (int(found) for found in classes.aminmax())
+        if low < 0 or high >= count:
+            got = low if low < 0 else high
+            raise ValueError(f"target must be class indices from 0 to {count - 1} or ignore_index, got {got}")
+
+
+def _loss_of_weights(
+    scores: Tensor, target: Tensor, function: Any, dim: int, mask: Tensor | None, strengths: dict[str, Any]
+) -> Tensor:
+    maximum = max_omega(scores, function, dim, mask=mask, **strengths)
+    x, strengths = rows_along(scores, dim, mask, strengths)
+    y, allowed = target.movedim(dim, -1), x.detach() != -torch.inf
+    omega = weighted_omega(y, allowed, find_with(function, "omega"), strengths)
+    loss = maximum + omega - torch.where(y > 0, x * y, 0.0).sum(-1)
+    return torch.where(allowed.any(-1), loss, 0.0)
+
+
+def _loss_of_classes(
+    scores: Tensor,
+    classes: Tensor,
+    kept: Tensor,
+    function: Any,
+    dim: int,
+    mask: Tensor | None,
+    strengths: dict[str, Any],
+) -> Tensor:
+    every = find_with(function, "omega").defaults | strengths
+    gamma: Any = every["gamma"]
+    alpha: Any = {sparsemax: 2.0, entmax15: 1.5}.get(function, every.get("alpha"))
+    if (
+        function in (sparsemax, entmax15, entmax, normmax)
+        and mask is None
+        and not isinstance(gamma, Tensor)
+        and not isinstance(alpha, Tensor)
+        and 1 < alpha <= (2 if function is not normmax else alpha)
+        and scores.device.type == "cpu"
+        and can_call_kernel(scores)
+    ):
+        rows = scores.movedim(dim, -1)
+        flat = rows.reshape(-1, rows.shape[-1])
+        targets = torch.where(kept, classes, -1).reshape(-1)
+        losses: Tensor = _ClassLoss.apply(flat, targets, function is normmax, float(gamma), float(alpha))
+        return losses.reshape(rows.shape[:-1])
+    one_hot = torch.zeros_like(scores).scatter(dim, classes.unsqueeze(dim), 1.0)
+    losses = _loss_of_weights(scores, one_hot, function, dim, mask, strengths)
+    return torch.where(kept, losses, 0.0)
+
+
+class _ClassLoss(torch.autograd.Function):
+    """By kernels that keep the support alone; differentiated again, by the weights in whole."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, targets: Tensor, of_norm: bool, gamma: float, alpha: float) -> Tensor:
+        losses, found = load_kernel("cpu", "losses", "class_loss")(rows, targets, of_norm, gamma, alpha)
+        ctx.save_for_backward(rows, targets, *found)
+        ctx.problem = of_norm, gamma, alpha
+        return losses
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        rows, targets, *found = ctx.saved_tensors
+        if torch.is_grad_enabled() or not can_call_kernel(gradient):
+            of_norm, gamma, alpha = ctx.problem
+            weights = (normmax if of_norm else entmax)(rows, gamma=gamma, alpha=alpha)
+            counted = (targets >= 0) & ~(rows == -torch.inf).all(-1)
+            one_hot = torch.zeros_like(rows).scatter(-1, targets.clamp(min=0).unsqueeze(-1), 1.0)
+            product = gradient.unsqueeze(-1) * torch.where(counted.unsqueeze(-1), weights - one_hot, 0.0)
+        else:
+            product = load_kernel("cpu", "losses", "class_gradient")(gradient, targets, tuple(found))
+            product = product.to(rows.dtype)
+        return product, None, None, None, None
+
+
+# ------------------------------------------------------------------ by name, as torch has cross_entropy
+def _as_cross_entropy(scores: Tensor, target: Tensor, mapping: Any, **options: Any) -> Tensor:
+    """Classes along dimension 1, or 0 of a single row."""
+    check_scores(scores, 0)
+    return fenchel_young_loss(scores, target, mapping, min(1, scores.ndim - 1), **options)
+
+
+def sparsemax_loss(
+    scores: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    *,
+    gamma: Strength = 1.0,
+) -> Tensor:
+    """:func:`fenchel_young_loss` of :func:`sparsemax`, called as :func:`torch.nn.functional.cross_entropy`.
+
+    Example:
+        >>> sparsemax_loss(torch.tensor([[2.0, 0.0], [0.0, 3.0]]), torch.tensor([1, 1]))
+        tensor(1.)
+
+    Source: Martins & Astudillo (2016), section 3.
+    """
+    options: dict[str, Any] = {"weight": weight, "ignore_index": ignore_index, "reduction": reduction}
+    return _as_cross_entropy(scores, target, sparsemax, gamma=gamma, **options)
+
+
+def entmax15_loss(
+    scores: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    *,
+    gamma: Strength = 1.0,
+) -> Tensor:
+    """:func:`fenchel_young_loss` of :func:`entmax15`, called as :func:`torch.nn.functional.cross_entropy`."""
+    options: dict[str, Any] = {"weight": weight, "ignore_index": ignore_index, "reduction": reduction}
+    return _as_cross_entropy(scores, target, entmax15, gamma=gamma, **options)
+
+
+def entmax_loss(
+    scores: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    *,
+    gamma: Strength = 1.0,
+    alpha: Strength = 1.5,
+) -> Tensor:
+    """:func:`fenchel_young_loss` of :func:`entmax`, called as :func:`torch.nn.functional.cross_entropy`."""
+    options: dict[str, Any] = {"weight": weight, "ignore_index": ignore_index, "reduction": reduction}
+    return _as_cross_entropy(scores, target, entmax, gamma=gamma, alpha=alpha, **options)
+
+
+def normmax_loss(
+    scores: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    *,
+    gamma: Strength = 1.0,
+    alpha: Strength = 2.0,
+) -> Tensor:
+    """:func:`fenchel_young_loss` of :func:`normmax`, called as :func:`torch.nn.functional.cross_entropy`."""
+    options: dict[str, Any] = {"weight": weight, "ignore_index": ignore_index, "reduction": reduction}
+    return _as_cross_entropy(scores, target, normmax, gamma=gamma, alpha=alpha, **options)
+
+
+class FenchelYoungLoss(nn.Module):
+    """Module form of :func:`fenchel_young_loss`, called as :class:`torch.nn.CrossEntropyLoss`.
+
+    Args:
+        mapping: function or Module; a Module's strengths are learnt with the rest where they are parameters.
+        weight, ignore_index, reduction: as in :func:`fenchel_young_loss`.
+        **strengths: keyword parameters of the mapping.
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        mapping: Any,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        **strengths: Any,
+    ) -> None:
+        super().__init__()
+        find_with(resolve(mapping, {})[0], "omega")
+        self.mapping, self.ignore_index, self.reduction = mapping, ignore_index, reduction
+        self.strengths = strengths
+        self.register_buffer("weight", weight)
+
+    def forward(self, scores: Tensor, target: Tensor) -> Tensor:
+        return _as_cross_entropy(
+            scores,
+            target,
+            self.mapping,
+            weight=self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            **self.strengths,
+        )
+
+
+class _NamedLoss(FenchelYoungLoss):
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        **strengths: Any,
+    ) -> None:
+        super().__init__(self.of, weight, ignore_index, reduction, **strengths)
+
+    of: Any
+
+
+class SparsemaxLoss(_NamedLoss):
+    """Module form of :func:`sparsemax_loss`."""
+
+    of = staticmethod(sparsemax)
+
+
+class Entmax15Loss(_NamedLoss):
+    """Module form of :func:`entmax15_loss`."""
+
+    of = staticmethod(entmax15)
+
+
+class EntmaxLoss(_NamedLoss):
+    """Module form of :func:`entmax_loss`."""
+
+    of = staticmethod(entmax)
+
+
+class NormmaxLoss(_NamedLoss):
+    """Module form of :func:`normmax_loss`."""
+
+    of = staticmethod(normmax)
