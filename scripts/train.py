@@ -16,7 +16,7 @@ from scripts.runs.config import CONFIGS, check_choices, finish_config, folder_ov
 from scripts.runs.schema import register_schemas
 from scripts.runs.setup import set_up
 from scripts.runs.stored import find_run, read_run_config
-from scripts.runs.training import make_command, prepare, train
+from scripts.runs.training import make_command, portable, prepare, train
 
 
 def start(overrides: Sequence[str]) -> None:
@@ -66,7 +66,7 @@ def _start_job(config: DictConfig) -> None:
     os.chdir(HydraConfig.get().runtime.cwd)
     check_choices(overrides)
     finish_config(config)
-    config.command = make_command(overrides)
+    config.command = make_command(portable(overrides))
     train(set_up(config))
 
 

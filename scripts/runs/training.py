@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from scripts.cli import UsageError, sentence
 from scripts.markdown import counted
-from scripts.runs.config import plain, read_config, recipe_of
+from scripts.runs.config import compose_config, missing_keys, plain, read_config, recipe_of
 from scripts.runs.setup import Setup, set_up
 from scripts.style import check_drawing
 from tasks._registry import TASKS
@@ -55,10 +55,17 @@ def make_command(overrides: Sequence[str]) -> str:
     return " ".join(["make", "train", *named, *arguments])
 
 
+def portable(overrides: Sequence[str]) -> list[str]:
+    """Overrides without the folder of the data, where there is one that `make data` fills for anybody."""
+    others = [override for override in overrides if not override.startswith("data.root=")]
+    is_known = others != list(overrides) and "data.root" not in missing_keys(compose_config(others))
+    return others if is_known else list(overrides)
+
+
 def prepare(overrides: Sequence[str]) -> Setup:
     """What the overrides stand for, with the command that they are."""
     config = read_config(overrides)
-    config.command = make_command(overrides)
+    config.command = make_command(portable(overrides))
     return set_up(config)
 
 

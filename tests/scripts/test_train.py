@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.runs.config import folder_overrides, read_config
-from scripts.runs.training import make_command
+from scripts.runs.training import make_command, portable
 from tests.scripts.conftest import Made
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +38,12 @@ ROOT = Path(__file__).resolve().parents[2]
 )
 def test_make_passes_the_overrides_on(overrides: list[str], made: Made) -> None:
     assert set(overrides) <= set(made(*shlex.split(make_command(overrides))))
+
+
+def test_a_record_names_no_folder_that_a_reader_has_otherwise() -> None:
+    small, own = ["experiment=small/translation", "seed=2"], ["task=snli", "data=snli/folder", "data.root=a"]
+    assert portable([*small, "data.root=../elsewhere"]) == portable(small) == small
+    assert portable(own) == own
 
 
 FOLDERS = [
