@@ -570,7 +570,7 @@ class NoGPU:
 
 driver.set_active(NoGPU())
 from regattn.kernels import cuda
-from regattn.kernels.cuda import fusedmax, groups, oscarmax, pnormmax, sparsemax
+from regattn.kernels.cuda import entmax, fusedmax, groups, oscarmax, pnormmax, softmax, sparsemax
 
 def compile_only(kernel, grid, arguments, options):
     compiled = cuda.compile_kernel(kernel, arguments, options)
@@ -584,10 +584,12 @@ for d, dtype, strength in ((33, torch.float32, 1.0), (120, torch.bfloat16, each)
     oscarmax.oscarmax(x, mask, strength, strength)
     if dtype == torch.float64:  # of which only the sort is written anew
         continue
-    _, structure = sparsemax.sparsemax(x, mask, strength)
-    fusedmax.fusedmax(x.T.contiguous().T, None, strength, strength)
+    _, structure = fusedmax.fusedmax(x.T.contiguous().T, None, strength, strength)
     groups.group_average(x, structure, strength, True)
-    for p in (1.5, 1.2, 2.0):
+    groups.group_average(x, sparsemax.sparsemax(x, mask, strength), strength, True)
+    softmax.product(x, softmax.softmax(x, mask, strength), strength)
+    entmax.product(x, entmax.entmax15(x, mask, strength), strength)
+    for p in (2.0, 1.2, 1.5):
         y = pnormmax.pnormmax(x, mask, strength, p)
     pnormmax.product(x, y, strength, 1.5)
 """
@@ -609,5 +611,6 @@ def test_every_kernel_compiles_for_a_gpu(pytestconfig, tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    names = {"sparsemax", "fusedmax", "oscarmax", "group_average", "pnormmax", "product"}
+    names = {"softmax", "sparsemax", "fusedmax", "remaining", "oscarmax", "entmax15", "pnormmax"}
+    names |= {"group_average", "centre", "product"}
     assert set(done.stdout.split()) == {f"{name}_rows" for name in names}
