@@ -53,7 +53,7 @@ LOCK := requirements/locked.txt
 TORCH := $(shell grep '^torch==' constraints.txt)
 # What a target reads. A variable of the command line that it does not read would be passed over in silence.
 reads-train := TASK ATTN DATA PAIR NPROC LOGGER DEVICE ARGS RESUME
-reads-evaluate := RUN
+reads-evaluate := RUN ARGS
 reads-baselines := TASK TIER ARGS
 reads-data := TIER
 reads-predict := RUN PREMISE HYPOTHESIS
@@ -120,10 +120,10 @@ $(VENV)/installed: pyproject.toml constraints.txt $(LOCK)
 
 train: $(VENV)/installed ## train, test, record: TASK=… ATTN=… DATA=… PAIR=… NPROC=… DEVICE=… ARGS="…", or RESUME=<run>
 	@$(if $(filter 1,$(value NPROC)),$(BIN)/python,$(BIN)/torchrun --standalone --nproc-per-node $(call quoted,NPROC)) \
-	  -m scripts.train $(if $(value RESUME),resume $(call quoted,RESUME),$(choices) $(logger) $(device) $(ARGS))
+	  -m scripts.train $(if $(value RESUME),resume $(call quoted,RESUME) $(ARGS),$(choices) $(logger) $(device) $(ARGS))
 
 evaluate: $(VENV)/installed ## evaluate a trained run again: RUN=<run>
-	@$(BIN)/python -m scripts.evaluate $(call quoted,RUN)
+	@$(BIN)/python -m scripts.evaluate $(call quoted,RUN) $(ARGS)
 
 data: $(VENV)/installed ## get the data of tier small from public repositories, into data/small
 	@$(BIN)/python -m scripts.data $(if $(filter TIER,$(chosen)),--tier $(call quoted,TIER))

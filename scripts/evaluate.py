@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from scripts import cli
 from scripts.runs.setup import set_up
-from scripts.runs.stored import find_run, load_best, read_run_config
+from scripts.runs.stored import find_run, load_best, read_run_config, take_folders
 from tasks.training.details import complete_results
 
 
-def evaluate(run_name: str) -> None:
+def evaluate(run_name: str, overrides: Sequence[str] = ()) -> None:
     """Print the metrics of the run's best weights as JSON, corpus included."""
     run = find_run(run_name)
-    setup = set_up(read_run_config(run))
+    config = read_run_config(run)
+    take_folders(config, run, overrides)
+    setup = set_up(config)
     load_best(setup, run)
     corpus = setup.task.corpus
     metrics = {
@@ -45,4 +48,4 @@ def evaluate(run_name: str) -> None:
 
 
 if __name__ == "__main__":
-    cli.main(lambda: evaluate(sys.argv[1] if len(sys.argv) == 2 else ""))
+    cli.main(lambda: evaluate("".join(sys.argv[1:2]), sys.argv[2:]))

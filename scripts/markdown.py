@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tasks.data.files import write_atomically
+from tasks.data.files import locked_directory, write_atomically
 
 README = Path("README.md")
 
@@ -15,15 +15,22 @@ def markdown(heads: Iterable[str], rows: Iterable[Iterable[str]], *, numbers: bo
     r"""A table; the columns behind the first stand at the right where they hold ``numbers``.
 
     Example:
-        >>> print(markdown(["a", "b"], [["x|y", "1"]]))
+        >>> print(markdown(["a", "b"], [["x|y", "1"], ["a < b", "<b>\n2"]]))
         | a | b |
         | --- | --- |
         | x\|y | 1 |
+        | a < b | &lt;b> 2 |
     """
     heads = list(heads)
     rules = ["---", *["---:" if numbers else "---"] * (len(heads) - 1)]
-    lines = ([cell.replace("|", r"\|") for cell in line] for line in (heads, rules, *rows))
+    lines = ([_escaped(cell) for cell in line] for line in (heads, rules, *rows))
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _escaped(cell: str) -> str:
+    """Text that stays in its cell and is no tag, wherever it comes from."""
+    cell = " ".join(cell.splitlines()).replace("|", r"\|")
+    return re.sub(r"<(?=[a-zA-Z/!?])", "&lt;", cell)
 
 
 def counted(number: int, word: str) -> str:
@@ -63,7 +70,8 @@ def fill_readme(parts: Mapping[str, str], path: Path = README) -> None:
     Raises:
         ValueError: a part has no place in it, or several; nothing is written then.
     """
-    text = path.read_text(encoding="utf-8")
-    made = filled(text, parts)
-    if made != text:
-        write_atomically(path, [made.encode()])
+    with locked_directory(path.absolute().parent):  # two commands write one part each
+        text = path.read_text(encoding="utf-8")
+        made = filled(text, parts)
+        if made != text:
+            write_atomically(path, [made.encode()])

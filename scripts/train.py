@@ -15,8 +15,9 @@ from scripts.cli import UsageError
 from scripts.runs.config import CONFIGS, check_choices, finish_config, folder_overrides
 from scripts.runs.schema import register_schemas
 from scripts.runs.setup import set_up
-from scripts.runs.stored import find_run, read_run_config
+from scripts.runs.stored import find_run, read_run_config, take_folders
 from scripts.runs.training import make_command, portable, prepare, train
+from tasks.training.run_directory import RunDirectory
 
 
 def start(overrides: Sequence[str]) -> None:
@@ -24,8 +25,12 @@ def start(overrides: Sequence[str]) -> None:
     train(prepare(overrides))
 
 
-def resume(run_name: str) -> None:
+def resume(run_name: str, overrides: Sequence[str] = ()) -> None:
     """Continue a run in its own directory, wherever that lies now.
+
+    Args:
+        run_name: as :func:`scripts.runs.stored.find_run` finds it.
+        overrides: ``results_dir=…``, where its record goes to.
 
     Raises:
         UsageError: its config or its corpus are no longer those that it was made with.
@@ -33,7 +38,7 @@ def resume(run_name: str) -> None:
     run = find_run(run_name)
     config = read_run_config(run)
     path = run.path if run.path.name else run.path.resolve()
-    config.output_dir = str(path.parent)
+    take_folders(config, RunDirectory(path), overrides)
     setup = set_up(config)
     if setup.id != path.name:
         # Else another run would begin, beside this one and unasked.
@@ -44,13 +49,14 @@ def resume(run_name: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Start what the overrides say, or continue a run: ``resume <run>``.
+    """Start what the overrides say, or continue a run: ``resume <run> [results_dir=…]``.
 
     Overrides alone are checked by this project; Hydra's own flags (--multirun, --cfg, …) go to Hydra.
     Under torchrun several processes share the batches; the exit status is then torchrun's, 1 for any but 0.
     """
     if arguments[:1] == ["resume"]:
-        cli.main(lambda: resume(" ".join(arguments[1:])))
+        words = [word for word in arguments[1:] if not word.startswith("results_dir=")]
+        cli.main(lambda: resume(" ".join(words), [word for word in arguments[1:] if word not in words]))
     elif not any(argument.startswith("-") for argument in arguments):
         cli.main(lambda: start(folder_overrides(arguments)))
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from scripts.cli import UsageError
-from scripts.runs.schema import validate_config
+from scripts.runs.config import leaves
+from scripts.runs.schema import Train, validate_config
 from scripts.runs.setup import Setup
 from tasks._registry import TASKS
 from tasks.data.files import read_whole
@@ -73,11 +74,37 @@ def read_run_config(run: RunDirectory) -> DictConfig:
         ValueError: it is damaged, or names or holds what no config of this project does.
     """
     config = _stored_config(run)
+    for key, value in leaves(OmegaConf.to_container(config, resolve=False)):
+        if isinstance(value, str) and ("${" in value or value == "???"):  # read, it would look elsewhere
+            raise ValueError(f"{run.config} must hold plain values, got {value!r} as {key}")
     try:
         validate_config(config)
     except ValueError as error:
         raise ValueError(f"{run.config} is not the config of a run: {error}") from None
     return config
+
+
+def take_folders(config: DictConfig, run: RunDirectory, overrides: Sequence[str] = ()) -> None:
+    """Have a stored run stay where it lies, and its results go where the command line says.
+
+    A directory may come from anywhere: that its config names a folder is no reason to write there.
+
+    Raises:
+        UsageError: the config names another folder than the usual one, and the command line none.
+    """
+    config.output_dir = str(run.path.absolute().parent)
+    given = dict(override.partition("=")[::2] for override in overrides)
+    if unknown := given.keys() - {"results_dir"}:
+        raise UsageError(
+            f"of a run that exists only results_dir may be given, got {', '.join(sorted(unknown))}"
+        )
+    stored, usual = str(config.get("results_dir")), Train.results_dir
+    if "results_dir" not in given and stored != usual:
+        raise UsageError(
+            f"the record of {run.path.name} was to go to {stored}: confirm it, ARGS='results_dir={stored}', "
+            f"or name another folder, such as ARGS='results_dir={usual}'"
+        )
+    config.results_dir = given.get("results_dir", usual)
 
 
 def _stored_config(run: RunDirectory) -> DictConfig:

@@ -214,7 +214,10 @@ def _write(setup: Setup, run: RunDirectory, result: FitResult, experiment: str) 
     for split in setup.task.corpus.test_splits:
         lines = (f"{line}\n".encode() for line in setup.task.outputs[split])
         write_atomically(run.outputs(split), lines)
-    return write_results(Path(setup.config.results_dir), record, setup.details(grid)), picture
+    kept = write_results(Path(setup.config.results_dir), record, setup.details(grid))
+    if (kept.seconds, kept.commit) != (record.seconds, record.commit):
+        print(f"{setup.id} was recorded by another process meanwhile: its record is kept, and shown here")
+    return kept, picture
 
 
 def _record(setup: Setup, result: FitResult, experiment: str) -> Record:

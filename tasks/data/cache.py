@@ -123,7 +123,7 @@ def _locked(folder: Path) -> Iterator[bool]:
     lock = FileLock(f"{folder}.lock")
     try:
         lock.acquire()
-    except NotImplementedError:  # a file system without locks
+    except (NotImplementedError, PermissionError):  # a file system without locks, or another user's lock
         yield False
         return
     try:

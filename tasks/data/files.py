@@ -1,11 +1,14 @@
 """Files: which one is meant, that it is one, its bytes and lines as they are, and writing one whole."""
 
+import errno
 import glob
 import gzip
 import io
 import json
+import math
 import os
 import re
+import stat
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +20,8 @@ from filelock import lock_descriptor
 
 LONGEST_LINE = 2**28
 """Bytes: a longer line is taken for damage, or for a small archive that unpacks to anything."""
+LARGEST_UNPACKED, MOST_PACKED = 2**28, 100
+"""Bytes that any archive may unpack to, and how many times its own size a larger one: text comes to 10."""
 
 
 def resolve_within(root: Path, name: str) -> Path:
@@ -142,21 +147,33 @@ def open_bytes(file: Path) -> Iterator[IO[bytes]]:
         ) from error
 
 
-def raw_lines(stream: IO[bytes], file: Path) -> Iterator[bytes]:
+def raw_lines(stream: IO[bytes], file: Path, longest: int | None = None) -> Iterator[bytes]:
     """Lines as bytes, cut at line feeds only.
 
+    Args:
+        stream: what is in the file.
+        file: its name.
+        longest: bytes that a line may have, by default ``LONGEST_LINE``.
+
     Raises:
-        ValueError: a line of more than ``LONGEST_LINE`` bytes.
+        ValueError: a longer line, or an archive that unpacks to too much.
     """
-    start = 0
-    while line := stream.readline(LONGEST_LINE + 1):
-        if len(line) > LONGEST_LINE:
+    start, longest = 0, longest or LONGEST_LINE
+    most = math.inf
+    if file.suffix in (".gz", ".zip"):
+        most = max(LARGEST_UNPACKED, MOST_PACKED * file.stat().st_size)
+    while line := stream.readline(longest + 1):
+        if len(line) > longest:
             raise ValueError(
-                f"{file} must have lines of at most {LONGEST_LINE:,} bytes, got a longer one "
-                f"at offset {start}"
+                f"{file} must have lines of at most {longest:,} bytes, got a longer one at offset {start}"
             )
         yield line
         start += len(line)
+        if start > most:
+            raise ValueError(
+                f"{file} must unpack to at most {MOST_PACKED} times its size, got more: unpack it by hand if "
+                "it is what it should be"
+            )
 
 
 def read_lines(file: Path, odd: bytes = b"\r\0") -> Iterator[str]:
@@ -205,7 +222,9 @@ def first_line(error: BaseException) -> str:
 
 
 # ------------------------------------------------------------------ written
-def write_atomically(path: Path, chunks: Iterable[bytes], *, previous: Path | None = None) -> None:
+def write_atomically(
+    path: Path, chunks: Iterable[bytes], *, previous: Path | None = None, is_new: bool = False
+) -> None:
     """Write ``chunks`` to ``path`` so that an interruption at any point leaves the old file or the new one.
 
     The bytes go to a temporary name in the same directory, reach the disk, and only then take the name
@@ -217,11 +236,13 @@ def write_atomically(path: Path, chunks: Iterable[bytes], *, previous: Path | No
         chunks: its content.
         previous: name under which the file that is replaced is kept. An interruption may then leave only
             ``previous``, never neither.
+        is_new: of several processes the first one's file stays.
 
     Raises:
+        FileExistsError: there is a file already, and ``is_new``.
         OSError: the disk is full, the directory cannot be written, and so on.
     """
-    _remove_abandoned(path)
+    remove_abandoned(path)
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with _open_locked(temporary) as file:
@@ -230,7 +251,7 @@ def write_atomically(path: Path, chunks: Iterable[bytes], *, previous: Path | No
             os.fsync(file.fileno())
             if previous is not None and path.exists():
                 os.replace(path, previous)
-            os.replace(temporary, path)
+            _give_name(temporary, path, is_new)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
@@ -239,16 +260,30 @@ def write_atomically(path: Path, chunks: Iterable[bytes], *, previous: Path | No
     _fsync_directory(path.parent)
 
 
-def write_json_atomically(path: Path, obj: Any) -> None:
+def _give_name(temporary: Path, path: Path, is_new: bool) -> None:
+    if is_new:
+        try:
+            os.link(temporary, path)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK) or path.exists():
+                raise
+        else:
+            temporary.unlink()
+            return
+    os.replace(temporary, path)
+
+
+def write_json_atomically(path: Path, obj: Any, *, is_new: bool = False) -> None:
     """Write ``obj`` to ``path`` as JSON, whole or not at all, making its directory where it is missing.
 
     Raises:
+        FileExistsError: as for :func:`write_atomically`.
         ValueError: a number is not finite.
         OSError: the file system refuses.
     """
     text = json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, [text.encode()])
+    write_atomically(path, [text.encode()], is_new=is_new)
 
 
 def _open_locked(temporary: Path) -> BinaryIO:
@@ -262,12 +297,51 @@ def _open_locked(temporary: Path) -> BinaryIO:
         file.close()  # taken for abandoned before it was locked
 
 
-def _remove_abandoned(path: Path) -> None:
+def remove_abandoned(path: Path) -> None:
     """Remove the temporary files of ``path`` whose writer has ended, on whichever machine that was."""
     for temporary in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
-        with suppress(OSError), temporary.open("rb") as file:
-            if lock_descriptor(file.fileno(), blocking=False):
+        with suppress(OSError), open_own(temporary, os.O_RDONLY) as descriptor:
+            if lock_descriptor(descriptor, blocking=False):
                 temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_own(path: Path, flags: int) -> Iterator[int]:
+    """Open a file of this project's own; see :func:`open_descriptor`."""
+    descriptor = open_descriptor(path, flags)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def open_descriptor(path: Path, flags: int) -> int:
+    """Open a file that this project alone writes: a link there is somebody else's, and is not followed.
+
+    Raises:
+        OSError: it is a link, or a pipe or device, or a directory; or the file system refuses.
+    """
+    if path.is_symlink():
+        raise OSError(f"{path} must be a file, got a link to another")
+    # Without waiting, for a pipe would be waited for.
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise no_file(path)
+    return descriptor
+
+
+@contextmanager
+def locked_directory(directory: Path) -> Iterator[None]:
+    """Keep other processes out of this block for the same directory, where its file system has locks."""
+    directory.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            lock_descriptor(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _fsync_directory(directory: Path) -> None:

@@ -21,6 +21,8 @@ from tasks.ranges import PositiveInt, check_ranges
 
 _SCALE = 0.4  # of drawn vectors, about that of GloVe's 300 dimensions
 
+_LONGEST_LINE = 2**20  # bytes: of 10,000 numbers it would have a tenth
+
 # What the four ways to pack a member, and damaged names and places of members, come as.
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -103,7 +105,7 @@ def _scan(stream: IO[bytes], path: Path, words: set[str]) -> tuple[int, dict[str
     wanted = {word.encode(): word for word in words}
     found: dict[str, np.ndarray] = {}
     dim = start = 0
-    for number, line in enumerate(raw_lines(stream, path), 1):
+    for number, line in enumerate(raw_lines(stream, path, _LONGEST_LINE), 1):
         if not line.isascii():
             check_utf8(line, start, path)
         start += len(line)

@@ -15,13 +15,14 @@ from typing import Any
 import torch
 
 from tasks.attention import AttentionGrid
-from tasks.data.files import read_whole, write_atomically
+from tasks.data.files import locked_directory, read_whole, write_atomically
 from tasks.training.records import (
     Record,
     RecordError,
     check_metrics,
     complete_record,
     find_record,
+    parse_strictly,
     write_record,
 )
 
@@ -81,9 +82,11 @@ def write_results(results: Path, record: Record, details: Details) -> Record:
         RecordError: a record with another outcome has the name.
         OSError: the file system refuses.
     """
-    if find_record(results / "runs", record.id) is None:
-        record = replace(record, details=write_details(results / "details", details))
-    write_record(results / "runs", record)
+    # One at a time: else the details of a process would stand beside the record of another.
+    with locked_directory(results / "details"):
+        if find_record(results / "runs", record.id) is None:
+            record = replace(record, details=write_details(results / "details", details))
+        write_record(results / "runs", record)
     found = find_record(results / "runs", record.id)
     assert found is not None
     return found
@@ -156,7 +159,15 @@ def read_details(directory: Path, run_id: str, sha256: str) -> Details:
         raise RecordError(
             f"{path} must have the SHA-256 {sha256[:16]}… of its record, got {found[:16]}…; {_again(run_id)}"
         )
-    values: dict[str, Any] = json.loads(data)
+    try:
+        values: dict[str, Any] = parse_strictly(data)
+        found_id = values["id"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordError(f"cannot read the details of a run, {path}: {error!r}; {_again(run_id)}") from error
+    if found_id != run_id:
+        raise RecordError(
+            f"{path} must hold the details of {run_id}, got those of {found_id}; {_again(run_id)}"
+        )
     return Details(id=values["id"], items=values["items"], example=Example(**values["example"]))
 
 

@@ -5,9 +5,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
-from tasks.data.files import read_whole, write_json_atomically
+from tasks.data.files import locked_directory, read_whole, remove_abandoned, write_json_atomically
 from tasks.training.provenance import config_hash
 
 
@@ -88,16 +88,22 @@ _OUTCOME = ("task", "mapping", "mapping_params", "tier", "corpus", "seed", "metr
 def write_record(directory: Path, record: Record) -> Path:
     """Write ``record`` to ``<directory>/<id>.json`` and return that path.
 
-    A record with the same outcome is left as it is: its seconds and commit are those of the first run.
+    A record with the same outcome is left as it is: its seconds and commit are those of the first run. Of
+    processes that write one at a time the others find it there.
 
     Raises:
         RecordError: a record with another outcome has the name.
     """
     path = directory / f"{record.id}.json"
-    if path.exists():
-        _check_same_outcome(path, _read_record(path), record)
-    else:
-        write_json_atomically(path, asdict(record))
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        if not path.exists():
+            write_json_atomically(path, asdict(record), is_new=True)
+            return path
+    except FileExistsError:  # another process was first
+        pass
+    _check_same_outcome(path, _read_record(path), record)
+    remove_abandoned(path)  # the second name of a record whose writer was killed just after it had the first
     return path
 
 
@@ -133,9 +139,11 @@ def complete_record(
 
     A record of an earlier version may lack both; the metrics that it has are kept.
     """
-    metrics = {split: {**metrics[split], **known} for split, known in record.metrics.items()}
-    completed = replace(record, metrics=metrics, details=details)
-    write_json_atomically(directory / f"{record.id}.json", asdict(completed))
+    with locked_directory(directory):
+        record = find_record(directory, record.id) or record  # as another process may have left it meanwhile
+        metrics = {split: {**metrics[split], **known} for split, known in record.metrics.items()}
+        completed = replace(record, metrics=metrics, details=details)
+        write_json_atomically(directory / f"{record.id}.json", asdict(completed))
 
 
 def read_records(directory: Path) -> list[Record]:
@@ -149,7 +157,7 @@ def read_records(directory: Path) -> list[Record]:
 
 def _read_record(path: Path) -> Record:
     try:
-        values = json.loads(read_whole(path).decode(), parse_constant=_no_number)
+        values = parse_strictly(read_whole(path))
     except (OSError, ValueError) as error:
         raise RecordError(f"cannot read the record {path}: {error}") from error
     known = {entry.name for entry in fields(Record)}
@@ -161,14 +169,65 @@ def _read_record(path: Path) -> Record:
             f"{path} must hold the fields of a record, got {_listed(found - known)} too many "
             f"and {_listed(wanted - found)} too few"
         )
+    hints = get_type_hints(Record)
+    for name, value in values.items():
+        if not _fits(value, hints[name]):
+            raise RecordError(
+                f"{path} must hold {_described(hints[name])} as its {name}, got {str(value)[:40]!r}"
+            )
     if values["id"] != path.stem:
         # A copy under another name would count as one run more.
         raise RecordError(f"{path} must hold the record of {path.stem}, got that of {values['id']}")
     return Record(**values)
 
 
+def parse_strictly(content: bytes) -> Any:
+    """What JSON says, where it can be said in one way alone.
+
+    Raises:
+        ValueError: no JSON, or nested beyond all measure; a key twice in one object; a number that is none.
+    """
+    try:
+        return json.loads(
+            content.decode(), parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_different
+        )
+    except RecursionError:
+        raise ValueError("values must be nested a few times at most, got too many brackets") from None
+
+
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"numbers must be finite, got {name}")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text)
+
+
+def _different(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValueError(f"keys must be different in an object, got one twice among {_listed(values)}")
+    return values
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value of JSON is of a type of a record's fields, all it holds included."""
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind is dict:
+        return isinstance(value, dict) and all(_fits(item, parts[1]) for item in value.values())
+    if kind is list:
+        return isinstance(value, list) and all(_fits(item, parts[0]) for item in value)
+    if hint is Any:
+        return True
+    accepted = (int, float) if hint is float else hint
+    return isinstance(value, accepted) and not (isinstance(value, bool) and hint is not bool)
+
+
+def _described(hint: Any) -> str:
+    return (
+        hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint).replace("typing.", "")
+    )
 
 
 def _check_same_outcome(path: Path, found: Record, wanted: Record) -> None:

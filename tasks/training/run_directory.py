@@ -5,12 +5,13 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 from filelock import lock_descriptor
 
-from tasks.data.files import check_regular_file
+from tasks.data.files import open_descriptor, open_own
 
 
 class RunInUseError(RuntimeError):
@@ -74,7 +75,11 @@ class RunDirectory:
             OSError: it cannot be created or written.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            descriptor = open_descriptor(self.lock, os.O_RDWR | os.O_CREAT)
+        except PermissionError:
+            self._refuse_if_locked()
+            raise
         try:
             # Not FileLock, which hides the descriptor: that tells whether the directory was replaced.
             if not lock_descriptor(descriptor, blocking=False):
@@ -89,6 +94,13 @@ class RunDirectory:
             raise
         self._lock = descriptor
         return self
+
+    def _refuse_if_locked(self) -> None:
+        """Say so where another user's process, whose lock can only be read, has the directory."""
+        with suppress(OSError), open_own(self.lock, os.O_RDONLY) as descriptor:
+            if not lock_descriptor(descriptor, blocking=False):
+                holder = _read_holder(descriptor)
+                raise RunInUseError(f"{self.path} is in use by {holder}, of another user")
 
     def __exit__(self, *_: object) -> None:
         assert self._lock is not None
@@ -125,9 +137,9 @@ class MetricsLog:
     """
 
     def __init__(self, path: Path, position: int = 0) -> None:
-        check_regular_file(path)
+        descriptor = open_descriptor(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         # Unbuffered: nothing is left to be written, and to fail, when the file is closed.
-        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 (closed by __exit__)
+        self._file = open(descriptor, "ab", buffering=0)  # noqa: SIM115 (closed by __exit__)
         self._path = path
         size = self._file.seek(0, os.SEEK_END)
         if size < position:

@@ -79,6 +79,13 @@ def make_link_to_nothing(file: Path) -> None:
     file.symlink_to("nothing")
 
 
+def make_link(file: Path) -> None:
+    """To a file that must stay as it is."""
+    file.unlink(missing_ok=True)
+    Path("precious").write_text("as it was")
+    file.symlink_to(Path("precious").absolute())
+
+
 def make_directory(file: Path) -> None:
     remove(file)
     file.mkdir()
@@ -100,6 +107,17 @@ def cut_gzip(file: Path) -> None:
     packed = gzip.compress(file.read_bytes())[:-9]
     file.with_name(f"{file.name}.gz").write_bytes(packed)
     remove(file)
+
+
+def values(change: Callable[[dict[str, Any]], object]) -> Spoil:
+    """Other values in a JSON file."""
+
+    def write(file: Path) -> None:
+        content = json.loads(file.read_text())
+        change(content)
+        file.write_text(json.dumps(content))
+
+    return write
 
 
 # ------------------------------------------------------------------ a run

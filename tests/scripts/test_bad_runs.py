@@ -102,6 +102,36 @@ RUN_FAULTS: dict[str, tuple[Spoil, tuple[str, ...], str]] = {
         EVERY,
         r"is not the config of a run: .*epoch",
     ),
+    "an interpolation in config": (
+        bad.config("command", value="${oc.env:HOME}"),
+        EVERY,
+        r"must hold plain values, got '\$\{oc\.env:HOME\}' as command|must get a run of",
+    ),
+    "an interpolation in a section": (
+        bad.config("data", "seed", value="${seed}"),
+        EVERY,
+        r"must hold plain values, got '\$\{seed\}' as data\.seed",
+    ),
+    "another folder for its record": (
+        bad.config("results_dir", value="elsewhere"),
+        ("evaluate", "resume"),
+        r"was to go to elsewhere: confirm it, ARGS='results_dir=elsewhere', or name another folder",
+    ),
+    "a link for a log": (
+        lambda run: bad.make_link(run / "metrics.jsonl"),
+        EVERY[3:],
+        r"metrics\.jsonl must be a file, got a link to another",
+    ),
+    "a link for a lock": (
+        lambda run: bad.make_link(run / "run.lock"),
+        EVERY[3:],
+        r"run\.lock must be a file, got a link to another",
+    ),
+    "a pipe for a lock": (
+        lambda run: bad.make_pipe(run / "run.lock"),
+        EVERY[3:],
+        r"run\.lock must be a file, got a pipe or device",
+    ),
     "type in config": (
         bad.config("trainer", "epochs", value="many"),
         EVERY,
@@ -202,6 +232,28 @@ def test_what_is_no_sentence_is_not_predicted(
 
 # ------------------------------------------------------------------ records
 RECORD_FAULTS: dict[str, tuple[Spoil, str]] = {
+    "infinite by overflow": (
+        bad.replace(b'"best_epoch": 1', b'"best_epoch": 1e999'),
+        r"numbers must be finite, got 1e999",
+    ),
+    "a word for metrics": (
+        bad.values(lambda record: record.update(metrics="oops")),
+        r"must hold dict\[str, dict\[str, float\]\] as its metrics, got 'oops'",
+    ),
+    "a word among metrics": (
+        bad.values(lambda record: record["metrics"]["dev"].update(accuracy="high")),
+        r"must hold dict\[.*\] as its metrics, got ",
+    ),
+    "a tag for a seed": (
+        bad.values(lambda record: record.update(seed="<img src=x>")),
+        r"must hold int as its seed, got '<img src=x>'",
+    ),
+    "a truth for a seed": (bad.values(lambda record: record.update(seed=True)), r"must hold int as its seed"),
+    "a key twice": (bad.replace(b'"seed"', b'"seed": 1, "seed"'), r"keys must be different in an object"),
+    "deep": (
+        bad.replace(b'"history": [', b'"history": ' + b"[" * 20_000 + b"]" * 20_000 + b', "x": ['),
+        r"cannot read the record .*: values must be nested a few times at most",
+    ),
     "cut": (lambda file: file.write_bytes(file.read_bytes()[:-9]), r"cannot read the record"),
     "key": (bad.replace(b'"seed"', b'"sede"'), r"must hold the fields of a record, got sede too many"),
     "a pipe": (bad.make_pipe, r"cannot read the record .*: .*json must be a file, got a pipe or device"),

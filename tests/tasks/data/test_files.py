@@ -82,3 +82,17 @@ def test_a_small_archive_does_not_fill_the_memory(tmp_path: Path, monkeypatch: p
         message = r"must have lines of at most 100 bytes, got a longer one at offset 6"
         with pytest.raises(ValueError, match=message):
             list(read_lines(path)) if suffix == ".txt.gz" else read_rows(path, COLUMNS)
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However short its lines are."""
+    monkeypatch.setattr("tasks.data.files.LARGEST_UNPACKED", 10_000)
+    for suffix in (".txt.gz", ".jsonl.gz", ".tsv.gz"):
+        first = '{"premise": "a", "hypothesis": "b"}' if suffix == ".jsonl.gz" else "premise\thypothesis"
+        path = write(tmp_path / f"a{suffix}", first + "\n" * 1_000_000)
+        with pytest.raises(ValueError, match=r"must unpack to at most 100 times its size, got more"):
+            list(read_lines(path)) if suffix == ".txt.gz" else read_rows(path, COLUMNS)
+    plain = write(tmp_path / "a.txt", "\n" * 1_000_000)
+    assert sum(1 for _ in read_lines(plain)) == 1_000_000

@@ -164,3 +164,10 @@ def test_an_archive_damaged_anywhere_is_named_or_harmless(tmp_path: Path, packin
             assert "v.zip" in str(error) and "got" in str(error)
             refused += 1
     assert refused > 50
+
+
+def test_a_line_of_vectors_of_200_mb_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "v.txt"
+    path.write_bytes(b"the 1 2\ndog" + b" 1" * 1_000_000)
+    with pytest.raises(ValueError, match="lines of at most 1,048,576 bytes, got a longer one at offset 8"):
+        load_vectors(path, Vocabulary(["the", "dog"]))

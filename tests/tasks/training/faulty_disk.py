@@ -20,7 +20,7 @@ Operation = Callable[..., Any]
 
 
 def wrap_operations(monkeypatch: pytest.MonkeyPatch, wrap: Callable[[Operation], Operation]) -> None:
-    for name in ("fsync", "replace"):
+    for name in ("fsync", "replace", "link"):
         monkeypatch.setattr(files.os, name, wrap(getattr(os, name)))
     monkeypatch.setattr(files, "open", wrap(open), raising=False)
 

@@ -150,3 +150,11 @@ def test_a_run_evaluated_again_gets_what_its_record_lacks(tmp_path: Path) -> Non
     assert not has_details(tmp_path, record) and read_records(tmp_path / "runs") == [record]
     complete_results(tmp_path, record.id, again, lambda: DETAILS)
     assert read_records(tmp_path / "runs") == [replace(record, metrics=again)] and is_whole(tmp_path)
+
+
+def test_details_of_another_id_are_refused(tmp_path: Path) -> None:
+    """Even with the checksum that the record has."""
+    sha256 = write_details(tmp_path, replace(DETAILS, id="another"))
+    os.rename(tmp_path / "another.json", tmp_path / f"{DETAILS.id}.json")
+    with pytest.raises(RecordError, match=f"must hold the details of {DETAILS.id}, got those of another"):
+        read_details(tmp_path, DETAILS.id, sha256)

@@ -183,3 +183,37 @@ def test_a_full_disk_is_an_error_that_names_the_file(
 def test_nan_is_no_json(tmp_path: Path) -> None:
     with MetricsLog(tmp_path / "metrics.jsonl") as log, pytest.raises(ValueError, match="JSON"):
         log.write("step", loss=float("nan"))
+
+
+def test_links_and_pipes_in_a_run_directory_are_left_alone(tmp_path: Path) -> None:
+    precious, run = tmp_path / "precious", tmp_path / "run"
+    precious.write_text("as it was")
+    run.mkdir()
+    for name in ("run.lock", "metrics.jsonl"):
+        for make in (lambda path: path.symlink_to(precious), os.mkfifo, Path.mkdir):
+            make(run / name)
+            wanted = f"{name}.* must be a file, got|Is a directory"
+            with pytest.raises(OSError, match=wanted), RunDirectory(run) as entered:
+                MetricsLog(entered.metrics)
+            (run / name).rmdir() if (run / name).is_dir() else (run / name).unlink()
+    assert precious.read_text() == "as it was"
+
+
+def test_the_lock_of_another_user_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose file may be read and not written."""
+    own = os.open
+
+    def denied(path: object, flags: int, *mode: int) -> int:
+        if str(path).endswith("run.lock") and flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return own(path, flags, *mode)  # type: ignore[arg-type]
+
+    with RunDirectory(tmp_path):
+        monkeypatch.setattr(os, "open", denied)
+        wanted = f"in use by process {os.getpid()} on .*, of another user"
+        with pytest.raises(RunInUseError, match=wanted), RunDirectory(tmp_path):
+            pass
+        monkeypatch.undo()
+    monkeypatch.setattr(os, "open", denied)
+    with pytest.raises(PermissionError), RunDirectory(tmp_path):
+        pass

@@ -75,3 +75,12 @@ def test_a_file_taken_before_it_is_locked_is_begun_again(
     monkeypatch.setattr(files, "lock_descriptor", take)
     write_atomically(path, [b"whole"])
     assert taken and path.read_bytes() == b"whole" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_pipe_named_like_a_temporary_file_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"as it was")
+    os.mkfifo(tmp_path / "file.json.0.tmp")
+    (tmp_path / "file.json.1.tmp").symlink_to(tmp_path / "precious")
+    write_atomically(tmp_path / "file.json", [b"new"])
+    assert (tmp_path / "file.json").read_bytes() == b"new"
+    assert (tmp_path / "precious").read_bytes() == b"as it was"

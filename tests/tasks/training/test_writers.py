@@ -6,7 +6,9 @@ import itertools
 import json
 import os
 import random
+import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
@@ -17,11 +19,13 @@ import pytest
 from faulty_disk import tell_of_operations
 from forked import Child, needs_fork
 
-from tasks.training.records import Record, find_record, read_records, write_record
+from tasks.training.details import Details, Example, has_details, write_results
+from tasks.training.records import Record, RecordError, find_record, read_records, write_record
 from tests.example_record import RECORD
 
 pytestmark = needs_fork
 WRITERS = 8
+EXAMPLE = Example(source=["a"], target=["b"], weights=[[1.0]], groups=[[1]])
 Step = Callable[[], object]
 
 
@@ -187,3 +191,28 @@ def test_no_record_is_torn_or_lost(tmp_path: Path, measure: Any) -> None:
     row.all([found.pop(record.id, None) == record for record in expected], writers=WRITERS, kills=kills)
     assert not found
     assert {path.suffix for path in tmp_path.iterdir()} == {".json"}, "something temporary is left"
+
+
+def test_of_processes_that_finish_one_run_one_is_recorded(tmp_path: Path) -> None:
+    """The others find its record, and its details, or are refused where theirs would say something else."""
+    wait = tmp_path / "go"
+
+    def finish(number: int, outcome: float) -> None:
+        record = replace(RECORD, metrics={"dev": {"accuracy": outcome}}, seconds={"total": float(number)})
+        details = Details(id=RECORD.id, items={"test": {"accuracy": [outcome]}}, example=EXAMPLE)
+        while not wait.exists():
+            pass
+        try:
+            kept = write_results(tmp_path / "results", record, details)
+        except RecordError:
+            sys.exit(9)
+        sys.exit(0 if kept.seconds == record.seconds else 8)
+
+    for outcomes, wanted in (([0.5, 0.5, 0.5], [0, 8, 8]), ([0.1, 0.2, 0.3], [0, 9, 9])):
+        children = [Child(partial(finish, number, outcome)) for number, outcome in enumerate(outcomes)]
+        wait.touch()
+        assert sorted(child.wait() for child in children) == wanted
+        record = find_record(tmp_path / "results" / "runs", RECORD.id)
+        assert record is not None and has_details(tmp_path / "results", record)
+        shutil.rmtree(tmp_path / "results")
+        wait.unlink()
