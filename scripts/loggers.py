@@ -40,6 +40,9 @@ class _Scalars(NoLogger):
 class WandbLogger(_Scalars):
     """Weights & Biases.
 
+    Its files, those of offline mode too, hold more than figures: the name of the host, the git remote, the
+    installed packages. Look through them before they are handed on.
+
     Args:
         run_id, directory, config: of the run; a resumed run continues the same one there.
         project: the project there.

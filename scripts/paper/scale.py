@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
-from typing import Any
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from scripts.paper import RESULTS
 from scripts.paper.selection import Runs, task_of
 from scripts.paper.table import UNKNOWN, Cell, Table
 from scripts.style import COLOURS
 from tasks.training.records import Record, read_records
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _SHARES = {
     "one_word_share": "one word, %",
@@ -103,6 +104,8 @@ def scale_figure(records: Runs) -> Figure:
         "scorer's gradient in the last epoch": lambda record: _gradient(record, -1),
     }
     rates = sorted({_lr(record) for record in records}, reverse=True)
+    from matplotlib.figure import Figure  # which tables need not wait for
+
     figure = Figure(figsize=(9.0, 3.1), layout="constrained")
     for axes, (title, value) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
         for (lr, mapping), found in groupby(records, key=lambda record: (_lr(record), record.mapping)):

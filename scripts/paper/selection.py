@@ -141,9 +141,16 @@ def grouped(records: Iterable[Record], key: Callable[[Record], K]) -> dict[K, li
 
 
 def by_setting(records: Runs) -> list[tuple[Corpus, Setting, list[Record]]]:
-    """Runs that may share a table, those with one corpus, tier and setting, sorted by these."""
-    found = grouped(records, lambda run: (corpus_of(run), setting_of(run)))
-    return [(*key, runs) for key, runs in sorted(found.items())]
+    """Runs that may share a table, those with one corpus, tier and setting, sorted by these.
+
+    The setting is the whole config but for seed, speed and attention, however little of it is shown: a trial
+    stands in a table of its own.
+    """
+
+    def key(run: Record) -> tuple[Corpus, Setting, str]:
+        return corpus_of(run), setting_of(run), config_hash(run.config, without=(*SEEDS, *SPEED, "attention"))
+
+    return [(corpus, setting, runs) for (corpus, setting, _), runs in sorted(grouped(records, key).items())]
 
 
 def by_label(records: Runs) -> dict[str, list[Record]]:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,6 +95,20 @@ def test_other_settings_never_share_a_row() -> None:
     assert shown(RECORD, other).count("### frozen vectors") == 2
     stronger = replace(RECORD, mapping_params={"gamma": 1.0, "lam": 0.5})
     assert len(table([RECORD, stronger]).split("\n")) == 4
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("max_steps", 30), ("patience", 1), ("clip_norm", 0.1), ("epochs", 1)]
+)
+def test_a_trial_is_never_averaged_with_runs(key: str, value: object) -> None:
+    """Also where the line that tells a setting says nothing of what was changed."""
+    trial = replace(RECORD, id="trial", seed=2, config=changed(RECORD.config, key, value))
+    rows = [line for line in shown(RECORD, trial).split("\n") if line.startswith("| fusedmax")]
+    assert len(rows) == 2 and not any("±" in row for row in rows)
+
+
+def changed(config: dict[str, Any], key: str, value: object) -> dict[str, Any]:
+    return {**config, "trainer": {**config["trainer"], key: value}}
 
 
 def test_the_whole_of_a_page() -> None:
