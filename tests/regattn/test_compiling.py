@@ -151,7 +151,7 @@ def test_who_waits_for_long_is_told_why(compile_anew, kept, capsys, monkeypatch)
     class AtOnce:
         def __init__(self, seconds: float, function: Callable[..., None], arguments: Any = ()) -> None:
             self.start = lambda: function(*arguments)
-            self.cancel = lambda: None
+            self.cancel = self.join = lambda: None
 
     monkeypatch.setattr(compiling.threading, "Timer", AtOnce)
     compile_anew()

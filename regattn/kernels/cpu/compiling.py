@@ -83,6 +83,7 @@ class _Cache:
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
         self._notice.cancel()
+        self._notice.join()  # no thread of ours is left
         path = self._path(signature, compiled.codegen)
         if path is not None:
             _write(path, serialize.dumps(compiled._reduce()))
