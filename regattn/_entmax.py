@@ -48,7 +48,7 @@ def entmax(
 
     Example:
         >>> entmax(torch.tensor([1.0, 2.1, 1.9]), alpha=1.3)
-        tensor([0.0997, 0.4985, 0.4018])
+        tensor([0.0914, 0.5117, 0.3969])
 
     Source: Peters, Niculae & Martins (2019), section 3; the derivative by α, Correia, Niculae & Martins
     (2019), proposition 1.
