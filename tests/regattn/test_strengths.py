@@ -60,7 +60,7 @@ def of_strengths(name: str, **fixed: Any) -> Function:
 
 def of_strength(name: str, which: str, x: Tensor, rest: dict[str, Tensor], dim: int = -1) -> Function:
     """A mapping as a function of one strength, and of a mask if given."""
-    return lambda strength, mask=None: FUNCTIONS[name](x, dim, mask=mask, **(rest | {which: strength}))
+    return lambda strength, mask=None: FUNCTIONS[name](x, dim, mask=mask, **{**rest, which: strength})
 
 
 def by_loop(function: Callable[..., Tensor], x: Tensor, dim: int, mask: Tensor | None, **strengths: Tensor):
