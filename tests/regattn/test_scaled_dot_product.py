@@ -129,7 +129,9 @@ def test_an_additive_mask_removes_positions(mapping, dtype, measure):
     for lowest in (-1e4, -1e9, torch.finfo(dtype).min):
         written = max(lowest, torch.finfo(dtype).min)
         bias = torch.zeros(present.shape, dtype=dtype).masked_fill(~present, written)
-        found.all((attend(query, key, value, bias, mapping=mapping) == wanted).all(-1).flatten(), dtype=dtype)
+        found.all(
+            (attend(query, key, value, bias, mapping=mapping) == wanted).all(-1).flatten(), dtype=str(dtype)
+        )
 
 
 def test_a_smaller_bias_stays_a_bias():
