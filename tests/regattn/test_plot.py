@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import sys
 
 import pytest
 import torch
@@ -39,13 +39,6 @@ def test_tensors_as_models_return_them():
 
 
 def test_without_matplotlib_a_sentence_says_what_to_install(monkeypatch):
-    own = builtins.__import__
-
-    def missing(name, *rest):
-        if name == "regattn._heatmap":
-            raise ImportError(name)
-        return own(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
+    monkeypatch.setitem(sys.modules, "regattn._heatmap", None)
     with pytest.raises(ImportError, match=r"pip install 'regattn\[plot\]'"):
         regattn.plot(WEIGHTS, WORDS)

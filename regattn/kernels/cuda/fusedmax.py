@@ -29,7 +29,7 @@ from regattn.kernels.cuda.rows import (
 from regattn.kernels.cuda.survivors import (
     below_top,
     coarse_tile,
-    extract,
+    compact,
     flat,
     row_min,
     sparse_bound,
@@ -154,7 +154,7 @@ def _few(
     write_zeros(y, rows, columns, bad, length, d)
     most = tl.max(tl.where(unsolved, 0, taken))
     holes = tl.max(tl.where(bad, 0, length - row_sum(present.to(tl.int32)))) > 0
-    position, joins, joined = extract(keep & ~unsolved, present, columns, holes, most, SLOTS, ROWS)
+    position, joins, joined = compact(keep & ~unsolved, present, columns, holes, most, SLOTS, ROWS)
     first = position == flat(row_min(tl.where(present, columns, 1 << 20)), ROWS)
     last = position == -flat(row_min(tl.where(present, -columns, 1 << 20)), ROWS)
 

@@ -81,7 +81,7 @@ def sparse_bound(below, gamma):
 
 
 @triton.jit
-def extract(keep, present, columns, holes, most, SLOTS: tl.constexpr, ROWS: tl.constexpr):
+def compact(keep, present, columns, holes, most, SLOTS: tl.constexpr, ROWS: tl.constexpr):
     """The positions to keep in order, −1 beyond them; whether the slot before, or after, has a neighbour."""
     slot = tl.arange(0, SLOTS)[None, :] + tl.zeros([ROWS, SLOTS], tl.int32)
     position, joins, joined = slot * 0 - 1, slot * 0, slot * 0
