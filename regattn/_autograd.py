@@ -39,11 +39,14 @@ def load_kernel(device_type: str, file: str, name: str) -> Callable[..., Any]:
     folder = "cpu" if device_type == "meta" else device_type
     place = f"{folder}.{file}" if file else folder
     try:
-        function: Callable[..., Any] = getattr(import_module(f"regattn.kernels.{place}"), name)
+        module = import_module(f"regattn.kernels.{place}")
     except ModuleNotFoundError as error:
         if error.name not in (f"regattn.kernels.{folder}", f"regattn.kernels.{place}"):
             raise  # Triton, which comes with PyTorch's CUDA builds only
-        raise ValueError(f"{name} has no kernel for tensors on {device_type}; use .cpu()") from None
+        module = None
+    function: Callable[..., Any] | None = getattr(module, name, None)
+    if function is None:
+        raise ValueError(f"{name} has no kernel for tensors on {device_type}; use .cpu()")
     return function
 
 

@@ -11,7 +11,8 @@ from tasks.ranges import PositiveInt, Seed, check_number
 
 Rows = np.ndarray[Any, np.dtype[np.float64]]
 SAMPLES = 10_000
-_CHUNK = 2**22  # counts at once: bounds the memory
+_CHUNK = 2**21  # counts at once: bounds the memory
+_STEP = 2.0**-20  # what scores of items are rounded to, that sums be exact in any order, on any processor
 
 
 def mean_of_items(totals: Rows, count: int) -> Rows:
@@ -58,12 +59,12 @@ def resampled_scores(
         raise ValueError(f"a test set must have at least 1 item, got {count}")
     check_number("samples", samples, PositiveInt)
     check_number("seed", seed, Seed)
-    flat = rows.transpose(1, 0, 2).reshape(count, -1).astype(np.float32)
+    flat = np.rint(rows.transpose(1, 0, 2).reshape(count, -1) / _STEP) * _STEP
     drawn = [score(rows.sum(1), count)]
     times = _draws(count, samples, seed)
     for begin in range(0, samples, _CHUNK // count + 1):
-        totals = times[begin : begin + _CHUNK // count + 1].astype(np.float32) @ flat
-        drawn += list(score(totals.reshape(-1, runs, width).astype(np.float64), count))
+        totals = times[begin : begin + _CHUNK // count + 1].astype(np.float64) @ flat
+        drawn += list(score(totals.reshape(-1, runs, width), count))
     return np.stack(drawn, axis=1)
 
 

@@ -22,7 +22,8 @@ class Cell:
 
     Attributes:
         text: what it says, in plain characters.
-        value: what it is sorted by, where that is a number.
+        value: what it is sorted by, where that is a number; digits behind the eighth may differ from one
+            processor to another, and are not written.
         runs: ids of the runs that the figure is made of; none for a label or somebody else's figure.
         note: what has to be known to read it, such as how surely a figure of the paper's is known.
         best: whether it is the best of its column, which is shown in bold.
@@ -112,7 +113,7 @@ def to_csv(table: Table) -> str:
 def _plain(cell: Cell) -> Any:
     if cell.value is None:
         return "" if cell.is_empty else cell.text
-    return float(f"{cell.value:.10g}")  # digits behind these differ from one processor to another
+    return float(f"{cell.value:.8g}")
 
 
 _LETTERS = str.maketrans({

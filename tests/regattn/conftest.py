@@ -7,6 +7,11 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
+collect_ignore = [
+    "emulation.py",
+    "gpu_costs.py",
+]  # they import triton for a GPU, test_cuda_kernels.py otherwise
+
 
 @pytest.fixture
 def threads() -> Iterator[Callable[[int], None]]:

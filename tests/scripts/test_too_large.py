@@ -22,8 +22,8 @@ WEIGHTS = ("hidden_size", "embedding_size", "layers", "vector_size")
 HARMLESS = {
     "attention.gamma", "attention.lam", "data.limit", "data.max_chars", "optim.start_decay_at",
     "optim.warmup_steps", "task.batches.max_length", "task.search.no_repeat_ngram",
-    "trainer.checkpoint_every", "trainer.clip_norm", "trainer.epochs", "trainer.max_steps",
-    "trainer.patience",
+    "trainer.checkpoint_every", "trainer.clip_norm", "trainer.dev_items", "trainer.epochs", "trainer.max_steps",
+    "trainer.patience", "trainer.test_items",
 }  # fmt: skip
 """Accepted of any size: what they limit or wait for has an end of its own."""
 
@@ -58,7 +58,7 @@ def test_a_training_is_none_the_slower_for_what_is_harmless(folder: Path) -> Non
     for key in enlarged:
         enlarge(config, key)
     train(set_up(config))
-    assert len(enlarged) == 8 and len(list((folder / "results/runs").iterdir())) == 1
+    assert len(enlarged) == 10 and len(list((folder / "results/runs").iterdir())) == 1
 
 
 @pytest.mark.measures("bad config")

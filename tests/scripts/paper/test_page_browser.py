@@ -36,8 +36,8 @@ def browser() -> Iterator[Any]:
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("report")
     results(folder)
-    paper, bench = read_paper(ROOT / "results" / "paper.yaml"), ROOT / "results" / "bench" / "cpu.json"
-    text = page(read_records(folder / "runs"), folder / "details", paper, bench)
+    shutil.copytree(ROOT / "results" / "bench", folder / "bench", dirs_exist_ok=True)
+    text = page(read_records(folder / "runs"), folder, read_paper(ROOT / "results" / "paper.yaml"))
     (folder / "index.html").write_text(text, encoding="utf-8")
     return (folder / "index.html").as_uri()
 

@@ -101,7 +101,7 @@ def test_references_of_another_length_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"task1_ref2\.txt must have a line 2 because .*input\.txt has one"):
         load_folder(tmp_path)
     write(tmp_path / "DUC2004" / "task1_ref2.txt", ["one", " "])
-    with pytest.raises(ValueError, match=r"task1_ref2\.txt, line 2 must have text because"):
+    with pytest.raises(ValueError, match=r"task1_ref2\.txt must have text in its last line, 2, because"):
         load_folder(tmp_path)
 
 

@@ -62,8 +62,9 @@ def test_two_processes_train_as_one(folder: Path, tmp_path: Path) -> None:
     alone = outcome(tmp_path, *train(tmp_path, task=PlainTask()))
     first, second = seen(folder, "equal")
     assert first == second
-    assert len(first["log"]) == len(alone["log"]) == 30
-    for together, line in zip(first["log"], alone["log"], strict=True):
+    logs = [[line for line in each["log"] if line["event"] != "attention"] for each in (first, alone)]
+    assert len(logs[0]) == 30  # of attention, one process sees its own share of the rows
+    for together, line in zip(*logs, strict=True):
         assert together.keys() == line.keys()
         assert together["loss"] == pytest.approx(line["loss"], abs=1e-5)
         same = together.keys() - {"loss", "dev"}
