@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-collect_ignore = [
-    "emulation.py",
-    "gpu_costs.py",
-]  # they import triton for a GPU, test_cuda_kernels.py otherwise
+# They import triton for a GPU, which test_cuda_kernels.py must import first, for its interpreter.
+collect_ignore = ["emulation.py", "gpu_costs.py"]
 
 
 @pytest.fixture

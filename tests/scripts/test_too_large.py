@@ -22,8 +22,8 @@ WEIGHTS = ("hidden_size", "embedding_size", "layers", "vector_size")
 HARMLESS = {
     "attention.gamma", "attention.lam", "data.limit", "data.max_chars", "optim.start_decay_at",
     "optim.warmup_steps", "task.batches.max_length", "task.search.no_repeat_ngram",
-    "trainer.checkpoint_every", "trainer.clip_norm", "trainer.dev_items", "trainer.epochs", "trainer.max_steps",
-    "trainer.patience", "trainer.test_items",
+    "trainer.checkpoint_every", "trainer.clip_norm", "trainer.dev_items", "trainer.epochs",
+    "trainer.max_steps", "trainer.patience", "trainer.test_items",
 }  # fmt: skip
 """Accepted of any size: what they limit or wait for has an end of its own."""
 
