@@ -173,7 +173,7 @@ def define_solver(
         """For a structure; of no width where a device needs none but the values."""
         try:
             like = load_kernel(values.device.type, file, "structure_like")
-        except AttributeError:
+        except ValueError:  # a file that leaves it to its folder
             like = load_kernel(values.device.type, "", "structure_like")
         return like(values)
 

@@ -94,7 +94,9 @@ def test_every_target_takes_such_a_folder(target: str, made: Made) -> None:
     ],
 )
 def test_a_variable_that_nothing_reads_is_refused(command: str, unread: str) -> None:
-    done = subprocess.run(["make", *command.split()], cwd=ROOT, capture_output=True, text=True)
+    # Beneath another make, as here in `make test`, it would print where it enters.
+    words = ["make", "--no-print-directory", *command.split()]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and not done.stdout
     assert "must get variables among" in done.stderr and f"got {unread};" in done.stderr
     assert 'go into ARGS, all in one pair of quotes, as in ARGS="' in done.stderr
