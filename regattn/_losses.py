@@ -140,7 +140,8 @@ def _loss_of_classes(
         and mask is None
         and not isinstance(gamma, Tensor)
         and not isinstance(alpha, Tensor)
-        and 1 < alpha <= (2 if function is not normmax else alpha)
+        and alpha > 1
+        and (alpha <= 2 or function is normmax)
         and scores.device.type == "cpu"
         and can_call_kernel(scores)
     ):
@@ -149,9 +150,12 @@ def _loss_of_classes(
         targets = torch.where(kept, classes, -1).reshape(-1)
         losses: Tensor = _ClassLoss.apply(flat, targets, function is normmax, float(gamma), float(alpha))
         return losses.reshape(rows.shape[:-1])
-    one_hot = torch.zeros_like(scores).scatter(dim, classes.unsqueeze(dim), 1.0)
-    losses = _loss_of_weights(scores, one_hot, function, dim, mask, strengths)
+    losses = _loss_of_weights(scores, _one_hot(classes, scores, dim), function, dim, mask, strengths)
     return torch.where(kept, losses, 0.0)
+
+
+def _one_hot(classes: Tensor, like: Tensor, dim: int) -> Tensor:
+    return torch.zeros_like(like).scatter(dim, classes.unsqueeze(dim), 1.0)
 
 
 class _ClassLoss(torch.autograd.Function):
@@ -171,8 +175,8 @@ class _ClassLoss(torch.autograd.Function):
             of_norm, gamma, alpha = ctx.problem
             weights = (normmax if of_norm else entmax)(rows, gamma=gamma, alpha=alpha)
             counted = (targets >= 0) & ~(rows == -torch.inf).all(-1)
-            one_hot = torch.zeros_like(rows).scatter(-1, targets.clamp(min=0).unsqueeze(-1), 1.0)
-            product = gradient.unsqueeze(-1) * torch.where(counted.unsqueeze(-1), weights - one_hot, 0.0)
+            moved = weights - _one_hot(targets.clamp(min=0), rows, -1)
+            product = gradient.unsqueeze(-1) * torch.where(counted.unsqueeze(-1), moved, 0.0)
         else:
             product = load_kernel("cpu", "losses", "class_gradient")(gradient, targets, tuple(found))
             product = product.to(rows.dtype)
@@ -180,10 +184,19 @@ class _ClassLoss(torch.autograd.Function):
 
 
 # ------------------------------------------------------------------ by name, as torch has cross_entropy
-def _as_cross_entropy(scores: Tensor, target: Tensor, mapping: Any, **options: Any) -> Tensor:
+def _as_cross_entropy(
+    mapping: Any,
+    scores: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    reduction: str,
+    **strengths: Any,
+) -> Tensor:
     """Classes along dimension 1, or 0 of a single row."""
     check_scores(scores, 0)
-    return fenchel_young_loss(scores, target, mapping, min(1, scores.ndim - 1), **options)
+    options: dict[str, Any] = {"weight": weight, "ignore_index": ignore_index, "reduction": reduction}
+    return fenchel_young_loss(scores, target, mapping, min(1, scores.ndim - 1), **options, **strengths)
 
 
 def sparsemax_loss(
@@ -203,8 +216,7 @@ def sparsemax_loss(
 
     Source: Martins & Astudillo (2016), section 3.
     """
-    options: dict[str, Any] = {"weight": weight, "ignore_index": ignore_index, "reduction": reduction}
-    return _as_cross_entropy(scores, target, sparsemax, gamma=gamma, **options)
+    return _as_cross_entropy(sparsemax, scores, target, weight, ignore_index, reduction, gamma=gamma)
 
 
 def entmax15_loss(
@@ -217,8 +229,7 @@ def entmax15_loss(
     gamma: Strength = 1.0,
 ) -> Tensor:
     """:func:`fenchel_young_loss` of :func:`entmax15`, called as :func:`torch.nn.functional.cross_entropy`."""
-    options: dict[str, Any] = {"weight": weight, "ignore_index": ignore_index, "reduction": reduction}
-    return _as_cross_entropy(scores, target, entmax15, gamma=gamma, **options)
+    return _as_cross_entropy(entmax15, scores, target, weight, ignore_index, reduction, gamma=gamma)
 
 
 def entmax_loss(
@@ -232,8 +243,9 @@ def entmax_loss(
     alpha: Strength = 1.5,
 ) -> Tensor:
     """:func:`fenchel_young_loss` of :func:`entmax`, called as :func:`torch.nn.functional.cross_entropy`."""
-    options: dict[str, Any] = {"weight": weight, "ignore_index": ignore_index, "reduction": reduction}
-    return _as_cross_entropy(scores, target, entmax, gamma=gamma, alpha=alpha, **options)
+    return _as_cross_entropy(
+        entmax, scores, target, weight, ignore_index, reduction, gamma=gamma, alpha=alpha
+    )
 
 
 def normmax_loss(
@@ -247,8 +259,9 @@ def normmax_loss(
     alpha: Strength = 2.0,
 ) -> Tensor:
     """:func:`fenchel_young_loss` of :func:`normmax`, called as :func:`torch.nn.functional.cross_entropy`."""
-    options: dict[str, Any] = {"weight": weight, "ignore_index": ignore_index, "reduction": reduction}
-    return _as_cross_entropy(scores, target, normmax, gamma=gamma, alpha=alpha, **options)
+    return _as_cross_entropy(
+        normmax, scores, target, weight, ignore_index, reduction, gamma=gamma, alpha=alpha
+    )
 
 
 class FenchelYoungLoss(nn.Module):
@@ -278,13 +291,7 @@ class FenchelYoungLoss(nn.Module):
 
     def forward(self, scores: Tensor, target: Tensor) -> Tensor:
         return _as_cross_entropy(
-            scores,
-            target,
-            self.mapping,
-            weight=self.weight,
-            ignore_index=self.ignore_index,
-            reduction=self.reduction,
-            **self.strengths,
+            self.mapping, scores, target, self.weight, self.ignore_index, self.reduction, **self.strengths
         )
 
 
