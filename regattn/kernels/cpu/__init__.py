@@ -69,6 +69,19 @@ def on_tensors(kernel: Callable[..., None], *, structured: bool = True) -> Calla
     return solve
 
 
+def product_on_tensors(kernel: Callable[..., None]) -> Callable[..., Tensor]:
+    """What a kernel of products with Jacobians does: ``product(direction, weights, *strengths)``."""
+
+    def product(direction: Tensor, weights: Tensor, *strengths: float | Tensor) -> Tensor:
+        g, y = working_rows(direction), working_rows(weights)
+        output = torch.empty_like(g)
+        arrays = [strength_array(strength, weights) for strength in strengths]
+        run_rows(kernel, g.shape[0], g.numel(), g.numpy(), y.numpy(), output.numpy(), *arrays)
+        return like(output, direction)
+
+    return product
+
+
 def run_rows(kernel: Callable[..., None], count: int, work: int, *arguments: Any) -> None:
     """Call ``kernel(start, stop, *arguments)`` on ``count`` rows, in threads if that pays."""
     if count > 1 and work >= _WORTH_SHARING:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from regattn.kernels.cpu import like, on_tensors, run_rows, strength_array, working_rows
+from regattn.kernels.cpu import on_tensors, product_on_tensors
 from regattn.kernels.cpu.compiling import inlined, kernel, reordered_sum
 from regattn.kernels.cpu.powers import exp_of, log_of, power_of
 from regattn.kernels.cpu.screening import (
@@ -294,12 +293,9 @@ def product_rows(start, stop, direction, weights, output, gammas, alphas):
 
 entmax15 = on_tensors(entmax15_rows, structured=False)
 entmax = on_tensors(entmax_rows, structured=False)
+_product = product_on_tensors(product_rows)
 
 
 def product(direction: Tensor, weights: Tensor, gamma: float | Tensor, alpha: float | Tensor = 1.5) -> Tensor:
     """Jacobian of α-entmax at ``weights`` times ``direction``."""
-    g, y = working_rows(direction), working_rows(weights)
-    output = torch.empty_like(g)
-    strengths = strength_array(gamma, weights), strength_array(alpha, weights)
-    run_rows(product_rows, g.shape[0], g.numel(), g.numpy(), y.numpy(), output.numpy(), *strengths)
-    return like(output, direction)
+    return _product(direction, weights, gamma, alpha)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from regattn.kernels.cpu import like, on_tensors, run_rows, strength_array, working_rows
+from regattn.kernels.cpu import on_tensors, product_on_tensors
 from regattn.kernels.cpu.compiling import kernel
 from regattn.kernels.cpu.entmax import load_support, power_row, raise_to
 from regattn.kernels.cpu.pnormmax import dot
@@ -65,12 +63,4 @@ def product_rows(start, stop, direction, weights, output, gammas, alphas):
 
 
 normmax = on_tensors(normmax_rows, structured=False)
-
-
-def product(direction: Tensor, weights: Tensor, gamma: float | Tensor, alpha: float | Tensor) -> Tensor:
-    """Jacobian of normmax at ``weights`` times ``direction``."""
-    g, y = working_rows(direction), working_rows(weights)
-    output = torch.empty_like(g)
-    strengths = strength_array(gamma, weights), strength_array(alpha, weights)
-    run_rows(product_rows, g.shape[0], g.numel(), g.numpy(), y.numpy(), output.numpy(), *strengths)
-    return like(output, direction)
+product = product_on_tensors(product_rows)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from regattn.kernels.cpu import like, on_tensors, run_rows, strength_array, working_rows
+from regattn.kernels.cpu import on_tensors, product_on_tensors
 from regattn.kernels.cpu.compiling import inlined, kernel, reordered_sum
 from regattn.kernels.cpu.screening import (
     BAD,
@@ -159,12 +157,4 @@ def product_rows(start, stop, direction, weights, output, gammas, norms):
 
 
 pnormmax = on_tensors(pnormmax_rows, structured=False)
-
-
-def product(direction: Tensor, weights: Tensor, gamma: float | Tensor, p: float) -> Tensor:
-    """Jacobian of pnormmax at ``weights`` times ``direction``."""
-    g, y = working_rows(direction), working_rows(weights)
-    output = torch.empty_like(g)
-    strengths = strength_array(gamma, weights), strength_array(p, weights)
-    run_rows(product_rows, g.shape[0], g.numel(), g.numpy(), y.numpy(), output.numpy(), *strengths)
-    return like(output, direction)
+product = product_on_tensors(product_rows)

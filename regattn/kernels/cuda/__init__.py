@@ -197,6 +197,16 @@ def launch_rows(
         _launch(kernel, grid, arguments, constants)
 
 
+def launch_like(
+    kernel: Any, inputs: Sequence[Input], *read: Tensor, tile: Callable[[int], Tile], **flags: bool
+) -> Tensor:
+    """:func:`launch_rows` for one output like the first input, behind the tensors that are only read."""
+    assert isinstance(inputs[0], Tensor)
+    out = torch.empty_like(inputs[0], memory_format=torch.contiguous_format)
+    launch_rows(kernel, inputs, (*[tensor.contiguous() for tensor in read], out), tile=tile, **flags)
+    return out
+
+
 def check_length(d: int) -> None:
     """Refuse a row that no kernel takes."""
     if d > LONGEST_ON_CUDA:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from regattn.kernels.cuda import launch_rows
+from regattn.kernels.cuda import launch_like
 from regattn.kernels.cuda.rows import some, strength
 from regattn.kernels.cuda.tiles import (
     NOTHING,
@@ -54,9 +53,7 @@ def entmax15_rows(
 
 
 def entmax15(scores: Tensor, mask: Tensor | None, gamma: float | Tensor) -> Tensor:
-    values = torch.empty_like(scores, memory_format=torch.contiguous_format)
-    launch_rows(entmax15_rows, (scores, mask, gamma), (values,), tile=tile)
-    return values
+    return launch_like(entmax15_rows, (scores, mask, gamma), tile=tile)
 
 
 @triton.jit
@@ -77,6 +74,4 @@ def product_rows(
 
 def product(direction: Tensor, weights: Tensor, gamma: float | Tensor) -> Tensor:
     """J @ direction of :func:`entmax15`, from its weights."""
-    out = torch.empty_like(direction, memory_format=torch.contiguous_format)
-    launch_rows(product_rows, (direction, gamma), (weights.contiguous(), out), tile=tile)
-    return out
+    return launch_like(product_rows, (direction, gamma), weights, tile=tile)

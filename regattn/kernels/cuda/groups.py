@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from regattn.kernels.cpu.groups import labels as labels
-from regattn.kernels.cuda import launch_rows
+from regattn.kernels.cuda import launch_like
 from regattn.kernels.cuda.rows import (
     INVALID,
     along,
@@ -86,10 +86,7 @@ def group_average(direction: Tensor, structure: Tensor, scale: float | Tensor, c
     if structure.is_floating_point():
         assert centre
         return centred(direction, structure, scale)
-    out = torch.empty_like(direction, memory_format=torch.contiguous_format)
-    inputs = (direction, scale)
-    launch_rows(group_average_rows, inputs, (structure.contiguous(), out), tile=tile, CENTRE=centre)
-    return out
+    return launch_like(group_average_rows, (direction, scale), structure, tile=tile, CENTRE=centre)
 
 
 def whole(structure: Tensor) -> Tensor:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from regattn.kernels.cuda import launch_rows
+from regattn.kernels.cuda import launch_like
 from regattn.kernels.cuda.rows import some, strength
 from regattn.kernels.cuda.sparsemax import sparsemax
 from regattn.kernels.cuda.tiles import (
@@ -127,15 +126,9 @@ def product_rows(
 def pnormmax(scores: Tensor, mask: Tensor | None, gamma: float | Tensor, p: float) -> Tensor:
     if p == 2:
         return sparsemax(scores, mask, gamma)
-    values = torch.empty_like(scores, memory_format=torch.contiguous_format)
-    launch_rows(pnormmax_rows, (scores, mask, gamma, p), (values,), tile=wide_tile, HALVES=p == 1.5)
-    return values
+    return launch_like(pnormmax_rows, (scores, mask, gamma, p), tile=wide_tile, HALVES=p == 1.5)
 
 
 def product(direction: Tensor, weights: Tensor, gamma: float | Tensor, p: float) -> Tensor:
     """J @ direction of :func:`pnormmax`, from its weights."""
-    out = torch.empty_like(direction, memory_format=torch.contiguous_format)
-    launch_rows(
-        product_rows, (direction, gamma, p), (weights.contiguous(), out), tile=wide_tile, HALVES=p == 1.5
-    )
-    return out
+    return launch_like(product_rows, (direction, gamma, p), weights, tile=wide_tile, HALVES=p == 1.5)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from regattn.kernels.cuda import launch_rows
+from regattn.kernels.cuda import launch_like
 from regattn.kernels.cuda.rows import INF, strength
 from regattn.kernels.cuda.tiles import (
     below_top,
@@ -37,9 +36,7 @@ def softmax_rows(
 
 
 def softmax(scores: Tensor, mask: Tensor | None, gamma: float | Tensor) -> Tensor:
-    values = torch.empty_like(scores, memory_format=torch.contiguous_format)
-    launch_rows(softmax_rows, (scores, mask, gamma), (values,), tile=tile)
-    return values
+    return launch_like(softmax_rows, (scores, mask, gamma), tile=tile)
 
 
 @triton.jit
@@ -57,6 +54,4 @@ def product_rows(
 
 def product(direction: Tensor, weights: Tensor, gamma: float | Tensor) -> Tensor:
     """J @ direction of :func:`softmax`, from its weights."""
-    out = torch.empty_like(direction, memory_format=torch.contiguous_format)
-    launch_rows(product_rows, (direction, gamma), (weights.contiguous(), out), tile=tile)
-    return out
+    return launch_like(product_rows, (direction, gamma), weights, tile=tile)

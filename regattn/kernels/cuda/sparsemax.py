@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from regattn.kernels.cuda import launch_rows
+from regattn.kernels.cuda import launch_like
 from regattn.kernels.cuda.rows import strength
 from regattn.kernels.cuda.tiles import (
     NOTHING,
@@ -40,9 +39,7 @@ def sparsemax_rows(
 
 
 def sparsemax(scores: Tensor, mask: Tensor | None, gamma: float | Tensor) -> Tensor:
-    values = torch.empty_like(scores, memory_format=torch.contiguous_format)
-    launch_rows(sparsemax_rows, (scores, mask, gamma), (values,), tile=tile)
-    return values
+    return launch_like(sparsemax_rows, (scores, mask, gamma), tile=tile)
 
 
 @triton.jit
@@ -63,9 +60,7 @@ def centre_rows(
 
 def centred(direction: Tensor, weights: Tensor, scale: float | Tensor) -> Tensor:
     """scale · (direction less its mean over the support) on the support, 0 elsewhere."""
-    out = torch.empty_like(direction, memory_format=torch.contiguous_format)
-    launch_rows(centre_rows, (direction, scale), (weights.contiguous(), out), tile=tile)
-    return out
+    return launch_like(centre_rows, (direction, scale), weights, tile=tile)
 
 
 def structure_like(values: Tensor) -> Tensor:
