@@ -3,6 +3,7 @@
 __version__ = "0.1.0"
 
 from regattn._attention import AdditiveScorer, Attention, BilinearScorer, DotScorer
+from regattn._budget import BUDGET, Budget, budget
 from regattn._certify import certify
 from regattn._entmax import ENTMAX, ENTMAX15, Entmax, Entmax15, entmax, entmax15
 from regattn._fusedmax import FUSEDMAX, Fusedmax, fusedmax
@@ -43,6 +44,7 @@ __all__ = [
     "AdditiveScorer",
     "Attention",
     "BilinearScorer",
+    "Budget",
     "DotScorer",
     "Entmax",
     "Entmax15",
@@ -62,6 +64,7 @@ __all__ = [
     "Softmax",
     "Sparsemax",
     "SparsemaxLoss",
+    "budget",
     "certify",
     "entmax",
     "entmax15",
@@ -98,5 +101,6 @@ for _spec in (
     ENTMAX15,
     ENTMAX,
     NORMMAX,
+    BUDGET,
 ):
     register(_spec)

@@ -78,10 +78,15 @@ def certify(
     x = scores.detach() if mask is None else torch.where(mask, scores.detach(), -torch.inf)
     x, y = (t.movedim(dim, -1).double() for t in (x, weights.detach()))
     shape, d = x.shape[:-1], x.shape[-1]
-    rows, feasible = _prepare(x.reshape(-1, d), y.reshape(-1, d), gamma)
+    rows, negative = _prepare(x.reshape(-1, d), y.reshape(-1, d), gamma)
+    some = rows.allowed.any(-1)
+    total = spec.total(rows.allowed, **strengths) if spec.total else some.to(x.dtype)
+    # entry by entry: as many as the sum says are above 0
+    off = ((y.reshape(-1, d).sum(-1) - total) / total.clamp(min=1)).abs()
+    feasible = torch.maximum(negative, off)
     assert spec.certificate is not None
     violation = torch.maximum(spec.certificate(rows, **strengths), feasible)
-    violation = torch.where(rows.allowed.any(-1), violation, feasible)
+    violation = torch.where(some, violation, feasible)
     violation = violation.masked_fill(violation.isnan(), torch.inf)  # NaN weights are no answer
     invalid = ~(x < torch.inf).all(-1).reshape(-1)
     return violation.masked_fill(invalid, torch.nan).reshape(shape)
@@ -96,15 +101,14 @@ def _per_row(strength: Any, scores: Tensor, dim: int) -> Any:
 
 
 def _prepare(x: Tensor, y: Tensor, gamma: Any) -> tuple[Rows, Tensor]:
-    """Rows for the conditions, and how far the weights are from the simplex."""
+    """Rows for the conditions, and the largest weight below 0 or where none may be."""
     allowed = x != -torch.inf
     order = torch.argsort(~allowed, dim=-1, stable=True)
     x, y, allowed = (t.gather(-1, order) for t in (x, y, allowed))
     z = ((x - x.amax(-1, keepdim=True)) / gamma).masked_fill(~allowed, 0.0)
-    target = allowed.any(-1).to(y.dtype)
     leak = y.abs().masked_fill(allowed, 0.0).amax(-1)
-    feasible = torch.maximum((y.sum(-1) - target).abs(), torch.maximum((-y).amax(-1), leak))
-    return Rows(z, y.clamp(min=0).masked_fill(~allowed, 0.0), allowed), feasible
+    negative = torch.maximum((-y).amax(-1), leak)
+    return Rows(z, y.clamp(min=0).masked_fill(~allowed, 0.0), allowed), negative
 
 
 def half_gap(lower: Tensor, upper: Tensor) -> Tensor:

@@ -109,6 +109,7 @@ RANGES = {
     "lam": Range(0, low_allowed=True),
     "p": Range(1, 2, high_allowed=True, learnable=False),
     "alpha": Range(1, low_allowed=True),
+    "k": Range(0, learnable=False),
 }
 """Of each strength, in all mappings that have it."""
 

@@ -70,7 +70,7 @@ def fenchel_young_loss(
     Source: Blondel, Martins & Niculae (2020), "Learning with Fenchel–Young losses", section 3.
     """
     function, strengths = resolve(mapping, strengths)
-    find_with(function, "omega")
+    spec = find_with(function, "omega")
     check_scores(scores, dim, mask)
     check_strengths(scores, dim, **strengths)
     if reduction not in _REDUCTIONS:
@@ -86,6 +86,8 @@ def fenchel_young_loss(
         if weight is not None:
             losses = losses * (target.movedim(dim, -1) * weight).sum(-1)
         return losses.mean() if reduction == "mean" else losses.sum() if reduction == "sum" else losses
+    if spec.total is not None:
+        raise ValueError(f"target must be weights for {spec.name}, whose total is not 1, got class indices")
     kept = target != ignore_index
     classes = torch.where(kept, target, 0)
     _check_classes(target, classes, scores, dim)

@@ -127,6 +127,7 @@ class MappingSpec:
             mapping that is not the argmax of a regularized maximum.
         certificate: its optimality conditions, ``(rows, **strengths) -> violations`` with the
             :class:`regattn._certify.Rows` of scores divided by γ; None if there are none.
+        total: what a row of weights sums to, ``(allowed, **strengths) -> sum``; None if that is 1.
         solver: the operator that solves it; None if it has none of its own.
         has_groups: whether the structure that its solver returns ties positions together.
         paper_name: what the paper calls it, "" if it is not one of the paper's five.
@@ -138,6 +139,7 @@ class MappingSpec:
     colour: str
     omega: Callable[..., Tensor] | None = None
     certificate: Callable[..., Tensor] | None = None
+    total: Callable[..., Tensor] | None = None
     solver: Solver | None = None
     has_groups: bool = False
     paper_name: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 
 import regattn
 from regattn import MAPPINGS
+from regattn._registry import named, resolve
 
-_CHOSEN = {"gamma": 0.7, "p": 1.5, "alpha": 1.3}
+_CHOSEN = {"gamma": 0.7, "p": 1.5, "alpha": 1.3, "k": 1.7}
 _LAM = {"fusedmax": 0.1}
 
 FUNCTIONS = {name: spec.function for name, spec in MAPPINGS.items()}
@@ -28,6 +30,9 @@ OF_OMEGA = [name for name, spec in MAPPINGS.items() if spec.omega]
 """Those that are the argmax of a regularized maximum."""
 
 CASES = [(name, STRENGTHS[name]) for name in OF_OMEGA]
+
+ON_SIMPLEX = [name for name in OF_OMEGA if MAPPINGS[name].total is None]
+"""Those of them whose rows sum to 1."""
 
 SOLVED = [name for name, spec in MAPPINGS.items() if spec.solver and spec.certificate]
 """Those with an operator of their own."""
@@ -62,6 +67,14 @@ def random_scores(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
 def solve(name: str, x: np.ndarray, **strengths: float) -> np.ndarray:
     """Weights of rows that are arrays."""
     return getattr(regattn, name)(torch.from_numpy(x), **strengths).numpy()
+
+
+def totals(mapping: Any, allowed: Tensor, **strengths: float) -> Tensor:
+    """What rows of weights sum to, given where they may be above 0."""
+    function, strengths = resolve(mapping, strengths)
+    spec = named(function.__name__)
+    others = {k: v for k, v in {**spec.defaults, **strengths}.items() if k != "gamma"}
+    return spec.total(allowed, **others) if spec.total else allowed.any(-1).double()
 
 
 def weights_and_gradient(

@@ -34,6 +34,7 @@ def objective(
     lam: float = 0.0,
     p: float = 1.5,
     alpha: float = 1.5,
+    k: float = 1.0,
 ) -> np.ndarray:
     """⟨x, y⟩ − γΩ(y), row by row."""
     if mapping == "softmax":
@@ -159,6 +160,17 @@ def _of_unit_norm(z: np.ndarray, e: np.longdouble, m: np.longdouble) -> np.ndarr
     return y / y.sum(1, keepdims=True)
 
 
+def budget(x: np.ndarray, gamma: float, k: float) -> np.ndarray:
+    """Rows by bisection for the τ at which Σ clip(x/γ − τ, 0, 1) = k."""
+    z = _shifted(x, gamma)
+    low, high = z.min(1, keepdims=True) - 1, np.zeros((len(z), 1), np.longdouble)
+    for _ in range(80):
+        tau = (low + high) / 2
+        above = np.clip(z - tau, 0, 1).sum(1, keepdims=True) > k
+        low, high = np.where(above, tau, low), np.where(above, high, tau)
+    return np.clip(z - low, 0, 1)
+
+
 def pnormmax(x: np.ndarray, gamma: float, p: float) -> np.ndarray:
     """Rows by bisection in long double for t = max x/γ − τ, the largest derivative of ½‖y‖_p²."""
     z, p = _shifted(x, gamma), np.longdouble(p)
@@ -172,7 +184,13 @@ def pnormmax(x: np.ndarray, gamma: float, p: float) -> np.ndarray:
     return y
 
 
-SOLUTIONS = {"softmax": softmax, "entmax": entmax, "entmax15": entmax15, "normmax": normmax}
+SOLUTIONS = {
+    "softmax": softmax,
+    "entmax": entmax,
+    "entmax15": entmax15,
+    "normmax": normmax,
+    "budget": budget,
+}
 """By name the weights of those that the certificates from outside do not know."""
 
 
@@ -182,6 +200,9 @@ def jacobian(mapping: str, y: np.ndarray, gamma: float, **strengths: float) -> n
     if mapping in ("entmax", "entmax15"):
         s = y ** (2 - alpha) * (y > 0)
         return (np.diag(s) - np.outer(s, s) / s.sum()) / gamma
+    if mapping == "budget":
+        inside = (y > 0) & (y < 1)
+        return (np.diag(inside) - np.outer(inside, inside) / max(inside.sum(), 1)) / gamma
     if mapping == "normmax":  # the bordered system of the Hessian of ‖y‖_α, whole
         support, d = y > 0, len(y)
         v, norm = np.where(support, y, 1.0), (y**alpha).sum() ** (1 / alpha)

@@ -103,6 +103,20 @@ def _of_unit_norm(z: Row, e: float, m: float) -> Row:
     return y
 
 
+def budget(x: Row, gamma: float, k: float) -> Solution:
+    """Between two of the τ at which a weight clip(x/γ − τ, 0, 1) reaches 0 or 1, their sum is linear."""
+    z = _divided(x, gamma)
+    present = z > -np.inf
+    if present.sum() <= k:
+        return present.astype(np.float64), np.zeros(x.size, np.int32)
+    ends = np.sort(np.concatenate([z[present] - 1, z[present]]))
+    sums = np.clip(z[present] - ends[:, None], 0, 1).sum(1)
+    i = np.flatnonzero(sums >= k)[-1]
+    tau = ends[i] + (ends[i + 1] - ends[i]) * (sums[i] - k) / (sums[i] - sums[i + 1])
+    y = np.clip(z - tau, 0, 1)
+    return y, np.where((y > 0) & (y < 1), np.arange(1, x.size + 1), 0)
+
+
 def entmax15(x: Row, gamma: float) -> Row:
     """Sort; of the longest prefix whose last member stays above it, τ has Σ (x/2γ − τ)² = 1."""
     z = _divided(x, 2 * gamma)

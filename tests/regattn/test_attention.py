@@ -9,7 +9,7 @@ import torch
 
 import regattn
 from regattn import AdditiveScorer, Attention, BilinearScorer, DotScorer
-from tests.mappings import MODULES
+from tests.mappings import MODULES, totals
 
 BATCH, TARGETS, SOURCES, SIZE = 2, 3, 5, 4
 each_mapping = pytest.mark.parametrize("mapping", MODULES.values(), ids=MODULES)
@@ -107,7 +107,10 @@ def test_under_autocast_the_mapping_works_in_float32(mapping, mask):
         context, weights = attend(query, keys, mask=mask)
     assert scores.dtype == context.dtype == torch.bfloat16 and weights.dtype == torch.float32
     assert torch.equal(weights, mapping(scores.float(), mask))
-    torch.testing.assert_close(weights.sum(-1), torch.ones(BATCH, TARGETS), atol=1e-6, rtol=0)
+    expected = totals(
+        mapping, torch.ones(BATCH, TARGETS, SOURCES, dtype=torch.bool) if mask is None else mask
+    )
+    torch.testing.assert_close(weights.sum(-1), expected.expand(BATCH, TARGETS).float(), atol=1e-6, rtol=0)
     torch.testing.assert_close(context.float(), weights @ keys, atol=0.05, rtol=0.02)
     context.float().pow(2).sum().backward()
     gradient = attend.scorer.project.weight.grad

@@ -19,9 +19,11 @@ from tests.mappings import (
     FUNCTIONS,
     MODULES,
     OF_OMEGA,
+    ON_SIMPLEX,
     agree,
     random_scores,
     same_bits,
+    totals,
     weights_and_gradient,
 )
 from tests.oracles import bound
@@ -32,6 +34,9 @@ each_function = pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNC
 each_problem = pytest.mark.parametrize("function", PROBLEMS.values(), ids=PROBLEMS)
 ALL: dict[str, Callable[..., Tensor]] = {**FUNCTIONS, **BLOCKS}
 each_function_or_block = pytest.mark.parametrize("function", ALL.values(), ids=ALL)
+each_on_simplex = pytest.mark.parametrize(
+    "function", [FUNCTIONS[name] for name in ON_SIMPLEX], ids=ON_SIMPLEX
+)
 each_module = pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
 
 
@@ -126,7 +131,7 @@ def test_invalid_row_is_nan_and_its_neighbours_untouched(function):
         assert same_bits(got[~invalid], expected[~invalid])
 
 
-@each_problem
+@each_on_simplex
 @pytest.mark.measures("odd scores")
 def test_extreme_scores(function):
     tiny = torch.finfo(torch.float64).tiny
@@ -165,7 +170,7 @@ def test_adding_a_constant_changes_nothing(function, measure):
     for constant in (1.0, -1e3, 2.0**30):
         row.within((function(x + constant) - y).abs().amax(-1), limit(function, x), constant=constant)
     x = x.float()
-    assert ((function(x + 1e4).sum(-1) - 1).abs() <= 1e-6).all()
+    assert ((function(x + 1e4).sum(-1) - totals(function, x > -INF)).abs() <= 1e-6).all()
 
 
 BLIND_TO_ORDER = [name for name in PROBLEMS if name != "fusedmax"]
@@ -211,6 +216,35 @@ def test_p_two_is_sparsemax():
     assert same_bits(regattn.pnormmax(x, p=2), regattn.sparsemax(x))
     near = regattn.pnormmax(x, p=2 - 1e-9)
     torch.testing.assert_close(near, regattn.sparsemax(x), rtol=0, atol=1e-7)
+
+
+def test_budget_of_1_is_sparsemax_and_of_all_is_1():
+    x = random_scores(100, 6)
+    torch.testing.assert_close(regattn.budget(x, k=1), regattn.sparsemax(x), rtol=0, atol=1e-15)
+    mask = torch.rand(100, 6) > 0.3
+    for k in (6, 7.5):
+        y, gradient = weights_and_gradient(regattn.budget, x, torch.randn_like(x), k=k, mask=mask)
+        assert torch.equal(y, mask.double()) and not gradient.any()
+
+
+def test_budget_where_weights_reach_both_ends():
+    """Exact where all numbers are binary fractions; and scores may be far apart."""
+    for x, k, expected in (
+        ([3.0, 3.0, 2.0], 2, [1.0, 1.0, 0.0]),
+        ([3.0, 2.5, 2.5, 0.0], 2, [1.0, 0.5, 0.5, 0.0]),
+        ([3.0, 2.5, 1.75], 1.5, [1.0, 0.5, 0.0]),
+        ([1.0, 1.0, 1.0, 1.0], 3, [0.75] * 4),
+        ([1e30, 0.0, -1e30], 2, [1.0, 1.0, 0.0]),
+        ([2.0**40, 0.0, 0.0, -(2.0**40)], 2, [1.0, 0.5, 0.5, 0.0]),
+        ([1.7e308, -1.7e308, -1.7e308], 1, [1.0, 0.0, 0.0]),
+    ):
+        scores = torch.tensor(x, dtype=torch.float64)
+        direction = torch.arange(len(x)).double()
+        y, gradient = weights_and_gradient(regattn.budget, scores, direction, k=k)
+        assert y.tolist() == expected
+        inside = (y > 0) & (y < 1)
+        centred = direction - direction[inside].mean()
+        assert torch.equal(gradient, torch.where(inside, centred, 0.0))
 
 
 # ------------------------------------------------------------------ shapes, strides, types
@@ -323,6 +357,7 @@ BAD_STRENGTHS = {
     "lam": (-0.1, NAN, INF),
     "p": (1.0, 0.5, 2.5, NAN, INF),
     "alpha": (0.9, -1.0, NAN, INF),
+    "k": (0.0, -1.0, NAN, INF),
 }
 
 

@@ -32,6 +32,7 @@ STRENGTHS: dict[str, list[dict[str, float]]] = {
         {"gamma": g, "alpha": a} for g, a in ((1.0, 1.3), (0.1, 1.0), (3.0, 1.05), (1.0, 1.9), (0.5, 2.0))
     ],
     "normmax": [{"gamma": g, "alpha": a} for g, a in ((1.0, 1.3), (0.1, 2.0), (3.0, 1.9), (0.5, 1.1))],
+    "budget": [{"gamma": g, "k": k} for g, k in ((1.0, 2.0), (0.1, 1.3), (3.0, 5.0), (0.5, 0.4))],
 }
 POINTWISE = ["sparsemax", "fusedmax", "oscarmax"]  # those of a quadratic Ω
 
@@ -73,7 +74,7 @@ EDGES = [
     *(("pnormmax", {"gamma": 1.0, "p": p}) for p in (1.05, 1.3, 1.5, 1.6, 1.75, 1.9, 1.99, 1.999)),
     *(
         (mapping, strengths)
-        for mapping in ("entmax15", "entmax", "normmax")
+        for mapping in ("entmax15", "entmax", "normmax", "budget")
         for strengths in STRENGTHS[mapping]
         if strengths.get("alpha") != 1.0  # where every score is in the support
     ),

@@ -236,6 +236,7 @@ OPERATORS = {
     "softmax": (GAMMA,),
     "entmax": (GAMMA, ALPHA),
     "normmax": (GAMMA, ALPHA),
+    "budget": (GAMMA, 1.7),
 }
 
 

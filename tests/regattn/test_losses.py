@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy, one_hot
 
 import regattn
 from regattn import fenchel_young_loss
-from tests.mappings import CASES, FUNCTIONS, random_scores, same_bits
+from tests.mappings import CASES, FUNCTIONS, ON_SIMPLEX, random_scores, same_bits
 
 NAMED = {
     "sparsemax": (regattn.sparsemax_loss, regattn.SparsemaxLoss, {}),
@@ -21,7 +21,7 @@ NAMED = {
     "normmax": (regattn.normmax_loss, regattn.NormmaxLoss, {"alpha": 1.7}),
 }
 each_named = pytest.mark.parametrize("name", NAMED)
-each_case = pytest.mark.parametrize(("name", "strengths"), CASES)
+each_case = pytest.mark.parametrize(("name", "strengths"), [case for case in CASES if case[0] in ON_SIMPLEX])
 
 
 def drawn(n: int = 40, d: int = 9) -> tuple[torch.Tensor, torch.Tensor]:
@@ -162,6 +162,10 @@ def test_refusals():
     ):
         with pytest.raises(ValueError, match=match):
             regattn.sparsemax_loss(x, target)
+    with pytest.raises(
+        ValueError, match="must be weights for budget, whose total is not 1, got class indices"
+    ):
+        fenchel_young_loss(x, classes, regattn.budget)
     with pytest.raises(ValueError, match="reduction must be one of none, mean, sum, got 'total'"):
         regattn.sparsemax_loss(x, classes, reduction="total")
     with pytest.raises(ValueError, match=r"weight must have shape \(9,\), got \(3,\)"):

@@ -15,7 +15,7 @@ from tests.mappings import OF_OMEGA, solve
 from tests.oracles import bound
 
 Rows = np.ndarray
-GAMMA, LAM, P, ALPHA = 0.7, 0.1, 1.5, 1.3
+GAMMA, LAM, P, ALPHA, K = 0.7, 0.1, 1.5, 1.3, 1.7
 STRENGTHS: dict[str, dict[str, float]] = {
     **{mapping: {"gamma": GAMMA} for mapping in OF_OMEGA},
     "entmax": {"gamma": GAMMA, "alpha": ALPHA},
@@ -23,6 +23,7 @@ STRENGTHS: dict[str, dict[str, float]] = {
     "fusedmax": {"gamma": GAMMA, "lam": LAM},
     "oscarmax": {"gamma": GAMMA, "lam": LAM},
     "pnormmax": {"gamma": GAMMA, "p": P},
+    "budget": {"gamma": GAMMA, "k": K},
 }
 
 
@@ -157,6 +158,11 @@ FORWARD: dict[str, tuple[str, Callable[[Rows], Rows]]] = {
     "normmax, screened too eagerly": ("normmax", screened_at_half("normmax")),
     "normmax in float32": ("normmax", in_float32("normmax")),
     "normmax, norm squared": ("normmax", lambda x: right("pnormmax", x, p=ALPHA)),
+    "budget, k + 1e-9": ("budget", lambda x: right("budget", x, k=K + 1e-9)),
+    "budget, screened too eagerly": ("budget", screened_at_half("budget", 2.0)),
+    "budget in float32": ("budget", in_float32("budget")),
+    "budget without a ceiling": ("budget", lambda x: K * right("sparsemax", x / K)),
+    "budget, ceiling put on afterwards": ("budget", lambda x: np.minimum(K * right("sparsemax", x / K), 1)),
     "sparsemax in float32": ("sparsemax", in_float32("sparsemax")),
     "sparsemax, support off by one": ("sparsemax", support_off_by_one),
     "sparsemax, sum off by 1e-12": ("sparsemax", lambda x: right("sparsemax", x) * (1 + 1e-12)),

@@ -81,7 +81,7 @@ def test_a_mapping_that_is_not_in_it_is_refused():
 
 def test_a_strength_that_no_mapping_has_is_refused():
     x = torch.randn(3)
-    with pytest.raises(TypeError, match="a strength must be one of gamma, lam, p, alpha, got 'lamda'"):
+    with pytest.raises(TypeError, match="a strength must be one of gamma, lam, p, alpha, k, got 'lamda'"):
         regattn.certify(x, x, regattn.fusedmax, lamda=0.1)
 
 
