@@ -131,7 +131,7 @@ def test_processes_at_once_and_without_a_home(compile_anew, kept, tmp_path):
     environment = {
         **os.environ,
         "NUMBA_CACHE_DIR": str(tmp_path / "kept"),
-        "PYTHONPATH": f"{ROOT}:{tmp_path}",
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}",
     }
     environment.pop("HOME", None)
     code = (

@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import pkgutil
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
+import venv
 from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
 
 import numba
 import pytest
 from packaging.requirements import Requirement
 
 import regattn
+from regattn.__main__ import main as command
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -58,6 +64,115 @@ def test_the_installed_numba_is_within_the_declared_bounds():
     assert len(wanted.specifier) == 2 and numba.__version__ in wanted.specifier
 
 
+def run(*words: str | Path, **options: Any) -> str:
+    """What a command prints; what it says elsewhere is shown if it fails."""
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> tuple[Path, Path]:
+    """A source distribution of what is in the repository, and the wheel that is made of it alone."""
+    pytest.importorskip("setuptools.build_meta", reason="setuptools is not installed")
+    tree, dist = (tmp_path_factory.mktemp(name) for name in ("tree", "dist"))
+    for name in ("regattn", "tasks", "scripts", "tests", "configs"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree)
+    build = f"from setuptools import build_meta; build_meta.build_sdist({str(dist)!r})"
+    run(sys.executable, "-c", build, cwd=tree)
+    (source,) = dist.iterdir()
+    wheel = ["wheel", "--no-deps", "--no-index", "--no-build-isolation", "-w", dist, source]
+    run(sys.executable, "-m", "pip", *wheel)
+    (wheel_file,) = dist.glob("*.whl")
+    return source, wheel_file
+
+
+def test_the_wheel_holds_the_library_alone_and_whole(built):
+    source, wheel = built
+    folders = ("regattn/", f"regattn-{regattn.__version__}.dist-info/")
+    here = {
+        p.relative_to(ROOT).as_posix() for p in (ROOT / "regattn").rglob("*") if p.suffix in (".py", ".typed")
+    }
+    names = set(ZipFile(wheel).namelist())
+    assert all(name.startswith(folders) for name in names)
+    assert here == {name for name in names if name.startswith(folders[0])}
+    with tarfile.open(source) as archive:
+        sources = {name.partition("/")[2] for name in archive.getnames()}
+    assert here < sources and not [name for name in sources if name.startswith(("tests", "tasks", "scripts"))]
+
+
+INSTALLED = """
+import importlib.metadata as metadata, pathlib, sys, torch, regattn
+assert pathlib.Path(sys.argv[1]) in pathlib.Path(regattn.__file__).parents, regattn.__file__
+assert metadata.version("regattn") == regattn.__version__
+print(regattn.fusedmax(torch.tensor([1.0, 2.1, 1.9]), lam=0.1).tolist())
+(console,) = metadata.entry_points(group="console_scripts", name="regattn")
+sys.exit(console.load()(["train"]))
+"""
+
+
+def check_installed(python: Path | str, site: Path, folder: Path, path: str = "") -> None:
+    """The library works from where it was installed, and its command says what needs a clone."""
+    environment = {**os.environ, "PYTHONPATH": path}
+    words = [*map(str, [python, "-c", INSTALLED, site])]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=folder, env=environment)
+    assert done.stdout == "[0.0, 0.5, 0.5]\n", done.stderr
+    assert done.returncode == 2 and "'train' must be run from a clone" in done.stderr
+
+
+def test_the_installed_wheel_works_away_from_the_repository(built, tmp_path):
+    site = tmp_path / "site"
+    options = ["--quiet", "--no-deps", "--no-index", "--target", site]
+    run(sys.executable, "-m", "pip", "install", *options, built[1])
+    check_installed(sys.executable, site, tmp_path, path=str(site))
+
+
+def test_the_wheel_installs_into_an_empty_environment(built, tmp_path, pytestconfig):
+    if pytestconfig.getoption("--exhaustive") is None:
+        pytest.skip("torch takes gigabytes and minutes: pytest --exhaustive installs it")
+    place = tmp_path / "venv"
+    venv.create(place, with_pip=True)
+    python = place / ("Scripts" if os.name == "nt" else "bin") / "python"
+    install = [python, "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", f"{built[1]}[plot]"]
+    done = subprocess.run([*map(str, install)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"the index gives no packages: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+    check_installed(python, place, tmp_path)
+
+
+def test_it_is_imported_where_the_system_is_not_posix():
+    lacking = ("register_at_fork", "sched_getaffinity", "fork", "getuid")
+    missing = f"for name in {lacking}: vars(os).pop(name, None)"
+    run(sys.executable, "-c", f"import os, torch, numba\n{missing}\nimport regattn", cwd=ROOT)
+
+
+def test_the_pythons_declared_are_those_that_are_tested():
+    yaml = pytest.importorskip("yaml", reason="pyyaml is not installed")
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text())["jobs"]
+    prefix = "Programming Language :: Python :: "
+    declared = [c.removeprefix(prefix) for c in PROJECT["project"]["classifiers"] if c.startswith(prefix)]
+    assert jobs["library"]["strategy"]["matrix"]["python"] == declared
+    assert PROJECT["project"]["requires-python"] == f">={declared[0]}"
+
+
+def test_the_suite_s_commands_are_those_of_the_clone(capsys, tmp_path, monkeypatch):
+    assert command([]) == 0 and " train" in capsys.readouterr().out
+    started: list[Any] = []
+    monkeypatch.setattr(os, "execv", lambda path, words: started.append(words))
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    for name in ("train", "bench"):
+        assert command([name, "seed=3"]) == 2  # where execv returns, which it does not
+        assert started.pop() == [sys.executable, "-m", f"scripts.{name}", "seed=3"]
+        assert os.environ["PYTHONPATH"].split(os.pathsep)[0] == str(ROOT)
+    capsys.readouterr()
+    assert command(["trian"]) == 2
+    assert "COMMAND must be one of precompile, " in capsys.readouterr().err
+    assert command(["train"], root=tmp_path) == 2
+    assert "'train' must be run from a clone" in capsys.readouterr().err
+
+
 CALLS = """
 from typing import assert_type
 
@@ -82,6 +197,7 @@ attend(x, x, x, mapping=3)
 
 
 def test_calls_have_types_under_strict_mypy(tmp_path):
+    pytest.importorskip("mypy", reason="mypy is not installed")
     assert (ROOT / "regattn" / "py.typed").is_file()
     (tmp_path / "calls.py").write_text(CALLS)
     # What mypy makes of torch is kept beside the project's own: by itself it takes a minute.

@@ -149,7 +149,8 @@ def _work_alone() -> None:
     _gomp_parallel = 0
 
 
-os.register_at_fork(after_in_child=_work_alone)  # OpenMP would wait for the parent's threads, for ever
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(after_in_child=_work_alone)  # OpenMP would wait for the parent's threads, for ever
 
 
 def parallel_rows(solver: Any, count: int, *arguments: Any) -> None:
