@@ -7,14 +7,15 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from itertools import chain, compress, islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from tasks.data import cache as caches
-from tasks.data.arrow import Items, write_items
+from tasks.data.arrow import ITEM, Items, item_batch, write_batches
 from tasks.data.files import file_state
 from tasks.data.parallel import CHUNK, map_chunks, map_items
+from tasks.data.reader import hub_tables
 
 Item = TypeVar("Item")
 Raw = TypeVar("Raw")
@@ -49,19 +50,15 @@ class Part(Generic[Item]):
     """What a split has read of one file: the items that are kept, and why others are dropped."""
 
     file: str
-    items: Sequence[Item]
+    items: Items[Item]
     dropped: Counter[str]
 
     def keep(self, reason: str, is_kept: Callable[[Item], bool]) -> None:
         """Drop the other items, and count them."""
         flags = chain.from_iterable(map_items(lambda items: [is_kept(item) for item in items], self.items))
-        kept = _where(self.items, flags)
+        kept = self.items.where(flags)
         self.dropped += Counter({reason: len(self.items) - len(kept)})  # a count of 0 is none
         self.items = kept
-
-
-def _where(items: Sequence[Item], flags: Iterable[bool]) -> Sequence[Item]:
-    return items.where(flags) if isinstance(items, Items) else list(compress(items, flags))
 
 
 class Form(NamedTuple):
@@ -150,33 +147,30 @@ def read_part(
     raw: Iterable[Raw],
     keep: Callable[[Sequence[Raw]], tuple[list[Item], Counter[str]]],
     form: Form,
-    folder: Path | None,
+    folder: Path,
 ) -> Part[Item]:
-    """Keep of a file's items what is to be kept, in a file of ``folder``, or in memory.
+    """Keep of a file's items what is to be kept, in a file of ``folder``.
 
     Args:
         file: its name.
         raw: the items as read, one after the other.
         keep: what becomes of some of them, and why others are dropped; called in several processes.
         form: of the items that are kept.
-        folder: of a corpus that is being prepared, or None.
+        folder: of a corpus that is being prepared.
     """
-    if folder is None:
-        items, why = keep(list(raw))
-        return Part(file, items, why)
     dropped: Counter[str] = Counter()
 
-    def stored(chunk: Sequence[Raw]) -> tuple[list[bytes], Counter[str]]:
+    def stored(chunk: Sequence[Raw]) -> tuple[Any, Counter[str]]:
         items, why = keep(chunk)
-        return [form.dump(item) for item in items], why
+        return item_batch([form.dump(item) for item in items]), why
 
-    def lines() -> Iterator[list[bytes]]:
-        for chunk, why in map_chunks(stored, batched(raw, CHUNK)):
+    def batches() -> Iterator[Any]:
+        for batch, why in map_chunks(stored, batched(raw, CHUNK)):
             dropped.update(why)
-            yield chunk
+            yield batch
 
     path = folder / f"{uuid.uuid4().hex}{_RAW}"
-    write_items(path, lines())
+    write_batches(path, ITEM, batches())
     return Part(file, Items(path, form.load), dropped)
 
 
@@ -191,9 +185,15 @@ def keep_whole(
 ) -> None:
     """Write a corpus into its folder: of every split the first ``limit`` items of its parts."""
     digest = hashlib.sha256()
+
+    def batches(split: str, lines: Iterator[bytes]) -> Iterator[Any]:
+        for chunk in batched(lines, CHUNK):
+            digest.update(b"".join(_signed(split, line.partition(b"\n")[0]) for line in chunk))
+            yield item_batch(chunk)
+
     for split, of_split in parts.items():
-        lines = islice(chain.from_iterable(_lines(part.items, form) for part in of_split), limit)
-        write_items(folder / f"{split}.arrow", _digested(split, lines, digest))
+        lines = islice((line for part in of_split for (line,) in part.items.stored()), limit)
+        write_batches(folder / f"{split}.arrow", ITEM, batches(split, lines))
     values = {entry.name: getattr(corpus, entry.name) for entry in fields(corpus)}
     rest = {name: value for name, value in values.items() if name not in ("splits", "folder", "sha256")}
     told = {**rest, "sha256": digest.hexdigest(), "splits": list(parts)}
@@ -217,38 +217,45 @@ def load_prepared(kind: type[AnyCorpus], form: Form, folder: Path) -> AnyCorpus:
 def prepare(
     kind: type[AnyCorpus],
     form: Form,
-    files: Iterable[Path],
     options: Mapping[str, Any],
-    cache: Path | None,
-    read: Callable[[Path], object],
+    read: Callable[[Path], None],
+    files: Iterable[Path] | None = None,
 ) -> AnyCorpus:
     """Read a corpus, or find it as it was read before.
 
     Args:
         kind, form: of the corpus.
-        files: all that it is read from.
-        options: all that decides what is read.
-        cache: folder of what is prepared; None keeps nothing.
+        options: the arguments of what loads it, which decide what is read; ``prepared`` among them is the
+            folder of what is prepared, or None to keep nothing.
         read: reads it and writes it into the folder that it is given, by :func:`keep_whole`.
+        files: all that it is read from; by default the data set of the hub that the options name.
 
     Raises:
-        ValueError: a file changes meanwhile; what ``read`` raises.
+        ConnectionError: the hub cannot be reached.
+        ValueError: a file changes meanwhile; what ``read`` raises; another checksum than the options want.
     """
-    files = list(files)
-    load = lambda folder: load_prepared(kind, form, folder)  # noqa: E731
-    if cache is None or not all(file.is_file() for file in files):  # which reading will say better
-        return caches.prepared(None, read, load)
-    states = [file_state(file) for file in files]
-    options = {name: value for name, value in options.items() if name not in ("cache", "prepared")}
-    folder = cache / f"{form.content.__module__.split('.')[1]}-{caches.fingerprint(files, options)}"
+    files, cache = list(files or ()), options["prepared"]
+    states: list[tuple[int, ...]] = []
 
     def read_unchanged(made: Path) -> None:
         read(made)
-        for file, state in zip(files, states, strict=True):
+        for file, state in zip(files, states, strict=False):
             if file_state(file) != state:
                 raise ValueError(f"{file} must stay as it is while it is read, got a change")
 
-    return replace(caches.prepared(folder, read_unchanged, load), folder=folder)
+    folder = None
+    if cache is not None and all(file.is_file() for file in files):  # else reading will say better
+        states += map(file_state, files)
+        decisive = {name: value for name, value in options.items() if name not in ("cache", "prepared")}
+        if not files:
+            named = {name: options.get(name) for name in ("config", "revision", "cache")}
+            decisive["tables"] = hub_tables(options["name"], **named)
+        task = form.content.__module__.split(".")[1]
+        folder = cache / f"{task}-{caches.fingerprint(files, decisive)}"
+    found = caches.prepared(folder, read_unchanged, partial(load_prepared, kind, form))
+    if (wanted := options.get("sha256")) not in (None, found.sha256):
+        raise ValueError(f"{found.name} must have the checksum of data.sha256, {wanted}, got {found.sha256}")
+    return replace(found, folder=folder)
 
 
 def drop_shared(reason: str, splits: Mapping[str, Sequence[Part[Item]]], keys: Keys[Item]) -> None:
@@ -286,7 +293,7 @@ def hold_out(
     for part in train:
         placed = list(islice(homes, len(part.items)))
         for split, parts in splits.items():
-            parts.append(Part(part.file, _where(part.items, (home == split for home in placed)), Counter()))
+            parts.append(Part(part.file, part.items.where(home == split for home in placed), Counter()))
         shared = placed.count(None)
         splits["train"][-1].dropped += part.dropped + Counter({"sentence_held_out": shared})
     return splits
@@ -377,35 +384,15 @@ def check_different(files: Mapping[str, Sequence[str]]) -> None:
             raise ValueError(f"{split} must name different files, got {twice[0]} twice")
 
 
-def verify_checksum(corpus: AnyCorpus, sha256: str | None) -> AnyCorpus:
-    """Return the corpus if its checksum is this one; ``None`` takes any.
-
-    Raises:
-        ValueError: it has another.
-    """
-    if sha256 not in (None, corpus.sha256):
-        raise ValueError(
-            f"{corpus.name} must have the checksum of data.sha256, {sha256}, got {corpus.sha256}"
-        )
-    return corpus
-
-
 def checksum(splits: Mapping[str, Sequence[Any]], form: Form) -> str:
     """SHA-256 over the content of every item, split after split as they stand."""
     digest = hashlib.sha256()
     for split, items in splits.items():
-        for _ in _digested(split, _lines(items, form), digest):
-            pass
+        for item in items:
+            digest.update(_signed(split, canonical(form.content(item))))
     return digest.hexdigest()
 
 
-def _lines(items: Sequence[Any], form: Form) -> Iterator[bytes]:
-    return items.lines() if isinstance(items, Items) else map(form.dump, items)
-
-
-def _digested(split: str, lines: Iterator[bytes], digest: Any) -> Iterator[list[bytes]]:
-    """Hand items on in chunks, with the name of their split before each one's content in the digest."""
-    begin = b"[%s," % json.dumps(split).encode("ascii")
-    for chunk in batched(lines, CHUNK):
-        digest.update(b"".join([begin + line[1:].partition(b"\n")[0] + b"\n" for line in chunk]))
-        yield chunk
+def _signed(split: str, content: bytes) -> bytes:
+    """What the checksum has of an item: its content with the name of its split before it."""
+    return b"[%s,%s\n" % (json.dumps(split).encode("ascii"), content[1:])

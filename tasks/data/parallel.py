@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 from tasks.training.provenance import available_cores
 
@@ -81,58 +81,3 @@ def _begin(work: Callable[[Any], Any], parent: int) -> None:
 
 def _call(chunk: Any) -> Any:
     return _work(chunk)
-
-
-class Joined(Sequence[Result]):
-    """Several sequences, one after the other.
-
-    Example:
-        >>> Joined([1, 2], [3])[1:], Joined([1, 2], [3])[2]
-        ([2, 3], 3)
-    """
-
-    def __init__(self, *parts: Sequence[Result]) -> None:
-        self.parts = parts
-
-    def __len__(self) -> int:
-        return sum(map(len, self.parts))
-
-    @overload
-    def __getitem__(self, index: int) -> Result: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Result]: ...
-    def __getitem__(self, index: int | slice) -> Result | list[Result]:
-        start, stop, step = index.indices(len(self)) if isinstance(index, slice) else (index, index + 1, 1)
-        found: list[Result] = []
-        for part in self.parts:
-            found += part[max(start, 0) : max(stop, 0)]
-            start, stop = start - len(part), stop - len(part)
-        if isinstance(index, slice):
-            return found[::step]
-        if not found:
-            raise IndexError(index)
-        return found[0]
-
-
-class Mapped(Sequence[Result]):
-    """``function`` of every item of a sequence, computed when it is asked for.
-
-    Example:
-        >>> Mapped(len, ["a", "dog"])[:]
-        [1, 3]
-    """
-
-    def __init__(self, function: Callable[[Any], Result], items: Sequence[Any]) -> None:
-        self.function, self.items = function, items
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    @overload
-    def __getitem__(self, index: int) -> Result: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Result]: ...
-    def __getitem__(self, index: int | slice) -> Result | list[Result]:
-        if isinstance(index, slice):
-            return [self.function(item) for item in self.items[index]]
-        return self.function(self.items[index])

@@ -21,11 +21,10 @@ from tasks.data.corpus import (
     keep_whole,
     prepare,
     read_part,
-    verify_checksum,
 )
 from tasks.data.files import first_found, resolve_within
 from tasks.data.normalize import tokenize
-from tasks.data.reader import HUB_SPLITS, Row, hub_tables, read_hub, read_rows
+from tasks.data.reader import HUB_SPLITS, Row, read_hub, read_rows
 from tasks.entailment.agreement import explained_words
 from tasks.ranges import PositiveIntOrNone, check_number
 
@@ -137,7 +136,7 @@ def load_folder(
                 parts[split].append(_part(str(paths[file]), rows, lowercase, folder))
         _write(name, parts, disjoint_premises, limit, folder)
 
-    return prepare(Corpus, FORM, paths.values(), options, prepared, read)
+    return prepare(Corpus, FORM, options, read, paths.values())
 
 
 def load_hub(
@@ -171,9 +170,7 @@ def load_hub(
             parts[split] = [_part(f"{name} {there}", rows, lowercase, folder)]
         _write(name, parts, disjoint_premises, limit, folder)
 
-    if prepared is not None:
-        options["tables"] = hub_tables(name, revision=revision, cache=cache)
-    return verify_checksum(prepare(Corpus, FORM, (), options, prepared, read), sha256)
+    return prepare(Corpus, FORM, options, read)
 
 
 def _part(file: str, rows: Iterable[Row], lowercase: bool, folder: Path) -> Part[Pair]:
@@ -206,11 +203,6 @@ def pairs_from_rows(rows: Iterable[Row], lowercase: bool = True) -> tuple[list[P
             else:
                 dropped["empty"] += 1
     return pairs, dropped
-
-
-def checksum(splits: Mapping[str, Sequence[Pair]]) -> str:
-    """SHA-256 over the words and labels of all pairs, split after split as they stand."""
-    return corpus.checksum(splits, Form(_content, _decoded))
 
 
 def _write(

@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
+from tasks.data.corpus import checksum
 from tasks.data.portable_random import choice, shuffled, write_splits
-from tasks.entailment.data import LABELS, Corpus, Pair, checksum
+from tasks.entailment.data import FORM, LABELS, Corpus, Pair
 
 Words = tuple[str, ...]
 
@@ -75,7 +76,7 @@ def generate(*, train: int = 9000, dev: int = 900, test: int = 900, seed: int = 
     """
     sizes = {"train": train, "dev": dev, "test": test}
     splits = write_splits(sizes, seed, _draw, together=len(LABELS))
-    return Corpus("mini", checksum(splits), splits, {}, synthetic=True)
+    return Corpus("mini", checksum(splits, FORM), splits, {}, synthetic=True)
 
 
 def _draw(rng: Random) -> list[tuple[Words, Pair]]:

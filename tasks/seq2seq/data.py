@@ -17,9 +17,7 @@ from tasks.data.corpus import (
     check_different,
     count_files,
     drop_shared,
-    items_of,
     keep_whole,
-    load_prepared,
     read_part,
 )
 from tasks.data.files import read_lines, resolve_within
@@ -89,11 +87,6 @@ Files = Iterable[tuple[str, Iterable[Example]]]
 """Names of files, each with what is read of it."""
 Columns = tuple[Sequence[str], Sequence[str]]
 """Names accepted for the source and for the target column of a table."""
-
-
-def checksum(splits: Mapping[str, Sequence[Example]]) -> str:
-    """SHA-256 over the texts and links of all examples, split after split as they stand."""
-    return corpus.checksum(splits, FORM)
 
 
 def example_from_row(row: Row) -> Example:
@@ -219,7 +212,7 @@ def collect(
     write_source: Callable[[str], str] = str,
     write_target: Callable[[str], str] = str,
     max_chars: int = MAX_CHARS,
-    folder: Path | None = None,
+    folder: Path,
 ) -> list[Part[Example]]:
     """Keep of every file the examples that have text, with single spaces between words.
 
@@ -260,23 +253,23 @@ def same_texts(source: str, target: str) -> Hashable:
 
 
 def assemble(
+    folder: Path,
     name: str,
     splits: Mapping[str, list[Part[Example]]],
     limit: int | None = None,
     languages: tuple[str, str] = ("en", "en"),
     tokenized: bool = False,
     same: Callable[[str, str], Hashable] = same_texts,
-    folder: Path | None = None,
-) -> Corpus:
+) -> None:
     """Make a corpus of its splits, without the training pairs that stand in another split.
 
     Args:
+        folder: gets the corpus.
         name: as records call it.
         splits: ``train``, ``dev`` and the test sets.
         limit: of every split keep only this many examples, the first ones.
         languages, tokenized: as the corpus has them.
         same: what pairs that count as one have in common; by default their texts.
-        folder: gets the corpus, where it is being prepared.
 
     Raises:
         ValueError: a split without examples.
@@ -288,11 +281,7 @@ def assemble(
     splits = {split: splits[split] for split in dict.fromkeys(("train", "dev", *splits))}
     drop_shared(HELD_OUT, splits, keys)
     files = count_files(name, splits, lambda example: (example.source, *example.references), keys)
-    if folder is not None:
-        keep_whole(Corpus(name, "", {}, files, languages, tokenized), splits, limit, FORM, folder)
-        return load_prepared(Corpus, FORM, folder)
-    kept = {split: list(items_of(parts))[:limit] for split, parts in splits.items()}
-    return Corpus(name, checksum(kept), kept, files, languages, tokenized)
+    keep_whole(Corpus(name, "", {}, files, languages, tokenized), splits, limit, FORM, folder)
 
 
 def check_bounds(max_chars: int, limit: int | None = None) -> None:

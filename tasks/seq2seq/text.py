@@ -6,18 +6,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor
 
-from tasks.data.arrow import NumberedPairs, Numbers, numbers_of, write_pairs
+from tasks.data.arrow import PAIR, NumberedPairs, numbers_batch, write_batches
 from tasks.data.batching import Unit, pad
 from tasks.data.cache import prepared
 from tasks.data.normalize import Normalizer
-from tasks.data.parallel import Joined, Mapped, map_items
+from tasks.data.parallel import map_items
 from tasks.data.spm_tokenizer import SubwordTokenizer, tokenizer_from_json
 from tasks.data.vocabulary import BOS, EOS, PAD
 from tasks.data.word_tokenizer import Tokenizer, WordTokenizer
@@ -63,6 +62,31 @@ class TextSettings:
         return WordTokenizer.train(texts, max_size=self.vocab_size, normalizer=normalizer, moses=moses)
 
 
+class Texts(Sequence[str]):
+    """Sides of examples, one side after the other, read when they are asked for."""
+
+    def __init__(self, examples: Sequence[Example], *sides: str) -> None:
+        self.examples, self.sides = examples, sides
+
+    def __len__(self) -> int:
+        return len(self.sides) * len(self.examples)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, int):
+            number, place = divmod(range(len(self))[index], len(self.examples))
+            return str(getattr(self.examples[place], self.sides[number]))
+        start, stop, step = index.indices(len(self))
+        found: list[str] = []
+        for side in self.sides:
+            found += [getattr(example, side) for example in self.examples[max(0, start) : max(0, stop)]]
+            start, stop = start - len(self.examples), stop - len(self.examples)
+        return found[::step]
+
+
 class Tokenizers(NamedTuple):
     """The tokenizers of source and target, the same object where the sides share one."""
 
@@ -78,13 +102,14 @@ class Tokenizers(NamedTuple):
         """
         if settings.moses and corpus.tokenized:
             raise ValueError("moses must be false for a corpus that is cut into words already, got true")
-        sides = [Mapped(attrgetter(side), corpus.splits["train"]) for side in ("source", "target")]
+        train = corpus.splits["train"]
 
         def learn(folder: Path) -> None:
             if settings.tokenizer == "subwords":
-                shared = settings.train(Joined(*sides), None)
+                shared = settings.train(Texts(train, "source", "target"), None)
                 learnt = cls(shared, shared)
             else:
+                sides = Texts(train, "source"), Texts(train, "target")
                 learnt = cls(*map(settings.train, sides, corpus.languages))
             (folder / "tokenizers.json").write_text(json.dumps(learnt.to_json()))
 
@@ -158,14 +183,14 @@ def short_pairs(corpus: Corpus, tokenizers: Tokenizers, longest: int) -> Numbere
         ValueError: there are none.
     """
 
-    def numbers(examples: Sequence[Example]) -> tuple[Numbers, Numbers]:
-        return (
-            numbers_of([tokenizers.source.encode(example.source) for example in examples]),
-            numbers_of([tokenizers.target.encode(example.target) for example in examples]),
+    def numbers(examples: Sequence[Example]) -> Any:
+        return numbers_batch(
+            [tokenizers.source.encode(example.source) for example in examples],
+            [tokenizers.target.encode(example.target) for example in examples],
         )
 
     def write(folder: Path) -> None:
-        write_pairs(folder / "pairs.arrow", map_items(numbers, corpus.splits["train"]))
+        write_batches(folder / "pairs.arrow", PAIR, map_items(numbers, corpus.splits["train"]))
 
     def read(folder: Path) -> NumberedPairs:
         return NumberedPairs(folder / "pairs.arrow", longest)

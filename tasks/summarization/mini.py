@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
+from tasks.data.corpus import checksum
 from tasks.data.portable_random import choice, write_splits
-from tasks.seq2seq.data import Corpus, Example, Links, checksum
+from tasks.seq2seq.data import FORM, Corpus, Example, Links
 
 SHORTEST, LONGEST = 15, 30
 SHORTEST_HEADLINE, LONGEST_HEADLINE = 5, 8
@@ -113,7 +114,7 @@ def generate(*, train: int = 6000, dev: int = 400, test: int = 400, seed: int = 
     """
     sizes = {"train": train, "dev": dev, "test": test}
     splits = write_splits(sizes, seed, _draw)
-    return Corpus("mini", checksum(splits), splits, {}, synthetic=True)
+    return Corpus("mini", checksum(splits, FORM), splits, {}, synthetic=True)
 
 
 def _draw(rng: Random) -> list[tuple[str, Example]]:

@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from tasks.data.corpus import MAX_CHARS, hold_out, items_of, prepare, verify_checksum
+from tasks.data.corpus import MAX_CHARS, hold_out, items_of, prepare
 from tasks.data.files import existing, nothing_found, resolve_within, with_gz
-from tasks.data.reader import Keep, Row, hub_tables, read_rows
+from tasks.data.reader import Keep, Row, read_rows
 from tasks.seq2seq.data import (
     FORM,
     Corpus,
@@ -99,15 +99,15 @@ def load_folder(
     source, target = _columns(languages, columns)
     sides, read_text = ([source], [target]), partial(_read_sides, languages)
 
-    def read(folder: Path) -> Corpus:
+    def read(folder: Path) -> None:
         found = splits_of_folder(root, files, lambda table: sides, read_text, keep=keep, cache=cache)
         for split, gold in alignments.items():
             found[split] = [(str(root / gold.get("file", "")), _read_alignments(root, pair, gold, cache))]
-        return _corpus(f"{name}-{pair}", found, held_out, languages, tokenized, max_chars, limit, folder)
+        _write(folder, f"{name}-{pair}", found, held_out, languages, tokenized, max_chars, limit)
 
     paths = files_of_folder(root, files, read_text)
     paths += [resolve_within(root, gold.get("file", "")) for gold in alignments.values()]
-    return prepare(Corpus, FORM, paths, options, prepared, read)
+    return prepare(Corpus, FORM, options, read, paths)
 
 
 def load_hub(
@@ -143,13 +143,11 @@ def load_hub(
     named = zip(("source", "target"), _columns(languages, columns), strict=True)
     wanted = {side: (column, f"translation.{column}") for side, column in named}
 
-    def read(folder: Path) -> Corpus:
+    def read(folder: Path) -> None:
         found = splits_of_hub(name, wanted, config, revision, cache)
-        return _corpus(f"{name}-{pair}", found, {}, languages, False, max_chars, limit, folder)
+        _write(folder, f"{name}-{pair}", found, {}, languages, False, max_chars, limit)
 
-    if prepared is not None:
-        options["tables"] = hub_tables(name, config=config, revision=revision, cache=cache)
-    return verify_checksum(prepare(Corpus, FORM, (), options, prepared, read), sha256)
+    return prepare(Corpus, FORM, options, read)
 
 
 def _languages(pair: str) -> tuple[str, str]:
@@ -244,7 +242,8 @@ def _turned(example: Example) -> Example:
     return Example(example.target, (example.source,), Links(sure, possible))
 
 
-def _corpus(
+def _write(
+    folder: Path,
     name: str,
     read: Mapping[str, Files],
     held_out: Mapping[str, int],
@@ -252,8 +251,7 @@ def _corpus(
     tokenized: bool,
     max_chars: int,
     limit: int | None,
-    folder: Path,
-) -> Corpus:
+) -> None:
     write = _unescaped if tokenized else str
     splits = {
         split: collect(files, write_source=write, write_target=write, max_chars=max_chars, folder=folder)
@@ -264,7 +262,7 @@ def _corpus(
         splits = taken | splits
     for split, parts in splits.items():
         _check_references(split, items_of(parts))
-    return assemble(name, splits, limit, languages, tokenized, folder=folder)
+    assemble(folder, name, splits, limit, languages, tokenized)
 
 
 def _check_references(split: str, examples: Iterable[Example]) -> None:

@@ -14,8 +14,9 @@ a sentence has exactly one translation, so that a model can reach all of them.
 from collections.abc import Sequence
 from random import Random
 
+from tasks.data.corpus import checksum
 from tasks.data.portable_random import choice, write_splits
-from tasks.seq2seq.data import Corpus, Example, Links, checksum
+from tasks.seq2seq.data import FORM, Corpus, Example, Links
 from tasks.translation import mini_grammar as grammar
 from tasks.translation.mini_grammar import LANGUAGES, Clause, Meaning, NounPhrase, Words
 
@@ -56,7 +57,7 @@ def generate(
         return [(_text(texts["de"]), _example(texts[source], texts[target]))] if fits else []
 
     splits = write_splits(sizes, seed, draw)
-    return Corpus(f"mini-{pair}", checksum(splits), splits, {}, (source, target), synthetic=True)
+    return Corpus(f"mini-{pair}", checksum(splits, FORM), splits, {}, (source, target), synthetic=True)
 
 
 def align(source: Words, target: Words) -> Links:

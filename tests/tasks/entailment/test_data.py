@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from tasks.data.corpus import checksum
 from tasks.data.reader import Row, read_rows
 from tasks.entailment.data import (
+    FORM,
     LABELS,
     SPLITS,
     Corpus,
     Pair,
-    checksum,
     load_folder,
     load_hub,
     pairs_from_rows,
@@ -77,7 +78,7 @@ def test_checksum_sees_order_and_split(tmp_path: Path) -> None:
 
 def test_checksum_sees_where_a_split_ends() -> None:
     pair = Pair(("a",), ("b",), 0)
-    sums = [checksum({"train": [pair] * n, "dev": [pair] * (4 - n), "test": []}) for n in range(5)]
+    sums = [checksum({"train": [pair] * n, "dev": [pair] * (4 - n), "test": []}, FORM) for n in range(5)]
     assert len(set(sums)) == 5
 
 

@@ -4,6 +4,7 @@ import gzip
 import re
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -11,9 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.data.corpus import Part
+from tasks.data.corpus import Part, load_prepared, read_part
 from tasks.data.reader import Row
 from tasks.seq2seq.data import (
+    FORM,
+    Corpus,
     Example,
     assemble,
     collect,
@@ -94,7 +97,7 @@ def test_a_damaged_side_is_refused(
     contents = [b"\n".join(lines) + b"\n" for lines in sides]
     source, *targets = write(tmp_path, *contents, suffix=".gz" if packed else "")
     with pytest.raises(ValueError, match=f"side\\.{side}"):
-        collect([("x", read_parallel(source, targets))])
+        collect([("x", read_parallel(source, targets))], folder=tmp_path)
 
 
 @pytest.mark.parametrize("side", range(3))
@@ -110,7 +113,7 @@ def test_a_line_of_no_use_is_dropped_with_what_belongs_to_it(
     for at in (1, 6):
         damage(sides[side], at, rng)
     source, *targets = write(tmp_path, *(b"\n".join(lines) + b"\n" for lines in sides))
-    (part,) = collect([("x", read_parallel(source, targets))])
+    (part,) = collect([("x", read_parallel(source, targets))], folder=tmp_path)
     assert part.dropped == {reason: 2}
     numbers = [[number_of(text) for text in (e.source, *e.references)] for e in part.items]
     assert len(numbers) == 7 and all(len(set(row)) == 1 for row in numbers)
@@ -131,7 +134,7 @@ def test_kept_and_dropped_are_all_there_was(tmp_path: Path, blanks: list[str], l
     source, *targets = write(
         tmp_path, *("\n".join(side).encode() + b"\n" for side in zip(*pairs, strict=True))
     )
-    (part,) = collect([("x", read_parallel(source, targets))], max_chars=100)
+    (part,) = collect([("x", read_parallel(source, targets))], max_chars=100, folder=tmp_path)
     examples, dropped = part.items, part.dropped
     assert dropped.get("empty", 0) == len(blanks) and dropped.get("too_long", 0) == longs
     assert len(examples) + sum(dropped.values()) == len(pairs)
@@ -143,7 +146,7 @@ def test_a_last_line_that_is_blank_in_one_file_is_refused(tmp_path: Path) -> Non
     """A line too many before it would look like that."""
     source, *targets = write(tmp_path, b"a 1\na 2\n", b"b 1\n\n", b"c 1\nc 2\n")
     with pytest.raises(ValueError, match=r"side\.1 must have text in its last line, 2, because .*side\.0"):
-        collect([("x", read_parallel(source, targets))])
+        collect([("x", read_parallel(source, targets))], folder=tmp_path)
 
 
 def test_the_file_with_fewer_lines_is_named(tmp_path: Path) -> None:
@@ -155,19 +158,20 @@ def test_the_file_with_fewer_lines_is_named(tmp_path: Path) -> None:
         list(read_parallel(targets[0], [source]))
 
 
-def test_what_separates_words_becomes_one_space() -> None:
+def test_what_separates_words_becomes_one_space(tmp_path: Path) -> None:
     examples = [Example(" a\t\tb \u00a0c\r\n", ("d  e",))]
-    assert collect([("x", examples)])[0].items == [Example("a b \u00a0c", ("d e",))]
+    assert collect([("x", examples)], folder=tmp_path)[0].items == [Example("a b \u00a0c", ("d e",))]
 
 
-def test_texts_may_be_written_otherwise_and_may_vanish_so() -> None:
+def test_texts_may_be_written_otherwise_and_may_vanish_so(tmp_path: Path) -> None:
     examples = [Example("A", ("B",)), Example("#", ("B",)), Example("C", ("#", "D"))]
     (part,) = collect(
         [("x", examples)],
         write_source=lambda text: text.strip("#").lower(),
         write_target=lambda text: text.strip("#"),
+        folder=tmp_path,
     )
-    assert part == Part("x", [Example("a", ("B",))], Counter(empty=2))
+    assert part == Part("x", [Example("a", ("B",))], Counter(empty=2))  # type: ignore[arg-type]
 
 
 def test_rows_with_one_target_or_several() -> None:
@@ -195,20 +199,17 @@ def test_tables_have_the_rows_of_their_filter(tmp_path: Path) -> None:
     assert [list(rows) for _, rows in splits["train"]] == [[Example('ja "x', ('yes "x',))]]
 
 
-def test_training_pairs_that_stand_elsewhere_are_dropped() -> None:
+def test_training_pairs_that_stand_elsewhere_are_dropped(tmp_path: Path) -> None:
+    part = partial(part_in, tmp_path)
     one, two, three = (Example(text, (text.upper(),)) for text in "abc")
     several = Example("c", ("X", "C"))
     again = Example("a", ("Y",))
     splits = {
-        "test": [Part("t", [several], Counter(too_long=2))],
-        "train": [
-            Part("a", [one, two], Counter(empty=1)),
-            Part("b", [three], Counter()),
-            part(again, file="a"),
-        ],
+        "test": [part(several, file="t", too_long=2)],
+        "train": [part(one, two, file="a", empty=1), part(three, file="b"), part(again, file="a")],
         "dev": [part(one, Example("c", ("C",)), Example("d\ufffd", ("d\ufffd",)), file="d")],
     }
-    corpus = assemble("x", splits)
+    corpus = assembled(tmp_path, splits)
     assert list(corpus.splits) == ["train", "dev", "test"] and corpus.test_splits == ("test",)
     assert corpus.splits["train"] == [two, again]
     assert corpus.dropped == {
@@ -224,21 +225,27 @@ def test_training_pairs_that_stand_elsewhere_are_dropped() -> None:
     ]
 
 
-def part(*examples: Example, file: str = "a") -> Part[Example]:
-    return Part(file, list(examples), Counter())
+def part_in(folder: Path, *examples: Example, file: str = "a", **dropped: int) -> Part[Example]:
+    return read_part(file, examples, lambda kept: (list(kept), Counter(dropped)), FORM, folder)
 
 
-def test_a_split_without_examples_is_an_error() -> None:
+def assembled(folder: Path, splits: dict[str, list[Part[Example]]], limit: int | None = None) -> Corpus:
+    assemble(folder, "x", splits, limit)
+    return load_prepared(Corpus, FORM, folder)
+
+
+def test_a_split_without_examples_is_an_error(tmp_path: Path) -> None:
+    part = partial(part_in, tmp_path)
     splits = {"train": [part(Example("a", ("b",)))], "dev": [part(Example("c", ("d",)))]}
-    splits["test"] = [Part("t", [], Counter(empty=3))]
+    splits["test"] = collect([("t", 3 * [Example(" ", ("",))])], folder=tmp_path)
     with pytest.raises(ValueError, match="the test split of x must have a pair, got none; dropped: empty 3"):
-        assemble("x", splits)
+        assemble(tmp_path, "x", splits)
 
 
-def test_a_limit_keeps_the_first_examples_of_every_split() -> None:
+def test_a_limit_keeps_the_first_examples_of_every_split(tmp_path: Path) -> None:
     splits = {
-        split: [part(*(Example(f"{split} {n}", (f"{n}",)) for n in range(3)))]
+        split: [part_in(tmp_path, *(Example(f"{split} {n}", (f"{n}",)) for n in range(3)))]
         for split in ("train", "dev", "news", "test")
     }
-    for split, examples in assemble("x", splits, 2).splits.items():
+    for split, examples in assembled(tmp_path, splits, 2).splits.items():
         assert [example.source for example in examples] == [f"{split} 0", f"{split} 1"]

@@ -2,14 +2,13 @@
 
 import gzip
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.data.corpus import Part, hold_out, items_of
-from tasks.seq2seq.data import Corpus, Example
+from tasks.data.corpus import hold_out, items_of
+from tasks.seq2seq.data import Corpus, Example, collect
 from tasks.translation.data import load_folder, load_hub
 
 SHARED = Path(__file__).resolve().parents[3] / "../shared/data"
@@ -121,16 +120,16 @@ def many(size: int) -> list[Example]:
     return [Example(f"Q {i - i % 5 // 4}", (f"{starts[i % 2]}{i - i % 3 // 2}",)) for i in range(size)]
 
 
-def held_out(examples: list[Example], sizes: dict[str, int]) -> dict[str, list[Example]]:
+def held_out(folder: Path, examples: list[Example], sizes: dict[str, int]) -> dict[str, list[Example]]:
     """As from two files."""
-    parts = [Part("a", examples[:100], Counter()), Part("b", examples[100:], Counter())]
+    parts = collect([("a", examples[:100]), ("b", examples[100:])], folder=folder)
     splits = hold_out(parts, sizes, lambda example: (example.source, example.target))
     return {split: list(items_of(found)) for split, found in splits.items()}
 
 
-def test_no_sentence_is_held_out_and_trained_on() -> None:
+def test_no_sentence_is_held_out_and_trained_on(tmp_path: Path) -> None:
     examples = many(600)
-    splits = held_out(examples, {"dev": 40, "test": 50})
+    splits = held_out(tmp_path, examples, {"dev": 40, "test": 50})
     assert list(splits) == ["train", "dev", "test"]
     assert len(splits["dev"]) == 40 and len(splits["test"]) == 50 and len(splits["train"]) > 400
     for side in ("source", "target"):
@@ -141,9 +140,9 @@ def test_no_sentence_is_held_out_and_trained_on() -> None:
     assert all(example in places for part in splits.values() for example in part)
 
 
-def test_the_same_sentences_are_held_out_of_any_order() -> None:
+def test_the_same_sentences_are_held_out_of_any_order(tmp_path: Path) -> None:
     examples = [Example(f"q {i}", (f"z {i}",)) for i in range(300)]
-    one, other = (held_out(order, {"dev": 20, "test": 20}) for order in (examples, examples[::-1]))
+    one, other = (held_out(tmp_path, order, {"dev": 20, "test": 20}) for order in (examples, examples[::-1]))
     assert all(set(one[split]) == set(other[split]) for split in one)
     assert set(one["dev"]) != set(examples[:20])
 
