@@ -155,8 +155,8 @@ class TaskSpec:
         figure: of the paper, that shows its attention.
         primary_metric: that of its learning curves, on dev.
         item_scores: for each metric that is tested for significance the dotted name of the function that
-            makes it, before scaling, of totals over the items in a run's details, as
-            :func:`tasks.bootstrap.resampled_scores` wants it.
+            makes it, before scaling, of totals over the items in a run's details and of their number; "" for
+            the mean over the items.
         units: a sentence on the numbers in its detailed tables.
         setting: from a config to what was chosen of the model and its training, in one line.
         parts: the columns there.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import sqrt
 from pathlib import Path
 from pkgutil import resolve_name
@@ -12,14 +12,16 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import nctdtr, stdtr, stdtrit  # type: ignore[import-untyped]  # not scipy.stats: slow to import
 
 from scripts.paper.selection import Rows as Cells
 from scripts.paper.selection import first_run, task_of
-from tasks.bootstrap import SAMPLES, Rows, resampled_scores
+from tasks.ranges import PositiveInt, Seed, check_number
 from tasks.training.details import read_details
 from tasks.training.records import Record
 
+Floats = np.ndarray[Any, np.dtype[np.float64]]
 LEVEL = 0.05
 POWER = 0.8
 MOST_SEEDS = 200
@@ -211,12 +213,12 @@ class Comparison:
         return self.difference - half, self.difference + half
 
 
-def compare(block: Mapping[str, Mapping[int, Rows]], a: str, b: str) -> Comparison | None:
+def compare(block: Mapping[str, Mapping[int, Floats]], a: str, b: str) -> Comparison | None:
     """Compare two mappings of a block; None where they have no seed in common.
 
     Args:
         block: mapping → seed → scores on the test set and on drawn ones, as
-            :func:`tasks.bootstrap.resampled_scores` has them.
+            :func:`resampled_scores` has them.
         a, b: keys of ``block``.
 
     Example:
@@ -246,6 +248,76 @@ def compare(block: Mapping[str, Mapping[int, Rows]], a: str, b: str) -> Comparis
 
 
 # ------------------------------------------------------------------ items
+SAMPLES = 10_000
+_CHUNK = 2**21  # counts at once: bounds the memory
+_STEP = 2.0**-20  # what scores of items are rounded to, that sums be exact in any order, on any processor
+
+
+def mean_of_items(totals: Floats, count: int) -> Floats:
+    """The mean score of ``count`` items from its total, (..., 1) to (...)."""
+    return totals[..., 0] / count
+
+
+def resampled_scores(
+    items: ArrayLike,
+    *,
+    score: Callable[[Floats, int], Floats] = mean_of_items,
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> Floats:
+    """Score runs on their test set, and on test sets of as many items drawn from it with replacement.
+
+    A drawn set is the same for all runs, which makes comparing them a paired comparison.
+
+    Args:
+        items: of each run and item a score, (runs, items), or the counts that ``score`` makes one of,
+            (runs, items, counts).
+        score: scores of test sets from the totals over their items, ``(totals (..., counts), items) ->
+            (...)``.
+        samples: number of test sets drawn, at least 1.
+        seed: from 0 to 2**32 - 1.
+
+    Returns:
+        For each run the score on the real test set and those on the drawn ones; (runs, 1 + samples).
+
+    Raises:
+        ValueError: there are no items, ``samples < 1``, or ``seed`` is out of range.
+
+    Example:
+        >>> resampled_scores([[1.0, 2.0, 6.0]], samples=3).tolist()
+        [[3.0, 3.3333333333333335, 1.0, 3.0]]
+
+    Source: Koehn (2004), "Statistical Significance Tests for Machine Translation Evaluation".
+    """
+    rows = np.asarray(items, dtype=np.float64)
+    if rows.ndim == 2:
+        rows = rows[..., np.newaxis]
+    runs, count, width = rows.shape
+    if count < 1:
+        raise ValueError(f"a test set must have at least 1 item, got {count}")
+    check_number("samples", samples, PositiveInt)
+    check_number("seed", seed, Seed)
+    flat = np.rint(rows.transpose(1, 0, 2).reshape(count, -1) / _STEP) * _STEP
+    drawn = [score(rows.sum(1), count)]
+    times = _draws(count, samples, seed)
+    for begin in range(0, samples, _CHUNK // count + 1):
+        totals = times[begin : begin + _CHUNK // count + 1].astype(np.float64) @ flat
+        drawn += list(score(totals.reshape(-1, runs, width), count))
+    return np.stack(drawn, axis=1)
+
+
+@lru_cache(maxsize=2)  # those of one test set: every metric of it needs them
+def _draws(count: int, samples: int, seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """How often each item is in each drawn set; (samples, count)."""
+    # Raw numbers of this generator are promised never to change; what NumPy makes of them is not.
+    raw = np.random.PCG64(seed).random_raw
+    times = np.empty((samples, count), dtype=np.uint8)
+    for row in times:
+        numbers = raw(-(-count // 2)).view(np.uint32)[:count].astype(np.uint64)
+        row[:] = np.bincount(((numbers * count) >> 32).astype(np.int64), minlength=count)
+    return times
+
+
 class ItemScores:
     """Scores of runs on their test sets and on resampled ones; those of a block are computed once.
 
@@ -259,7 +331,7 @@ class ItemScores:
         self.folder, self.samples, self.seed = folder, samples, seed
         self._items: dict[str, Mapping[str, Mapping[str, Any]]] = {}
 
-    def block(self, rows: Cells, split: str, metric: str) -> dict[str, dict[int, Rows]]:
+    def block(self, rows: Cells, split: str, metric: str) -> dict[str, dict[int, Floats]]:
         """Mapping → seed → scores, as :func:`compare` takes them, of the runs that kept item scores.
 
         Raises:
@@ -271,11 +343,11 @@ class ItemScores:
         task = task_of(first_run(rows))
         scores = task.scale(metric) * resampled_scores(
             [self._read(run)[split][metric] for run in runs],
-            score=resolve_name(task.item_scores[metric]),
+            score=resolve_name(name) if (name := task.item_scores[metric]) else mean_of_items,
             samples=self.samples,
             seed=self.seed,
         )
-        block: dict[str, dict[int, Rows]] = {run.mapping: {} for run in runs}
+        block: dict[str, dict[int, Floats]] = {run.mapping: {} for run in runs}
         for run, scored in zip(runs, scores, strict=True):
             block[run.mapping][run.seed] = scored
         return block

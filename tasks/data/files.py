@@ -11,10 +11,11 @@ import re
 import stat
 import uuid
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, NoReturn
 
 from filelock import lock_descriptor
 
@@ -219,6 +220,35 @@ def check_utf8(line: bytes, start: int, file: Path) -> None:
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its kind where it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def parse_json(text: str) -> Any:
+    """What JSON says, where it can be said in one way alone.
+
+    Raises:
+        ValueError: no JSON, or nested beyond all measure; a key twice in one object; a number that is none.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_different)
+    except RecursionError:
+        raise ValueError("values must be nested a few times at most, got too many brackets") from None
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"numbers must be finite, got {name}")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text)
+
+
+def _different(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"keys must be different in an object, got {twice} twice")
+    return values
 
 
 # ------------------------------------------------------------------ written

@@ -18,8 +18,7 @@ from tasks.data.vectors import Vectors, load_vectors, random_vectors
 from tasks.data.vocabulary import Vocabulary
 from tasks.entailment.agreement import AgreementTally
 from tasks.entailment.data import LABELS, Corpus, Pair
-from tasks.entailment.decomposable import DecomposableModel
-from tasks.entailment.model import EntailmentModel, EntailmentOutput, PaddedBatch
+from tasks.entailment.model import DecomposableModel, EntailmentModel, EntailmentOutput, PaddedBatch
 from tasks.ranges import BatchSize, Fraction, PositiveInt, check_ranges
 from tasks.training.details import Rows
 from tasks.training.settings import check_size

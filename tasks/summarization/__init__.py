@@ -63,7 +63,7 @@ SPEC = register(
         figure="figure3",
         primary_metric=Metric("rougeL", "ROUGE-L, greedy"),
         item_scores={
-            **dict.fromkeys(ROUGE, "tasks.bootstrap.mean_of_items"),
+            **dict.fromkeys(ROUGE, ""),
             "aer": "tasks.seq2seq.scoring.aer_of_totals",
         },
         units=UNITS,

@@ -32,7 +32,7 @@ class StepEvent:
     """One update: its mean ``loss``, the ``metric_sums`` of its batch, and the ``seconds`` that it took.
 
     ``is_warmup`` is the first step of a process, whose seconds :class:`tasks.training.state.Throughput`
-    leaves out. ``attention`` holds what :class:`tasks.training.attention_monitor.AttentionMonitor` saw, in a
+    leaves out. ``attention`` holds what :class:`tasks.attention.AttentionMonitor` saw, in a
     step that it looked at; ``notes`` are sentences worth showing.
     """
 

@@ -15,14 +15,13 @@ from typing import Any
 import torch
 
 from tasks.attention import AttentionGrid
-from tasks.data.files import locked_directory, read_whole, write_atomically
+from tasks.data.files import locked_directory, parse_json, read_whole, write_atomically
 from tasks.training.records import (
     Record,
     RecordError,
     check_metrics,
     complete_record,
     find_record,
-    parse_strictly,
     write_record,
 )
 
@@ -160,7 +159,7 @@ def read_details(directory: Path, run_id: str, sha256: str) -> Details:
             f"{path} must have the SHA-256 {sha256[:16]}… of its record, got {found[:16]}…; {_again(run_id)}"
         )
     try:
-        values: dict[str, Any] = parse_strictly(data)
+        values: dict[str, Any] = parse_json(data.decode())
         found_id = values["id"]
     except (KeyError, TypeError, ValueError) as error:
         raise RecordError(f"cannot read the details of a run, {path}: {error!r}; {_again(run_id)}") from error

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from tasks.attention import AttentionMonitor, warning
 from tasks.training import distributed
-from tasks.training.attention_monitor import AttentionMonitor, warning
 from tasks.training.callbacks import Callback, EpochEvent, EvaluationEvent, StartEvent, StepEvent
 from tasks.training.optim import Scheduler, learning_rate
 from tasks.training.run_directory import MetricsLog, RunDirectory

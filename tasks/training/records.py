@@ -5,9 +5,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
-from tasks.data.files import locked_directory, read_whole, remove_abandoned, write_json_atomically
+from tasks.data.files import locked_directory, parse_json, read_whole, remove_abandoned, write_json_atomically
 from tasks.training.provenance import config_hash
 
 
@@ -157,7 +157,7 @@ def read_records(directory: Path) -> list[Record]:
 
 def _read_record(path: Path) -> Record:
     try:
-        values = parse_strictly(read_whole(path))
+        values = parse_json(read_whole(path).decode())
     except (OSError, ValueError) as error:
         raise RecordError(f"cannot read the record {path}: {error}") from error
     known = {entry.name for entry in fields(Record)}
@@ -179,36 +179,6 @@ def _read_record(path: Path) -> Record:
         # A copy under another name would count as one run more.
         raise RecordError(f"{path} must hold the record of {path.stem}, got that of {values['id']}")
     return Record(**values)
-
-
-def parse_strictly(content: bytes) -> Any:
-    """What JSON says, where it can be said in one way alone.
-
-    Raises:
-        ValueError: no JSON, or nested beyond all measure; a key twice in one object; a number that is none.
-    """
-    try:
-        return json.loads(
-            content.decode(), parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_different
-        )
-    except RecursionError:
-        raise ValueError("values must be nested a few times at most, got too many brackets") from None
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"numbers must be finite, got {name}")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    return number if math.isfinite(number) else _no_number(text)
-
-
-def _different(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise ValueError(f"keys must be different in an object, got one twice among {_listed(values)}")
-    return values
 
 
 def _fits(value: Any, hint: Any) -> bool:

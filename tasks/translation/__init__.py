@@ -50,7 +50,7 @@ SPEC = register(
         figure="figure3",
         primary_metric=Metric("bleu", "BLEU, greedy"),
         item_scores={
-            "bleu": "tasks.translation.metrics.bleu_of_totals",
+            "bleu": "tasks.translation.task.bleu_of_totals",
             "aer": "tasks.seq2seq.scoring.aer_of_totals",
         },
         units=UNITS,

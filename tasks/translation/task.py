@@ -1,21 +1,26 @@
-"""Translation: the encoder–decoder, scored with BLEU."""
+"""Translation: the encoder–decoder, scored with BLEU and chrF by sacrebleu."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from importlib.metadata import version
 
+import numpy as np
 import torch
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
 from torch import nn
 
 from tasks.data.word_tokenizer import moses_rules
+from tasks.packages import check_installed
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings
-from tasks.seq2seq.scoring import Scores
+from tasks.seq2seq.scoring import Scores, check_outputs
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.task import Seq2SeqTask, copied, new_model
 from tasks.seq2seq.text import BatchSettings, TextSettings
 from tasks.seq2seq.translator import Translator
-from tasks.translation.metrics import bleu, new_bleu
 
 SENTENCES = {
     "cs": "Malý pes s červeným míčem běží přes mokrou louku a dvě děti se dívají.",
@@ -24,6 +29,115 @@ SENTENCES = {
     "fr": "Un petit chien avec une balle rouge court à travers le pré mouillé, et deux enfants regardent.",
 }
 """One sentence in several languages, over which attention is shown."""
+
+
+_CUT_BY = {"ja": "MeCab", "ko": "mecab_ko"}
+"""Packages that sacrebleu cuts languages with, which it does not bring."""
+
+
+def bleu(
+    outputs: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    language: str | None = None,
+    tokenized: bool = False,
+) -> Scores:
+    """Score translations as sacrebleu does by default: BLEU on its own tokens, and chrF2.
+
+    The tokens are those that sacrebleu has for the language: 13a but for Chinese, Japanese and Korean.
+
+    Args:
+        outputs: one translation for each item; an empty one counts as an empty one.
+        references: one or more for each item, everywhere the same number.
+        language: code of the language of the outputs, such as ``"fr"``, ``"zh"`` or ``"zh_CN"``; wanted if
+            ``tokenized``.
+        tokenized: outputs and references are in Moses tokens, which are put together to plain text first.
+
+    Returns:
+        The scores ``bleu`` and ``chrf`` with sacrebleu's signatures, and the ``detokenizer`` if one was used.
+        Of every item the counts whose sums :func:`bleu_of_totals` takes.
+
+    Raises:
+        ValueError: there are no items; the numbers of outputs and references differ; items differ in their
+            number of references, or have none; ``tokenized`` without ``language``.
+
+    Example:
+        >>> scores = bleu(["a cat sits on the mat"], [("the cat sits on the mat",)])
+        >>> round(scores.metrics["bleu"], 2), scores.signatures["bleu"].split("|")[:3]
+        (75.98, ['nrefs:1', 'case:mixed', 'eff:no'])
+
+    Source: Papineni et al. (2002); Popović (2015); Post (2018), "A Call for Clarity in Reporting BLEU
+        Scores".
+    """
+    _check(outputs, references)
+    if tokenized:
+        outputs, references = _detokenize(outputs, references, language)
+    streams = list(zip(*references, strict=True))
+    scores, signatures = {}, {}
+    items = {"bleu": _counts(outputs, references, language).tolist()}
+    for name, metric in (("bleu", new_bleu(language)), ("chrf", CHRF())):
+        scores[name] = float(metric.corpus_score(outputs, streams).score)
+        signatures[name] = str(metric.get_signature())
+    if tokenized:
+        signatures["detokenizer"] = f"sacremoses {version('sacremoses')}, {language}"
+    return Scores(scores, signatures, items)
+
+
+def new_bleu(language: str | None, *, effective_order: bool = False) -> BLEU:
+    """BLEU on sacrebleu's tokens for a language.
+
+    Raises:
+        PackageError: the package that cuts text of this language into words is not installed.
+    """
+    code = re.split("[-_]", language or "")[0].lower()
+    if package := _CUT_BY.get(code):
+        check_installed(package, f"BLEU of {code}", f"sacrebleu[{code}]")
+    return BLEU(trg_lang=code, effective_order=effective_order)
+
+
+def _counts(outputs: Sequence[str], references: Sequence[Sequence[str]], language: str | None) -> np.ndarray:
+    """Everything that BLEU counts of each item, of which :func:`bleu_of_totals` takes sums."""
+    metric = new_bleu(language, effective_order=True)  # the score of an item, unused here, warns without it
+    items = [metric.sentence_score(*item) for item in zip(outputs, references, strict=True)]
+    return np.array([[item.sys_len, item.ref_len, *item.counts, *item.totals] for item in items])
+
+
+def bleu_of_totals(totals: np.ndarray, items: int) -> np.ndarray:
+    """BLEU of test sets with these counts, (..., counts) to (...), as sacrebleu makes it of one.
+
+    Args:
+        totals: sums over the items of both lengths, of n-grams in common, and of n-grams.
+        items: how many they are sums over, which does not matter here.
+    """
+    system, reference = totals[..., 0], totals[..., 1]
+    found, of = np.split(totals[..., 2:], 2, axis=-1)
+    missing = (found == 0) & (of > 0)
+    # The k-th order without a match counts as one in 2 ** k matches.
+    smoothed = np.where(missing, 0.5 ** np.cumsum(missing, -1), found)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        score = 100 * np.exp(np.log(smoothed / of).mean(-1) + np.minimum(0, 1 - reference / system))
+    return np.where((found.sum(-1) > 0) & (of > 0).all(-1), score, 0.0)
+
+
+def _detokenize(
+    outputs: Sequence[str], references: Sequence[Sequence[str]], language: str | None
+) -> tuple[list[str], list[list[str]]]:
+    if language is None:
+        raise ValueError("texts in Moses tokens must have the code of their language, got None")
+    detokenizer = moses_rules(language)[1]
+
+    def plain(text: str) -> str:
+        return str(detokenizer.detokenize(text.split(" ")))
+
+    return [plain(text) for text in outputs], [[plain(text) for text in item] for item in references]
+
+
+def _check(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    check_outputs(outputs, references)
+    numbers = {len(item) for item in references}
+    if len(numbers) != 1 or 0 in numbers:
+        got = ", ".join(map(str, sorted(numbers)))
+        raise ValueError(f"every item must have the same number of references, at least 1, got {got}")
 
 
 class Bleu:

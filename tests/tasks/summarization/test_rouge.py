@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
-from tasks.summarization.metrics import (
+from tasks.summarization.task import (
     DUC,
     GIGAWORD,
     RougeRule,

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 import regattn
-from tasks.attention import AttentionTally
-from tasks.training import attention_monitor
-from tasks.training.attention_monitor import EVERY, AttentionMonitor, warning
+from tasks import attention
+from tasks.attention import EVERY, AttentionMonitor, AttentionTally, warning
 from tests.tasks.training.tiny_run import Recorder, TinyModel, TinyTask, train
 
 
@@ -61,7 +60,7 @@ def test_other_steps_are_not_looked_at() -> None:
 def test_looking_at_every_step_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = []
     for every in (1, 10**9):
-        monkeypatch.setattr(attention_monitor, "EVERY", every)
+        monkeypatch.setattr(attention, "EVERY", every)
         _, task = train(tmp_path / str(every))
         weights.append(task.model.state_dict())
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
@@ -76,7 +75,7 @@ class Flat(TinyModel):
 
 
 def test_a_run_says_once_that_all_is_fused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention_monitor, "EVERY", 1)
+    monkeypatch.setattr(attention, "EVERY", 1)
     task, recorder = TinyTask(), Recorder()
     task.model = Flat()
     result, _ = train(tmp_path, task=task, callback=recorder)

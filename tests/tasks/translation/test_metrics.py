@@ -8,10 +8,9 @@ import pytest
 import sacrebleu
 from sacrebleu.metrics.bleu import BLEU
 
-from tasks.bootstrap import resampled_scores
+from scripts.paper.significance import resampled_scores
 from tasks.packages import PackageError
-from tasks.translation.metrics import bleu, bleu_of_totals
-from tasks.translation.task import Bleu
+from tasks.translation.task import Bleu, bleu, bleu_of_totals
 
 REFERENCES = [
     ("The old boat lies in the harbour.", "An old boat is lying in the harbour."),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.bootstrap import Rows, resampled_scores
+from scripts.paper.significance import Floats, resampled_scores
 
 ITEMS = np.random.RandomState(3).normal(size=(3, 400))
 
@@ -31,9 +31,9 @@ def test_the_seed_decides() -> None:
 def test_any_score_of_totals_is_that_of_its_set(items: int) -> None:
     """As many items are drawn as there are, each counted as often as it was drawn."""
     rows = np.eye(items)[np.newaxis]  # totals are then how often each item was drawn
-    drawn: list[Rows] = []
+    drawn: list[Floats] = []
 
-    def keep(totals: Rows, count: int) -> Rows:
+    def keep(totals: Floats, count: int) -> Floats:
         assert count == items
         drawn.append(totals.reshape(-1, items))
         return totals @ np.arange(1.0, items + 1)
