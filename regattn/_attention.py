@@ -59,7 +59,15 @@ class Attention(nn.Module):
 class DotScorer(nn.Module):
     r"""Score :math:`\langle q, k \rangle`, divided by :math:`\sqrt{d}` if ``scaled``.
 
-    Shapes: query (…, targets, d) and keys (…, sources, d) to scores (…, targets, sources).
+    Called with query (…, targets, d) and keys (…, sources, d); returns scores (…, targets, sources).
+
+    Args:
+        scaled: whether to divide by the root of the size, which keeps scores on a scale of one.
+
+    Example:
+        >>> DotScorer(scaled=True)(torch.ones(1, 4), torch.ones(3, 4))
+        tensor([[2., 2., 2.]])
+
     Source: Luong, Pham & Manning (2015), section 3.1; scaled, Vaswani et al. (2017), section 3.2.
     """
 
@@ -78,7 +86,16 @@ class DotScorer(nn.Module):
 class BilinearScorer(nn.Module):
     r"""Score :math:`k^\top W q` ("general"), without a bias.
 
-    Shapes: query (…, targets, query_size) and keys (…, sources, key_size) to (…, targets, sources).
+    Called with query (…, targets, query_size) and keys (…, sources, key_size); returns (…, targets, sources).
+
+    Args:
+        query_size: of a query, such as a decoder's state.
+        key_size: of a key, such as an encoder's state.
+
+    Example:
+        >>> BilinearScorer(8, 6)(torch.randn(2, 3, 8), torch.randn(2, 5, 6)).shape
+        torch.Size([2, 3, 5])
+
     Source: Luong, Pham & Manning (2015), section 3.1.
     """
 
@@ -97,7 +114,18 @@ class BilinearScorer(nn.Module):
 class AdditiveScorer(nn.Module):
     r"""Score :math:`v^\top \tanh(W_k k + W_q q + b)`.
 
-    Shapes: query (…, targets, query_size) and keys (…, sources, key_size) to (…, targets, sources).
+    Called with query (…, targets, query_size) and keys (…, sources, key_size); returns (…, targets, sources).
+    Between them lie (…, targets, sources, hidden_size) numbers.
+
+    Args:
+        query_size: of a query.
+        key_size: of a key.
+        hidden_size: of v, where query and key meet.
+
+    Example:
+        >>> AdditiveScorer(8, 6, hidden_size=4)(torch.randn(2, 3, 8), torch.randn(2, 5, 6)).shape
+        torch.Size([2, 3, 5])
+
     Source: Bahdanau, Cho & Bengio (2015), appendix A.1.2.
     """
 

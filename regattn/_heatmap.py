@@ -87,17 +87,18 @@ def _figure(given: list[list[Panel]]) -> Figure:
     cells, broken = zip(*map(_layout, given), strict=True)
     cell, lines = min(cells), [line for parts in broken for line in parts]
     below = [_below(line, after) for line, after in zip(lines, [*lines[1:], []], strict=True)]
-    heights = [_GAP + cell * max(len(panel.weights) for panel in line) for line in lines]
+    gaps = [_GAP if any(panel.title for panel in line) else _EDGE for line in lines]
+    heights = [gap + cell * max(len(p.weights) for p in line) for gap, line in zip(gaps, lines, strict=True)]
     margin = max(_beside(line[0], cell) for line in lines)
     page = (margin + max(_width(line, cell) for line in lines) + _EDGE, sum(heights) + sum(below) + _EDGE)
     figure = Figure(figsize=page)
     top = page[1]
-    for line, height, room in zip(lines, heights, below, strict=True):
+    for line, gap, height, room in zip(lines, gaps, heights, below, strict=True):
         left = margin
         for panel, before in zip(line, [None, *line], strict=False):
             left += _between(before, panel) if before else 0.0
             rows, columns = np.shape(panel.weights)
-            width, bottom = cell * columns, top - _GAP - cell * rows
+            width, bottom = cell * columns, top - gap - cell * rows
             axes = figure.add_axes((left / page[0], bottom / page[1], width / page[0], cell * rows / page[1]))
             title = _length(panel.title, _TITLE)
             side: Literal["center", "left"] = "center" if title <= width else "left"
@@ -158,11 +159,11 @@ def _below(line: list[Panel], after: list[Panel]) -> float:
 
 
 def _length(text: str, points: float) -> float:
-    """How long a text is in print."""
+    """How long a text is at most: whole pixels make letters of a screen up to a twentieth wider."""
     font = get_font(findfont(_FONT))
-    font.set_size(points, 72)
+    font.set_size(points, 720)
     font.set_text(text)
-    return float(font.get_width_height()[0]) / 64 / 72
+    return 1.05 * float(font.get_width_height()[0]) / 64 / 720
 
 
 def _label(axes: Axes, panel: Panel, cell: float, *, below: bool, beside: bool) -> None:

@@ -230,7 +230,12 @@ def entmax15_loss(
     *,
     gamma: Strength = 1.0,
 ) -> Tensor:
-    """:func:`fenchel_young_loss` of :func:`entmax15`, called as :func:`torch.nn.functional.cross_entropy`."""
+    """:func:`fenchel_young_loss` of :func:`entmax15`, called as :func:`torch.nn.functional.cross_entropy`.
+
+    Example:
+        >>> entmax15_loss(torch.tensor([[2.0, 0.0], [0.0, 3.0]]), torch.tensor([1, 1]))
+        tensor(1.)
+    """
     return _as_cross_entropy(entmax15, scores, target, weight, ignore_index, reduction, gamma=gamma)
 
 
@@ -244,7 +249,12 @@ def entmax_loss(
     gamma: Strength = 1.0,
     alpha: Strength = 1.5,
 ) -> Tensor:
-    """:func:`fenchel_young_loss` of :func:`entmax`, called as :func:`torch.nn.functional.cross_entropy`."""
+    """:func:`fenchel_young_loss` of :func:`entmax`, called as :func:`torch.nn.functional.cross_entropy`.
+
+    Example:
+        >>> entmax_loss(torch.tensor([[2.0, 0.0], [0.0, 3.0]]), torch.tensor([1, 1]), alpha=1.2)
+        tensor(1.0198)
+    """
     return _as_cross_entropy(
         entmax, scores, target, weight, ignore_index, reduction, gamma=gamma, alpha=alpha
     )
@@ -260,7 +270,12 @@ def normmax_loss(
     gamma: Strength = 1.0,
     alpha: Strength = 2.0,
 ) -> Tensor:
-    """:func:`fenchel_young_loss` of :func:`normmax`, called as :func:`torch.nn.functional.cross_entropy`."""
+    """:func:`fenchel_young_loss` of :func:`normmax`, called as :func:`torch.nn.functional.cross_entropy`.
+
+    Example:
+        >>> normmax_loss(torch.tensor([[2.0, 0.0], [0.0, 3.0]]), torch.tensor([1, 1]), alpha=3.0)
+        tensor(1.)
+    """
     return _as_cross_entropy(
         normmax, scores, target, weight, ignore_index, reduction, gamma=gamma, alpha=alpha
     )

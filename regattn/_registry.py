@@ -132,6 +132,10 @@ class MappingSpec:
         has_groups: whether the structure that its solver returns ties positions together.
         paper_name: what the paper calls it, "" if it is not one of the paper's five.
         beside_paper: whether its runs stand in the paper's tables below those of the paper's five.
+
+    Example:
+        >>> [name for name, spec in MAPPINGS.items() if spec.has_groups], MAPPINGS["fusedmax"].defaults
+        (['fusedmax', 'oscarmax'], {'gamma': 1.0, 'lam': 0.1})
     """
 
     function: Callable[..., Tensor]

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
 
 import regattn
 from regattn._heatmap import Panel
@@ -21,14 +24,14 @@ from scripts.paper.scale import scale_figure, study_records
 from scripts.paper.selection import MAPPINGS, UNIFORM, Runs, by_setting, file_names, first_examples, grouped
 from scripts.style import house_style, save_figure
 from tasks._registry import TASKS
-from tasks.training.details import read_details
 from tasks.training.records import Record, read_records
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FIGURES = RESULTS / "figures"
 DETAILS = RESULTS / "details"
 ENDINGS = (".png", ".pdf")
-PICTURED = "translation-fusedmax-multi30k_fr_en-s1-9ad66f65"
-"""The run whose attention the README shows."""
 
 
 def draw_mappings(path: Path) -> None:
@@ -83,16 +86,19 @@ def draw_attention(records: Runs, details: Path, folder: Path) -> Iterator[Path]
                 yield folder / f"{name}{ending}"
 
 
-def draw_picture(records: Runs, details: Path, path: Path) -> None:
-    """The README's, as anyone draws attention with the library."""
-    for run in records:
-        if run.id == PICTURED:
-            grid = whole_words(read_details(details, run.id, run.details).example.grid)
-            figure = regattn.plot(
-                grid.weights, grid.source, grid.target, groups=grid.groups, title=run.mapping
-            )
-            save_figure(figure, path)
-            print(path)
+def picture() -> Figure:
+    """The README's: the same scores under four mappings, by the lines that docs/gallery.md shows."""
+    words = ["a", "small", "dog", "with", "a", "red", "ball", "runs", "through", "the", "wet", "grass"]
+    scores = torch.tensor([0.8, 1.84, 2.0, 1.0, 0.9, 1.8, 1.92, 1.45, 0.7, 0.6, 1.66, 1.82])
+    mappings = {
+        "softmax": regattn.Softmax(),
+        "sparsemax": regattn.Sparsemax(),
+        "fusedmax": regattn.Fusedmax(lam=0.1),
+        "oscarmax": regattn.Oscarmax(lam=0.04),
+    }
+    weights = torch.stack([mapping(scores) for mapping in mappings.values()])
+    groups = torch.stack([regattn.groups(scores, mapping) for mapping in mappings.values()])
+    return regattn.plot(weights, words, list(mappings), groups=groups)
 
 
 def main() -> None:
@@ -103,7 +109,8 @@ def main() -> None:
     records = read_records(RESULTS / "runs")
     for path in draw_attention(records, DETAILS, FIGURES):
         print(path)
-    draw_picture(records, DETAILS, FIGURES / "attention.png")
+    save_figure(picture(), FIGURES / "attention.png")
+    print(FIGURES / "attention.png")
     if study := study_records():
         with house_style():
             save_figure(scale_figure(study), FIGURES / "scale-study.png")

@@ -1,4 +1,4 @@
-"""Words and tables in Markdown, and the parts of the README that are made of results, not written."""
+"""Words and tables in Markdown, and the parts of pages that are made of results, not written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tasks.data.files import locked_directory, write_atomically
 
-README = Path("README.md")
+README, DOCS = Path("README.md"), Path("docs")
 
 
 def markdown(heads: Iterable[str], rows: Iterable[Iterable[str]], *, numbers: bool = False) -> str:
@@ -60,18 +60,18 @@ def filled(text: str, parts: Mapping[str, str]) -> str:
         made = f"{begin}\n\n{content.strip()}\n\n{end}"
         text, count = place.subn(lambda _, made=made: made, text)  # type: ignore[misc]
         if count != 1:
-            raise ValueError(f"a README must have one place for {name}, {begin} … {end}, got {count}")
+            raise ValueError(f"a page must have one place for {name}, {begin} … {end}, got {count}")
     return text
 
 
-def fill_readme(parts: Mapping[str, str], path: Path = README) -> None:
-    """Put the parts into the README.
+def fill(page: Path, parts: Mapping[str, str]) -> None:
+    """Put the parts into a page.
 
     Raises:
         ValueError: a part has no place in it, or several; nothing is written then.
     """
-    with locked_directory(path.absolute().parent):  # two commands write one part each
-        text = path.read_text(encoding="utf-8")
+    with locked_directory(page.absolute().parent):  # two commands write one part each
+        text = page.read_text(encoding="utf-8")
         made = filled(text, parts)
         if made != text:
-            write_atomically(path, [made.encode()])
+            write_atomically(page, [made.encode()])

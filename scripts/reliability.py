@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from scripts import cli
-from scripts.markdown import counted, fill_readme, markdown
+from scripts.markdown import DOCS, counted, fill, markdown
 from tasks.data.files import read_whole
 
 RESULT = Path("results", "reliability.json")
-PLACE = "reliability"
+PAGE, PLACE = DOCS / "reliability.md", "reliability"
 _HEADS = ("figure", "target", "measured", "worst")
 
 
@@ -73,12 +73,12 @@ def read(path: Path = RESULT) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print the tables; those of the full numbers go into the README, into its place ``reliability``."""
+    """Print the tables; those of the full numbers go into docs/reliability.md."""
     found = read()
     tables = markdown_tables(found)
     print(tables)
     if found["share"] >= 1:
-        fill_readme({PLACE: tables})
+        fill(PAGE, {PLACE: tables})
 
 
 if __name__ == "__main__":

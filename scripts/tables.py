@@ -7,10 +7,13 @@ ours beside its figures, in Markdown, LaTeX and CSV.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from scripts import cli
-from scripts.markdown import fill_readme
+from scripts.bench.render import cost_by_mapping, cost_by_shape
+from scripts.bench.results import Section, read_results
+from scripts.markdown import DOCS, README, fill
 from scripts.paper import RESULTS
 from scripts.paper.reported import LEGEND, read_paper
 from scripts.paper.run_tables import run_tables
@@ -21,9 +24,6 @@ from scripts.paper.tables import TierResults, results_of_tiers
 from tasks._registry import TASKS
 from tasks.data.files import write_atomically
 from tasks.training.records import read_records
-
-PLACE = "results"
-"""The name of the part of the README that `make tables` writes."""
 
 
 def files(records: Runs, results: Sequence[TierResults], study: Runs = ()) -> dict[str, str]:
@@ -46,28 +46,48 @@ def files(records: Runs, results: Sequence[TierResults], study: Runs = ()) -> di
     }
 
 
-def readme_part(results: Sequence[TierResults]) -> str:
-    """What the README shows of them: the scores at the largest tier with runs, and what became of claims."""
+def page_parts(results: Sequence[TierResults], bench: Mapping[str, Section]) -> dict[Path, dict[str, str]]:
+    """What pages show of results: page, place in it, content."""
+    large = [result for result in results if result.tier != "mini"]
+    return {
+        README: {"results": short_part(large), "cost": cost_by_mapping(bench)},
+        DOCS / "results.md": {"results": whole_part(results)},
+        DOCS / "benchmarks.md": {"cost": cost_by_shape(bench)},
+    }
+
+
+def short_part(results: Sequence[TierResults]) -> str:
+    """What the largest tier says, and one table of it."""
+    overview = results[-1].overview if results else None
+    return "\n\n".join([_said(results[-1]), to_grid(overview), *overview.notes]) if overview else ""
+
+
+def _said(result: TierResults) -> str:
+    return "\n".join(f"- {text}" for text in result.findings)
+
+
+def whole_part(results: Sequence[TierResults]) -> str:
+    """The scores of each task at the largest tier with runs, and what became of the claims."""
     largest = {table.name.partition("-")[0]: table for result in results for table in result.scores}
     scores = [largest[task] for task in TASKS if task in largest]
-    parts = [part for table in scores for part in (f"**{table.title}.** {table.intro}", to_grid(table))]
+    parts = [part for table in scores for part in (f"## {table.title}", table.intro, to_grid(table))]
     claims = [
         f"The paper's claims at tier {result.tier}, "
-        f"[claim by claim](results/tables/{result.claims.table.name}.md): {result.claims.tally()}."
+        f"[claim by claim](../{RESULTS}/tables/{result.claims.table.name}.md): {result.claims.tally()}."
         for result in results
         if result.tier != "mini"
     ]
-    said = ["\n".join(f"- {text}" for text in result.findings) for result in results if result.tier != "mini"]
-    heads = ["What the runs say, derived from them as the tables are:"] if any(said) else []
-    return "\n\n".join([*heads, *said, *parts, *([LEGEND] if parts else []), *claims])
+    said = [_said(result) for result in results if result.tier != "mini"]
+    return "\n\n".join([*said, *parts, *([LEGEND] if parts else []), *claims])
 
 
 def main() -> None:
-    """Write all tables to results/tables and the README, and print those in Markdown."""
+    """Write all tables to results/tables and into the pages that show them, and print those in Markdown."""
     records = read_records(RESULTS / "runs")
     results = results_of_tiers(records, RESULTS, read_paper())
     written = files(records, results, study_records())
-    fill_readme({PLACE: readme_part(results)})
+    for page, parts in page_parts(results, read_results(RESULTS / "bench" / "cpu.json")).items():
+        fill(page, parts)
     folder = RESULTS / "tables"
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in written.items():

@@ -184,6 +184,44 @@ def _ratio_table(section: Section, cells: Sequence[Section]) -> str:
     return _table(section, f"× torch.softmax, scale {scales}", columns, first=first)
 
 
+def cost_by_shape(sections: Mapping[str, Section]) -> str:
+    """The table of all implementations, forward and backward, in one thread, if it was measured."""
+    cells = _usual_cells(sections)
+    return _ratio_table(sections["shapes"], cells) if cells else ""
+
+
+def cost_by_mapping(sections: Mapping[str, Section]) -> str:
+    """A row for each mapping: its ratio, the fastest other package's, and that of a step of training."""
+    cells = _usual_cells(sections)
+    if not cells:
+        return ""
+    section, rows = sections["shapes"], []
+    found, training = section["implementations"], sections.get("training", {}).get("cells", [])
+    steps = training[0]["results"] if training else {}
+    means = {name: mean for name in found if (mean := mean_ratio(cells, name)) is not None}
+    for name in ordered(section):
+        mapping, kind = found[name]["mapping"], found[name]["kind"]
+        if kind != "ours" or name not in means:
+            continue
+        others = [n for n in means if (found[n]["mapping"], found[n]["kind"]) == (mapping, "other")]
+        best = min(others, key=lambda other: means[other], default="")
+        ratios = [cell["results"][name]["ratio"] for cell in cells]
+        rows.append([
+            f"`{mapping}`",
+            f"{short(means[name])} ({short(min(ratios))} to {short(max(ratios))})",
+            f"{short(means[best])} ({best})" if best else "–",
+            f"{steps[name]['ratio']:.3f}" if name in steps else "–",
+        ])  # fmt: skip
+    heads = ["", "× torch.softmax, mean", "fastest other package", "a training step"]
+    return markdown(heads, rows, numbers=True)
+
+
+def _usual_cells(sections: Mapping[str, Section]) -> list[Section]:
+    usual = {"dtype": "float32", "threads": 1, "direction": "both"}
+    cells = sections.get("shapes", {}).get("cells", ())
+    return [cell for cell in cells if usual.items() <= cell.items()]
+
+
 def _side_by_side(cells: Sequence[Section], name: str, show: Callable[[Section], str]) -> str:
     return " / ".join(show(cell["results"][name]) if name in cell["results"] else "–" for cell in cells)
 

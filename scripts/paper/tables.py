@@ -59,6 +59,7 @@ class TierResults:
     interpretability: Table
     agreement: Table
     cost: Table
+    overview: Table
     findings: Sequence[str] = ()
 
     @property
@@ -94,8 +95,9 @@ def results_of_tiers(records: Runs, results: Path, paper: Paper) -> list[TierRes
             scores.append(score_table(task, paper.tables[task], tier, recipes, simple, uniform))
         claims = claims_of_tier(paper, tier, tables, items, steps)
         shapes, agreement = attention_tables(tier, tables, records)
-        cost, said = cost_table(tier, tables, steps), findings(claims, agreement)
-        found.append(TierResults(tier, scores, claims, shapes, agreement, cost, said))
+        cost, overview = cost_table(tier, tables, steps), overview_table(tier, tables, scores, paper)
+        said = findings(claims, agreement)
+        found.append(TierResults(tier, scores, claims, shapes, agreement, cost, overview, said))
     return found
 
 
@@ -410,6 +412,54 @@ def _side_by_side(step: Mapping[str, Any] | None) -> Cell:
 
 
 # ------------------------------------------------------------------ what there is to quote
+def overview_table(tier: str, tables: Tables, scores: Sequence[Table], paper: Paper) -> Table:
+    """One row for each recipe: its primary score under every mapping, and the best that needs no attention.
+
+    Args:
+        tier: of the runs.
+        tables: the cells' runs at that tier.
+        scores: the table of each task in the same order.
+        paper: names the primary score of each task.
+    """
+    names = dict.fromkeys((*MAPPINGS, *(m for of in tables.values() for one in of for m in one.rows)))
+    mappings, rows, corpora = sorted(names, key=mapping_rank), [], []
+    for (task, recipes), table in zip(tables.items(), scores, strict=True):
+        first = first_run(recipes[0].rows)
+        score = _primary_score(paper, task, first)
+        place = table.heads.index(f"ours: {score.label}")
+        cells = {(row[1].text, row[0].text): row[place] for row in table.rows}
+        simple = {name: cell for (recipe, name), cell in cells.items() if recipe == "baseline"}
+        best = max(simple, key=lambda name: simple[name].value or 0.0, default="")
+        label = Cell(f"{TASKS[task].title}, {score.label}")
+        for recipe in recipes:
+            ours = [replace(cells.get((recipe.name, m), Cell(UNKNOWN)), best=False) for m in mappings]
+            counts = sorted({len(runs) for runs in recipe.rows.values()})
+            seeds = Cell("–".join(map(str, dict.fromkeys((counts[0], counts[-1])))))
+            without = Cell(f"{simple[best].text} ({best})" if best else UNKNOWN)
+            rows.append((label, Cell(recipe.name), *ours, without, seeds))
+        corpora.append(f"{first.corpus['name']} ({first.corpus['sizes']['train']:,} training pairs)")
+    return Table(
+        name=f"overview-{tier}",
+        title=f"Scores, tier {tier}",
+        intro="",
+        heads=("score", "recipe", *mappings, "best without attention", "seeds"),
+        rows=tuple(rows),
+        notes=(
+            f"Mean ± standard deviation over the seeds, trained on {', '.join(corpora)}"
+            + ("." if tier == "paper" else ": not the paper's data; its figures and these do not compare."),
+        ),
+    )
+
+
+def _primary_score(paper: Paper, task: str, run: Record) -> SplitMetric:
+    """The score that was named before the runs were made; where none was, the first of the paper's table."""
+    metrics = metrics_in(paper.tables[task], run)
+    claimed = {claim.id: claim.table for claim in paper.claims}
+    named = {(one.column, one.split) for one in paper.primary if claimed[one.claim] == task}
+    places = {(one.column.key, split): one for one in metrics for split in (one.column.split, one.split)}
+    return next((one for place, one in places.items() if place in named), metrics[0])
+
+
 def findings(claims: ClaimResults, agreement: Table) -> list[str]:
     """What the runs of a tier say, in sentences that hold no more than the tables do: one for each primary
     endpoint, one on word alignments that people made, one on time."""

@@ -31,7 +31,7 @@ from scripts.bench.implementations import (
     torch_calls,
     worst,
 )
-from scripts.bench.render import render, tables
+from scripts.bench.render import cost_by_mapping, render, tables
 from scripts.bench.results import mean_ratio, read_results, short
 from scripts.bench.sections import BenchConfig, hard_rows, quick, shapes
 from scripts.bench.timing import (
@@ -502,6 +502,32 @@ def test_committed_tables_are_those_of_the_committed_results() -> None:
     drawn = {name: f"cpu-{name}.png" for name in ("shapes", "length", "strength", "training")}
     found = tables(read_results(path), path.name, drawn)
     assert found == path.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def test_the_readme_names_the_fastest_of_each_mapping() -> None:
+    """Its table is made of the cells of one thread alone, forward and backward."""
+    names = {"a.s": ("ours", "sparsemax"), "b.s": ("other", "sparsemax"), "c.s": ("other", "sparsemax"),
+             "d.f": ("other", "fusedmax"), "a.p": ("ours", "pnormmax")}  # fmt: skip
+    ratios = {"a.s": 2.0, "b.s": 50.0, "c.s": 20.0, "d.f": 1.0, "a.p": 0.5}
+    cell = {"dtype": "float32", "threads": 1, "direction": "both",
+            "results": {name: {"ratio": ratio} for name, ratio in ratios.items()}}  # fmt: skip
+    slow = {"results": {name: {"ratio": 8 * ratio} for name, ratio in ratios.items()}}
+    shapes = {
+        "implementations": {name: {"kind": kind, "mapping": of} for name, (kind, of) in names.items()},
+        "cells": [
+            cell,
+            {**cell, **slow},
+            {**cell, **slow, "threads": 2},
+            {**cell, **slow, "direction": "forward"},
+        ],
+    }
+    steps = {"cells": [{"results": {"a.s": {"ratio": 1.0123}}}]}
+    lines = cost_by_mapping({"shapes": shapes, "training": steps}).splitlines()[2:]
+    assert lines == [
+        "| `sparsemax` | 5.7 (2.0 to 16) | 57 (c.s) | 1.012 |",
+        "| `pnormmax` | 1.4 (0.50 to 4.0) | – | – |",
+    ]
+    assert cost_by_mapping({}) == ""
 
 
 def test_strength_is_the_one_that_is_asked_for() -> None:

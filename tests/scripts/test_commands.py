@@ -318,8 +318,8 @@ def test_predict_says_in_its_answer_which_words_it_does_not_know(
     assert "read as unknown, for the run has never seen them: zebra, zany\n" in said.out and not said.err
 
 
-def test_the_readme_asks_what_its_own_corpus_can_answer() -> None:
-    (line,) = re.findall("^make predict .*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+def test_the_docs_ask_what_its_own_corpus_can_answer() -> None:
+    (line,) = re.findall("^make predict .*$", (ROOT / "docs/training.md").read_text(), re.MULTILINE)
     asked = dict(word.split("=", 1) for word in shlex.split(line.replace("<run>", "run"))[2:])
     known = vocabulary_of(generate())
     words = [word for name in ("PREMISE", "HYPOTHESIS") for word in tokenize(asked[name], lowercase=True)]

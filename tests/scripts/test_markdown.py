@@ -1,4 +1,4 @@
-"""What is made of records stands in its place in the README, and nothing else is touched."""
+"""What is made of records stands in its place in a page, and nothing else is touched."""
 
 import sys
 from functools import partial
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.markdown import fill_readme, filled
+from scripts.markdown import fill, filled
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tasks" / "training"))
 from forked import Child, needs_fork
@@ -28,15 +28,15 @@ def test_a_part_has_one_place_or_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "README.md"
     path.write_text(text)
     with pytest.raises(ValueError, match="must have one place for one"):
-        fill_readme({"one": "new"}, path)
+        fill(path, {"one": "new"})
     assert path.read_text() == text
 
 
 @needs_fork
-def test_two_commands_that_fill_a_readme_lose_no_part(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
+def test_two_commands_that_fill_a_page_lose_no_part(tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
     names = [f"part {number}" for number in range(6)]
-    readme.write_text("".join(f"<!-- {name} -->old<!-- end of {name} -->\n" for name in names))
-    children = [Child(partial(fill_readme, {name: f"new {name}"}, readme)) for name in names]
+    page.write_text("".join(f"<!-- {name} -->old<!-- end of {name} -->\n" for name in names))
+    children = [Child(partial(fill, page, {name: f"new {name}"})) for name in names]
     assert [child.wait() for child in children] == [0] * 6
-    assert all(f"new {name}" in readme.read_text() for name in names)
+    assert all(f"new {name}" in page.read_text() for name in names)

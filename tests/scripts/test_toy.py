@@ -63,7 +63,7 @@ def test_a_toy_is_trained_recorded_and_shown(folder: Path, monkeypatch: pytest.M
     assert record["corpus"]["sizes"] == {"train": 48, "dev": 24, "test": 24}
     assert set(record["metrics"]) == {"dev", "test"} and len(record["history"]) == 3
     train([*OVERRIDES, "attention=softmax"])
-    monkeypatch.setattr(tables, "fill_readme", lambda parts: None)
+    monkeypatch.setattr(tables, "fill", lambda page, parts: None)
     tables.main()
     shown = (folder / "results/tables/toy.md").read_text()
     assert shown.startswith("# Marks among numbers\n\nShares in %.") and "## toy on marks, tier mini" in shown

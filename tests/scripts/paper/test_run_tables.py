@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from scripts.bench.results import read_results
 from scripts.markdown import filled
 from scripts.paper.reported import read_paper
 from scripts.paper.run_tables import run_tables
 from scripts.paper.scale import study_records
 from scripts.paper.tables import results_of_tiers
-from scripts.tables import PLACE, files, main, readme_part
+from scripts.tables import files, main, page_parts
 from tasks._registry import TASKS
 from tasks.training.records import Record, RecordError, write_record
 from tests.example_record import RECORD
@@ -134,8 +135,10 @@ def test_the_whole_of_a_page() -> None:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a README that has a place for tables, and no results."""
-    (tmp_path / "README.md").write_text(f"<!-- {PLACE} --><!-- end of {PLACE} -->")
+    """A folder with pages that have places for tables, and no results."""
+    (tmp_path / "docs").mkdir()
+    for page, parts in page_parts([], {}).items():
+        (tmp_path / page).write_text("".join(f"<!-- {name} --><!-- end of {name} -->" for name in parts))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -237,5 +240,6 @@ def test_the_committed_tables_are_those_of_the_committed_records() -> None:
     assert set(derived) == committed("results/tables")
     for name, text in derived.items():
         assert (ROOT / "results" / "tables" / name).read_text(encoding="utf-8") == text, name
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert filled(readme, {PLACE: readme_part(results)}) == readme
+    for page, parts in page_parts(results, read_results(ROOT / "results/bench/cpu.json")).items():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert filled(text, parts) == text, page

@@ -13,7 +13,14 @@ from scripts.paper.reported import read_paper
 from scripts.paper.selection import MAPPINGS, Recipe, Rows, by_recipe, recipes_of, rows_of
 from scripts.paper.significance import ItemScores
 from scripts.paper.table import Table
-from scripts.paper.tables import attention_tables, cost_table, findings, results_of_tiers, score_table
+from scripts.paper.tables import (
+    attention_tables,
+    cost_table,
+    findings,
+    overview_table,
+    results_of_tiers,
+    score_table,
+)
 from tasks.training.details import Details, Example, write_details
 from tasks.training.records import Record, RecordError
 from tests.example_record import RECORD
@@ -217,6 +224,19 @@ def test_tiers_never_share_a_table() -> None:
 
 def test_no_runs_no_tables() -> None:
     assert results_of_tiers([], Path("nowhere"), PAPER) == []
+
+
+def test_overview_has_primary_scores_and_best_baseline() -> None:
+    rows = {"softmax": seeds("softmax", {1: 0.6, 2: 0.62}), "entmax15": seeds("entmax15", {1: 0.7})}
+    scores = {"weak": {"test": {"accuracy": 0.5}}, "strong": {"test": {"accuracy": 0.71}}}
+    simple = Baselines("snli", "small", RECORD.corpus, scores, {}, "c0ffee", "make baselines", {})
+    table = score_table("snli", PAPER.tables["snli"], "small", recipes(rows), simple)
+    found = overview_table("small", {"snli": recipes(rows)}, [table], PAPER)
+    assert found.heads == ("score", "recipe", *MAPPINGS, "entmax15", "best without attention", "seeds")
+    (row,) = ([cell.text for cell in row] for row in found.rows)
+    assert row[:3] == ["Textual entailment, test accuracy", "snli", "61.00 ± 1.41"]
+    assert row[3:] == ["–", "–", "–", "–", "70.00", "71.00 (strong)", "1–2"]
+    assert not any(cell.best for cell in found.rows[0])
 
 
 def test_what_a_run_does_not_know_of_its_attention_is_a_dash() -> None:
