@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from scripts.paper.metrics import ids
 from scripts.paper.reported import Paper
-from scripts.paper.selection import MAPPINGS, Runs, rows_of
+from scripts.paper.selection import Runs, rows_of
 from scripts.paper.table import UNKNOWN, Cell, Table
 from scripts.runs.config import TIERS
 from tasks._registry import TASKS
@@ -45,23 +44,6 @@ def coverage(paper: Paper, records: Runs) -> list[Coverage]:
             runs = {tier: rows[mapping] for tier, rows in tiers.items() if mapping in rows}
             found.append(Coverage(task, mapping, len(figures), unknown, runs))
     return found
-
-
-def overview_table(rows: Sequence[Coverage]) -> Table:
-    """The largest tier with runs, and how many, for every row of the paper's tables."""
-    lines = {task: list(of) for task, of in groupby(rows, key=lambda row: row.task)}
-    return Table(
-        name="overview",
-        title="Runs of the largest tier",
-        intro="The largest tier that there are runs of, and how many, for each row of the paper's tables:",
-        heads=("table", *MAPPINGS),
-        rows=tuple((Cell(TASKS[task].title), *map(_largest, line)) for task, line in lines.items()),
-    )
-
-
-def _largest(row: Coverage) -> Cell:
-    runs = row.runs.get(row.tier, ())
-    return Cell(f"{row.tier} × {len(runs)}", runs=ids(runs)) if runs else Cell(UNKNOWN)
 
 
 def missing_table(rows: Sequence[Coverage]) -> Table:

@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 import regattn
 from regattn._heatmap import GROUP_COLOURS, merged_stretches
 from scripts.heatmap import whole_words
-from scripts.paper.claims import HEADS, REPRODUCED, ClaimResults, claim_label, untested
-from scripts.paper.coverage import coverage, missing_table, overview_table, summary
+from scripts.paper.claims import HEADS, OUTCOMES, REPRODUCED, ClaimResults, ClaimTest, claim_label, untested
+from scripts.paper.coverage import coverage, missing_table, summary
 from scripts.paper.kernels import kernel_costs
 from scripts.paper.plots import curves_figure
 from scripts.paper.reported import Paper
@@ -33,14 +33,16 @@ from scripts.paper.selection import (
     by_label,
     by_setting,
     first_examples,
+    strengths_label,
     task_of,
 )
-from scripts.paper.table import Cell, Table
+from scripts.paper.table import Cell, Row, Table
 from scripts.paper.tables import results_of_tiers
 from scripts.runs.config import TIERS
 from scripts.style import drawn, house_style
 from tasks._registry import TASKS
 from tasks.training.details import Example
+from tasks.training.records import Record
 
 _WEB = Path(__file__).parent / "web"
 _SENTENCE = 40  # characters from which a cell is broken into lines
@@ -62,24 +64,26 @@ def page(records: Runs, folder: Path, paper: Paper) -> str:
     """
     results = results_of_tiers(records, folder, paper)[::-1]
     rows, groups = coverage(paper, records), in_order(records)
-    costs = kernel_costs(folder / "bench" / "cpu.json")
-    overview, missing = overview_table(rows), missing_table(rows)
-    tables = [missing, overview, *(table for result in results for table in result.tables)]
+    costs, missing = kernel_costs(folder / "bench" / "cpu.json"), missing_table(rows)
+    tables = [missing, *(table for result in results for table in result.tables)]
+    pictures = list(heatmaps(groups, folder / "details"))
     made = Environment(
         loader=FileSystemLoader(_WEB), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    made.globals.update(anchor=anchor, claim_tables=claim_tables, inline=_inline)
+    made.globals.update(
+        anchor=anchor, claim_lines=claim_lines, inline=_inline, strengths_label=strengths_label
+    )
     made.filters.update(figure=_figure, typeset=_typeset, view=view)
     return made.get_template("index.html").render(
         paper=paper,
         tasks=TASKS,
         results=results,
         summary=summary(rows),
-        overview=overview,
         missing=missing,
         lacking=list(dict.fromkeys(row.task for row in rows if row.tier != "paper")),
-        galleries=list(galleries(groups, folder / "details")),
+        lead=next((picture for picture in pictures if picture.is_single), None),
+        pictures=pictures,
         charts=[chart(*group) for group in in_order([run for run in records if run.history])],
         costs=costs,
         costs_svg=svg(costs.figure, costs.table.title) if costs else "",
@@ -144,17 +148,54 @@ def _is_numeric(table: Table, column: int) -> bool:
     return column > 0 and all((c.value is not None or c.is_empty) and len(c.text) < 24 for c in cells)
 
 
-def claim_tables(claims: ClaimResults) -> Iterator[tuple[str, str, Table | None]]:
-    """Claim by claim its text, why nothing was compared, else what was, the verdict beside it."""
+class ClaimLine(NamedTuple):
+    """A claim as the page shows it.
+
+    Attributes:
+        id: its name.
+        text: what the paper says.
+        verdicts: each an outcome and what is written of it; the primary one alone where there is one.
+        rest: what became of other comparisons, or why there are none.
+        table: what was compared, the verdict beside it; None if nothing was.
+    """
+
+    id: str
+    text: str
+    verdicts: Sequence[tuple[str, str]]
+    rest: str
+    table: Table | None
+
+
+def claim_lines(claims: ClaimResults) -> list[ClaimLine]:
+    """All claims: those with a primary endpoint first, those not tested last."""
+    lines = []
     for claim, tested in claims.comparisons:
-        rows = []
-        for one in tested:
-            note = "; ".join(filter(None, [one.verdict.why, one.verdict.data]))
-            is_best = one.verdict.outcome == REPRODUCED
-            verdict = Cell(one.verdict.text, runs=one.runs, note=note, best=is_best)
-            rows.append((one.cells[0], verdict, *one.cells[1:]))
-        table = Table(claim.id, claim.text, "", (HEADS[0], "verdict", *HEADS[1:]), tuple(rows))
-        yield claim_label(claim), untested(claim), table if rows else None
+        primary = next((one.verdict for one in tested if one.role == "primary"), None)
+        counts = Counter(one.verdict.outcome for one in tested if one.role in ("secondary", "time"))
+        tally = [(outcome, f"{counts[outcome]} {outcome}") for outcome in OUTCOMES if counts[outcome]]
+        if primary:
+            others = f"others: {', '.join(text for _, text in tally)}" if tally else ""
+            verdicts, rest = [(primary.outcome, primary.text)], "; ".join(filter(None, [primary.why, others]))
+        else:
+            verdicts, rest = (
+                tally or [("", "not tested")],
+                "" if tally else untested(claim).removeprefix("not tested: "),
+            )
+        table = Table(claim.id, claim.text, "", (HEADS[0], "verdict", *HEADS[1:]), _comparisons(tested))
+        lines.append(
+            (ClaimLine(claim.id, claim_label(claim), verdicts, rest, table if tested else None), primary)
+        )
+    return [line for line, _ in sorted(lines, key=lambda of: (of[1] is None, of[0].table is None))]
+
+
+def _comparisons(tested: Sequence[ClaimTest]) -> tuple[Row, ...]:
+    rows = []
+    for one in tested:
+        note = "; ".join(filter(None, [one.verdict.why, one.verdict.data]))
+        is_best = one.verdict.outcome == REPRODUCED
+        verdict = Cell(one.verdict.text, runs=one.runs, note=note, best=is_best)
+        rows.append((one.cells[0], verdict, *one.cells[1:]))
+    return tuple(rows)
 
 
 def anchor(runs: Iterable[str]) -> str:
@@ -183,39 +224,49 @@ HeatCell = tuple[float, str, str]
 
 
 class Heatmap(NamedTuple):
-    """Attention as a table, and the runs that it is of: of one, or a column for each."""
+    """Attention over one sentence, which stands downwards; of each run a column for each target.
 
-    runs: Mapping[str, str]
-    heads: Sequence[str]
-    rows: Sequence[tuple[str, Sequence[HeatCell]]]
-    is_down: bool = False
+    Attributes:
+        corpus, setting: of the runs.
+        blocks: the runs, each with its targets.
+        rows: the words, each with its cells, block by block.
+    """
+
+    corpus: Corpus
+    setting: str
+    blocks: Sequence[tuple[Record, Sequence[str]]]
+    rows: Sequence[tuple[str, Sequence[Sequence[HeatCell]]]]
+
+    @property
+    def columns(self) -> int:
+        return sum(len(targets) for _, targets in self.blocks)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether each run has one target, so that there is room for numbers."""
+        return all(len(targets) == 1 for _, targets in self.blocks)
 
 
-def galleries(groups: Iterable[Group], details: Path) -> Iterator[tuple[str, str, list[Heatmap]]]:
+def heatmaps(groups: Iterable[Group], details: Path) -> Iterator[Heatmap]:
     """What there is to look at, in the page's order: of each mapping the run with the first seed."""
     for corpus, setting, rows in groups:
-        found = first_examples([run for runs in rows.values() for run in runs], details)
-        examples = {label: Example.of(whole_words(example.grid)) for label, (_, example) in found.items()}
-        ids = {label: run.id for label, (run, _) in found.items()}
-        shapes = {(len(example.target), *example.source) for example in examples.values()}
-        if len(shapes) == 1 and shapes.pop()[0] == 1:
-            yield corpus.title, setting.line, [columns(ids, examples)]
-        elif examples:
-            yield corpus.title, setting.line, [heatmap({n: ids[n]}, one) for n, one in examples.items()]
+        found: dict[tuple[str, ...], list[tuple[Record, Example]]] = {}
+        for run, example in first_examples([run for runs in rows.values() for run in runs], details).values():
+            whole = Example.of(whole_words(example.grid))
+            found.setdefault(tuple(whole.source), []).append((run, whole))
+        for examples in found.values():
+            yield heatmap(corpus, setting.line, examples)
 
 
-def heatmap(runs: Mapping[str, str], example: Example) -> Heatmap:
-    """Several targets: they stand downwards, the sentence along the top."""
-    rows = map(_cells, example.weights, example.groups)
-    return Heatmap(runs, example.source, list(zip(example.target, rows, strict=True)))
-
-
-def columns(runs: Mapping[str, str], examples: Mapping[str, Example]) -> Heatmap:
-    """One target each: the sentence stands downwards, with a column for each mapping."""
-    made = [_cells(one.weights[0], one.groups[0]) for one in examples.values()]
-    words = next(iter(examples.values())).source
-    heads = [label.partition(" ")[0] for label in examples]
-    return Heatmap(runs, heads, list(zip(words, zip(*made, strict=True), strict=True)), is_down=True)
+def heatmap(corpus: Corpus, setting: str, examples: Sequence[tuple[Record, Example]]) -> Heatmap:
+    """The picture of several attentions over one sentence."""
+    blocks = [
+        zip(*map(_cells, example.weights, example.groups), strict=True)  # a row for each word of the source
+        for _, example in examples
+    ]
+    words = examples[0][1].source
+    rows = list(zip(words, zip(*blocks, strict=True), strict=True))
+    return Heatmap(corpus, setting, [(run, example.target) for run, example in examples], rows)
 
 
 def _cells(weights: Sequence[float], groups: Sequence[int]) -> list[HeatCell]:
@@ -227,15 +278,15 @@ def _cells(weights: Sequence[float], groups: Sequence[int]) -> list[HeatCell]:
     return [(weight, *outlines[place]) for place, weight in enumerate(weights)]
 
 
-def chart(corpus: Corpus, setting: Setting, rows: Mapping[str, Runs]) -> tuple[str, str, Markup]:
-    """Learning curves: title, caption and picture."""
+def chart(corpus: Corpus, setting: Setting, rows: Mapping[str, Runs]) -> tuple[Corpus, str, Markup]:
+    """Learning curves: of which corpus, caption and picture."""
     runs = [run for found in rows.values() for run in found]
     metric, seeds = task_of(runs[0]).primary_metric, sorted({run.seed for run in runs})
     of = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
     caption = f"dev {metric.label} after each epoch; {of}; {setting.line}"
     with house_style():
         figure = curves_figure([("", runs)], metric, width=3.9, height=2.4)
-    return corpus.title, caption, svg(figure, f"{corpus.title}: {caption}")
+    return corpus, caption, svg(figure, f"{corpus.title}: {caption}")
 
 
 def svg(figure: Figure, label: str) -> Markup:
@@ -269,10 +320,11 @@ def _figure(value: float) -> str:
 
 
 def _typeset(text: str) -> str:
-    r"""Quotation marks and apostrophes as in print.
+    r"""Quotation marks, apostrophes and minus signs as in print.
 
     Example:
-        >>> _typeset("the paper's \"table\"")
-        'the paper’s “table”'
+        >>> _typeset("the paper's \"table\", -1.04 to 5-10")
+        'the paper’s “table”, −1.04 to 5-10'
     """
-    return re.sub('"([^"]*)"', "“\\1”", text).replace("'", "’")
+    text = re.sub('"([^"]*)"', "“\\1”", text).replace("'", "’")
+    return re.sub(r"(?<![\w-])-(?=\d)", "\N{MINUS SIGN}", text)

@@ -60,7 +60,7 @@ class TierResults:
     agreement: Table
     cost: Table
     overview: Table
-    findings: Sequence[str] = ()
+    findings: Mapping[str, str]
 
     @property
     def tables(self) -> list[Table]:
@@ -460,17 +460,20 @@ def _primary_score(paper: Paper, task: str, run: Record) -> SplitMetric:
     return next((one for place, one in places.items() if place in named), metrics[0])
 
 
-def findings(claims: ClaimResults, agreement: Table) -> list[str]:
+def findings(claims: ClaimResults, agreement: Table) -> dict[str, str]:
     """What the runs of a tier say, in sentences that hold no more than the tables do: one for each primary
-    endpoint, one on word alignments that people made, one on time."""
-    said = []
+    endpoint, one on word alignments that people made, one on time. Each leads to the claim
+    (``claims-<tier>-<id>``) or the table (``table-<name>``) that it is read off."""
+    said = {}
     for claim, tested in claims.comparisons:
         first = [one for one in tested if one.role in ("primary", "part")]
         if parts := [one for one in first if one.role == "part"] or first:
             listed = "; ".join(map(_difference, parts))
             verdict = next(one.verdict for one in first if one.role == "primary")
             why = f" ({verdict.why})" if verdict.why else ""
-            said.append(f"The claim that {claim.text}: {verdict.text}{why}; {listed}.")
+            said[f"The claim that {claim.text}: {verdict.text}{why}; {listed}."] = (
+                f"{claims.table.name}-{claim.id}"
+            )
     aligned = _AGREEMENT[0].head
     by_hand = [row for row in agreement.rows if row[0].text.endswith("hansards")]
     for recipe in dict.fromkeys(row[1].text for row in by_hand):
@@ -478,13 +481,16 @@ def findings(claims: ClaimResults, agreement: Table) -> list[str]:
         rates = [(row[2].text, row[agreement.heads.index(aligned)], row[4].text) for row in rows]
         listed = ", ".join(f"{mapping} {cell.text}" for mapping, cell, _ in rates if not cell.is_empty)
         seeds = max((counted(len(text.split(", ")), "seed") for *_, text in rates), default="")
-        said.append(f"Attention as word alignment, AER in % on Hansards, less is better: {listed} ({seeds}).")
-    times = [one for _, tested in claims.comparisons for one in tested if one.role == "time"]
-    if times:
+        text = f"Attention as word alignment, AER in % on Hansards, less is better: {listed} ({seeds})."
+        said[text] = f"table-{agreement.name}"
+    for claim, tested in claims.comparisons:
+        times = [one for one in tested if one.role == "time"]
         listed = ", ".join(
             f"{t.cells[0].text.split()[0]} {t.cells[4].text} ({t.cells[5].text})" for t in times
         )
-        said.append(f"A step of training beside one with softmax, measured side by side: {listed}.")
+        if times:
+            text = f"A step of training beside one with softmax, measured side by side: {listed}."
+            said[text] = f"{claims.table.name}-{claim.id}"
     return said
 
 

@@ -15,9 +15,10 @@ from matplotlib.axes import Axes
 
 from scripts.paper.claims import HEADS, REPRODUCED, UNDECIDED, ClaimResults, ClaimTest, Verdict
 from scripts.paper.coverage import coverage, missing_table, summary
-from scripts.paper.page import anchor, claim_tables, columns, heatmap, page, view
+from scripts.paper.page import anchor, claim_lines, heatmap, page, view
 from scripts.paper.plots import draw_curves
 from scripts.paper.reported import Claim, read_paper
+from scripts.paper.selection import corpus_of
 from scripts.paper.table import Cell, Table
 from scripts.style import new_figure
 from tasks._registry import TASKS
@@ -132,13 +133,26 @@ def test_verdicts_stand_beside_what_was_compared() -> None:
         Claim("a", "a beats b", "stated", "greater"),
         Claim("f", "it is fast", "stated", "untested", how="no"),
     )
-    first, second = claim_tables(ClaimResults([(beats, tested), (fast, [])], Table("t", "", "", (), ())))
-    assert first[2] is not None and first[2].heads[:3] == ("compared", "verdict", "on")
-    shown = first[2].column(1)
+    first, second = claim_lines(ClaimResults([(fast, []), (beats, tested)], Table("t", "", "", (), ())))
+    assert first.verdicts == [(REPRODUCED, "1 reproduced"), (UNDECIDED, "1 undecided")]
+    assert first.table is not None and first.table.heads[:3] == ("compared", "verdict", "on")
+    shown = first.table.column(1)
     assert [cell.text for cell in shown] == ["undecided at n = 1 seed", "reproduced"]
     assert [cell.best for cell in shown] == [False, True]
     assert [cell.note for cell in shown] == ["too few; on other data", "on other data"]
-    assert second == ("it is fast", "not tested: no", None)
+    assert second == ("f", "it is fast", [("", "not tested")], "no", None)
+
+
+def test_a_primary_verdict_stands_for_its_claim_and_first() -> None:
+    cells = (Cell("a > b"), Cell("test"), *[Cell("1.0", 1.0)] * (len(HEADS) - 2))
+    secondary = ClaimTest(cells, Verdict(REPRODUCED, 3), (), "secondary")
+    primary = ClaimTest(cells, Verdict(UNDECIDED, 3, "too few"), (), "primary")
+    claims = [Claim(name, name, "stated", "greater") for name in "ab"]
+    tested = [(claims[0], [secondary]), (claims[1], [secondary, primary])]
+    lines = claim_lines(ClaimResults(tested, Table("t", "", "", (), ())))
+    assert [line.id for line in lines] == ["b", "a"]
+    assert lines[0].verdicts == [(UNDECIDED, "undecided at n = 3 seeds")]
+    assert lines[0].rest == "too few; others: 1 reproduced"
 
 
 def curves(runs: list[Record]) -> tuple[dict[str, list[float]], Axes]:
@@ -165,38 +179,45 @@ def test_lines_of_one_mapping_are_told_apart_by_their_strengths(tmp_path: Path) 
     assert len({line.get_linestyle() for line in axes.lines}) == 2
 
 
-def test_columns_hold_every_weight_and_outline_every_stretch() -> None:
-    examples = {name: attention(name) for name in ("softmax", "fusedmax", "oscarmax")}
-    found = columns({name: name for name in examples}, examples)
-    assert (
-        found.is_down
-        and list(found.heads) == list(examples)
-        and [word for word, _ in found.rows] == list(WORDS)
-    )
-    shown = np.array([[weight for weight, *_ in cells] for _, cells in found.rows])
-    assert shown.T.tolist() == [example.weights[0] for example in examples.values()]
-    starts = [colour for _, cells in found.rows for _, outline, colour in cells if "starts" in outline]
+def test_one_target_each_has_every_weight_and_stretch(tmp_path: Path) -> None:
+    names = ("softmax", "fusedmax", "oscarmax")
+    runs = [(run(name, 1, "small", tmp_path), attention(name)) for name in names]
+    found = heatmap(corpus_of(runs[0][0]), "", runs)
+    assert found.is_single and found.columns == 3 and [word for word, _ in found.rows] == list(WORDS)
+    shown = np.array([[weight for ((weight, *_),) in cells] for _, cells in found.rows])
+    assert shown.T.tolist() == [example.weights[0] for _, example in runs]
+    starts = [colour for _, cells in found.rows for ((_, sides, colour),) in cells if "starts" in sides]
     assert len(starts) == 1 + 2  # a segment of neighbours; two stretches of one group
     assert len(set(starts)) == 1  # each the first group of its mapping
 
 
-def test_a_heat_map_has_a_row_for_each_target() -> None:
-    example = Example(
+def test_each_mapping_has_a_column_for_each_target(tmp_path: Path) -> None:
+    one = Example(
         source=["x", "y", "z"], target=["u", "v"], weights=[[1.0, 0, 0], [0.0, 0.5, 0.0001]],
         groups=[[1, 0, 0], [0, 1, 2]],
     )  # fmt: skip
-    found = heatmap({"sparsemax": "r"}, example)
-    assert [word for word, _ in found.rows] == ["u", "v"] and found.heads == ["x", "y", "z"]
-    assert found.rows[1][1] == [(0.0, "", ""), (0.5, "", ""), (0.0001, "", "")]
+    other = Example(source=["x", "y", "z"], target=["w"], weights=[[0.0, 0.5, 0.5]], groups=[[0, 1, 1]])
+    record = run("sparsemax", 1, "small", tmp_path)
+    found = heatmap(corpus_of(record), "", [(record, one), (record, other)])
+    assert not found.is_single and [targets for _, targets in found.blocks] == [["u", "v"], ["w"]]
+    weights = [[[weight for weight, *_ in cells] for cells in blocks] for _, blocks in found.rows]
+    assert weights == [[[1.0, 0.0], [0.0]], [[0.0, 0.5], [0.5]], [[0.0, 0.0001], [0.5]]]
+    assert [blocks[1][0][1] for _, blocks in found.rows] == ["", "in starts", "in stops"]
 
 
 def test_zeros_are_empty_cells(text: str) -> None:
-    part = text.partition('<table class="heat down">')[2].partition("</table>")[0]
-    assert part.count("<td></td>") > 1 and part.count("--w:") > 5 and "--w:0;" not in part
+    part = text.partition('<table class="heat single"')[2].partition("</table>")[0]
+    assert part.count("></td>") > 1 and part.count("--w:") > 5 and "--w:0;" not in part
+
+
+def test_findings_lead_to_what_they_are_read_off(text: str) -> None:
+    part = text.partition('id="findings"')[2].partition("</section>")[0]
+    links = re.findall(r'<li>.*?<a class="screen" href="#([^"]+)">', part)
+    assert links[0] == "claims-small-snli-fusedmax" and len(links) == part.count("<li>") == 2
 
 
 def test_the_mapping_alone_has_its_table_and_dots(text: str) -> None:
-    part = text.partition('id="reading"')[2].partition('id="try"')[0]
+    part = text.partition('id="tab-cost"')[2].partition("</section>")[0]
     assert "regattn.fusedmax" in visible(part) and part.count("<svg") == 1
     assert "copy of the same bytes" not in part
 

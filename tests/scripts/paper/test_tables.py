@@ -335,8 +335,9 @@ def test_findings_say_what_the_tables_say_and_no_more(tmp_path: Path) -> None:
         for name, rate in (("softmax", 0.507), ("fusedmax", 0.592))
     ]
     _, agreement = attention_tables("small", tables, linked)
-    said = findings(claims, agreement)
-    assert len(said) == 2
+    found = findings(claims, agreement)
+    assert list(found.values()) == ["claims-small-snli-fusedmax", "table-agreement-small"]
+    said = list(found)
     begin = "The claim that on entailment, fusedmax scores above softmax and sparsemax: not reproduced; "
     assert said[0].startswith(begin)
     assert "; fusedmax − softmax is -10.00 (95 % interval -1" in said[0] and said[0].endswith(", 6 seeds).")
