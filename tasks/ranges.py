@@ -5,10 +5,11 @@ time or memory than there is.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 @dataclass(frozen=True)
@@ -81,3 +82,31 @@ def check_number(name: str, value: object, hint: Any) -> None:
     if not isinstance(value, accepted) or isinstance(value, bool) or value not in bounds:
         finite = "" if bounds.is_bounded or int in kinds else " and finite"
         raise ValueError(f"{name} must be {noun} {bounds}{finite}, got {value!r}")
+
+
+_PLAIN: dict[Any, Any] = {
+    Path: str,
+    float: (int, float),
+    **{kind: kind for kind in (str, int, bool, NoneType)},
+}
+
+
+def fits(value: object, hint: Any) -> bool:
+    """Whether a plain value is of a type, with all that it holds; of types that no plain value has, all are.
+
+    Example:
+        >>> fits({"lam": [0.1, 1]}, dict[str, list[float]]), fits({"lam": ["1"]}, dict[str, list[float]])
+        (True, False)
+    """
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind in (Union, UnionType):
+        return any(fits(value, part) for part in parts)
+    if kind in (dict, Mapping):
+        return isinstance(value, dict) and all(
+            fits(key, parts[0]) and fits(item, parts[1]) for key, item in value.items()
+        )
+    if kind in (list, Sequence):
+        return isinstance(value, list) and all(fits(item, parts[0]) for item in value)
+    if hint not in _PLAIN:
+        return True
+    return isinstance(value, _PLAIN[hint]) and not (isinstance(value, bool) and hint is not bool)

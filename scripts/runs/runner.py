@@ -8,9 +8,7 @@ begun twice.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -40,7 +38,7 @@ from scripts.runs.training import prepare, train
 from tasks.training.callbacks import format_duration
 from tasks.training.provenance import available_cores
 from tasks.training.run_directory import RunInUseError
-from tasks.training.signals import STOPPING, Preempted
+from tasks.training.signals import STOPPING, Preempted, die_with_parent
 
 LAUNCHERS = {
     "basic": None,
@@ -53,7 +51,6 @@ LAUNCHERS = {
 RESTARTS = 20
 _PAUSE = 2.0  # seconds before another try to enter a run that is in use
 _STOPPED = (Preempted.exit_code, *(-number for number in STOPPING))  # once it could say so, or before
-_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 _HERE = ("basic", "joblib", "submitit_local")  # several jobs share this machine's cores
 _ROOT = CONFIGS.parent
 
@@ -225,17 +222,8 @@ def _last_line(log: Path) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
 
 
-def die_with_parent(parent: int) -> None:
-    """Have this process get SIGTERM when its parent has ended, however that came; on Linux alone."""
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it ended before it could be watched
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
 def die_with_make() -> None:
-    """The same where make is the parent: what is killed is often make alone."""
+    """Have this process end with make, where that is its parent: what is killed is often make alone."""
     if "MAKELEVEL" in os.environ:
         die_with_parent(os.getppid())
 

@@ -10,13 +10,11 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, is_dataclass, make_dataclass
 from functools import cache, partial
-from pathlib import Path
 from pkgutil import resolve_name
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_origin, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -26,6 +24,7 @@ from torch import Tensor
 from regattn import MAPPINGS
 from scripts import loggers
 from tasks._registry import TASKS
+from tasks.ranges import fits
 from tasks.training import optim
 from tasks.training.settings import TrainerSettings
 
@@ -184,7 +183,7 @@ def _check_containers(group: str, section: DictConfig, target: Any) -> None:
     for name, value in ((str(key), value) for key, value in values.items()):
         if any("_target_" in inner for inner in _dictionaries(value)):
             raise ValueError(f"{group}.{name} must be plain values, got a _target_ in them")
-        if name in hints and value != MISSING and not _fits(value, hints[name]):
+        if name in hints and value != MISSING and not fits(value, hints[name]):
             wanted = re.sub(r"\b[a-z_.]+\.(?=[A-Z])", "", str(hints[name]))
             raise ValueError(f"{group}.{name} must be {wanted}, got {value!r}")
 
@@ -194,20 +193,6 @@ def _dictionaries(value: Any) -> Iterator[dict[Any, Any]]:
         yield value
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         yield from _dictionaries(inner)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value is of a type; of types other than containers and their content all are."""
-    kind, parts = get_origin(hint), get_args(hint)
-    if kind in (Union, UnionType):
-        return any(_fits(value, part) for part in parts)
-    if kind is Mapping:
-        return isinstance(value, dict) and all(
-            _fits(key, parts[0]) and _fits(item, parts[1]) for key, item in value.items()
-        )
-    if kind is Sequence:
-        return isinstance(value, list) and all(_fits(item, parts[0]) for item in value)
-    return isinstance(value, str if hint is Path else hint) if hint in (str, int, Path, type(None)) else True
 
 
 def _over(value: float, divisor: float) -> float:

@@ -97,24 +97,21 @@ def _made_once(folder: Path, make: Callable[[Path], object]) -> Path:
         if is_locked:
             for left in folder.parent.glob(f"{glob.escape(folder.name)}.*.tmp"):
                 shutil.rmtree(left, ignore_errors=True)
-        made = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.tmp")
+        made, damaged = (folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.tmp") for _ in range(2))
         made.mkdir()
         try:
             make(made)
             digests = {file.name: digest(file) for file in sorted(made.iterdir())}
             (made / _DIGESTS).write_text(json.dumps(digests))
-            damaged = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.tmp")
             if folder.exists():
                 os.rename(folder, damaged)
             os.rename(made, folder)
-            shutil.rmtree(damaged, ignore_errors=True)
         except OSError:
-            shutil.rmtree(made, ignore_errors=True)
             if not _is_whole(folder):  # where nothing can be locked, another process may have been first
                 raise
-        except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
-            raise
+        finally:
+            for left in (made, damaged):
+                shutil.rmtree(left, ignore_errors=True)
     return folder
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -15,13 +13,13 @@ from itertools import chain, islice
 from typing import Any, TypeVar
 
 from tasks.training.provenance import available_cores
+from tasks.training.signals import die_with_parent
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 CHUNK = 10_000
 """Items that a process works on at a time: a second's work at most, and few MB to send."""
-_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 _work: Callable[[Any], Any]  # of a process of a pool
 
@@ -73,10 +71,7 @@ def _begin(work: Callable[[Any], Any], parent: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         # A signal to all is answered by the parent, which ends its pool; one to this process alone ends it.
         signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+    die_with_parent(parent, signal.SIGKILL)
 
 
 def _call(chunk: Any) -> Any:

@@ -107,7 +107,7 @@ class SubwordTokenizer(Tokenizer):
         model = base64.b64decode(content["model"], validate=True)
         return cls(model, Normalizer(**content["normalizer"]))
 
-    def _own_content(self) -> dict[str, Any]:
+    def _content(self) -> dict[str, Any]:
         return {"model": base64.b64encode(self.model).decode("ascii")}
 
     def _show(self, ids: Sequence[int]) -> list[str]:

@@ -60,14 +60,12 @@ class Tokenizer(ABC):
     @property
     def sha256(self) -> str:
         """Checksum of everything that decides what the methods return."""
-        return fingerprint(self._content())
+        return str(self.to_json()["sha256"])
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain JSON; ``kind`` says which tokenizer it is."""
-        return {**self._content(), "sha256": self.sha256}
-
-    def _content(self) -> dict[str, Any]:
-        return {"kind": self.kind, "normalizer": asdict(self.normalizer), **self._own_content()}
+        content = {"kind": self.kind, "normalizer": asdict(self.normalizer), **self._content()}
+        return {**content, "sha256": fingerprint(content)}
 
     @classmethod
     @abstractmethod
@@ -75,7 +73,7 @@ class Tokenizer(ABC):
         """Rebuild from :meth:`to_json`."""
 
     @abstractmethod
-    def _own_content(self) -> dict[str, Any]: ...
+    def _content(self) -> dict[str, Any]: ...
 
     @abstractmethod
     def _show(self, ids: Sequence[int]) -> list[str]: ...
@@ -169,7 +167,7 @@ class WordTokenizer(Tokenizer):
         words = Vocabulary.from_json(content["words"])
         return cls(words, Normalizer(**content["normalizer"]), content["moses"])
 
-    def _own_content(self) -> dict[str, Any]:
+    def _content(self) -> dict[str, Any]:
         return {"words": self.vocabulary.to_json(), "moses": self.moses}
 
     def _show(self, ids: Sequence[int]) -> list[str]:

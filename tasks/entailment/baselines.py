@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import chain, pairwise, product
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
-import numpy as np
-from scipy.special import softmax  # type: ignore[import-untyped]
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from tasks.data.batching import epoch_batches
 from tasks.entailment.agreement import is_content
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 _BATCH = 256
 _RATE = 0.05
 _LEAST = 2  # how often training has to show a feature
-Floats = np.ndarray[Any, np.dtype[np.float64]]
-Ints = np.ndarray[Any, np.dtype[np.int64]]
 Scores = dict[str, dict[str, dict[str, float]]]
 
 
@@ -80,59 +79,39 @@ def pair_features(pair: Pair) -> Iterable[Hashable]:
     return chain(hypothesis_features(pair), meeting, (("new", word) for word in new), counts)
 
 
-class _Bags(NamedTuple):
-    """Features of pairs as numbers, pair after pair, where each begins and the last ends, and labels."""
-
-    numbers: Ints
-    ends: Ints
-    labels: Ints
-
-
+@torch.sparse.check_sparse_tensor_invariants(False)  # its default, of which torch warns
 def _fit(corpus: Corpus, features: Callable[[Pair], Iterable[Hashable]], epochs: int, seed: int) -> float:
     """Train, and return the test accuracy after the epoch that is best on dev."""
     found = {split: [list(features(pair)) for pair in pairs] for split, pairs in corpus.splits.items()}
     counts = Counter(chain.from_iterable(found["train"]))
     known = [feature for feature, count in counts.items() if count >= _LEAST]
     numbers = {feature: number for number, feature in enumerate(known, 1)}  # 0: always there
-    bags = {split: _bags(rows, numbers, corpus.splits[split]) for split, rows in found.items()}
-    weights = np.zeros((len(numbers) + 1, len(LABELS)))
-    squares = np.full_like(weights, 1e-10)  # of Adagrad
-    lengths = [0] * len(corpus.splits["train"])  # bags need no padding, so no sorting either
+    bags = {
+        split: [torch.tensor([0, *(numbers[f] for f in row if f in numbers)]) for row in rows]
+        for split, rows in found.items()
+    }
+    labels = {split: torch.tensor([p.label for p in pairs]) for split, pairs in corpus.splits.items()}
+    model = nn.EmbeddingBag(len(numbers) + 1, len(LABELS), mode="sum", sparse=True, dtype=torch.float64)
+    nn.init.zeros_(model.weight)
+    optimizer = torch.optim.Adagrad(model.parameters(), _RATE, initial_accumulator_value=1e-10, eps=0.0)
+
+    def logits(split: str, batch: Sequence[int]) -> Tensor:
+        chosen = [bags[split][number] for number in batch]
+        return model(torch.cat(chosen), torch.tensor([0, *map(len, chosen[:-1])]).cumsum(0))
+
+    @torch.no_grad()
+    def accuracy(split: str) -> float:
+        right = logits(split, range(len(labels[split]))).argmax(1) == labels[split]
+        return float(right.double().mean())
+
+    lengths = [0] * len(labels["train"])  # bags need no padding, so no sorting either
     best_dev, its_test = -1.0, 0.0
     for epoch in range(epochs):
         for batch in epoch_batches(lengths, _BATCH, seed=seed, epoch=epoch):
-            _step(weights, squares, _take(bags["train"], batch))
-        dev = _accuracy(weights, bags["dev"])
+            optimizer.zero_grad()
+            cross_entropy(logits("train", batch), labels["train"][batch]).backward()
+            optimizer.step()
+        dev = accuracy("dev")
         if dev > best_dev:
-            best_dev, its_test = dev, _accuracy(weights, bags["test"])
+            best_dev, its_test = dev, accuracy("test")
     return its_test
-
-
-def _bags(rows: Sequence[Iterable[Hashable]], numbers: dict[Hashable, int], pairs: Sequence[Pair]) -> _Bags:
-    numbered = [[0, *(numbers[f] for f in row if f in numbers)] for row in rows]
-    ends = np.cumsum([0, *map(len, numbered)])
-    return _Bags(np.array(list(chain.from_iterable(numbered))), ends, np.array([p.label for p in pairs]))
-
-
-def _take(bags: _Bags, rows: Sequence[int]) -> _Bags:
-    parts = [bags.numbers[bags.ends[row] : bags.ends[row + 1]] for row in rows]
-    return _Bags(np.concatenate(parts), np.cumsum([0, *map(len, parts)]), bags.labels[list(rows)])
-
-
-def _scores(weights: Floats, bags: _Bags) -> Floats:
-    return np.add.reduceat(weights[bags.numbers], bags.ends[:-1])
-
-
-def _step(weights: Floats, squares: Floats, bags: _Bags) -> None:
-    """One step of Adagrad on the mean negative log-likelihood."""
-    errors = softmax(_scores(weights, bags), axis=1)
-    errors[np.arange(len(errors)), bags.labels] -= 1
-    touched, places = np.unique(bags.numbers, return_inverse=True)
-    of_pair = np.repeat(errors / len(errors), np.diff(bags.ends), axis=0)
-    gradient = np.stack([np.bincount(places, column, len(touched)) for column in of_pair.T], axis=1)
-    squares[touched] += gradient**2
-    weights[touched] -= _RATE * gradient / np.sqrt(squares[touched])
-
-
-def _accuracy(weights: Floats, bags: _Bags) -> float:
-    return float((_scores(weights, bags).argmax(1) == bags.labels).mean())

@@ -108,21 +108,18 @@ def _wait_for_device() -> None:
 
 @contextmanager
 def _left_as_it_was(model: nn.Module) -> Iterator[None]:
-    random = get_rng_state()
-    modes = {module: module.training for module in model.modules()}
-    gradients = {parameter: parameter.grad for parameter in model.parameters()}
-    buffers = {buffer: buffer.clone() for buffer in model.buffers()}
-    # Apart, since backward adds to the tensors that are there.
-    for parameter in gradients:
-        parameter.grad = None
+    random, modes = get_rng_state(), [(module, module.training) for module in model.modules()]
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    model.zero_grad()  # apart, since backward adds to the tensors that are there
     model.train()
     try:
         yield
     finally:
-        for parameter, gradient in gradients.items():
+        for parameter, gradient in gradients:
             parameter.grad = gradient
-        for buffer, values in buffers.items():
+        for buffer, values in buffers:
             buffer.copy_(values)
-        for module, mode in modes.items():
+        for module, mode in modes:
             module.training = mode
         set_rng_state(random)

@@ -5,9 +5,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from tasks.data.files import locked_directory, parse_json, read_whole, remove_abandoned, write_json_atomically
+from tasks.ranges import fits
 from tasks.training.provenance import config_hash
 
 
@@ -171,7 +172,7 @@ def _read_record(path: Path) -> Record:
         )
     hints = get_type_hints(Record)
     for name, value in values.items():
-        if not _fits(value, hints[name]):
+        if not fits(value, hints[name]):
             raise RecordError(
                 f"{path} must hold {_described(hints[name])} as its {name}, got {str(value)[:40]!r}"
             )
@@ -179,19 +180,6 @@ def _read_record(path: Path) -> Record:
         # A copy under another name would count as one run more.
         raise RecordError(f"{path} must hold the record of {path.stem}, got that of {values['id']}")
     return Record(**values)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value of JSON is of a type of a record's fields, all it holds included."""
-    kind, parts = get_origin(hint), get_args(hint)
-    if kind is dict:
-        return isinstance(value, dict) and all(_fits(item, parts[1]) for item in value.values())
-    if kind is list:
-        return isinstance(value, list) and all(_fits(item, parts[0]) for item in value)
-    if hint is Any:
-        return True
-    accepted = (int, float) if hint is float else hint
-    return isinstance(value, accepted) and not (isinstance(value, bool) and hint is not bool)
 
 
 def _described(hint: Any) -> str:

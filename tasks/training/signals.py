@@ -1,12 +1,15 @@
 """Being asked to stop: a signal sets a flag while a model trains, and ends everything else at once."""
 
+import ctypes
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 # SIGUSR2 is submitit's; SLURM sends it to the training as well as to the process that started it.
 STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 
@@ -113,3 +116,12 @@ def _handled_by(handle: Callable[[str], None]) -> Iterator[None]:
     finally:
         for number, handler_before in before.items():
             signal.signal(number, handler_before)
+
+
+def die_with_parent(parent: int, number: signal.Signals = signal.SIGTERM) -> None:
+    """Have this process get a signal when its parent has ended, however that came; on Linux alone."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:  # it ended before it could be watched
+        os.kill(os.getpid(), number)
