@@ -9,17 +9,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from regattn import MAPPINGS
 from scripts import cli
 from scripts.runs.config import TIERS, split_overrides
-from scripts.runs.cost_estimate import describe_needs
 from scripts.runs.plan import (
+    PAPER,
+    describe_needs,
     headline,
     list_runs,
     longest_first,
     make_plan,
-    parse_mappings,
+    parse_names,
     parse_seeds,
-    parse_tables,
     render,
 )
 from scripts.runs.runner import LAUNCHERS, die_with_make, launch
@@ -35,9 +36,9 @@ FAILED = 1
 def reproduce(arguments: Sequence[str]) -> int:
     """Print the plan, run what is missing, and return the exit status: 1 where a run failed."""
     options = _options(arguments)
-    tasks, seeds = parse_tables(options.table), parse_seeds(options.seeds)
+    tasks, seeds = parse_names("TABLE", options.table, TASKS, "all", TASKS), parse_seeds(options.seeds)
     overrides, of_hydra = split_overrides(options.overrides)
-    mappings = parse_mappings(options.mappings)
+    mappings = parse_names("MAPPINGS", options.mappings, MAPPINGS, "paper", PAPER)
     plan = make_plan(list_runs(tasks, options.tier, seeds, overrides, mappings))
     at_once = options.jobs or max(1, available_cores() // options.threads)
     print(render(plan, at_once), flush=True)

@@ -14,12 +14,6 @@ from tasks.data.files import read_whole
 
 Section = Mapping[str, Any]
 _KINDS = ("baseline", "ours", "other", "memcpy")
-# Words of files that earlier versions wrote, and the words for them since.
-_KEYS = {
-    "contestants": "implementations", "contestant": "implementation", "origin": "kind", "family": "mapping",
-    "says": "note", "unit": "baseline",
-}  # fmt: skip
-_OLD_KINDS = {"unit": "baseline", "floor": "memcpy", "peer": "other"}
 
 
 def read_results(path: Path) -> dict[str, Any]:
@@ -31,15 +25,9 @@ def read_results(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        return dict(json.loads(read_whole(path), object_hook=_renamed)["sections"])
+        return dict(json.loads(read_whole(path))["sections"])
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path} must be a benchmark's JSON, got {error!r}; move it away") from error
-
-
-def _renamed(found: dict[str, Any]) -> dict[str, Any]:
-    if "origin" in found:
-        found["origin"] = _OLD_KINDS.get(found["origin"], found["origin"])
-    return {_KEYS.get(key, key): value for key, value in found.items()}
 
 
 def ordered(section: Section) -> list[str]:

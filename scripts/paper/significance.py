@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -179,14 +180,9 @@ class Design:
             >>> design.seeds_for(0.5, sides=2), design.seeds_for(0.01, sides=2)
             (6, None)
         """
-        low, high = 1, MOST_SEEDS
-        if self.with_seeds(high).power(shift, sides, level) < POWER:
-            return None
-        while high - low > 1:
-            middle = (low + high) // 2
-            enough = self.with_seeds(middle).power(shift, sides, level) >= POWER
-            low, high = (low, middle) if enough else (middle, high)
-        return high
+        counts = range(2, MOST_SEEDS + 1)
+        place = bisect_left(counts, POWER, key=lambda n: self.with_seeds(n).power(shift, sides, level))
+        return counts[place] if place < len(counts) else None
 
 
 @dataclass(frozen=True)

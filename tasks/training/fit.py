@@ -151,8 +151,8 @@ def _train(
                 )
             seconds = time.perf_counter() - begun
             counters.add_step(loss, sums, seconds, is_warmup=is_warmup)
-            step, epoch = counters.step, counters.epoch
             warnings = _watch_attention(counters, attention)
+            step, epoch = counters.step, counters.epoch
             if log is not None:
                 log.write("step", step=step, epoch=epoch, loss=loss, lr=learning_rate(optimizer), **sums)
                 if attention:
@@ -161,10 +161,8 @@ def _train(
                     log.write("warning", step=step, text=text)
             if scheduler is not None:
                 scheduler.step()
+            event = StepEvent(step, total_steps, epoch, loss, sums, seconds, is_warmup, attention, warnings)
             for callback in callbacks:
-                event = StepEvent(
-                    step, total_steps, epoch, loss, sums, seconds, is_warmup, attention, warnings
-                )
                 callback.on_step(event)
             is_warmup = False
             signal = _signal(request)
@@ -173,15 +171,12 @@ def _train(
             _stop_if(signal, state, run)
 
         end = _end_epoch(task, state, settings, callbacks, request)
-        if end is None:  # a signal broke off the evaluation, which a resumed run begins again
-            _save(state, run, log, started, request)
-            _stop_if(_signal(request), state, run)
-            continue
-        if log is not None:
+        if end is not None and log is not None:
             log.write("epoch", **counters.history[-1])
         _save(state, run, log, started, request)
-        for callback in callbacks:
-            callback.on_epoch(end)
+        if end is not None:  # else a signal broke off the evaluation, which a resumed run begins again
+            for callback in callbacks:
+                callback.on_epoch(end)
         _stop_if(_signal(request), state, run)
 
 

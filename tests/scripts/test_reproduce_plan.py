@@ -12,16 +12,16 @@ from regattn import MAPPINGS
 from scripts.cli import UsageError
 from scripts.reproduce import reproduce
 from scripts.runs.config import leaves, plain, read_config, recipe_of
-from scripts.runs.cost_estimate import describe_hours
 from scripts.runs.plan import (
     OVERHEAD,
+    PAPER,
     Run,
+    describe_hours,
     list_runs,
     longest_first,
     make_plan,
-    parse_mappings,
+    parse_names,
     parse_seeds,
-    parse_tables,
     render,
     wall_seconds,
 )
@@ -56,12 +56,10 @@ def test_every_cell_composes_and_is_what_its_name_says(jobs: dict[str, list[Run]
 
 
 def test_other_mappings_are_planned_where_they_are_asked_for() -> None:
-    asked = parse_mappings("entmax15,paper")
-    assert asked == [*(name for name, spec in MAPPINGS.items() if spec.in_paper), "entmax15"]
     (run,) = list_runs(["snli"], "mini", [1], [], ["entmax15"])
     assert run.config["attention"]["_target_"] == "regattn.Entmax15"
-    with pytest.raises(UsageError, match=r"MAPPINGS must be of paper, softmax, .*, got 'nomax'"):
-        parse_mappings("paper,nomax")
+    with pytest.raises(UsageError, match=r"MAPPINGS must be paper or of softmax, .*, got 'nomax'"):
+        parse_names("MAPPINGS", "paper,nomax", MAPPINGS, "paper", PAPER)
 
 
 def test_the_paper_tier_translates_from_french(jobs: dict[str, list[Run]]) -> None:
@@ -180,7 +178,7 @@ def test_seeds_that_are_none_are_refused(text: str) -> None:
 
 def test_a_table_that_is_none_is_refused() -> None:
     with pytest.raises(UsageError, match="TABLE must be all or of snli, gigaword"):
-        parse_tables("snli,summarization")
+        parse_names("TABLE", "snli,summarization", TASKS, "all", TASKS)
 
 
 def test_a_job_is_a_recipe_a_mapping_a_seed_and_what_is_given() -> None:
