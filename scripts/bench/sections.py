@@ -181,6 +181,7 @@ def _time_places(
     implementations: Sequence[Implementation],
     counts: Sequence[int] = (1,),
     directions: Sequence[str] = ("both",),
+    timer: Timer | None = None,
 ) -> Section:
     """Time everyone at each place, after a look at whether they agree."""
     found: dict[tuple[torch.dtype, float | None], list[Implementation]] = {}
@@ -202,7 +203,7 @@ def _time_places(
         for count, direction in product(counts, directions):
             with threads(count):
                 seconds = time_interleaved(
-                    _calls(here, inputs, direction), config.timer, config.rounds,
+                    _calls(here, inputs, direction), timer or config.timer, config.rounds,
                     baseline=BASELINE, thorough=thorough,
                 )  # fmt: skip
             cell = {"rows": rows, "d": d, "dtype": _name(dtype), "scale": scale}
@@ -406,17 +407,9 @@ def training(config: BenchConfig) -> Section:
 
 def host(config: BenchConfig) -> Section:
     """What the host takes until a forward and backward pass is on its way to an idle device."""
-    cells: list[Section] = []
-    found, skipped = candidates(config.device, torch.float32, [])
-    if config.host is not None and not config.is_over:
-        own = [i for i in IMPLEMENTATIONS if i.kind != "other"]
-        found, skipped = candidates(config.device, torch.float32, own)
-        rows, d = config.host
-        calls = _calls(found, draw_inputs(rows, d, 1.0, torch.float32, config.device), "both")
-        seconds = time_interleaved(calls, time_on_host, config.rounds, baseline=BASELINE, thorough=calls)
-        results = {name: summarize(times, seconds[BASELINE]) for name, times in seconds.items()}
-        cells.append({"rows": rows, "d": d, "dtype": "float32", "results": results})
-    return _section(cells, found, {"float32": skipped})
+    places = [Place("the host", *config.host)] if config.host else []
+    own = [i for i in IMPLEMENTATIONS if i.kind != "other"]
+    return _time_places(config, places, own, timer=time_on_host)
 
 
 def precompile(config: BenchConfig, chosen: Iterable[str], timeout: float = 150.0) -> None:

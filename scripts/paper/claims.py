@@ -103,13 +103,11 @@ class ClaimResults:
 _OTHER_DATA = ", which are not the paper's data: what holds here need not hold there"
 _METHOD = (
     "Differences of scores: means over the seeds that both mappings have. Mappings × seeds are randomised "
-    "blocks; "
-    "a difference has the standard error √(2 MS/n + m²), MS the residual mean square of all mappings with "
-    "these n seeds and m² what the choice of test items changes whatever the seeds, by {:,} test sets "
+    "blocks; a difference has the standard error √(2 MS/n + m²), MS the residual mean square of all mappings "
+    "with these n seeds and m² what the choice of test items changes whatever the seeds, by {:,} test sets "
     "drawn with replacement, the same for all runs. Student's distribution with (k − 1)(n − 1) degrees of "
     "freedom then gives intervals and p: of no difference, on both sides (>); of a deficit of the margin or "
-    "more, "
-    "on one (within). Paired t: Student's paired test over the seeds alone, to compare, which decides "
+    "more, on one (within). Paired t: Student's paired test over the seeds alone, to compare, which decides "
     "nothing."
 )
 _FAMILIES = (
@@ -121,12 +119,10 @@ _FAMILIES = (
 )
 _VERDICTS = (
     f"Reproduced: p is at most {LEVEL:g} and the difference lies as claimed. Not reproduced: as surely, it "
-    "does "
-    "not. Points against the paper: it does not, and chance may be why. Undecided: all else. Could see: the "
-    "least difference that this many seeds find in four of five cases, or for a margin the largest deficit "
-    "that they still show to lie within; of secondary comparisons at the level divided by their number. "
-    "Seeds that "
-    "would decide: to find a difference as large as this one, likewise."
+    "does not. Points against the paper: it does not, and chance may be why. Undecided: all else. Could see: "
+    "the least difference that this many seeds find in four of five cases, or for a margin the largest "
+    "deficit that they still show to lie within; of secondary comparisons at the level divided by their "
+    "number. Seeds that would decide: to find a difference as large as this one, likewise."
 )
 _TIMES = (
     "Times: of whole training steps of the entailment model on the synthetic corpus, mappings in turn in one "

@@ -277,8 +277,7 @@ def attention_tables(tier: str, tables: Tables, records: Runs) -> tuple[Table, T
         rows=tuple(row for recipe in found for row in _attention_rows(recipe, _SHAPES)),
         notes=(
             f"{spread} Over the rows of attention weights, one for each premise, each word of a hypothesis "
-            "or each "
-            "output word. Support runs: stretches of neighbours with weights above 0. Groups: "
+            "or each output word. Support runs: stretches of neighbours with weights above 0. Groups: "
             "positions that the mapping fused to one weight, neighbours or not; segments: stretches of "
             "neighbours in them.",
         ),
@@ -295,22 +294,18 @@ def attention_tables(tier: str, tables: Tables, records: Runs) -> tuple[Table, T
             if not all(cell.is_empty for cell in row[len(heads) :])
         ),
         notes=(
-            f"{spread} In brackets what chance gives. AER: alignment error "
-            "rate of the heaviest weight against known links, of the synthetic corpora by construction, of "
-            "Hansards by hand (Och & Ney, 2003); less is better. Evidence: the words that decide, known of "
-            "the "
-            "synthetic entailment corpus.",
+            f"{spread} In brackets what chance gives. AER: alignment error rate of the heaviest weight "
+            "against known links, of the synthetic corpora by construction, of Hansards by hand (Och & Ney, "
+            "2003); less is better. Evidence: the words that decide, known of the synthetic entailment "
+            "corpus.",
             "Explained words: content words of the premise that at least one of e-SNLI's three explanations "
-            "of the label "
-            "repeats; weight on them beside that of uniform weights, and the average precision of their "
-            "order "
-            "by weight among all content words beside that of a random order. A stand-in: people explain a "
-            "label to people, not what a model should look at. Segments that end at phrases: "
-            "ends of fused segments of two words and more at which a phrase ends, beside those of segments "
-            "of the "
-            "same lengths anywhere in the sentence. Phrases are stood in for by chinks and chunks (Liberman "
-            "& "
-            "Church, 1992): one ends where a function word follows a content word, and at punctuation.",
+            "of the label repeats; weight on them beside that of uniform weights, and the average precision "
+            "of their order by weight among all content words beside that of a random order. A stand-in: "
+            "people explain a label to people, not what a model should look at. Segments that end at "
+            "phrases: ends of fused segments of two words and more at which a phrase ends, beside those of "
+            "segments of the same lengths anywhere in the sentence. Phrases are stood in for by chinks and "
+            "chunks (Liberman & Church, 1992): one ends where a function word follows a content word, and at "
+            "punctuation.",
         ),
     )
     return shapes, agreement
@@ -374,11 +369,9 @@ def cost_table(tier: str, tables: Tables, steps: Mapping[str, Mapping[str, Any]]
         ),
         notes=(
             "Time in the mapping: its share of a step, forward and backward, measured apart in every run; "
-            "mean ± "
-            "standard deviation. Side by side: the entailment model with its recurrent encoders on the "
-            "synthetic corpus, median of the ratios with its 95 % interval (make bench). The clocks of "
-            "whole runs, which "
-            "shared their machine with others, are in the records, and compare nothing.",
+            "mean ± standard deviation. Side by side: the entailment model with its recurrent encoders on "
+            "the synthetic corpus, median of the ratios with its 95 % interval (make bench). The clocks of "
+            "whole runs, which shared their machine with others, are in the records, and compare nothing.",
         ),
     )  # fmt: skip
 
