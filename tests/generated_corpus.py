@@ -9,8 +9,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 _WORDS = 120_000
 _CHUNK = 50_000
@@ -65,3 +67,17 @@ def _write(folder: Path, sources: str, targets: str, pairs: Iterator[tuple[str, 
 
 if __name__ == "__main__":
     write(Path(sys.argv[1]), int(sys.argv[2]))
+
+
+def write_hub(folder: Path, rows: dict[str, list[dict[str, Any]]], config: str | None = None) -> Path:
+    """A data set as on the hub: one parquet file for each split, in a folder of the configuration."""
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    data = folder / (config or "data")
+    data.mkdir(parents=True)
+    for split, content in rows.items():
+        parquet.write_table(arrow.Table.from_pylist(content), data / f"{split}-00000-of-00001.parquet")
+    if config:
+        card = f"---\nconfigs:\n- config_name: {config}\n  data_files:\n"
+        card += "".join(f"  - split: {split}\n    path: {config}/{split}-*\n" for split in rows)
+        (folder / "README.md").write_text(card + "---\n")
+    return folder

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tasks.data.reader import read_hub, read_rows
+from tests.generated_corpus import write_hub
 
 COLUMNS = {"premise": ("premise", "sentence1"), "label": ("gold_label", "label")}
 # Every character that some reader takes for the end of a line, and values that some reader takes for missing.
@@ -284,20 +285,6 @@ def test_entries_of_a_column_are_columns(tmp_path: Path) -> None:
     ]
     with pytest.raises(ValueError, match=r"must have a column fr or translation\.fr, got translation\.de"):
         read_rows(path, {"source": ("fr", "translation.fr")})
-
-
-def write_hub(folder: Path, rows: dict[str, list[dict[str, Any]]], config: str | None = None) -> Path:
-    """A data set as on the hub: one parquet file for each split, in a folder of the configuration."""
-    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    data = folder / (config or "data")
-    data.mkdir(parents=True)
-    for split, content in rows.items():
-        parquet.write_table(arrow.Table.from_pylist(content), data / f"{split}-00000-of-00001.parquet")
-    if config:
-        card = f"---\nconfigs:\n- config_name: {config}\n  data_files:\n"
-        card += "".join(f"  - split: {split}\n    path: {config}/{split}-*\n" for split in rows)
-        (folder / "README.md").write_text(card + "---\n")
-    return folder
 
 
 @pytest.mark.parametrize("config", [None, "de-en"])

@@ -22,6 +22,7 @@ from tasks.training.records import (
     read_records,
     write_record,
 )
+from tests.example_record import RECORD
 
 CONFIG = {
     "command": "make train",
@@ -38,28 +39,8 @@ CONFIG = {
 
 
 def record(**changes: Any) -> Record:
-    whole = Record(
-        id=run_id("snli", "fusedmax", "mini", 1, config_hash(CONFIG)),
-        task="snli",
-        mapping="fusedmax",
-        mapping_params={"gamma": 1.0, "lam": 0.1},
-        tier="mini",
-        corpus={"name": "mini", "sha256": "0" * 64, "sizes": {"train": 9, "dev": 3, "test": 3}},
-        seed=1,
-        metrics={"dev": {"accuracy": 0.5}, "test": {"accuracy": 0.25}},
-        seconds={"total": 3.0, "per_epoch": 1.0, "mapping_share": 0.1},
-        epochs=3,
-        best_epoch=2,
-        tokens_per_second=100.0,
-        peak_memory_mb=200.0,
-        threads=2,
-        device="cpu",
-        versions=versions(),
-        commit="unknown",
-        config=CONFIG,
-        command="make train",
-    )
-    return replace(whole, **changes)
+    own = {"id": run_id("snli", "fusedmax", "mini", 1, config_hash(CONFIG)), "config": CONFIG, "tier": "mini"}
+    return replace(RECORD, **{**own, "versions": versions(), **changes})
 
 
 def paths(config: dict[str, Any], prefix: str = "") -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 from tasks.data.corpus import hold_out, items_of
 from tasks.seq2seq.data import Corpus, Example, collect
 from tasks.translation.data import load_folder, load_hub
+from tests.generated_corpus import write_hub
 
 SHARED = Path(__file__).resolve().parents[3] / "../shared/data"
 PAIRS = {
@@ -240,13 +241,13 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("nested", [True, False])
 def test_the_hub_has_the_same_pairs(tmp_path: Path, nested: bool) -> None:
     """In a folder as the hub has them: columns of languages, or one of dictionaries."""
-    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    hub = tmp_path / "hub"
-    hub.mkdir()
-    for split, pairs in PAIRS.items():
-        rows = [{"translation": row} if nested else row for row in as_rows(pairs)]
-        there = {"val": "validation"}.get(split, split)
-        parquet.write_table(arrow.Table.from_pylist(rows), hub / f"{there}-00000-of-00001.parquet")
+    rows = {
+        {"val": "validation"}.get(split, split): [
+            {"translation": row} if nested else row for row in as_rows(pairs)
+        ]
+        for split, pairs in PAIRS.items()
+    }
+    hub = write_hub(tmp_path / "hub", rows)
     corpus = load_hub(str(hub), cache=tmp_path / "cache")
     with pytest.raises(ValueError, match=f"checksum of data.sha256, {'0' * 64}, got {corpus.sha256}"):
         load_hub(str(hub), sha256="0" * 64, cache=tmp_path / "cache")
