@@ -54,6 +54,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 # What a target reads. A variable of the command line that it does not read would be passed over in silence.
 reads-train := TASK ATTN DATA PAIR NPROC LOGGER DEVICE ARGS RESUME
 reads-evaluate := RUN ARGS
+reads-export := RUN ARGS
 reads-baselines := TASK TIER ARGS
 reads-data := TIER
 reads-predict := RUN PREMISE HYPOTHESIS
@@ -124,6 +125,9 @@ train: $(VENV)/installed ## train, test, record: TASK=… ATTN=… DATA=… PAIR
 
 evaluate: $(VENV)/installed ## evaluate a trained run again: RUN=<run>
 	@$(BIN)/python -m scripts.evaluate $(call quoted,RUN) $(ARGS)
+
+export: $(VENV)/installed ## write <run>/export: weights, config, vocabulary and model card: RUN=<run>
+	@$(BIN)/python -m scripts.export $(call quoted,RUN) $(ARGS)
 
 data: $(VENV)/installed ## get the data of tier small from public repositories, into data/small
 	@$(BIN)/python -m scripts.data $(if $(filter TIER,$(chosen)),--tier $(call quoted,TIER))

@@ -5,17 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from hydra.utils import instantiate
+import torch
 
 from scripts import cli
 from scripts.cli import UsageError
-from scripts.runs.stored import find_run_for, read_run_config, read_stored
+from scripts.runs.config import plain
+from scripts.runs.stored import find_run_for, read_run_config
 from scripts.style import check_drawing
-from tasks.data.normalize import tokenize
-from tasks.data.vocabulary import Vocabulary
-from tasks.entailment.data import LABELS, Pair
-from tasks.entailment.task import MODELS, Prediction, predict_pair
-from tasks.training.state import best_weights, load_weights
+from tasks.entailment.data import LABELS
+from tasks.entailment.task import EntailmentPredictor, Prediction
+from tasks.loading import load_trained
 
 _MOST_CHARACTERS = 1_000  # the picture has a place for every word
 
@@ -30,27 +29,18 @@ def predict(arguments: Sequence[str]) -> None:
         _check_sentence(name, text)
     check_drawing()
     run = find_run_for("predict", arguments[0])
-    config = read_run_config(run)
-    vocabulary = read_stored(run.vocabulary, Vocabulary.from_json)
-    weights = best_weights(run.checkpoint, vocabulary.sha256)
-    mapping = instantiate(config.attention)
-    kind = MODELS[config.task.get("model", "recurrent")]
-    model = kind(weights["vectors.weight"], mapping, hidden_size=config.task.hidden_size)
-    load_weights(model, weights, run.checkpoint)
-
-    premise, hypothesis = (
-        tuple(tokenize(text, lowercase=config.data.get("lowercase", True))) for text in arguments[1:]
-    )
-    if not premise or not hypothesis:
+    predictor = load_trained(plain(read_run_config(run)), run, torch.device("cpu"))
+    assert isinstance(predictor, EntailmentPredictor)
+    if not all(predictor.words(text) for text in arguments[1:]):
         raise UsageError("PREMISE and HYPOTHESIS must have at least one word each, got none")
-    pair = Pair(premise, hypothesis, label=0)
-    _print(reading := predict_pair(model, pair, vocabulary))
-    words = dict.fromkeys((*premise, *hypothesis))
-    if unknown := [word for word in words if word not in vocabulary]:
+    _print(reading := predictor.predict(*arguments[1:]))
+    words = dict.fromkeys(word for text in arguments[1:] for word in predictor.words(text))
+    if unknown := [word for word in words if word not in predictor.vocabulary]:
         print(f"read as unknown, for the run has never seen them: {', '.join(unknown)}")
     from scripts.heatmap import draw_grid  # and matplotlib, after all that can be refused
 
-    picture = draw_grid(run.path / "prediction.png", reading.grid, mapping.function.__name__)
+    mapping = predictor.model.attention.mapping.function.__name__
+    picture = draw_grid(run.path / "prediction.png", reading.grid, mapping)
     print(f"picture {picture}")
 
 

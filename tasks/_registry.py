@@ -161,6 +161,8 @@ class TaskSpec:
         setting: from a config to what was chosen of the model and its training, in one line.
         parts: the columns there.
         axes: what stands along and beside that figure.
+        load: dotted name of the function that makes of a run's config, mapping, directory and a device what
+            asks its trained model; "" where nothing does.
         baselines: dotted name of the function that makes, of the task built, the scores of simple systems:
             name → test split → metric → figure; "" where there are none.
         lists_config: whether the whole config stands there, too, because settings differ in more than that.
@@ -182,6 +184,7 @@ class TaskSpec:
     setting: Callable[[Config], str]
     parts: Sequence[TablePart]
     axes: tuple[str, str] = ("source", "output")
+    load: str = ""
     baselines: str = ""
     lists_config: bool = False
     test_names: Mapping[str, str] = field(default_factory=dict)

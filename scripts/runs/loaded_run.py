@@ -8,24 +8,20 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 from typing import BinaryIO
 
 import torch
-from hydra.utils import instantiate
 
 from scripts.cli import UsageError
-from scripts.runs.setup import in_memory, task_options
-from scripts.runs.stored import read_run_config, read_stored
+from scripts.runs.config import plain
+from scripts.runs.stored import read_run_config
 from tasks.attention import AttentionGrid
 from tasks.data.corpus import MAX_CHARS
+from tasks.loading import load_trained
 from tasks.seq2seq.search import SearchSettings
-from tasks.seq2seq.task import build_model
-from tasks.seq2seq.text import Tokenizers
 from tasks.seq2seq.translator import Output, Translator
 from tasks.training.run_directory import RunDirectory
-from tasks.training.state import best_weights, load_weights
 
 _CHUNK = 256  # lines: enough to batch sentences of one length together, and soon written
 
@@ -83,23 +79,10 @@ class LoadedRun:
 
 
 def load_translator(run: RunDirectory, device: torch.device) -> Translator:
-    """The translator of a run, with the weights that did best on dev; its corpus is not needed.
-
-    Raises:
-        ValueError: its config or vocabulary is damaged.
-        ResumeError: its checkpoint is another vocabulary's, or a model's of another shape.
-        CheckpointError: its checkpoint cannot be used, or no epoch was finished yet.
-    """
-    config = read_run_config(run)
-    options = task_options(config.task)
-    tokenizers = read_stored(run.vocabulary, Tokenizers.from_json)
-    weights = best_weights(run.checkpoint, tokenizers.sha256)
-    mapping = instantiate(config.attention)
-    model = in_memory(partial(build_model, tokenizers, mapping, options["model"]))
-    load_weights(model, weights, run.checkpoint)
-    return Translator(
-        model.to(device), tokenizers, options["search"], replace_unknown=options["replace_unknown"]
-    )
+    """The translator of a run whose config is one of this project's: :func:`tasks.loading.from_run`."""
+    translator = load_trained(plain(read_run_config(run)), run, device)
+    assert isinstance(translator, Translator)
+    return translator
 
 
 def answer_lines(runs: Sequence[LoadedRun], is_list: bool) -> Iterator[Answer]:

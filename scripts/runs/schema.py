@@ -24,6 +24,7 @@ from torch import Tensor
 from regattn import MAPPINGS
 from scripts import loggers
 from tasks._registry import TASKS
+from tasks.loading import dotted
 from tasks.ranges import fits
 from tasks.training import optim
 from tasks.training.settings import TrainerSettings
@@ -80,12 +81,7 @@ def choices() -> dict[str, dict[str, Callable[..., Any]]]:
 
 def targets() -> dict[str, dict[str, Callable[..., Any]]]:
     """For each group what its ``_target_`` may name."""
-    return {group: {_dotted(make): make for make in named.values()} for group, named in choices().items()}
-
-
-def _dotted(target: Callable[..., Any]) -> str:
-    """The name by which a config names it: that of the package, where its module is private."""
-    return f"{target.__module__.partition('._')[0]}.{target.__qualname__}"
+    return {group: {dotted(make): make for make in named.values()} for group, named in choices().items()}
 
 
 def register_schemas() -> None:
@@ -121,7 +117,7 @@ def _schema_of(target: Callable[..., Any], *, without: tuple[str, ...] = (), nam
                 hint = _schema_of(hint, named=False)
                 default = field(default_factory=hint)
             fields.append((name, hint if hint in _PLAIN or is_dataclass(hint) else Any, default))
-    made = make_dataclass(_dotted(target).replace(".", "_"), fields)
+    made = make_dataclass(dotted(target).replace(".", "_"), fields)
     # Importable: Hydra's launchers pickle the store with each job, and what is pickled by value comes back as
     # a class whose fields no longer know which defaults are missing.
     made.__module__ = __name__

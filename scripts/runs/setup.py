@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from functools import cached_property, partial
 from inspect import signature
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any
 
 import torch
 from hydra.utils import get_method, instantiate
@@ -19,16 +19,14 @@ from scripts.runs.config import plain
 from tasks.attention import AttentionGrid
 from tasks.data import cache
 from tasks.data.corpus import Corpus
-from tasks.data.files import first_line
-from tasks.ranges import Seed, check_number, check_ranges
+from tasks.loading import task_options
+from tasks.ranges import Seed, check_number
 from tasks.training.details import Details, Example
 from tasks.training.optim import OptimSettings
 from tasks.training.provenance import config_hash, run_id
 from tasks.training.run_directory import RunDirectory
-from tasks.training.settings import TrainerSettings, bounded_size
+from tasks.training.settings import TrainerSettings, in_memory
 from tasks.training.task import RecordedTask
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -120,35 +118,11 @@ def load_corpus(config: DictConfig) -> tuple[Corpus[Any], list[str]]:
     return instantiate(config, _convert_="all", prepared=None if notes else folder), notes
 
 
-def in_memory(build: Callable[[], T]) -> T:
-    """The model that ``build`` makes, or its task, unless it asks for too many weights or too much memory."""
-    try:
-        with bounded_size():
-            return build()
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
-            raise
-        raise ValueError(f"the model must fit into memory, got: {first_line(error)}") from error
-
-
 def task_builder(config: DictConfig) -> Callable[..., RecordedTask[Any]]:
-    """What builds the task named in a config, its options given; groups of options become their class.
-
-    Those classes check what they hold; options without one are held against the builder's signature.
+    """What builds the task named in a config, its options given.
 
     Raises:
         ValueError: an option out of its range.
     """
-    build, options = get_method(config._target_), task_options(config)
-    check_ranges(build, options)
-    return partial(build, **options)
-
-
-def task_options(config: DictConfig) -> dict[str, Any]:
-    """The arguments of the task's builder that its config gives, groups of them as their class."""
-    hints = get_type_hints(get_method(config._target_))
-    options = {str(name): value for name, value in config.items() if name != "_target_"}
-    for name, value in options.items():
-        if is_dataclass(hints[name]):
-            options[name] = hints[name](**value)
-    return options
+    build = get_method(config._target_)
+    return partial(build, **task_options(build, config))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -15,11 +13,9 @@ from scripts.runs.config import leaves
 from scripts.runs.schema import Train, validate_config
 from scripts.runs.setup import Setup
 from tasks._registry import TASKS
-from tasks.data.files import read_whole
-from tasks.training.run_directory import RunDirectory
+from tasks.training.run_directory import RunDirectory, read_stored
 from tasks.training.state import best_weights, load_weights
 
-T = TypeVar("T")
 _RUNS = Path("runs")
 
 
@@ -108,32 +104,18 @@ def take_folders(config: DictConfig, run: RunDirectory, overrides: Sequence[str]
 
 
 def _stored_config(run: RunDirectory) -> DictConfig:
-    config = read_stored(run.config, OmegaConf.create)
+    try:
+        config = read_stored(run.config, OmegaConf.create)
+    except OmegaConfBaseException as error:
+        raise ValueError(
+            f"{run.config} must hold the config of a run, got something else: {error!r}"
+        ) from error
     if not isinstance(config, DictConfig):
         raise ValueError(f"{run.config} must hold a dictionary, got another JSON value")
     return config
 
 
-def read_stored(path: Path, build: Callable[[Any], T]) -> T:
-    """What ``build`` makes of a JSON file of a run.
-
-    Raises:
-        FileNotFoundError, IsADirectoryError: there is no file of that name.
-        OSError: it is a pipe or device.
-        ValueError: the file is damaged, or ``build`` takes no such content.
-    """
-    content = read_whole(path)
-    try:
-        values = json.loads(content.decode())
-    except ValueError as error:
-        raise ValueError(f"{path} must be JSON, got a damaged file: {error}") from None
-    try:
-        return build(values)
-    except (AttributeError, KeyError, TypeError, OmegaConfBaseException) as error:
-        raise ValueError(f"{path} must hold what a run keeps there, got something else: {error!r}") from error
-
-
 def load_best(setup: Setup, run: RunDirectory) -> None:
     """Give the model the weights that did best on dev."""
-    weights = best_weights(run.checkpoint, setup.task.vocabulary.sha256)
-    load_weights(setup.task.model, weights, run.checkpoint)
+    weights = best_weights(run.weights, setup.task.vocabulary.sha256)
+    load_weights(setup.task.model, weights, run.weights)

@@ -72,6 +72,7 @@ SPEC = register(
         },
         command="predict",
         writes_text=False,
+        load="tasks.entailment.task.load",
         figure="figure2",
         axes=("premise", "hypothesis → answer"),
         primary_metric=Metric("accuracy", "accuracy, %", 100.0),

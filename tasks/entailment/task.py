@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from tasks._registry import Config
 from tasks.attention import AttentionGrid, AttentionTally
 from tasks.data.batching import epoch_batches, in_order_batches, pad
+from tasks.data.normalize import tokenize
 from tasks.data.vectors import Vectors, load_vectors, random_vectors
 from tasks.data.vocabulary import Vocabulary
 from tasks.entailment.agreement import AgreementTally
@@ -21,7 +23,9 @@ from tasks.entailment.data import LABELS, Corpus, Pair
 from tasks.entailment.model import DecomposableModel, EntailmentModel, EntailmentOutput, PaddedBatch
 from tasks.ranges import BatchSize, Fraction, PositiveInt, check_ranges
 from tasks.training.details import Rows
+from tasks.training.run_directory import RunDirectory, read_stored
 from tasks.training.settings import check_size
+from tasks.training.state import best_weights, load_weights
 from tasks.training.task import OnBatch, ignore
 
 _PREMISE = "two children in red jackets throw snow at each other while a man with a dog walks past ."
@@ -127,6 +131,47 @@ def predict_pair(model: Model, pair: Pair, vocabulary: Vocabulary) -> Prediction
         pair.premise, (*queries, f"{last} → {label}"), found.weights[0].cpu(), found.groups[0].cpu()
     )
     return Prediction(label, probabilities, grid)
+
+
+@dataclass(frozen=True)
+class EntailmentPredictor:
+    """A trained model at work: two sentences in, a label with its attention out.
+
+    Attributes:
+        model: in any mode; asking it puts it into eval mode.
+        vocabulary: that it was trained with.
+        lowercase: whether it was trained on lower case.
+    """
+
+    model: Model
+    vocabulary: Vocabulary
+    lowercase: bool = True
+
+    def words(self, text: str) -> tuple[str, ...]:
+        """The words of a sentence as the model reads it."""
+        return tuple(tokenize(text, lowercase=self.lowercase))
+
+    def predict(self, premise: str, hypothesis: str) -> Prediction:
+        """What the hypothesis is to the premise.
+
+        Raises:
+            ValueError: a sentence has no words.
+        """
+        pair = Pair(self.words(premise), self.words(hypothesis), label=0)
+        if not (pair.premise and pair.hypothesis):
+            raise ValueError("premise and hypothesis must have at least one word each, got none")
+        return predict_pair(self.model, pair, self.vocabulary)
+
+
+def load(config: Config, mapping: nn.Module, run: RunDirectory, device: torch.device) -> EntailmentPredictor:
+    """The trained model of a run, as :func:`tasks.loading.from_run` says; ``config["task"]`` is built."""
+    vocabulary = read_stored(run.vocabulary, Vocabulary.from_json)
+    weights = best_weights(run.weights, vocabulary.sha256)
+    options = config["task"]
+    kind = MODELS[options.get("model", "recurrent")]
+    model = kind(weights["vectors.weight"], mapping, hidden_size=options["hidden_size"])
+    load_weights(model, weights, run.weights)
+    return EntailmentPredictor(model.to(device), vocabulary, config["data"].get("lowercase", True))
 
 
 class EntailmentTask:

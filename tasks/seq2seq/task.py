@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from tasks._registry import Config
 from tasks.attention import AttentionGrid, AttentionTally
 from tasks.data.batching import epoch_batches
 from tasks.data.vocabulary import PAD
@@ -18,6 +19,9 @@ from tasks.seq2seq.scoring import AlignmentTally, Scoring, alignment_from_attent
 from tasks.seq2seq.text import BatchSettings, TextSettings, Tokenizers, pair_batch, short_pairs, target_rows
 from tasks.seq2seq.translator import ForcedBatch, Translator
 from tasks.training.details import Rows
+from tasks.training.run_directory import RunDirectory, read_stored
+from tasks.training.settings import in_memory
+from tasks.training.state import best_weights, load_weights
 from tasks.training.task import OnBatch, ignore
 
 
@@ -223,6 +227,18 @@ def new_model(
     tokenizers = Tokenizers.train(corpus, text)
     torch.manual_seed(seed)
     return build_model(tokenizers, mapping, settings).to(device), tokenizers
+
+
+def load(config: Config, mapping: nn.Module, run: RunDirectory, device: torch.device) -> Translator:
+    """The trained model of a run, as :func:`tasks.loading.from_run` says; ``config["task"]`` is built."""
+    options = config["task"]
+    tokenizers = read_stored(run.vocabulary, Tokenizers.from_json)
+    weights = best_weights(run.weights, tokenizers.sha256)
+    model = in_memory(partial(build_model, tokenizers, mapping, options["model"]))
+    load_weights(model, weights, run.weights)
+    return Translator(
+        model.to(device), tokenizers, options["search"], replace_unknown=options["replace_unknown"]
+    )
 
 
 def build_model(tokenizers: Tokenizers, mapping: nn.Module, settings: ModelSettings) -> Seq2Seq:

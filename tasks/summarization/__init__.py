@@ -60,6 +60,7 @@ SPEC = register(
         },
         command="summarize",
         writes_text=True,
+        load="tasks.seq2seq.task.load",
         figure="figure3",
         primary_metric=Metric("rougeL", "ROUGE-L, greedy"),
         item_scores={

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from tasks.data.files import check_regular_file, write_atomically
+from tasks.data.files import check_regular_file, read_whole, write_atomically
 
 FORMAT = 1
+WEIGHTS = ".safetensors"
+"""Ending of files of weights alone, which other tools read."""
 _MAGIC = b"regattn-checkpoint"
 
 
@@ -117,6 +120,39 @@ def set_aside(path: Path) -> None:
     """Rename a damaged checkpoint, lest the next save keep it as the previous one."""
     if path.exists():
         os.replace(path, path.with_name(f"{path.name}.damaged"))
+
+
+def save_weights(path: Path, weights: dict[str, Tensor], **state: str) -> None:
+    """Write weights as other tools read them, and in their metadata a checksum and what is known of them."""
+    state |= {"sha256": _weights_digest(weights)}
+    metadata = {"state": json.dumps(state)}  # in one key, for safetensors writes several in any order
+    write_atomically(path, [safetensors.torch.save(weights, metadata)])
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read what :func:`save_weights` wrote.
+
+    Raises:
+        CheckpointError: the file is damaged, or another tool's.
+    """
+    content = read_whole(path)
+    try:
+        weights, state = safetensors.torch.load(content), json.loads(_metadata(content)["state"])
+        wanted = state["sha256"]
+    except (AttributeError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{path} must hold weights and their checksum, got {error!r}") from error
+    if _weights_digest(weights) != wanted:
+        raise CheckpointError(f"{path} must have the weights of its checksum, got others: it is damaged")
+    return weights, state
+
+
+def _weights_digest(weights: dict[str, Tensor]) -> str:
+    """Of names, types, shapes and numbers, in whatever order and place a file has them."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name} {tensor.dtype} {[*tensor.shape]}\n".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def serialize(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

@@ -5,13 +5,16 @@ import json
 import os
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from filelock import lock_descriptor
 
-from tasks.data.files import open_descriptor, open_own
+from tasks.data.files import open_descriptor, open_own, read_whole
+
+T = TypeVar("T")
 
 
 class RunInUseError(RuntimeError):
@@ -39,7 +42,14 @@ class RunDirectory:
         self.config = self.path / "config.json"
         self.vocabulary = self.path / "vocabulary.json"
         self.lock = self.path / "run.lock"
+        self.export = self.path / "export"
         self._lock: int | None = None
+
+    @property
+    def weights(self) -> Path:
+        """The file of its trained weights: its checkpoint, or in an exported run those alone."""
+        exported = self.path / "model.safetensors"
+        return exported if exported.exists() else self.checkpoint
 
     def outputs(self, split: str) -> Path:
         """The file of what the model answered on a split."""
@@ -108,6 +118,25 @@ class RunDirectory:
         os.ftruncate(self._lock, 0)
         os.close(self._lock)
         self._lock = None
+
+
+def read_stored(path: Path, build: Callable[[Any], T]) -> T:
+    """What ``build`` makes of a JSON file of a run.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: there is no file of that name.
+        OSError: it is a pipe or device.
+        ValueError: the file is damaged, or ``build`` takes no such content.
+    """
+    content = read_whole(path)
+    try:
+        values = json.loads(content.decode())
+    except ValueError as error:
+        raise ValueError(f"{path} must be JSON, got a damaged file: {error}") from None
+    try:
+        return build(values)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} must hold what a run keeps there, got something else: {error!r}") from error
 
 
 def _read_holder(descriptor: int) -> str:

@@ -1,10 +1,10 @@
 """What a training may be asked for: its numbers, with their ranges, and how large a model."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from tasks.ranges import PositiveInt, PositiveIntOrNone, Range, Seed, check_rang
 from tasks.training.distributed import local_device
 from tasks.training.provenance import available_cores
 
+T = TypeVar("T")
 Device = Literal["cpu", "cuda", "auto"]
 Threads = Annotated[int | None, Range(least=1, most=1_024)]
 MOST_WEIGHTS = 10**9
@@ -164,3 +165,14 @@ def bounded_size() -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+def in_memory(build: Callable[[], T]) -> T:
+    """The model that ``build`` makes, or its task, unless it asks for too many weights or too much memory."""
+    try:
+        with bounded_size():
+            return build()
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        raise ValueError(f"the model must fit into memory, got: {first_line(error)}") from error

@@ -257,22 +257,43 @@ class TrainState:
 def best_weights(path: Path, vocabulary_sha256: str) -> dict[str, Tensor]:
     """Return the weights that did best on dev, from the checkpoint of a run, for ``model.load_state_dict``.
 
+    The same from the file ``.safetensors`` that :func:`export_weights` made of it.
+
     Raises:
         ResumeError: the run had another vocabulary.
-        CheckpointError: the checkpoint cannot be used, or no epoch was finished yet.
+        CheckpointError: the file cannot be used, or no epoch was finished yet.
     """
+    if path.suffix == checkpoint.WEIGHTS:
+        weights, found = checkpoint.load_weights(path)
+        vocabulary = found.get("vocabulary", "none")
+    else:
+        weights, vocabulary = _best_of_checkpoint(path)
+    _check_identity(path, {"vocabulary": vocabulary}, {"vocabulary": vocabulary_sha256})
+    return weights
+
+
+def _best_of_checkpoint(path: Path) -> tuple[dict[str, Tensor], str]:
     tensors, state, _ = checkpoint.load_latest(path)
     try:
-        found, finished = state["identity"]["vocabulary"], state["run"]["best_epoch"]
+        vocabulary, finished = state["identity"]["vocabulary"], state["run"]["best_epoch"]
         weights: dict[str, Tensor] = deserialize(state["best"], tensors)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path} must hold the state of a run, got something else: {error!r}"
         ) from error
-    _check_identity(path, {"vocabulary": found}, {"vocabulary": vocabulary_sha256})
     if not finished:
         raise CheckpointError(f"{path} must come from a run with a finished epoch, got none")
-    return weights
+    return weights, vocabulary
+
+
+def export_weights(checkpoint_path: Path, path: Path) -> None:
+    """Write the weights that did best on dev, and nothing else of a checkpoint, for other tools to read.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used, or no epoch was finished yet.
+    """
+    weights, vocabulary = _best_of_checkpoint(checkpoint_path)
+    checkpoint.save_weights(path, weights, vocabulary=vocabulary)
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:

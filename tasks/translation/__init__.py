@@ -47,6 +47,7 @@ SPEC = register(
         },
         command="translate",
         writes_text=True,
+        load="tasks.seq2seq.task.load",
         figure="figure3",
         primary_metric=Metric("bleu", "BLEU, greedy"),
         item_scores={

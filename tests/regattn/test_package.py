@@ -74,7 +74,8 @@ def run(*words: str | Path, **options: Any) -> str:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> tuple[Path, Path]:
     """A source distribution of what is in the repository, and the wheel that is made of it alone."""
-    pytest.importorskip("setuptools.build_meta", reason="setuptools is not installed")
+    for name in ("pip", "setuptools.build_meta"):
+        pytest.importorskip(name, reason=f"{name} is not installed")
     tree, dist = (tmp_path_factory.mktemp(name) for name in ("tree", "dist"))
     for name in ("regattn", "tasks", "scripts", "tests", "configs"):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -143,7 +143,7 @@ def test_no_threads_run_beside_pytorch_s_own(two_threads):
     solve(1)  # takes none, but compiles, for which there is a thread of its own for a moment
     before = running()
     solve()
-    assert running() == before
+    assert running() <= before  # one of before may have ended meanwhile
 
 
 def test_idle_threads_cost_nothing(two_threads):
