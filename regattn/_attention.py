@@ -38,6 +38,9 @@ class Attention(nn.Module):
         self.scorer = scorer
         self.mapping = as_module(mapping)
 
+    def extra_repr(self) -> str:
+        return "" if isinstance(self.mapping, nn.Module) else f"mapping={self.mapping.__name__}"
+
     def forward(
         self, query: Tensor, keys: Tensor, values: Tensor | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -74,6 +77,9 @@ class DotScorer(nn.Module):
     def __init__(self, *, scaled: bool = False) -> None:
         super().__init__()
         self.scaled = scaled
+
+    def extra_repr(self) -> str:
+        return f"scaled={self.scaled}"
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
         scores = query @ keys.transpose(-1, -2)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,6 +68,15 @@ class Panel:
             raise ValueError(f"groups must be integers of shape {shape}, got {groups.dtype} {groups.shape}")
 
 
+class _Picture(Figure):
+    """A figure that notebooks show without ``%matplotlib inline``, which alone makes them show others."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.savefig(file, format="png", dpi=100, bbox_inches="tight")
+        return file.getvalue()
+
+
 def lay_out(lines: Sequence[Sequence[Panel]]) -> Figure:
     """A figure of several panels, as large as they need, whatever the user's settings are.
 
@@ -91,7 +101,7 @@ def _figure(given: list[list[Panel]]) -> Figure:
     heights = [gap + cell * max(len(p.weights) for p in line) for gap, line in zip(gaps, lines, strict=True)]
     margin = max(_beside(line[0], cell) for line in lines)
     page = (margin + max(_width(line, cell) for line in lines) + _EDGE, sum(heights) + sum(below) + _EDGE)
-    figure = Figure(figsize=page)
+    figure = _Picture(figsize=page)
     top = page[1]
     for line, gap, height, room in zip(lines, gaps, heights, below, strict=True):
         left = margin

@@ -11,7 +11,7 @@ from regattn._autograd import can_call_kernel, load_kernel
 from regattn._checks import Strength, check_scores, check_strengths
 from regattn._entmax import entmax, entmax15
 from regattn._normmax import normmax
-from regattn._registry import find_with, resolve
+from regattn._registry import find_with, resolve, shown
 from regattn._regularized_max import max_omega, rows_along, weighted_omega
 from regattn._sparsemax import sparsemax
 
@@ -310,6 +310,9 @@ class FenchelYoungLoss(nn.Module):
         return _as_cross_entropy(
             self.mapping, scores, target, self.weight, self.ignore_index, self.reduction, **self.strengths
         )
+
+    def extra_repr(self) -> str:
+        return shown(self.mapping, **self.strengths, reduction=self.reduction)
 
 
 class _NamedLoss(FenchelYoungLoss):

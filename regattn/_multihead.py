@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from regattn._registry import as_module
+from regattn._registry import as_module, shown
 from regattn._scaled_dot_product import attend, split_mask
 from regattn._softmax import softmax
 
@@ -71,6 +71,9 @@ class MultiheadAttention(nn.MultiheadAttention):
             **rest,
         )
         self.mapping = softmax if mapping is None else as_module(mapping)
+
+    def extra_repr(self) -> str:
+        return shown(self.mapping, embed_dim=self.embed_dim, num_heads=self.num_heads, dropout=self.dropout)
 
     def _reset_parameters(self) -> None:
         self._qkv_same_embed_dim = self.in_proj_weight is not None

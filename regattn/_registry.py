@@ -88,6 +88,12 @@ class Mapping(nn.Module):
         return ", ".join(f"{name}={value}" for name, value in {**shown, **learn}.items())
 
 
+def shown(mapping: Any, **settings: Any) -> str:
+    """What a module's ``extra_repr`` says of its settings, and of a mapping that is no submodule."""
+    own = {} if isinstance(mapping, nn.Module) else {"mapping": getattr(mapping, "__name__", mapping)}
+    return ", ".join(f"{name}={_shape(value)}" for name, value in {**own, **settings}.items())
+
+
 def _shape(value: Any) -> Any:
     if not isinstance(value, Tensor):
         return value
@@ -114,7 +120,7 @@ class StrengthSpec(NamedTuple):
     range: Range
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MappingSpec:
     """A mapping with what is known of it.
 
@@ -148,6 +154,9 @@ class MappingSpec:
     has_groups: bool = False
     paper_name: str = ""
     beside_paper: bool = False
+
+    def __repr__(self) -> str:
+        return f"MappingSpec({', '.join([self.name, *(f'{n}={v:g}' for n, v in self.defaults.items())])})"
 
     @property
     def name(self) -> str:

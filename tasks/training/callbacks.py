@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TextIO
 
 from numba.core import event as numba_event
@@ -104,7 +105,8 @@ class _Compilations(numba_event.Listener):
 
 
 class Progress(Callback):
-    """Loss, accuracy, tokens per second and time left: a bar on a terminal, plain lines in a file.
+    """Loss, accuracy, tokens per second and time left: a bar on a terminal, and in a notebook where there are
+    ipywidgets; else plain lines.
 
     Speed, of the epoch under way, and time left are those of the steps after the first one of the process, as
     :class:`tasks.training.state.Throughput` has it, and unknown until there is one.
@@ -118,7 +120,9 @@ class Progress(Callback):
     def __init__(
         self, stream: TextIO | None = None, every: float = 10.0, shown: Sequence[str] | None = None
     ) -> None:
-        self.console = Console(file=stream, stderr=stream is None)
+        # Without ipywidgets, rich would leave a notebook without a bar and write its lines as markup.
+        as_notebook = None if find_spec("ipywidgets") else False
+        self.console = Console(file=stream, stderr=stream is None, force_jupyter=as_notebook)
         self.every, self.shown = every, shown
         self._bar: RichProgress | None = None
         self._evaluation: TaskID | None = None
@@ -133,7 +137,7 @@ class Progress(Callback):
         self._printed = time.monotonic()
         self._sums: dict[str, float] = {}
         self._throughput = Throughput()
-        if self.console.is_terminal:
+        if self._is_live:
             self._task = self._new_bar().add_task("", total=event.total_steps, completed=event.step)
         numba_event.register("numba:compile", self._compilations)
         self._is_listening = True
@@ -153,7 +157,7 @@ class Progress(Callback):
 
     def on_evaluation(self, event: EvaluationEvent) -> None:
         said = f"{event.what} {event.split}"
-        if not self.console.is_terminal:
+        if not self._is_live:
             self._print_rarely(f"{said} {event.done}/{event.total}")
             return
         bar = self._bar or self._new_bar()
@@ -191,6 +195,11 @@ class Progress(Callback):
         )
         self._bar.start()
         return self._bar
+
+    @property
+    def _is_live(self) -> bool:
+        """Whether what was written can be written over."""
+        return self.console.is_terminal or self.console.is_jupyter
 
     @property
     def _is_wide(self) -> bool:

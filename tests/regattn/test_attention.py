@@ -132,3 +132,16 @@ def test_autocast_compiles_without_a_break(fresh_compiler):
     with torch.autocast("cpu", torch.bfloat16):
         compiled = torch.compile(attend, fullgraph=True, backend="aot_eager")(query, keys)
         assert all(torch.equal(a, b) for a, b in zip(compiled, attend(query, keys), strict=True))
+
+
+def test_a_repr_names_the_mapping_and_its_strengths() -> None:
+    weights = regattn.Fusedmax(lam=0.3)
+    for module in (
+        regattn.Attention(regattn.DotScorer(), weights),
+        regattn.MultiheadAttention(8, 2, mapping=weights),
+    ):
+        assert "Fusedmax(dim=-1, gamma=1.0, lam=0.3)" in repr(module) and "mapping=" not in repr(module)
+    assert "mapping=fusedmax" in repr(regattn.Attention(regattn.DotScorer(), regattn.fusedmax))
+    assert "mapping=softmax, embed_dim=8, num_heads=2" in repr(regattn.MultiheadAttention(8, 2))
+    assert repr(regattn.EntmaxLoss(alpha=1.4)) == "EntmaxLoss(mapping=entmax, alpha=1.4, reduction=mean)"
+    assert repr(regattn.FUSEDMAX) == "MappingSpec(fusedmax, gamma=1, lam=0.1)"

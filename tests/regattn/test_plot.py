@@ -42,3 +42,8 @@ def test_without_matplotlib_a_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "regattn._heatmap", None)
     with pytest.raises(ImportError, match=r"pip install 'regattn\[plot\]'"):
         regattn.plot(WEIGHTS, WORDS)
+
+
+def test_a_notebook_shows_it_without_being_told_to():
+    picture = regattn.plot(WEIGHTS, WORDS)._repr_png_()
+    assert picture.startswith(b"\x89PNG") and len(picture) > 1000

@@ -84,6 +84,14 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "epoch 2/2 · loss 0.2500" in stream.getvalue()
 
 
+def test_a_notebook_without_ipywidgets_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("tasks.training.callbacks.find_spec", lambda name: None)
+    stream = io.StringIO()
+    play(Progress(stream, every=-1.0))
+    assert "step 11/14" in stream.getvalue() and stream.getvalue().count("\n") == 4
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_the_bar_fits_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
