@@ -30,28 +30,12 @@ def requirements() -> list[str]:
     return sorted(entries, key=lambda entry: _name(entry) in _NEEDS)
 
 
-def install(requirement: str) -> str | None:
-    """Install one package, and return None or why it did not work."""
+def install(requirement: str) -> bool:
+    """Install one package, and return whether that worked; pip says why where it did not."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     # Builds import what is installed: torchsort torch, both of them setuptools.
     command += ["--require-hashes", "--no-deps", "--no-build-isolation", "-r", "/dev/stdin"]
-    done = subprocess.run(
-        command, input=requirement, capture_output=True, text=True, env=_environment(), check=False
-    )
-    return reason(done.stdout + done.stderr) if done.returncode else None
-
-
-def reason(output: str) -> str:
-    """The line of a failed build that says the most.
-
-    Example:
-        >>> reason("cc -c a.c\\na.c:1: fatal error: lapacke.h: No such file\\nerror: exit 1")
-        'fatal error: lapacke.h: No such file'
-    """
-    for pattern in (r"fatal error: .*", r"\w*Error: .*", r"(?i)error: .*"):
-        if found := re.findall(pattern, output):
-            return found[-1].strip()
-    return "pip failed without a word"
+    return not subprocess.run(command, input=requirement, text=True, env=_environment()).returncode
 
 
 def _environment() -> dict[str, str]:
@@ -71,11 +55,8 @@ def main() -> None:
     """Try each, say how it went, and never fail."""
     for requirement in requirements():
         name = _name(requirement)
-        print(f"{name} … ", end="", flush=True)
-        if (why := install(requirement)) is None:
-            print("installed")
-        else:
-            print(f"did not install: {why}{f' ({_NEEDS[name]})' if name in _NEEDS else ''}")
+        is_installed = install(requirement)
+        print(f"{name} is installed" if is_installed else f"{name} did not install: {_NEEDS.get(name, '')}")
 
 
 if __name__ == "__main__":

@@ -144,11 +144,13 @@ def load_choice(variable: str, group: str, name: str) -> Any:
     Raises:
         UsageError: there is no such file; the message names make's ``variable``.
     """
-    folder = CONFIGS / group
-    known = sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
-    if name not in known:
+    if name not in (known := _choices_in(CONFIGS / group)):
         raise UsageError(f"{variable} must be one of {', '.join(known)}, got {name!r}")
     return OmegaConf.to_container(OmegaConf.load(CONFIGS / group / f"{name}.yaml"))
+
+
+def _choices_in(folder: Path) -> list[str]:
+    return sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
 
 
 def folder_overrides(overrides: Sequence[str]) -> list[str]:
@@ -235,7 +237,7 @@ def _no_choice(path: str) -> str:
         folder = folder.parent
     group = folder.relative_to(CONFIGS)
     choice = (CONFIGS / path).relative_to(folder)
-    known = sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
+    known = _choices_in(folder)
     return f"{group} must be one of {', '.join(known)}, got {str(choice)!r}{_hint(str(choice), known)}"
 
 

@@ -60,7 +60,7 @@ def first_found(root: Path, names: Sequence[str], is_there: Callable[[Path], obj
 
 def with_gz(file: Path) -> Path | None:
     """Return ``file``, or ``file.gz``, or None where there is neither."""
-    return next((found for found in _packings(file) if found.is_file()), None)
+    return next((found for found in (file, file.with_name(f"{file.name}.gz")) if found.is_file()), None)
 
 
 def existing(file: Path) -> Path:
@@ -69,14 +69,7 @@ def existing(file: Path) -> Path:
     Raises:
         FileNotFoundError, IsADirectoryError: there is neither.
     """
-    found = with_gz(file)
-    if found is None:
-        raise nothing_found(file.parent, [packing.name for packing in _packings(file)])
-    return found
-
-
-def _packings(file: Path) -> list[Path]:
-    return [file, file.with_name(f"{file.name}.gz")]
+    return file.parent / first_found(file.parent, [file.name, f"{file.name}.gz"])
 
 
 def read_whole(file: Path) -> bytes:
