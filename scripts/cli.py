@@ -10,25 +10,10 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from scripts import end_imports
+from tasks.errors import Refusal
 from tasks.training.signals import Preempted, raise_stop_signals
 
 WRONG_INPUT = 2
-
-# By name, since a command imports no more than it needs: what a module raises has imported it.
-_EXPECTED = {
-    "tasks.packages": "PackageError",
-    "tasks.training.checkpoint": "CheckpointError",
-    "tasks.training.distributed": "ProcessError",
-    "tasks.training.fit": "NonFiniteError",
-    "tasks.training.records": "RecordError",
-    "tasks.training.run_directory": "RunInUseError",
-    "tasks.training.state": "ResumeError",
-}
-
-
-def _is_expected(error: BaseException | None) -> bool:
-    found = (getattr(sys.modules.get(module), name, ()) for module, name in _EXPECTED.items())
-    return isinstance(error, (ConnectionError, OSError, ValueError, *found))
 
 
 class UsageError(ValueError):
@@ -59,9 +44,8 @@ def main(work: Callable[[], None]) -> None:
     except Exception as error:
         hydra = sys.modules.get("hydra.errors")  # which wraps what goes wrong in what it builds
         cause = error.__cause__ if hydra and isinstance(error, hydra.InstantiationException) else error
-        if not _is_expected(cause):
+        if not isinstance(cause, Refusal | OSError | ValueError):
             raise
-        assert cause is not None
         _refuse(cause)
 
 

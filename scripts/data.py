@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 from scripts import cli
 from scripts.cli import UsageError
 from tasks.data.files import first_line, write_atomically
-from tasks.packages import check_installed
+from tasks.errors import check_installed
 
 SOURCES = Path(__file__).with_name("data_sources.yaml")
 URL = "https://raw.githubusercontent.com/{repository}/{commit}/{file}"

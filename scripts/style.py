@@ -11,7 +11,7 @@ import numpy as np
 
 from regattn._registry import MAPPINGS
 from tasks.data.files import write_atomically
-from tasks.packages import check_installed
+from tasks.errors import check_installed
 
 if TYPE_CHECKING:  # whoever draws nothing does without matplotlib
     from matplotlib.axes import Axes

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from tasks.data.files import check_file, first_line, parse_json, read_lines, unchanged
-from tasks.packages import check_installed
+from tasks.errors import check_installed
 
 Record = dict[str, Any]
 T = TypeVar("T")

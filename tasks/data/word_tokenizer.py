@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 from tasks.data.normalize import PLAIN, Normalizer
 from tasks.data.parallel import map_items
 from tasks.data.vocabulary import BOUNDARIES, EOS, SPECIAL, START, UNK, Vocabulary
-from tasks.packages import check_installed
+from tasks.errors import check_installed
 
 
 class Tokenizer(ABC):

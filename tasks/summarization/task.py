@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tasks.packages import check_installed
+from tasks.errors import check_installed
 from tasks.ranges import PositiveIntOrNone, check_ranges
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings

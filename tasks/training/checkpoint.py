@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from tasks.data.files import check_regular_file, read_whole, write_atomically
+from tasks.errors import Refusal
 
 FORMAT = 1
 WEIGHTS = ".safetensors"
@@ -25,7 +26,7 @@ WEIGHTS = ".safetensors"
 _MAGIC = b"regattn-checkpoint"
 
 
-class CheckpointError(Exception):
+class CheckpointError(Refusal):
     """A checkpoint that cannot be written, read or used; the message names the file."""
 
 

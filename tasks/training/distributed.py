@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from tasks.errors import Refusal
 from tasks.training.task import Batch
 
 T = TypeVar("T")
@@ -26,7 +27,7 @@ Context = TypeVar("Context", bound=AbstractContextManager[Any])
 _TIMEOUT = timedelta(days=1)
 
 
-class ProcessError(RuntimeError):
+class ProcessError(Refusal):
     """Another process of this training failed; the message says why."""
 
 

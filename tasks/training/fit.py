@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from tasks.attention import AttentionMonitor, warning
+from tasks.errors import Refusal
 from tasks.training import distributed
 from tasks.training.callbacks import Callback, EpochEvent, EvaluationEvent, StartEvent, StepEvent
 from tasks.training.optim import Scheduler, learning_rate
@@ -25,7 +26,7 @@ from tasks.training.task import Batch, Task
 LossAndSums = tuple[float, dict[str, float]]
 
 
-class NonFiniteError(ArithmeticError):
+class NonFiniteError(Refusal, ArithmeticError):
     """A loss, a metric sum, a gradient or a metric is NaN or infinite; the message names the batch."""
 
 

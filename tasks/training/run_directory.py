@@ -13,11 +13,12 @@ from typing import Any, Self, TypeVar
 from filelock import lock_descriptor
 
 from tasks.data.files import open_descriptor, open_own, read_whole
+from tasks.errors import Refusal
 
 T = TypeVar("T")
 
 
-class RunInUseError(RuntimeError):
+class RunInUseError(Refusal):
     """Another process holds the run directory, and the message names it; or may hold it by now."""
 
 

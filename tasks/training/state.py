@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tasks.errors import Refusal
 from tasks.training import checkpoint
 from tasks.training.checkpoint import Checkpoint, CheckpointError, deserialize, serialize
 from tasks.training.distributed import on_rank_zero, rank, world_size
@@ -28,7 +29,7 @@ _STORED = {"metric_sums": "tallies", "throughput": "pace"}
 """Fields of :class:`Counters` that checkpoints know by another name."""
 
 
-class ResumeError(RuntimeError):
+class ResumeError(Refusal):
     """A checkpoint that belongs to another run than the one that was started."""
 
 

@@ -13,7 +13,7 @@ from sacrebleu.metrics.chrf import CHRF
 from torch import nn
 
 from tasks.data.word_tokenizer import moses_rules
-from tasks.packages import check_installed
+from tasks.errors import check_installed
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings
 from tasks.seq2seq.scoring import Scores, check_outputs

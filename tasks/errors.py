@@ -1,10 +1,14 @@
-"""Packages that are imported late, or for some alone: one that is missing is missed at the beginning."""
+"""What goes wrong for a reason outside the code; and packages imported late, missed at the beginning."""
 
 from importlib.util import find_spec
 from shlex import quote
 
 
-class PackageError(ImportError):
+class Refusal(Exception):
+    """An error that its message explains in one sentence to somebody who can mend it."""
+
+
+class PackageError(Refusal, ImportError):
     """A package is not installed; the message says what needs it."""
 
 
@@ -22,7 +26,7 @@ def check_installed(package: str, wanted_by: str, install: str = "") -> None:
     Example:
         >>> check_installed("datasetz", "a table")
         Traceback (most recent call last):
-        tasks.packages.PackageError: a table must have the package datasetz, got none: pip install datasetz
+        tasks.errors.PackageError: a table must have the package datasetz, got none: pip install datasetz
     """
     if find_spec(package) is None:
         wanted = f"{wanted_by} must have the package {package}"
