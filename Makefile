@@ -189,6 +189,14 @@ reproduce: $(VENV)/installed ## run what the paper's tables lack: TABLE=all TIER
 report: $(VENV)/installed ## write results/report/index.html, one page of everything in results/
 	@$(BIN)/python -m scripts.report
 
+docs: $(VENV)/docs ## build the site of README and docs into build/docs; a broken link or a formula that is none stops it
+	@$(BIN)/python -m sphinx -W --keep-going --quiet -d build/doctrees -c docs . build/docs
+	@echo build/docs/index.html
+
+$(VENV)/docs: $(VENV)/installed requirements/docs.txt
+	@$(PIP) --require-hashes --no-deps -r requirements/docs.txt
+	@touch $@
+
 soak: $(VENV)/installed ## run the measured tests at N=1 (or a share) of their full numbers: results/reliability.json
 	@$(BIN)/python -m pytest -q -n 2 --timeout 3600 --exhaustive $(call quoted,N) tests; code=$$?; \
 	  $(BIN)/python -m scripts.reliability && exit $$code
@@ -200,7 +208,8 @@ COMPILE := uv pip compile --quiet pyproject.toml --constraint constraints.txt --
 lock: ## renew requirements/ after a change of constraints.txt or pyproject.toml, with uv (pip install uv)
 	@$(COMPILE) --extra dev --output-file $(LOCK)
 	@$(COMPILE) --extra bench --excludes $(LOCK) --output-file requirements/peers.txt
-	@sed -i '/^\(cuda\|nvidia\|triton\)\b/,/[^\\]$$/d' $(LOCK) requirements/peers.txt
+	@$(COMPILE) --extra docs --excludes $(LOCK) --output-file requirements/docs.txt
+	@sed -i '/^\(cuda\|nvidia\|triton\)\b/,/[^\\]$$/d' $(LOCK) requirements/peers.txt requirements/docs.txt
 
 test: $(VENV)/installed ## run the tests
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal

@@ -18,7 +18,7 @@ class MultiheadAttention(nn.MultiheadAttention):
     r""":class:`torch.nn.MultiheadAttention` with another mapping in softmax's place.
 
     .. math::
-        \operatorname{Concat}(h_1, \dots, h_H)\, W^O, \qquad
+        \operatorname{Concat}(h_1, \ldots, h_H)\, W^O, \qquad
         h_i = \Pi_\Omega\bigl(Q W_i^Q (K W_i^K)^\top / \sqrt{d}\bigr)\, V W_i^V
 
     Parameters, their initial values and the state dict are those of the parent class, so that checkpoints
@@ -26,8 +26,8 @@ class MultiheadAttention(nn.MultiheadAttention):
     nor by :class:`torch.nn.TransformerEncoderLayer`.
 
     Args:
-        embed_dim, num_heads, dropout, bias, add_bias_kv, add_zero_attn, kdim, vdim, batch_first, device,
-            dtype: as in the parent class.
+        embed_dim, num_heads, dropout, bias, add_bias_kv, add_zero_attn, kdim, vdim: as in the parent class.
+        batch_first, device, dtype: likewise.
         mapping: module ``(scores, mask) -> weights`` or function ``(scores, mask=…) -> weights`` along the
             last dimension, or the name of one of :data:`regattn.MAPPINGS`; :func:`softmax` if None. A module
             becomes a submodule: its parameters, if it has any, are trained and saved with the rest.

@@ -20,7 +20,7 @@ def project_simplex(x: Tensor, dim: int = -1, *, mask: Tensor | None = None) -> 
 
     .. math::
         \operatorname*{argmin}_{y \in \Delta}\; \lVert y - x \rVert^2,
-        \qquad \Delta = \{ y \ge 0,\; \textstyle\sum_i y_i = 1 \}
+        \qquad \Delta = \{ y \ge 0,\; {\textstyle \sum_i} y_i = 1 \}
 
     Args:
         x: floating tensor of any shape; a row is one slice along ``dim``. −inf is as masked.
@@ -109,7 +109,7 @@ def isotonic_regression(x: Tensor, dim: int = -1, *, decreasing: bool = False) -
     r"""Closest monotone sequence.
 
     .. math::
-        \operatorname*{argmin}_{y_1 \le y_2 \le \dots}\; \lVert y - x \rVert^2
+        \operatorname*{argmin}_{y_1 \le y_2 \le \ldots}\; \lVert y - x \rVert^2
 
     Args:
         x: floating tensor of any shape; a row is one slice along ``dim``. −inf takes no part.

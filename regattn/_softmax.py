@@ -28,7 +28,7 @@ def softmax(scores: Tensor, dim: int = -1, *, gamma: Strength = 1.0, mask: Tenso
 
     .. math::
         \operatorname*{argmax}_{y \in \Delta}\; \langle x, y \rangle - \gamma \sum_i y_i \log y_i
-        \;=\; \exp(x / \gamma) \big/ \textstyle\sum_i \exp(x_i / \gamma)
+        \;=\; \exp(x / \gamma) / {\textstyle \sum_i \exp(x_i / \gamma)}
 
     Args:
         scores: floating tensor of any shape; a row is one slice along ``dim``.

@@ -109,7 +109,7 @@ def main() -> None:
     records = read_records(RESULTS / "runs")
     for path in draw_attention(records, DETAILS, FIGURES):
         print(path)
-    save_figure(picture(), FIGURES / "attention.png")
+    save_figure(picture(), FIGURES / "attention.png", dpi=300)  # for screens that show two dots for one
     print(FIGURES / "attention.png")
     if study := study_records():
         with house_style():

@@ -89,5 +89,5 @@ def save_figure(figure: Figure, path: Path, **options: Any) -> None:
 def drawn(figure: Figure, ending: str, **options: Any) -> bytes:
     """``figure`` as a file with one of ``ENDINGS`` holds it."""
     file = io.BytesIO()
-    figure.savefig(file, format=ending[1:], dpi=150, metadata=_METADATA[ending], **options)
+    figure.savefig(file, format=ending[1:], metadata=_METADATA[ending], **{"dpi": 150, **options})
     return file.getvalue()

@@ -1,0 +1,112 @@
+"""The site: README, these pages and the tables of results, as the tree has them; `make docs` builds it.
+
+The source is the repository's root, so that a link that leads somewhere in a clone leads there on the site.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+import regattn  # noqa: E402  by way of the path above
+
+project, author, version = "regattn", "the regattn authors", regattn.__version__
+copyright = "BSD-3-Clause"
+root_doc = "README"
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+]
+include_patterns = [
+    "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/*.md", "results/tables/*.md", "results/bench/*.md"
+]  # fmt: skip
+exclude_patterns = [".*", "build", "data", "runs", "results/[dr]*", "results/studies"]
+NAVIGATION = {
+    "Use": ["start", "mappings", "choosing", "models", "gallery", "entmax"],
+    "The suite": ["data", "training", "reproducing", "scaling", "fidelity"],
+    "What was found": ["results", "benchmarks", "reliability"],
+    "Inside": ["kernels", "architecture", "/CONTRIBUTING", "/CHANGELOG"],
+}
+"""Pages of the side bar, which the README leads to."""
+
+html_theme = "furo"
+html_title = f"regattn {version}"
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sphinx = False
+myst_heading_anchors = 4
+myst_enable_extensions = ["attrs_inline"]
+suppress_warnings = ["myst.header"]  # pages of one table begin at the second level
+autodoc_typehints = "none"  # shapes and ranges stand in the text
+autodoc_member_order = "bysource"
+napoleon_custom_sections = ["Source"]
+napoleon_use_ivar = True
+napoleon_use_rtype = False  # what is returned is a sentence, not a type
+copybutton_prompt_text = ">>> "
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", r"(torch|matplotlib|transformers|collections)\..*|regattn\._.*")]
+
+
+def add_navigation(app: Any, docname: str, source: list[str]) -> None:
+    """Append to the README the lists of pages, and to pages that lead tables on theirs."""
+    if docname == root_doc:
+        for caption, pages in NAVIGATION.items():
+            paths = [page[1:] if page.startswith("/") else f"docs/{page}" for page in pages]
+            source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(paths) + "\n```\n"
+    for place, folder in (("docs/results", "tables"), ("docs/benchmarks", "bench")):
+        if docname == place:
+            source[0] += f"\n```{{toctree}}\n:hidden:\n:glob:\n\n/results/{folder}/*\n```\n"
+
+
+def draw_pictures(app: Any, doctree: nodes.document, docname: str) -> None:
+    """Run the Python of the gallery, block by block, and put each block's ``figure`` below it."""
+    if docname != "docs/gallery":
+        return
+    names: dict[str, Any] = {}
+    for block in list(doctree.findall(nodes.literal_block)):
+        exec(block.astext(), names)
+        place = block.parent.index(block) + 1
+        if any(image for after in block.parent[place : place + 1] for image in after.findall(nodes.image)):
+            continue  # the one that the page shows in a clone, too
+        file = io.StringIO()
+        names["figure"].savefig(file, format="svg", metadata={"Date": None})
+        svg = file.getvalue()[file.getvalue().index("<svg") :]
+        block.parent.insert(place, nodes.raw("", f'<div class="picture">{svg}</div>', format="html"))
+
+
+def visit_math(self: Any, node: nodes.math) -> None:
+    self.body.append(tex2mathml(node.astext()))
+    raise nodes.SkipNode
+
+
+def visit_math_block(self: Any, node: nodes.math_block) -> None:
+    self.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
+    raise nodes.SkipNode
+
+
+def finish(app: Any, error: Exception | None) -> None:
+    """A site begins at index.html."""
+    if error is None and app.builder.name == "html":
+        shutil.copy(Path(app.outdir, f"{root_doc}.html"), Path(app.outdir, "index.html"))
+
+
+def setup(app: Any) -> None:
+    app.connect("source-read", add_navigation)
+    app.connect("doctree-resolved", draw_pictures)
+    app.connect("build-finished", finish)
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
+
+
+html_math_renderer = "mathml"
