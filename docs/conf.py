@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from docutils.utils.math.latex2mathml import tex2mathml
+from latex2mathml.converter import convert
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 import regattn  # noqa: E402  by way of the path above
 
 project, author, version = "regattn", "the regattn authors", regattn.__version__
-copyright = "BSD-3-Clause"
+copyright = "the regattn authors; BSD-3-Clause"
 root_doc = "README"
 extensions = [
     "myst_parser",
@@ -87,13 +87,17 @@ def draw_pictures(app: Any, doctree: nodes.document, docname: str) -> None:
 
 
 def visit_math(self: Any, node: nodes.math) -> None:
-    self.body.append(tex2mathml(node.astext()))
+    self.body.append(convert(_latex(node)))
     raise nodes.SkipNode
 
 
 def visit_math_block(self: Any, node: nodes.math_block) -> None:
-    self.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
+    self.body.append(f'<div class="math">{convert(_latex(node), display="block")}</div>')
     raise nodes.SkipNode
+
+
+def _latex(node: nodes.Element) -> str:
+    return node.astext().replace(r"\_", "_")  # which the converter shows as it stands
 
 
 def finish(app: Any, error: Exception | None) -> None:

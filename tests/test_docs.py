@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import doctest
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,8 +102,8 @@ def already_there(tmp_path: Path) -> Callable[[], dict[str, Any]]:
         query, key, value = torch.randn(3, 2, 4, 5, 8)
         layer = torch.nn.TransformerEncoderLayer(8, 2, batch_first=True)
         return {
-            "torch": torch, "regattn": regattn, "AutoModel": transformers.AutoModel, "layer": layer, "query": query,
-            "key": key, "value": value, "checkpoint": str(tmp_path / "checkpoint"),
+            "torch": torch, "regattn": regattn, "AutoModel": transformers.AutoModel, "layer": layer,
+            "query": query, "key": key, "value": value, "checkpoint": str(tmp_path / "checkpoint"),
         }  # fmt: skip
 
     return make
@@ -134,7 +136,8 @@ def test_the_readmes_picture_is_the_gallerys_first() -> None:
 
 # ------------------------------------------------------------------ public names
 def test_every_public_name_is_on_the_page_of_mappings() -> None:
-    listed = re.findall(r"^\.\. (?:auto|py:)\w+:: regattn\.(\w+)$", (ROOT / "docs/mappings.md").read_text(), re.M)
+    text = (ROOT / "docs" / "mappings.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\.\. (?:auto|py:)\w+:: regattn\.(\w+)$", text, re.MULTILINE)
     assert sorted(listed) == sorted(regattn.__all__)
 
 
@@ -148,3 +151,18 @@ def test_every_public_name_says_how_it_is_used(name: str) -> None:
     points = ":func:`fenchel_young_loss` of" in text or "Arguments, returns and errors as for" in text
     wanted = [] if points else ["Args:|Attributes:"] if isinstance(found, type) else ["Args:", "Returns:"]
     assert [part for part in [*wanted, "Example:"] if not re.search(part, text)] == []
+
+
+# ------------------------------------------------------------------ the site
+def test_the_site_is_built_strictly_and_fetches_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("furo", reason="make docs installs what the site is built with")
+    site = tmp_path / "site"
+    command = ["-m", "sphinx", "-W", "-q", "-d", str(tmp_path / "trees"), "-c", "docs", ".", str(site)]
+    found = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    pages = {path.relative_to(site).as_posix(): path.read_text("utf-8") for path in site.rglob("*.html")}
+    fetched = r"<(?:script|img|link)\b[^>]*(?:src|href)=.(?:https?:)?//[^>]*>"
+    assert [found for text in pages.values() for found in re.findall(fetched, text)] == []
+    assert pages["index.html"] == pages["README.html"]
+    assert pages["docs/gallery.html"].count('<div class="picture">') == 5
+    assert "<math" in pages["docs/mappings.html"]
