@@ -15,7 +15,7 @@ class Budget(NamedTuple):
         name: as tests call it.
         what: the property, or the figure of it.
         target: what it has to be.
-        full: how many rows, points, runs or cases `make soak` takes.
+        full: how many rows, points, runs or cases `make soak` takes; 0 where each is a test, and counted.
         ordinary: the share of them that `make test` takes.
         why: the reason where that is under a tenth.
         whole: they are all that there are, so that every run takes all of them.
@@ -37,13 +37,13 @@ class Budget(NamedTuple):
         return self.full if self.whole else max(1, round(self.full * share))
 
 
-def whole(name: str, what: str, target: str, full: int) -> Budget:
+def whole(name: str, what: str, target: str, full: int = 0) -> Budget:
     """A budget that is all there is."""
     return Budget(name, what, target, full, whole=True)
 
 
-def _input(name: str, full: int, what: str) -> Budget:
-    return whole(name, what, "one sentence, wanted and got, before any work", full)
+def _input(name: str, what: str) -> Budget:
+    return whole(name, what, "one sentence, wanted and got, before any work")
 
 
 CERTIFIED = "≤ 64 eps · max(1, spread(x)/γ, λd)"
@@ -66,10 +66,10 @@ MAPPING_BUDGETS = [
     Budget("jacobian", "gradient against the closed-form Jacobian, float64",
            "≤ 1e-12 · max(1, |J|)", 100_000),
     Budget("kinks", "points of that kind skipped for lying near a kink", "< 1 %", 100_000),
-    whole("gradcheck", "gradcheck and gradgradcheck, of both modes, with and without masks", "all", 31),
-    whole("opcheck", "opcheck of every operator", "all", 29),
-    whole("vmap", "vmap = loop", "same bits", 19),
-    whole("compile", "compiled = eager", "same bits, gradients to 1e-15", 23),
+    whole("gradcheck", "gradcheck and gradgradcheck, of both modes, with and without masks", "all"),
+    whole("opcheck", "opcheck of every operator", "all"),
+    whole("vmap", "vmap = loop", "same bits"),
+    whole("compile", "compiled = eager", "same bits, gradients to 1e-15"),
     Budget("additive masks", "an additive mask of −1e4, −1e9, finfo.min = the position removed",
            "same bits", 10_000),
     Budget("compiled code", "machine code on disk cut, emptied, flipped, zeroed, longer",
@@ -89,8 +89,8 @@ MAPPING_BUDGETS = [
     Budget("reversal", "reversal", CERTIFIED, 500_000),
     Budget("gamma", "γ-scaling", CERTIFIED, 500_000),
     whole("odd scores", "−inf, NaN, +inf, 1e30 and denormals; 0 rows, 0 columns, d = 1; bad strengths",
-          "as documented", 68),
-    whole("wrong kernels", "mutants of kernels and derivatives", CAUGHT, 68),
+          "as documented"),
+    whole("wrong kernels", "mutants of kernels and derivatives", CAUGHT),
     Budget("emulated", "GPU kernels run as PTX, both directions: lengths, types, masks, odd rows, no race",
            "≤ 8 eps · max(1, spread(x)/γ, λd), derivatives likewise", 38,
            ordinary=0.16, why="one of each mapping"),
@@ -101,12 +101,12 @@ MAPPING_BUDGETS = [
 TRAINING_BUDGETS = [
     Budget("kill", "kill −9 at a random moment, then resume",
            "same loss of every step, same metrics, bit for bit", 50),
-    whole("crippled resume", "resume without a part of the state", "every one noticed", 10),
+    whole("crippled resume", "resume without a part of the state", "every one noticed"),
     whole("interrupted save", "save interrupted at every file operation, by kill and by a full disk",
-          LOADS, 34),
+          LOADS),
     whole("finished run",
           "details and record of a finished run cut off at every file operation, by kill and by a full disk",
-          "a whole run or none, the next attempt writes it", 32),
+          "a whole run or none, the next attempt writes it"),
     Budget("full disk", "save that a full disk cuts off at a random byte", LOADS, 200),
     Budget("damaged checkpoint", "checkpoints flipped, cut, zeroed", "refused by name, the previous one used",
            900, ordinary=0.5),
@@ -127,36 +127,36 @@ TRAINING_BUDGETS = [
            "every mean with its seeds, none of others", 50),
     Budget("incomplete plan", "plans of a sweep of which any runs are missing",
            "every missing run with its command", 50),
-    whole("wrong tables", "mutants of the writing of tables", CAUGHT, 5),
+    whole("wrong tables", "mutants of the writing of tables", CAUGHT),
     Budget("claims rule", "simulated comparisons of mappings, with 3, 5 and 10 seeds, equal and not",
            "errors and power as chosen, within the error of simulation", 54_000),
     Budget("same seed", "three runs of one seed, one in another process (no loader has workers here)",
            "same bits", 30),
     whole("not finite", "NaN and infinity in data, scores, loss, gradient, metric",
-          "stopped before the update, the batch named, the last checkpoint good", 20),
+          "stopped before the update, the batch named, the last checkpoint good"),
     Budget("corpora", "parallel corpora damaged at random",
            "kept + dropped = read, or refused by name; none misaligned", 10_000),
-    whole("wrong readers", "mutants of the reading of parallel corpora", CAUGHT, 5),
-    whole("wrong writers", "mutants of the writing of records", CAUGHT, 3),
+    whole("wrong readers", "mutants of the reading of parallel corpora", CAUGHT),
+    whole("wrong writers", "mutants of the writing of records", CAUGHT),
     Budget("rescoring", "outputs of beam search scored again", "≤ 1e-6 for each token", 2_000),
     Budget("batch of one", "beam search, a sentence alone and in a batch", "≤ 1e-6 for each token", 2_000),
     whole("unsafe loading", "files of code, scanned for loading that runs what it reads", "none", len(CODE)),
-    whole("malicious checkpoint", "checkpoints that hold a program", "refused, nothing run", 4),
+    whole("malicious checkpoint", "checkpoints that hold a program", "refused, nothing run"),
     whole("hostile archives",
           "archives with members outside the target, links, devices, bombs, false sizes; tars",
-          "refused or read where they lie, nothing written", 23),
+          "refused or read where they lie, nothing written"),
 ]
 INPUT_BUDGETS = [
-    _input("bad data", 124,
+    _input("bad data",
            "data: missing, empty, no file; wrong columns, labels, lines, bytes, lengths; damaged packing; "
            "one side for the other; a change meanwhile; what is dropped or odd, counted by file"),
-    _input("bad checkpoint", 78,
+    _input("bad checkpoint",
            "runs: a checkpoint cut, flipped, missing, of another config, vocabulary, torch or format, a "
            "directory, a pipe, unreadable, malicious; its config, vocabulary and record likewise; in use"),
-    _input("bad config", 41,
+    _input("bad config",
            "keys, choices, types and values of the config; all its numbers as NaN, infinite, negative, 0, "
            "true and empty; too large a model or corpus; paths and runs outside"),
-    _input("bad environment", 11,
+    _input("bad environment",
            "disk full; folders that cannot be written; no network; a GPU asked for and none there"),
 ]
 # fmt: on

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -105,12 +106,14 @@ class Exhaustive:
 
         return start
 
+    @pytest.hookimpl(tryfirst=True)  # before -k leaves some out
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        for item in items:
-            for mark in item.iter_markers("measures"):
-                trial = Measurement(self.budgets[mark.args[0]].name, 1)
-                trial.add()
-                item.user_properties.append(("measured", trial.found))
+        trials = [(item, mark.args[0]) for item in items for mark in item.iter_markers("measures")]
+        of = Counter(name for _, name in trials)
+        for item, name in trials:
+            trial = Measurement(self.budgets[name].name, 1)
+            trial.add()
+            item.user_properties.append(("measured", {**trial.found, "of": of[name]}))
         if self.share is not None:
             measured = [i for i in items if i.user_properties or "measure" in getattr(i, "fixturenames", ())]
             config.hook.pytest_deselected(items=[item for item in items if item not in set(measured)])
@@ -175,14 +178,15 @@ def _add_report(sums: dict[str, Any], report: pytest.TestReport, found: dict[str
         reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr
         sums["skipped"].append(str(reason))
     elif report.when == "call":
+        sums["of"] = found.get("of", 0)
         _add_up(sums, {**found, "failures": max(found["failures"], int(report.failed))})
         sums["seconds"] += dict(report.user_properties)["seconds"]
 
 
 def _row(budget: Budget, sums: dict[str, Any], share: float) -> dict[str, Any]:
     """One row of the result."""
-    wanted = budget.wanted(share)
-    state = "passed" if sums["n"] >= wanted else "short" if sums["n"] else "not run"
+    wanted = max(budget.wanted(share), sums.pop("of", 0))
+    state = "not run" if not sums["n"] else "passed" if sums["n"] >= wanted else "short"
     if sums["failed"] or sums["failures"]:
         state = "failed"
     sums["facts"] = {name: sorted(values, key=str) for name, values in sums["facts"].items()}

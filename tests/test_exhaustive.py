@@ -25,7 +25,7 @@ FEW = [
     Budget("raised", "raised", "all", 10, table="A"),
     Budget("skipped", "skipped", "all", 10, table="B"),
     Budget("whole", "whole", "all", 3, whole=True, table="B"),
-    Budget("marked", "marked", "all", 3, whole=True, table="B"),
+    Budget("marked", "marked", "all", 0, whole=True, table="B"),
     Budget("nowhere", "nowhere", "all", 10, table="B"),
 ]
 PROPERTIES = """
