@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
+import scripts.runs.config as config
 from scripts import cli
 from scripts.cli import UsageError
 from scripts.paper.selection import grouped, mapping_rank
-from scripts.runs import config
 from scripts.runs.config import leaves
 from tasks._registry import TASKS
 from tasks.data.files import write_atomically, write_json_atomically

@@ -16,10 +16,9 @@ from scripts.bench.results import Section, read_results
 from scripts.markdown import DOCS, README, fill
 from scripts.paper import RESULTS
 from scripts.paper.reported import LEGEND, read_paper
-from scripts.paper.run_tables import run_tables
 from scripts.paper.scale import scale_table, study_records
 from scripts.paper.selection import Runs, grouped, task_of
-from scripts.paper.table import FORMATS, to_grid
+from scripts.paper.table import FORMATS, run_tables, to_grid
 from scripts.paper.tables import TierResults, results_of_tiers
 from tasks._registry import TASKS
 from tasks.data.files import write_atomically

@@ -1,12 +1,24 @@
-"""Words and their numbers."""
+"""Words, their numbers and their vectors: those of a GloVe file, and a stated rule for words without one."""
 
+import codecs
 import hashlib
+import io
 import json
+import lzma
+import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Annotated
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Annotated, Any, cast
 
-from tasks.ranges import Range, check_ranges
+import numpy as np
+import torch
+
+from tasks.data.files import check_file, check_utf8, open_bytes, raw_lines, unchanged
+from tasks.ranges import PositiveInt, Range, check_ranges
 
 PAD, UNK, BOS, EOS = range(4)
 SPECIAL = ("<pad>", "<unk>")
@@ -82,3 +94,180 @@ class Vocabulary:
         if tuple(words[:2]) != SPECIAL:
             raise ValueError(f"a stored vocabulary begins with {list(SPECIAL)}, got {list(words[:2])}")
         return cls(words[2:])
+
+
+# ------------------------------------------------------------------ vectors
+_SCALE = 0.4  # of drawn vectors, about that of GloVe's 300 dimensions
+
+_LONGEST_LINE = 2**20  # bytes: of 10,000 numbers it would have a tenth
+
+# What the four ways to pack a member, and damaged names and places of members, come as.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    OSError,
+    EOFError,
+    NotImplementedError,
+    UnicodeDecodeError,
+)
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """One vector for every word of a vocabulary.
+
+    Attributes:
+        weights: float32 (words, dim); row ``PAD`` is zero.
+        found: how many words, the two special ones aside, have a vector in the file.
+        sha256: checksum of the file as it lies on disk; ``None`` without a file.
+    """
+
+    weights: torch.Tensor
+    found: int
+    sha256: str | None
+
+    @property
+    def coverage(self) -> float:
+        """Share of the vocabulary, the two special words aside, that has a vector in the file."""
+        return self.found / max(1, len(self.weights) - len(SPECIAL))
+
+
+def load_vectors(path: Path | str, vocabulary: Vocabulary) -> Vectors:
+    """Read the vectors of a vocabulary's words from a GloVe text file of any dimension.
+
+    A word without a vector gets independent normal components whose scale is that of all components found,
+    drawn from a generator seeded with the word itself: in every run and vocabulary the same direction.
+
+    Args:
+        path: plain, ``.gz`` or ``.zip``, with a byte-order mark or without. A first line ``count dim``, as
+            word2vec writes it, says how many numbers a vector has; else the first vector does.
+        vocabulary: the words wanted.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: there is no file of that name.
+        ValueError: an empty or damaged file; bytes that are not UTF-8; a line with another number of numbers;
+            among the vectors used, one that is not finite; no vector for any word; a zip
+            archive without exactly one file to read; a file that changes meanwhile.
+    """
+    path = Path(path)
+    check_file(path)
+    with unchanged(path):
+        with _open(path) as stream:
+            dim, found = _scan(stream, path, set(vocabulary.words[len(SPECIAL) :]))
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found:
+        raise ValueError(f"{path} must have a vector for at least one of {len(vocabulary)} words, got none")
+    scale = float(np.std(np.stack(list(found.values()))))
+    rows = [found[word] if word in found else _draw(word, dim, scale) for word in vocabulary.words]
+    return Vectors(_weights(rows), len(found), sha256)
+
+
+def random_vectors(vocabulary: Vocabulary, dim: PositiveInt) -> Vectors:
+    """Draw a vector for every word, by the rule that :func:`load_vectors` has for words without one.
+
+    Args:
+        vocabulary: the words wanted.
+        dim: number of components, at least 1.
+
+    Raises:
+        ValueError: ``dim < 1``.
+    """
+    check_ranges(random_vectors, {"dim": dim})
+    return Vectors(_weights([_draw(word, dim, _SCALE) for word in vocabulary.words]), 0, None)
+
+
+def _scan(stream: IO[bytes], path: Path, words: set[str]) -> tuple[int, dict[str, np.ndarray]]:
+    """Look at every line, but take numbers only from those of wanted words: a file has millions."""
+    wanted = {word.encode(): word for word in words}
+    found: dict[str, np.ndarray] = {}
+    dim = start = 0
+    for number, line in enumerate(raw_lines(stream, path, _LONGEST_LINE), 1):
+        if not line.isascii():
+            check_utf8(line, start, path)
+        start += len(line)
+        line = line.rstrip(b" \r\n")
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
+            if b"\0" in line:
+                raise ValueError(
+                    f"{path} must be text, or one .txt file in a .gz or .zip, got bytes of 0, as in a tar"
+                )
+            columns = line.split(b" ")
+            if len(columns) == 2 and all(map(bytes.isdigit, columns)):
+                dim = int(columns[1])
+                continue
+        dim = dim or line.count(b" ")
+        if line.count(b" ") != dim or not dim:
+            _check_spaces_in_word(line, dim, f"{path}, line {number}")
+        elif (word := wanted.get(line[: line.index(b" ")])) and word not in found:
+            found[word] = _numbers(line, f"{path}, line {number}")
+    return dim, found
+
+
+def _check_spaces_in_word(line: bytes, dim: int, where: str) -> None:
+    """Let pass the few words of GloVe 840B that hold spaces (". . ."); none is in a vocabulary."""
+    extra = line.rsplit(b" ", dim)[0].split(b" ")[1:] if dim else []
+    if not extra or any(map(_is_number, extra)):
+        raise ValueError(
+            f"{where} must have a word and {max(dim, 1)} numbers, got {line.count(b' ')} numbers"
+        )
+
+
+def _is_number(text: bytes) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _numbers(line: bytes, where: str) -> np.ndarray:
+    columns = line.split(b" ")[1:]
+    try:
+        numbers = np.array([float(text) for text in columns])
+    except ValueError as error:
+        raise ValueError(f"{where} must have numbers, got one that is none: {error}") from None
+    bad = numbers[~(np.abs(numbers) <= np.finfo(np.float32).max)]
+    if bad.size:
+        raise ValueError(f"{where} must have finite numbers, got {bad[0]}")
+    return numbers.astype(np.float32)
+
+
+def _draw(word: str, dim: int, scale: float) -> np.ndarray:
+    digest = hashlib.sha256(f"0 {word}".encode()).digest()
+    # NumPy promises never to change this older generator's stream, which it does not for the new one.
+    random = np.random.RandomState(np.frombuffer(digest, dtype="<u4"))
+    return (scale * random.standard_normal(dim)).astype(np.float32)
+
+
+def _weights(rows: list[np.ndarray]) -> torch.Tensor:
+    weights = torch.from_numpy(np.stack(rows))  # (words, dim)
+    weights[PAD] = 0.0
+    return weights
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[IO[bytes]]:
+    if path.suffix != ".zip":
+        with open_bytes(path) as stream:
+            yield stream
+        return
+    try:
+        with zipfile.ZipFile(path) as archive, _open_member(archive, path) as stream:
+            yield io.BufferedReader(cast(Any, stream), 1 << 20)
+    except _DAMAGE as error:
+        raise ValueError(f"{path} must be a whole zip archive, got a damaged one: {error}") from error
+
+
+def _open_member(archive: zipfile.ZipFile, path: Path) -> IO[bytes]:
+    """Read it where it lies: nothing is unpacked to the disk, whatever a member is called."""
+    texts = [name for name in archive.namelist() if name.endswith(".txt")]
+    if len(texts) != 1:
+        got = ", ".join(archive.namelist()) or "nothing"
+        raise ValueError(f"{path} must have one .txt file to read, got {got}")
+    try:
+        return archive.open(texts[0])
+    except (NotImplementedError, RuntimeError) as error:  # a password, or a packing that Python cannot undo
+        raise ValueError(f"{path} must be an archive that opens without more, got: {error}") from error

@@ -16,8 +16,7 @@ from tasks._registry import Config
 from tasks.attention import AttentionGrid, AttentionTally
 from tasks.data.batching import epoch_batches, in_order_batches, pad
 from tasks.data.normalize import tokenize
-from tasks.data.vectors import Vectors, load_vectors, random_vectors
-from tasks.data.vocabulary import Vocabulary
+from tasks.data.vocabulary import Vectors, Vocabulary, load_vectors, random_vectors
 from tasks.entailment.agreement import AgreementTally
 from tasks.entailment.data import LABELS, Corpus, Pair
 from tasks.entailment.model import DecomposableModel, EntailmentModel, EntailmentOutput, PaddedBatch

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from scripts.paper import run_tables, selection
+from scripts.paper import selection, table
 from scripts.paper.selection import MAPPINGS, Corpus, mapping_label
 from scripts.paper.significance import MeanStd
 from scripts.runs.plan import Run, list_runs, make_plan
@@ -74,7 +74,7 @@ def shown(text: str) -> Iterator[Row]:
 
 
 def says_what_is_there(records: list[Record]) -> bool:
-    return sorted(shown(run_tables.run_tables(TASKS["snli"], records))) == wanted(records)
+    return sorted(shown(table.run_tables(TASKS["snli"], records))) == wanted(records)
 
 
 def incomplete(n: int) -> Iterator[list[Record]]:
@@ -133,13 +133,13 @@ def without_checksum(record: Record) -> Corpus:
     return Corpus(record.task, record.corpus["name"], "2" * 64, record.tier)
 
 
-PLANNED = {**run_tables._COLUMNS, "seeds": ("seeds", lambda records: "1, 2, 3, 4")}
+PLANNED = {**table._COLUMNS, "seeds": ("seeds", lambda records: "1, 2, 3, 4")}
 WRONG: dict[str, tuple[Any, str, Any]] = {
-    "the last seed alone": (run_tables, "by_label", last_seed_alone),
-    "strengths not told apart": (run_tables, "by_label", strengths_not_told_apart),
+    "the last seed alone": (table, "by_label", last_seed_alone),
+    "strengths not told apart": (table, "by_label", strengths_not_told_apart),
     "corpora not told apart": (selection, "corpus_of", without_checksum),
-    "seeds as they were planned": (run_tables, "_COLUMNS", PLANNED),
-    "missing runs counted as 0": (run_tables, "mean_std", over_all_seeds),
+    "seeds as they were planned": (table, "_COLUMNS", PLANNED),
+    "missing runs counted as 0": (table, "mean_std", over_all_seeds),
 }
 
 

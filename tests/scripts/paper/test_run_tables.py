@@ -9,8 +9,8 @@ import pytest
 from scripts.bench.results import read_results
 from scripts.markdown import filled
 from scripts.paper.reported import read_paper
-from scripts.paper.run_tables import run_tables
 from scripts.paper.scale import study_records
+from scripts.paper.table import run_tables
 from scripts.paper.tables import results_of_tiers
 from scripts.tables import files, main, page_parts
 from tasks._registry import TASKS

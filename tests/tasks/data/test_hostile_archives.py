@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from tasks.data.files import read_lines
-from tasks.data.vectors import load_vectors
-from tasks.data.vocabulary import Vocabulary
+from tasks.data.vocabulary import Vocabulary, load_vectors
 
 GLOVE = b"the 1 2 3\ndog 4 5 6\n"
 WORDS = Vocabulary(["dog"])

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks.data.vectors import load_vectors, random_vectors
-from tasks.data.vocabulary import PAD, UNK, Vocabulary
+from tasks.data.vocabulary import PAD, UNK, Vocabulary, load_vectors, random_vectors
 
 GLOVE = "the 1 2 3\n, -0.5 0.25 1e-2\ndog 4 5 6\nh\u00fctte 7 8 9\n"
 WORDS = Vocabulary(["dog", "zebra", "h\u00fctte", ","])

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 import regattn
-from tasks.data.vectors import random_vectors
-from tasks.data.vocabulary import PAD
+from tasks.data.vocabulary import PAD, random_vectors
 from tasks.entailment.mini import generate
 from tasks.entailment.model import PaddedBatch
 from tasks.entailment.task import MODELS, batch_of, vocabulary_of
