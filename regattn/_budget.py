@@ -70,7 +70,12 @@ def _certificate(rows: Rows, k: float) -> Tensor:
 
 
 class Budget(Mapping):
-    """Module form of :func:`budget`."""
+    """Module form of :func:`budget`: weights from 0 to 1 that sum to k.
+
+    Example:
+        >>> Budget(k=2.0)(torch.tensor([1.0, 2.1, 1.9]))
+        tensor([0.0500, 1.0000, 0.9500])
+    """
 
     function = staticmethod(budget)
 

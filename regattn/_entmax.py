@@ -183,7 +183,12 @@ def _certificate(rows: Rows, alpha: Strength = 1.5) -> Tensor:
 
 
 class Entmax(Mapping):
-    """Module form of :func:`entmax`."""
+    """Module form of :func:`entmax`: from softmax to sparsemax as α goes from 1 to 2.
+
+    Example:
+        >>> Entmax(learn=("alpha",))
+        Entmax(dim=-1, gamma=1.0, alpha=1.5, learn=('alpha',))
+    """
 
     function = staticmethod(entmax)
 
@@ -194,7 +199,12 @@ class Entmax(Mapping):
 
 
 class Entmax15(Mapping):
-    """Module form of :func:`entmax15`."""
+    """Module form of :func:`entmax15`: halfway from softmax to sparsemax.
+
+    Example:
+        >>> Entmax15()(torch.tensor([1.0, 2.1, 1.9]))
+        tensor([0.0369, 0.5508, 0.4123])
+    """
 
     function = staticmethod(entmax15)
 

@@ -101,7 +101,12 @@ def _certificate(rows: Rows, lam: Any) -> Tensor:
 
 
 class Fusedmax(Mapping):
-    """Module form of :func:`fusedmax`."""
+    """Module form of :func:`fusedmax`: sparse weights in which neighbours tend to share one value.
+
+    Example:
+        >>> Fusedmax(lam=0.1)(torch.tensor([1.0, 2.1, 1.9]))
+        tensor([0.0000, 0.5000, 0.5000])
+    """
 
     function = staticmethod(fusedmax)
 

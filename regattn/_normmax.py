@@ -122,7 +122,12 @@ def _certificate(rows: Rows, alpha: Strength) -> Tensor:
 
 
 class Normmax(Mapping):
-    """Module form of :func:`normmax`."""
+    """Module form of :func:`normmax`: sparse weights, nearly equal in their support where α is large.
+
+    Example:
+        >>> Normmax(alpha=3.0)(torch.tensor([1.0, 2.1, 1.9]))
+        tensor([0.0000, 0.5402, 0.4598])
+    """
 
     function = staticmethod(normmax)
 

@@ -116,7 +116,12 @@ def _certificate(rows: Rows, lam: Any) -> Tensor:
 
 
 class Oscarmax(Mapping):
-    """Module form of :func:`oscarmax`."""
+    """Module form of :func:`oscarmax`: sparse weights in which close scores tend to share one value.
+
+    Example:
+        >>> Oscarmax(lam=0.05)(torch.tensor([1.0, 2.0, 0.95]))
+        tensor([0.0167, 0.9667, 0.0167])
+    """
 
     function = staticmethod(oscarmax)
 
@@ -127,7 +132,12 @@ class Oscarmax(Mapping):
 
 
 class OscarmaxPublished(Mapping):
-    """Module form of :func:`oscarmax_published`."""
+    """Module form of :func:`oscarmax_published`: for ablations.
+
+    Example:
+        >>> OscarmaxPublished(lam=0.05)(torch.tensor([0.3, 0.1, -0.2]))
+        tensor([0.4833, 0.3833, 0.1333])
+    """
 
     function = staticmethod(oscarmax_published)
 

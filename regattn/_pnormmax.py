@@ -120,7 +120,12 @@ def power_certificate(
 
 
 class PNormmax(Mapping):
-    """Module form of :func:`pnormmax`."""
+    """Module form of :func:`pnormmax`: sparse weights that are the flatter the larger p is.
+
+    Example:
+        >>> PNormmax(p=1.5)(torch.tensor([1.0, 2.1, 1.9]))
+        tensor([0.0000, 0.6549, 0.3451])
+    """
 
     function = staticmethod(pnormmax)
 

@@ -104,7 +104,12 @@ def _certificate(rows: Rows) -> Tensor:
 
 
 class Softmax(Mapping):
-    """Module form of :func:`softmax`."""
+    """Module form of :func:`softmax`: weights that are never zero.
+
+    Example:
+        >>> Softmax(gamma=2.0)(torch.tensor([1.0, 2.0]))
+        tensor([0.3775, 0.6225])
+    """
 
     function = staticmethod(softmax)
 

@@ -57,7 +57,12 @@ def sparsemax_certificate(rows: Rows) -> Tensor:
 
 
 class Sparsemax(Mapping):
-    """Module form of :func:`sparsemax`."""
+    """Module form of :func:`sparsemax`: weights of which many are exactly zero.
+
+    Example:
+        >>> Sparsemax()(torch.tensor([1.0, 2.1, 1.9]))
+        tensor([0.0000, 0.6000, 0.4000])
+    """
 
     function = staticmethod(sparsemax)
 
