@@ -6,6 +6,7 @@ The source is the repository's root, so that a link that leads somewhere in a cl
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from docutils import nodes
 from latex2mathml.converter import convert
+from myst_parser.parsers.sphinx_ import MystParser
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -29,16 +31,18 @@ extensions = [
     "sphinx_copybutton",
 ]
 include_patterns = [
-    "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/*.md", "results/tables/*.md", "results/bench/*.md"
+    "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/*.md", "docs/notebooks/*.ipynb",
+    "results/tables/*.md", "results/bench/*.md",
 ]  # fmt: skip
 exclude_patterns = [".*", "build", "data", "runs", "results/[dr]*", "results/studies"]
 NAVIGATION = {
     "Use": ["start", "mappings", "choosing", "models", "gallery", "entmax"],
+    "Notebooks": [f"notebooks/{path.stem}" for path in sorted(ROOT.glob("docs/notebooks/*.ipynb"))],
     "The suite": ["data", "training", "reproducing", "scaling", "fidelity"],
     "What was found": ["results", "benchmarks", "reliability"],
     "Inside": ["kernels", "architecture", "/CONTRIBUTING", "/CHANGELOG"],
 }
-"""Pages of the side bar, which the README leads to."""
+"""Pages of the side bar, which the README leads to; a list may be empty."""
 
 html_theme = "furo"
 html_title = f"regattn {version}"
@@ -57,6 +61,29 @@ napoleon_use_rtype = False  # what is returned is a sentence, not a type
 copybutton_prompt_text = ">>> "
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(torch|matplotlib|transformers|collections)\..*|regattn\._.*")]
+
+
+class NotebookParser(MystParser):
+    """A notebook as a page: its text, its code, and of its outputs what is text or a picture."""
+
+    supported = ("notebook",)
+
+    def parse(self, inputstring: str, document: nodes.document) -> None:
+        parts = []
+        for cell in json.loads(inputstring)["cells"]:
+            source = "".join(cell["source"])
+            parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+            parts += filter(None, map(_output, cell.get("outputs", [])))
+        super().parse("\n\n".join(parts), document)
+
+
+def _output(output: dict[str, Any]) -> str:
+    data = output.get("data", {})
+    if "image/png" in data:
+        return f"![](data:image/png;base64,{''.join(data['image/png'].split())})"
+    text = "".join(output.get("text", data.get("text/plain", "")))
+    shown = text.strip() and not text.startswith("<IPython.")
+    return f"```text\n{text.rstrip()}\n```" if shown else ""
 
 
 def add_navigation(app: Any, docname: str, source: list[str]) -> None:
@@ -107,6 +134,8 @@ def finish(app: Any, error: Exception | None) -> None:
 
 
 def setup(app: Any) -> None:
+    app.add_source_suffix(".ipynb", "notebook")
+    app.add_source_parser(NotebookParser)
     app.connect("source-read", add_navigation)
     app.connect("doctree-resolved", draw_pictures)
     app.connect("build-finished", finish)
