@@ -20,7 +20,7 @@ from scripts import cli
 from scripts.heatmap import draw_panels, panel_of, whole_words
 from scripts.paper import RESULTS
 from scripts.paper.plots import mappings_figure
-from scripts.paper.scale import scale_figure, study_records
+from scripts.paper.scale import gamma_study, scale_figure
 from scripts.paper.selection import MAPPINGS, UNIFORM, Runs, by_setting, file_names, first_examples, grouped
 from scripts.style import house_style, save_figure
 from tasks._registry import TASKS
@@ -111,7 +111,7 @@ def main() -> None:
         print(path)
     save_figure(picture(), FIGURES / "attention.png", dpi=300)  # for screens that show two dots for one
     print(FIGURES / "attention.png")
-    if study := study_records():
+    if study := gamma_study():
         with house_style():
             save_figure(scale_figure(study), FIGURES / "scale-study.png")
         print(FIGURES / "scale-study.png")

@@ -16,29 +16,28 @@ from scripts.bench.results import Section, read_results
 from scripts.markdown import DOCS, README, fill
 from scripts.paper import RESULTS
 from scripts.paper.reported import LEGEND, read_paper
-from scripts.paper.scale import scale_table, study_records
+from scripts.paper.scale import study_tables
 from scripts.paper.selection import Runs, grouped, task_of
-from scripts.paper.table import FORMATS, run_tables, to_grid
+from scripts.paper.table import FORMATS, Table, run_tables, to_grid
 from scripts.paper.tables import TierResults, results_of_tiers
 from tasks._registry import TASKS
 from tasks.data.files import write_atomically
 from tasks.training.records import read_records
 
 
-def files(records: Runs, results: Sequence[TierResults], study: Runs = ()) -> dict[str, str]:
+def files(records: Runs, results: Sequence[TierResults], studies: Sequence[Table] = ()) -> dict[str, str]:
     """The content of every file of tables, by its name; tasks without records have none.
 
     Args:
         records: of all runs.
         results: of every tier.
-        study: the runs of :func:`scripts.paper.scale.study_records`.
+        studies: of :func:`scripts.paper.scale.study_tables`.
 
     Raises:
         RecordError: records cannot be shown.
     """
     of_tasks = grouped(records, lambda record: task_of(record).name)
-    of_paper = [table for result in results for table in result.tables]
-    of_paper += [scale_table(study)] if study else []
+    of_paper = [*(table for result in results for table in result.tables), *studies]
     return {
         **{f"{task}.md": run_tables(TASKS[task], runs) for task, runs in of_tasks.items()},
         **{f"{table.name}.{ending}": write(table) for table in of_paper for ending, write in FORMATS.items()},
@@ -84,7 +83,7 @@ def main() -> None:
     """Write all tables to results/tables and into the pages that show them, and print those in Markdown."""
     records = read_records(RESULTS / "runs")
     results = results_of_tiers(records, RESULTS, read_paper())
-    written = files(records, results, study_records())
+    written = files(records, results, study_tables())
     for page, parts in page_parts(results, read_results(RESULTS / "bench" / "cpu.json")).items():
         fill(page, parts)
     folder = RESULTS / "tables"

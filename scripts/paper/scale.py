@@ -1,13 +1,14 @@
-"""What γ does to what each mapping learns: a study as a table and a plot.
+"""What γ and λ do to what each mapping learns: two studies as tables, and a plot.
 
-A mapping compares differences of scores with γ, and training gives scores the scale that they have. The
-study trains one recipe for two epochs at several γ, the same ones for every mapping, with γλ held where there
-is a λ. Its records lie in results/studies/scale/runs, and are no cells of the paper's tables.
+A mapping compares differences of scores with γ, and training gives scores the scale that they have. The study
+of γ trains one recipe for two epochs at several γ, the same ones for every mapping, with γλ held where there
+is a λ; that of λ does so at one γ and several λ. Their records lie in results/studies/scale/runs and
+results/studies/lambda/runs, and are no cells of the paper's tables.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,16 +27,36 @@ _SHARES = {
     "peaked_share": "over .99, %",
     "fused_share": "fused whole, %",
 }
+_FUSED = {"segment_length": "segment length", "group_size": "group size"}
 _DASHES = ("-", ":")  # learning rates, the larger one first
 
 
-def study_records(results: Path = RESULTS) -> Runs:
-    """The runs of the study: by learning rate, the larger one first, then mapping and γ."""
+def gamma_study(results: Path = RESULTS) -> Runs:
+    """The runs of the study of γ: by learning rate, the larger one first, then mapping, γ and λ."""
+    return _by_strengths(read_records(results / "studies" / "scale" / "runs"))
+
+
+def lambda_study(results: Path = RESULTS) -> Runs:
+    """The runs of the study of λ, with those of the study of γ that share its γ: sparsemax's λ is 0."""
+    found = read_records(results / "studies" / "lambda" / "runs")
+    settings = {(_lr(record), record.mapping_params["gamma"]) for record in found}
+    mappings = {"sparsemax", *(record.mapping for record in found)}
+    found += [
+        record
+        for record in gamma_study(results)
+        if record.mapping in mappings and (_lr(record), record.mapping_params["gamma"]) in settings
+    ]
+    return _by_strengths(found)
+
+
+def _by_strengths(records: Iterable[Record]) -> Runs:
     names = list(COLOURS)
-    return sorted(
-        read_records(results / "studies" / "scale" / "runs"),
-        key=lambda record: (-_lr(record), names.index(record.mapping), record.mapping_params["gamma"]),
-    )
+
+    def place(record: Record) -> tuple[float, ...]:
+        strengths = record.mapping_params
+        return -_lr(record), names.index(record.mapping), strengths["gamma"], strengths.get("lam", 0)
+
+    return sorted(records, key=place)
 
 
 def _lr(record: Record) -> float:
@@ -52,17 +73,24 @@ def _gradient(record: Record, epoch: int) -> float:
     return float(record.history[epoch]["attention"]["scorer_gradient"])
 
 
-def scale_table(records: Runs) -> Table:
-    """One row for each run.
+def study_tables(results: Path = RESULTS) -> list[Table]:
+    """A table of each study that has runs, with a row for each."""
+    tables = []
+    if records := gamma_study(results):
+        about = "λ is divided by γ, which holds γλ."
+        tables.append(_table("scale-study", "Scores, γ and what is learnt", about, records))
+    if records := lambda_study(results):
+        about = "γ is held; sparsemax is λ = 0."
+        tables.append(_table("lambda-study", "What fusing costs, and what is fused", about, records))
+    return tables
 
-    Args:
-        records: of :func:`study_records`, at least one.
-    """
+
+def _table(name: str, title: str, about: str, records: Runs) -> Table:
     metric = task_of(records[0]).primary_metric
     epochs = range(len(records[0].history))
     heads = (
         "lr", "mapping", "γ", "λ", *(f"dev {metric.label}, epoch {n + 1}" for n in epochs), *_SHARES.values(),
-        *(f"scorer's gradient, epoch {n + 1}" for n in epochs),
+        *_FUSED.values(), *(f"scorer's gradient, epoch {n + 1}" for n in epochs),
     )  # fmt: skip
     best = max(metric.scale * _last(record)[metric.name] for record in records)
     rows = []
@@ -77,14 +105,15 @@ def scale_table(records: Runs) -> Table:
                 _number(lam, "g") if lam is not None else Cell(UNKNOWN),
                 *(_number(value, ".1f", record, best=value == best) for value in scores),
                 *(_number(100 * _last(record)[name], ".0f", record) for name in _SHARES),
+                *(_number(_last(record)[name], ".2f", record) for name in _FUSED),
                 *(_number(_gradient(record, epoch), ".3f", record) for epoch in epochs),
             )
         )
     first = records[0]
     return Table(
-        "scale-study", "Scores, γ and what is learnt",
+        name, title,
         f"{first.corpus['name']}, recipe of tier {first.tier}, {len(first.history)} epochs, "
-        f"seed {first.seed}, one run a row. λ is divided by γ, which holds γλ. Shares are of the rows of "
+        f"seed {first.seed}, one run a row. {about} Shares, segments and groups are of the rows of "
         f"attention on dev after the last epoch; the scorer's gradient is its norm before it is clipped, the "
         f"mean over an epoch.",
         heads, tuple(rows),

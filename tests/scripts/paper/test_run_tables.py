@@ -9,7 +9,7 @@ import pytest
 from scripts.bench.results import read_results
 from scripts.markdown import filled
 from scripts.paper.reported import read_paper
-from scripts.paper.scale import study_records
+from scripts.paper.scale import study_tables
 from scripts.paper.table import run_tables
 from scripts.paper.tables import results_of_tiers
 from scripts.tables import files, main, page_parts
@@ -236,7 +236,7 @@ def test_records_that_cannot_be_shown_are_named(project: Path) -> None:
 def test_the_committed_tables_are_those_of_the_committed_records() -> None:
     records = committed_records()
     results = results_of_tiers(records, ROOT / "results", read_paper())
-    derived = files(records, results, study_records(ROOT / "results"))
+    derived = files(records, results, study_tables(ROOT / "results"))
     assert set(derived) == committed("results/tables")
     for name, text in derived.items():
         assert (ROOT / "results" / "tables" / name).read_text(encoding="utf-8") == text, name
