@@ -72,12 +72,16 @@ class ClaimTest:
 
     Attributes:
         role: ``primary``, ``secondary``, ``time``, or ``part`` of a primary one that has several.
+        metric: what was measured, for readers; of scores.
+        recipe: whose runs they are, by its name without the tier; of scores.
     """
 
     cells: Row
     verdict: Verdict
     runs: tuple[str, ...]
     role: str
+    metric: str = ""
+    recipe: str = ""
 
 
 @dataclass(frozen=True)
@@ -283,7 +287,7 @@ def _compared(pair: _Pair, p: float | None, level: float, role: str, paper: Pape
         Cell(str(pair.seeds), float(pair.seeds), runs),
         _sight(pair, level, runs),
     )
-    return ClaimTest(cells, verdict, runs, role)
+    return ClaimTest(cells, verdict, runs, role, pair.metric.label, pair.recipe.name)
 
 
 def _together(parts: Sequence[ClaimTest]) -> ClaimTest:

@@ -455,8 +455,9 @@ def _primary_score(paper: Paper, task: str, run: Record) -> SplitMetric:
 
 def findings(claims: ClaimResults, agreement: Table) -> dict[str, str]:
     """What the runs of a tier say, in sentences that hold no more than the tables do: one for each primary
-    endpoint, one on word alignments that people made, one on time. Each leads to the claim
-    (``claims-<tier>-<id>``) or the table (``table-<name>``) that it is read off."""
+    endpoint, with the same comparisons at chosen strengths where there are any, one on word alignments that
+    people made, one on time. Each leads to the claim (``claims-<tier>-<id>``) or the table
+    (``table-<name>``) that it is read off."""
     said = {}
     for claim, tested in claims.comparisons:
         first = [one for one in tested if one.role in ("primary", "part")]
@@ -464,9 +465,11 @@ def findings(claims: ClaimResults, agreement: Table) -> dict[str, str]:
             listed = "; ".join(map(_difference, parts))
             verdict = next(one.verdict for one in first if one.role == "primary")
             why = f" ({verdict.why})" if verdict.why else ""
-            said[f"The claim that {claim.text}: {verdict.text}{why}; {listed}."] = (
-                f"{claims.table.name}-{claim.id}"
-            )
+            tuned = [one for one in tested if one.recipe == f"{parts[0].recipe}_tuned"]
+            tuned = [one for one in tuned if one.metric == parts[0].metric]
+            chosen = f" At strengths chosen on dev: {'; '.join(map(_difference, tuned))}." if tuned else ""
+            text = f"The claim that {claim.text}: {verdict.text}{why}; {listed}.{chosen}"
+            said[text] = f"{claims.table.name}-{claim.id}"
     aligned = _AGREEMENT[0].head
     by_hand = [row for row in agreement.rows if row[0].text.endswith("hansards")]
     for recipe in dict.fromkeys(row[1].text for row in by_hand):
