@@ -178,12 +178,12 @@ def _place(record: Record) -> tuple[tuple[int, str], str, int]:
 
 
 def by_recipe(records: Runs) -> list[Rows]:
-    """Rows of runs that differ in mapping and seed alone, sorted by corpus."""
+    """Rows of runs that differ in attention and seed alone, sorted by corpus; one strength has one row."""
 
     def recipe(run: Record) -> tuple[str, str, str]:
         return *corpus_of(run)[1:3], config_hash(run.config, without=(*SEEDS, *SPEED, "attention"))
 
-    return [by_mapping(runs) for _, runs in sorted(grouped(records, recipe).items())]
+    return [by_label(runs) for _, runs in sorted(grouped(records, recipe).items())]
 
 
 class Recipe(NamedTuple):

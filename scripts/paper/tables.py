@@ -319,9 +319,9 @@ def _attention_rows(recipe: Recipe, properties: Sequence[_Property]) -> Iterator
     first = first_run(recipe.rows)
     for split in _splits_with_links(first) or first.test_splits[:1]:
         place = Cell(f"{corpus_label(first)}, {split}")
-        for mapping, runs in recipe.rows.items():
-            cells = (_property_cell(runs, split, one) for one in properties)
-            yield place, Cell(recipe.name), Cell(mapping), _strengths_cell(runs), seeds_cell(runs), *cells
+        for runs in recipe.rows.values():
+            about = Cell(recipe.name), Cell(runs[0].mapping), _strengths_cell(runs), seeds_cell(runs)
+            yield place, *about, *(_property_cell(runs, split, one) for one in properties)
 
 
 def _property_cell(runs: Runs, split: str, one: _Property) -> Cell:
@@ -474,9 +474,13 @@ def findings(claims: ClaimResults, agreement: Table) -> dict[str, str]:
     by_hand = [row for row in agreement.rows if row[0].text.endswith("hansards")]
     for recipe in dict.fromkeys(row[1].text for row in by_hand):
         rows = [row for row in by_hand if row[1].text == recipe]
-        rates = [(row[2].text, row[agreement.heads.index(aligned)], row[4].text) for row in rows]
-        listed = ", ".join(f"{mapping} {cell.text}" for mapping, cell, _ in rates if not cell.is_empty)
-        seeds = max((counted(len(text.split(", ")), "seed") for *_, text in rates), default="")
+        rates = [(*row[2:5], row[agreement.heads.index(aligned)]) for row in rows]
+        listed = ", ".join(
+            f"{mapping.text} {rate.text} ({strengths.text})"
+            for mapping, strengths, _, rate in rates
+            if not rate.is_empty
+        )
+        seeds = max((counted(len(of.text.split(", ")), "seed") for _, _, of, _ in rates), default="")
         text = f"Attention as word alignment, AER in % on Hansards, less is better: {listed} ({seeds})."
         said[text] = f"table-{agreement.name}"
     for claim, tested in claims.comparisons:

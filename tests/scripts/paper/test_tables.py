@@ -285,14 +285,17 @@ def test_texts_with_known_links_are_shown_without_a_cell() -> None:
     ]  # fmt: skip
 
 
-def test_runs_of_one_recipe_differ_in_mapping_and_seed_alone() -> None:
+def test_runs_of_one_row_differ_in_their_seeds_alone() -> None:
     records = [
-        replace(RECORD, id=f"{mapping}{seed}{lr}", mapping=mapping, seed=seed,
-                config={"attention": {"_target_": mapping}, "seed": seed, "optim": {"lr": lr}})
-        for lr in (1.0, 2.0) for mapping in ("oscarmax", "softmax") for seed in (2, 1)
+        replace(RECORD, id=f"{mapping}{gamma}{seed}{lr}", mapping=mapping, mapping_params={"gamma": gamma},
+                config={"attention": {"_target_": mapping}, "seed": seed, "optim": {"lr": lr}}, seed=seed)
+        for lr in (1.0, 2.0) for mapping, gamma in (("oscarmax", 4), ("oscarmax", 1), ("softmax", 1))
+        for seed in (2, 1)
     ]  # fmt: skip
     found = by_recipe(records)
-    assert [list(row) for row in found] == [["softmax", "oscarmax"]] * 2
+    assert [list(row) for row in found] == [
+        ["softmax (gamma 1)", "oscarmax (gamma 1)", "oscarmax (gamma 4)"]
+    ] * 2
     assert all([r.seed for r in runs] == [1, 2] for row in found for runs in row.values())
     assert all(len({r.config["optim"]["lr"] for runs in row.values() for r in runs}) == 1 for row in found)
 
