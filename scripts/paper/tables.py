@@ -465,8 +465,8 @@ def findings(claims: ClaimResults, agreement: Table) -> dict[str, str]:
             listed = "; ".join(map(_difference, parts))
             verdict = next(one.verdict for one in first if one.role == "primary")
             why = f" ({verdict.why})" if verdict.why else ""
-            tuned = [one for one in tested if one.recipe == f"{parts[0].recipe}_tuned"]
-            tuned = [one for one in tuned if one.metric == parts[0].metric]
+            wanted = {(one.cells[0].text, one.metric, f"{one.recipe}_tuned") for one in parts}
+            tuned = [one for one in tested if (one.cells[0].text, one.metric, one.recipe) in wanted]
             chosen = f" At strengths chosen on dev: {'; '.join(map(_difference, tuned))}." if tuned else ""
             text = f"The claim that {claim.text}: {verdict.text}{why}; {listed}.{chosen}"
             said[text] = f"{claims.table.name}-{claim.id}"

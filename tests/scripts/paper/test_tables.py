@@ -331,7 +331,7 @@ def test_findings_say_what_the_tables_say_and_no_more(tmp_path: Path) -> None:
             details = Details(id=run.id, items=items, example=example)
             runs.append(replace(run, details=write_details(tmp_path, details)))
         row[mapping] = runs
-    tables = {"snli": recipes(row)}
+    tables = {"snli": [*recipes(row), *recipes(row, "snli_tuned")]}
     claims = claims_of_tier(PAPER, "small", tables, ItemScores(tmp_path, samples=50))
     linked = [
         replace(RECORD, id=name, mapping=name, task="translation", metrics={"hansards": {"aer": rate}})
@@ -343,5 +343,7 @@ def test_findings_say_what_the_tables_say_and_no_more(tmp_path: Path) -> None:
     said = list(found)
     begin = "The claim that on entailment, fusedmax scores above softmax and sparsemax: not reproduced; "
     assert said[0].startswith(begin)
-    assert "; fusedmax − softmax is -10.00 (95 % interval -1" in said[0] and said[0].endswith(", 6 seeds).")
-    assert said[1].endswith("Hansards, less is better: softmax 50.7, fusedmax 59.2 (1 seed).")
+    first, chosen = said[0].split(" At strengths chosen on dev:")
+    assert "; fusedmax − softmax is -10.00 (95 % interval -1" in first and first.endswith(", 6 seeds).")
+    assert chosen.startswith(" fusedmax − softmax is -10.00") and chosen.count("6 seeds") == 1
+    assert said[1].endswith("better: softmax 50.7 (γ 1, λ 0.1), fusedmax 59.2 (γ 1, λ 0.1) (1 seed).")
