@@ -18,6 +18,7 @@ import regattn
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+FOLDERS = ("regattn", "tasks", "scripts", "configs", "tests", "docs", "requirements")
 CODE = [page for page in PAGES if "```python\n" in page.read_text(encoding="utf-8")]
 
 
@@ -56,6 +57,13 @@ def broken(page: Path, text: str) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_links_lead_to_files_and_headings(page: Path) -> None:
     assert broken(page, page.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    named = rf"(?<![\w/])(?:{'|'.join(FOLDERS)})/[\w/.-]+\.(?:py|yaml|md|sbatch)\b"
+    found = re.findall(named, page.read_text(encoding="utf-8"))
+    assert [name for name in found if not (ROOT / name).exists()] == []
 
 
 def test_a_broken_link_is_noticed() -> None:
