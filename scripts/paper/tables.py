@@ -423,19 +423,18 @@ def overview_table(tier: str, tables: Tables, scores: Sequence[Table], paper: Pa
         cells = {(row[1].text, row[0].text): row[place] for row in table.rows}
         simple = {name: cell for (recipe, name), cell in cells.items() if recipe == "baseline"}
         best = max(simple, key=lambda name: simple[name].value or 0.0, default="")
-        label = Cell(f"{TASKS[task].title}, {score.label}")
         for recipe in recipes:
             ours = [replace(cells.get((recipe.name, m), Cell(UNKNOWN)), best=False) for m in mappings]
             counts = sorted({len(runs) for runs in recipe.rows.values()})
             seeds = Cell("–".join(map(str, dict.fromkeys((counts[0], counts[-1])))))
             without = Cell(f"{simple[best].text} ({best})" if best else UNKNOWN)
-            rows.append((label, Cell(recipe.name), *ours, without, seeds))
+            rows.append((Cell(f"{recipe.name}: {score.label}"), *ours, without, seeds))
         corpora.append(f"{first.corpus['name']} ({first.corpus['sizes']['train']:,} training pairs)")
     return Table(
         name=f"overview-{tier}",
         title=f"Scores, tier {tier}",
         intro="",
-        heads=("score", "recipe", *mappings, "best without attention", "seeds"),
+        heads=("recipe: score", *mappings, "best without attention", "seeds"),
         rows=tuple(rows),
         notes=(
             f"Mean ± standard deviation over the seeds, trained on {', '.join(corpora)}"
