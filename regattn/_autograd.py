@@ -78,6 +78,7 @@ class Solver(NamedTuple):
     operator: Callable[..., Any]
     product: Callable[..., Tensor]
     dx_dparams: tuple[ParamDerivative | None, ...]
+    plain: Callable[..., Tensor] | None
 
     def kernel(self, scores: Tensor, mask: Tensor | None, *parameters: Any) -> Any:
         return load_kernel(scores.device.type, self.file, self.name)(scores, mask, *parameters)
@@ -110,6 +111,8 @@ def solve_along(solver: Solver, scores: Tensor, dim: int, mask: Tensor | None, *
         # ∂x/∂θ tells groups by their weights, and rounded weights may agree by chance
         return solve_along(solver, scores.float(), -1, mask, *parameters).to(scores.dtype)
     if torch.compiler.is_compiling():
+        if solver.plain is not None and torch.onnx.is_in_onnx_export():
+            return solver.plain(scores, mask, *parameters)
         output = solver.registered(scores, mask, *parameters)
     elif learnable or not can_call_kernel(scores):
         if torch._C._get_tracing_state() is not None:
@@ -131,6 +134,10 @@ def to_last(strength: Any, dim: int, ndim: int) -> Any:
     return strength.reshape(*[1] * (ndim - strength.ndim), *strength.shape).movedim(dim, -1)
 
 
+_IN_PLAIN_OPERATORS: list[str] = []
+"""Names of the solvers that ONNX can have."""
+
+
 def define_solver(
     name: str,
     parameters: dict[str, ParamDerivative | str],
@@ -138,6 +145,7 @@ def define_solver(
     *,
     structured: bool,
     file: str = "",
+    plain: Callable[..., Tensor] | None = None,
 ) -> Solver:
     """Register ``regattn::name(Tensor scores, Tensor? mask, parameters)``.
 
@@ -149,6 +157,7 @@ def define_solver(
             structure if there is one, else the values.
         structured: whether the solver also returns a structure.
         file: in ``kernels/cpu`` and ``kernels/cuda``; called like the operator if "".
+        plain: the same in operators that ONNX has, ``(scores, mask, *parameters) -> values``.
     """
     file = file or name
     qualified = f"regattn::{name}"
@@ -162,8 +171,9 @@ def define_solver(
         load_kernel(scores.device.type, file, name)  # refuses a device without one while code is compiled
         if scores.device.type == "cuda":
             load_kernel("cuda", "", "check_length")(scores.shape[-1])
-        if torch.onnx.is_in_onnx_export():
-            raise ValueError(f"a mapping exported to ONNX must be softmax, got {name}")
+        if torch.onnx.is_in_onnx_export():  # and here, whichever of its ways of tracing the exporter tries
+            able = ", ".join(["softmax", *_IN_PLAIN_OPERATORS])
+            raise ValueError(f"a mapping exported to ONNX must be one of {able}, got {name}")
         values = torch.empty_like(scores, memory_format=torch.contiguous_format)
         if not structured:
             return values
@@ -193,7 +203,9 @@ def define_solver(
         return _backward(ctx, gradient, ctx.needs_input_grad[2:])
 
     load_kernel("cpu", file, name)  # now, before the process may be forked: see openmp.py
-    solver = Solver(name, file, getattr(torch.ops.regattn, name).default, product, dx_dparams)
+    solver = Solver(name, file, getattr(torch.ops.regattn, name).default, product, dx_dparams, plain)
+    if plain is not None:
+        _IN_PLAIN_OPERATORS.append(name)
     torch.library.impl(qualified, ("CPU", "CUDA"), lib=library)(solve)
     torch.library.register_fake(qualified, fake, lib=library)
     torch.library.register_autograd(qualified, backward, setup_context=setup, lib=library)
@@ -386,7 +398,12 @@ def product_by_kernel(file: str, formula: Callable[..., Tensor]) -> Callable[...
 
 # ------------------------------------------------------------------ the one backward rule
 def define_partition_solver(
-    name: str, parameters: dict[str, ParamDerivative | str], *, on_simplex: bool, file: str = ""
+    name: str,
+    parameters: dict[str, ParamDerivative | str],
+    *,
+    on_simplex: bool,
+    file: str = "",
+    plain: Callable[..., Tensor] | None = None,
 ) -> Solver:
     """Register a solver, as :func:`define_solver` does, whose values and derivative are constant in groups.
 
@@ -401,7 +418,7 @@ def define_partition_solver(
             return (group_average(direction, structure, 1.0, True) / gamma).to(direction.dtype)
         return group_average(direction, structure, 1.0 / gamma, True)
 
-    return define_solver(name, parameters, product, structured=True, file=file)
+    return define_solver(name, parameters, product, structured=True, file=file, plain=plain)
 
 
 library.define("group_average(Tensor direction, Tensor structure, float scale, bool centre) -> Tensor")

@@ -11,7 +11,7 @@ from torch import Tensor
 from regattn._autograd import define_solver, dx_dgamma, product_by_kernel, solve_along
 from regattn._certify import Rows
 from regattn._checks import Strength, check_scores, check_strengths
-from regattn._prox import solve_simplex
+from regattn._prox import ranked_rows, solve_simplex
 from regattn._registry import Mapping, MappingSpec
 from regattn._softmax import softmax
 from regattn._sparsemax import sparsemax_certificate
@@ -150,8 +150,28 @@ solve_entmax = define_solver(
     product_by_kernel("entmax", _product),
     structured=False,
 )
+
+
+def _entmax15_in_plain_operators(scores: Tensor, mask: Tensor | None, gamma: Strength) -> Tensor:
+    """Peters, Niculae & Martins (2019), algorithm 2: a threshold for each size of the support, by sorting."""
+    z, ranked, empty = ranked_rows(scores, mask, 2 * gamma)
+    sizes = torch.arange(1, z.shape[-1] + 1, device=z.device)
+    means = ranked.cumsum(-1) / sizes
+    variances = (ranked * ranked).cumsum(-1) / sizes - means * means
+    thresholds = means - (1 / sizes - variances).clamp(min=0.0).sqrt()
+    size = (thresholds <= ranked).sum(-1, keepdim=True).clamp(min=1)
+    threshold = torch.where(sizes == size, thresholds, 0.0).sum(-1, keepdim=True)
+    root = (z - threshold).clamp(min=0.0)
+    return (root * root).masked_fill(empty, 0.0).to(scores.dtype)
+
+
 solve_entmax15 = define_solver(
-    "entmax15", {"gamma": dx_dgamma}, product_by_kernel("entmax", _product), structured=False, file="entmax"
+    "entmax15",
+    {"gamma": dx_dgamma},
+    product_by_kernel("entmax", _product),
+    structured=False,
+    file="entmax",
+    plain=_entmax15_in_plain_operators,
 )
 
 

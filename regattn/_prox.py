@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from regattn._autograd import define_partition_solver, dx_dgamma, solve_along
-from regattn._checks import check_scores, check_strengths
+from regattn._checks import Strength, check_scores, check_strengths
 
-solve_simplex = define_partition_solver("sparsemax", {"gamma": dx_dgamma}, on_simplex=True)
+
+def ranked_rows(scores: Tensor, mask: Tensor | None, gamma: Strength) -> tuple[Tensor, Tensor, Tensor]:
+    """For ONNX, where kernels are unknown: (x − max x)/γ, the same by size, and which rows are empty.
+
+    In float64, as kernels have it; what lies 2 and more below the maximum gets no weight, and becomes −2.
+    """
+    x = scores.double() if mask is None else torch.where(mask, scores.double(), -torch.inf)
+    top = x.amax(-1, keepdim=True)
+    empty = top == -torch.inf
+    z = ((x - top.masked_fill(empty, 0.0)) / gamma).clamp(min=-2.0)
+    return z, z.sort(-1, descending=True).values, empty
+
+
+def _simplex_in_plain_operators(scores: Tensor, mask: Tensor | None, gamma: Strength) -> Tensor:
+    z, ranked, empty = ranked_rows(scores, mask, gamma)
+    sums, sizes = ranked.cumsum(-1), torch.arange(1, z.shape[-1] + 1, device=z.device)
+    size = (1 + sizes * ranked > sums).sum(-1, keepdim=True).clamp(min=1)
+    threshold = (torch.where(sizes == size, sums, 0.0).sum(-1, keepdim=True) - 1) / size
+    return (z - threshold).clamp(min=0.0).masked_fill(empty, 0.0).to(scores.dtype)
+
+
+solve_simplex = define_partition_solver(
+    "sparsemax", {"gamma": dx_dgamma}, on_simplex=True, plain=_simplex_in_plain_operators
+)
 solve_tv1d = define_partition_solver("prox_tv1d", {"lam": "float"}, on_simplex=False, file="prox")
 solve_oscar = define_partition_solver("prox_oscar", {"lam": "float"}, on_simplex=False, file="prox")
 solve_isotonic = define_partition_solver(

@@ -59,7 +59,7 @@ def test_attention_is_exported_with_any_batch_and_any_length():
 @each_solved
 def test_vmap_in_compiled_code_takes_all_rows_at_once(name, fresh_compiler):
     x, mask = torch.randn(3, 4, 7), torch.rand(3, 7) > 0.2
-    mapped = torch.compile(torch.vmap(Masked(name)), fullgraph=True, backend="aot_eager")
+    mapped = torch.compile(torch.vmap(Masked(name).forward), fullgraph=True, backend="aot_eager")
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*batching rule")  # of loops over the batch
         y = mapped(x, mask)
@@ -84,10 +84,23 @@ def test_traced_softmax_gives_zeros_for_an_empty_row():
 
 
 @each_solved
-def test_export_to_onnx_is_refused_in_one_sentence(name, monkeypatch):
+def test_export_to_onnx_is_plain_or_refused_in_a_sentence(name, monkeypatch):
     monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)  # which needs onnxscript to be true
-    with pytest.raises(ValueError, match=f"a mapping exported to ONNX must be softmax, got {name}"):
-        torch.export.export(Masked(name), batch(3, 5), strict=False)
+    solver = regattn.MAPPINGS[name].solver
+    if solver is None or solver.plain is None:
+        wanted = f"a mapping exported to ONNX must be one of softmax, sparsemax, entmax15, got {name}"
+        with pytest.raises(ValueError, match=wanted):
+            torch.export.export(Masked(name), batch(3, 5), strict=False)
+        return
+    shapes = ({0: BATCH, 1: LENGTH},) * 2
+    program = torch.export.export(Masked(name), batch(3, 5), strict=False, dynamic_shapes=shapes)
+    assert not [node for node in program.graph.nodes if "regattn" in str(node.target)]
+    for rows, d in ((2, 7), (50, 300)):
+        x, mask = batch(rows, d)
+        x[0, ::2], mask[1] = -torch.inf, False
+        found = program.module()(x, mask)
+        assert not found[1].any()
+        torch.testing.assert_close(found, APPLIED[name](x, mask=mask), rtol=0, atol=1e-7)
 
 
 @each_solved
@@ -102,6 +115,8 @@ def test_mask_is_not_kept_for_the_backward_pass(name):
 
 @pytest.fixture
 def mesh():
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 7):
+        pytest.skip("DTensor has no amax before torch 2.7")
     if not torch.distributed.is_available():
         pytest.skip("this build of PyTorch has no torch.distributed")
     from torch.distributed.device_mesh import init_device_mesh

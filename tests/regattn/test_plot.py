@@ -9,6 +9,8 @@ import torch
 
 import regattn
 
+pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'regattn[plot]'")
+
 WEIGHTS = torch.tensor([[0.0, 0.25, 0.25, 0.5], [1.0, 0.0, 0.0, 0.0]])
 GROUPS = torch.tensor([[0, 1, 1, 2], [1, 0, 0, 0]])
 WORDS = ["an extraordinarily long word", "b", "c", "$d$"]
