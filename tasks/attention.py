@@ -55,7 +55,8 @@ class AttentionTally:
         peaked_share: share of rows with a weight over .99: what softmax has in place of the former.
         fused_share: share of rows of which all allowed positions are one group: uniform, whatever the scores.
         zero_gradient_share: share of rows whose support is one group, those of a single word and those fused
-            whole among them: no change of the scores, if small enough, changes the weights.
+            whole among them, or would be but for weights at a ceiling of 1: no change of the scores, if small
+            enough, changes the weights.
 
     Example:
         >>> tally = AttentionTally()
@@ -103,7 +104,7 @@ class AttentionTally:
             "one_word_share": is_open & (support == 1),
             "peaked_share": is_open & (weights > PEAKED).any(-1),
             "fused_share": is_open & is_one_group & (support == allowed),
-            "zero_gradient_share": is_open & is_one_group,
+            "zero_gradient_share": is_open & (is_one_group | _is_held(weights, groups)),
         }
         for name, count in counts.items():
             self.sums[name] += float(count.sum(dtype=torch.float64))
@@ -119,6 +120,13 @@ class AttentionTally:
         fractions["segment_length"] = self.fused, self.sums["segments"]
         fractions["group_size"] = self.fused, self.sums["groups"]
         return {name: part / whole for name, (part, whole) in fractions.items() if whole}
+
+
+def _is_held(weights: Tensor, groups: Tensor) -> Tensor:
+    """Whether all weights of a row but one group stand at a ceiling of 1, as those of budget may; (rows,)."""
+    at_ceiling = (weights == 1) & (weights.sum(-1, keepdim=True) > 1 + 1e-3)
+    others = groups.masked_fill(at_ceiling, 0).sort(-1).values
+    return at_ceiling.any(-1) & (_changes(others) < 2)
 
 
 def _changes(labels: Tensor) -> Tensor:
