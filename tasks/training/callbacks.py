@@ -120,9 +120,9 @@ class Progress(Callback):
     def __init__(
         self, stream: TextIO | None = None, every: float = 10.0, shown: Sequence[str] | None = None
     ) -> None:
-        # Without ipywidgets, rich would leave a notebook without a bar and write its lines as markup.
-        as_notebook = None if find_spec("ipywidgets") else False
-        self.console = Console(file=stream, stderr=stream is None, force_jupyter=as_notebook)
+        # In a notebook without ipywidgets rich has no bar and writes lines as markup; kernels force colours.
+        plain = False if Console().is_jupyter and not find_spec("ipywidgets") else None
+        self.console = Console(file=stream, stderr=stream is None, force_jupyter=plain, force_terminal=plain)
         self.every, self.shown = every, shown
         self._bar: RichProgress | None = None
         self._evaluation: TaskID | None = None

@@ -86,6 +86,7 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_notebook_without_ipywidgets_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as kernels do
     monkeypatch.setattr("tasks.training.callbacks.find_spec", lambda name: None)
     stream = io.StringIO()
     play(Progress(stream, every=-1.0))
