@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, is_dataclass, make_dataclass
 from functools import cache, partial
 from pkgutil import resolve_name
@@ -177,18 +177,11 @@ def _check_containers(group: str, section: DictConfig, target: Any) -> None:
     values = OmegaConf.to_container(section)
     assert isinstance(values, dict)
     for name, value in ((str(key), value) for key, value in values.items()):
-        if any("_target_" in inner for inner in _dictionaries(value)):
+        if name != "_target_" and "_target_" in str(value):
             raise ValueError(f"{group}.{name} must be plain values, got a _target_ in them")
         if name in hints and value != MISSING and not fits(value, hints[name]):
             wanted = re.sub(r"\b[a-z_.]+\.(?=[A-Z])", "", str(hints[name]))
             raise ValueError(f"{group}.{name} must be {wanted}, got {value!r}")
-
-
-def _dictionaries(value: Any) -> Iterator[dict[Any, Any]]:
-    if isinstance(value, dict):
-        yield value
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _dictionaries(inner)
 
 
 def _over(value: float, divisor: float) -> float:

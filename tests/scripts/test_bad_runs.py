@@ -16,7 +16,7 @@ from scripts import tables
 from scripts.bench.render import render
 from scripts.evaluate import evaluate
 from scripts.generate import generate
-from scripts.paper.kernels import kernel_costs
+from scripts.paper.page import kernel_costs
 from scripts.predict import predict
 from scripts.reliability import read as read_reliability
 from scripts.runs.study import journal_storage
