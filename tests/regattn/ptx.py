@@ -347,6 +347,18 @@ class Machine:
             matrix = matrix.swapaxes(1, 2) if "trans" in words else matrix
             self.put(name, np.ascontiguousarray(matrix).view(np.uint32).reshape(-1), active)
 
+    def _stmatrix(self, words: list[str], operands: list[str], active: Array) -> None:
+        """As :meth:`_ldmatrix`, the other way."""
+        self._whole_warps(active)
+        at, lane, warps = self.addresses(operands[0]), self.special["%laneid"], active[::WARP]
+        program, halves = self.program[::WARP, None, None][warps], self.shared.view(np.uint16)
+        for k, name in enumerate(operands[1].strip("{} ").replace(",", " ").split()):
+            mine = active & (lane // 8 == k)
+            self._watch(at[mine], 16, mine, writes=True)
+            rows = at.reshape(-1, WARP)[warps, 8 * k : 8 * k + 8, None] // 2
+            matrix = self.get(name, "u32").view(np.uint16).reshape(-1, 8, 8)[warps]
+            halves[program, rows + np.arange(8)] = matrix.swapaxes(1, 2) if "trans" in words else matrix
+
     def _accesses(self, words: list[str], registers: str, place: str, active: Array) -> Iterator[Any]:
         """For each register of an access its buffer, in units of its size, and where."""
         size = np.dtype(_TYPES[words[-1]]).itemsize

@@ -158,7 +158,6 @@ def launch_rows(
     outputs: Sequence[Tensor],
     *,
     tile: Callable[[int], Tile] = whole_rows,
-    double: bool = False,
     **flags: bool,
 ) -> None:
     """Run ``kernel`` over the rows of the first input, whose shape the others have or broadcast to.
@@ -168,7 +167,6 @@ def launch_rows(
         inputs: in any layout.
         outputs: what it writes, and what else it reads of contiguous tensors.
         tile: how rows of a length are dealt to programs.
-        double: whether it computes in float64 whatever the inputs' type.
         **flags: its ``tl.constexpr`` arguments.
 
     Raises:
@@ -187,7 +185,7 @@ def launch_rows(
     inputs = [_readable(t, first, wide) if t is not None else None for t in inputs]
     (sizes, strides), inputs = _as_rows(first, inputs)
     shape = tile(d)
-    constants = {**flags, **shape.constants, **_PRECISIONS[wide or double]}
+    constants = {**flags, **shape.constants, **_PRECISIONS[wide]}
     arguments = (*inputs, *outputs, *strides, sizes, rows, d)
     grid = (-(-rows // shape.rows),)
     if first.is_cuda and first.device.index != torch.cuda.current_device():
@@ -239,7 +237,7 @@ def structure_like(scores: Tensor) -> Tensor:
     return torch.empty(*batch, 2 + d, dtype=torch.int16, device=scores.device)
 
 
-def on_tensors(kernel: Any, *, double: bool = False) -> Callable[..., tuple[Tensor, Tensor]]:
+def on_tensors(kernel: Any, *, tile: Callable[[int], Tile]) -> Callable[..., tuple[Tensor, Tensor]]:
     """What a kernel of rows does, on tensors.
 
     Returns:
@@ -251,7 +249,7 @@ def on_tensors(kernel: Any, *, double: bool = False) -> Callable[..., tuple[Tens
     def solve(scores: Tensor, mask: Tensor | None, *strengths: float | Tensor) -> tuple[Tensor, Tensor]:
         values = torch.empty_like(scores, memory_format=torch.contiguous_format)
         structure = structure_like(values)
-        launch_rows(kernel, (scores, mask, *strengths), (values, structure), double=double)
+        launch_rows(kernel, (scores, mask, *strengths), (values, structure), tile=tile)
         return values, structure
 
     return solve

@@ -1,164 +1,156 @@
-"""oscarmax: the support of the sorted scores, then their regression, split until none splits."""
+"""oscarmax: sorted sums, and the corners of their concave majorant, one after another."""
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 import triton
 import triton.language as tl
 
-from regattn.kernels.cuda import on_tensors
+from regattn.kernels import LONGEST_ON_CUDA
+from regattn.kernels.cuda import Tile, on_tensors
 from regattn.kernels.cuda.rows import (
     INF,
     INVALID,
-    along,
     convert,
-    divided,
-    last_of_segment,
-    load_scores,
-    minimum,
-    offset,
     program_rows,
-    segment_sums,
-    shifted,
     some,
     some_in_row,
     strength,
-    threshold,
-    write_structure,
 )
+from regattn.kernels.cuda.survivors import tile_of
+from regattn.kernels.cuda.tiles import read_scores, reciprocal, write_rows
+
+EACH = tl.constexpr(16)
+"""Scores of a thread."""
+
+
+@lru_cache(maxsize=LONGEST_ON_CUDA)
+def _tile(d: int) -> Tile:
+    """Sixteen scores in each thread; up to 512 a program is one warp, which waits for nobody."""
+    block = next(b for b in (128, 512, 2048, 8192) if d <= b)
+    rows, halves = max(1, 512 // block), int(block == 128)
+    constants = {"ROWS": rows, "BLOCK": block, "HALVES": halves, "num_warps": max(1, block // 512)}
+    return Tile(rows << int(halves and 2 * d <= block), constants)
 
 
 @triton.jit
-def _ordered(bits, SHIFT: tl.constexpr, REST: tl.constexpr):
-    """Integers in the order of the floating-point numbers with these bits."""
-    return bits ^ ((bits >> SHIFT) & REST)
+def _support(w, here, count, running):
+    """τ = max_k (w_1 + … + w_k − 1)/k, and the least k that attains it, by Dinkelbach's steps."""
+    k = tl.arange(0, w.shape[1])[None, :] + 1
+    sums = _cumsum(w)
+    tau = tl.maximum((tl.sum(w, 1, keep_dims=True) - 1) / tl.maximum(count, 1), -1.0)
+    length = count + 1
+    while some(running):
+        best, at = tl.max(tl.where(here, sums - tau * k, -INF), 1, return_indices=True, keep_dims=True)
+        tau = tl.where(running, tau + (best - 1) / (at + 1), tau)
+        running = running & (at + 1 < length)  # the prefix only shrinks
+        length = tl.where(running, at + 1, length)
+    return tau, tl.minimum(length, count)
 
 
 @triton.jit
-def _packed(key, columns):
-    """In one integer, so that the larger key and then the smaller column is the larger one."""
-    return (key.to(tl.int64) << 32) | (columns ^ (columns.shape[1] - 1)).to(tl.int64)
+def _flat(x):
+    """(EACH, rows, lanes) as (rows, positions), those of a thread side by side: so sorting shuffles least."""
+    x = tl.permute(x, (1, 2, 0))
+    return tl.reshape(x, (x.shape[0], x.shape[1] * x.shape[2]))
 
 
 @triton.jit
-def _sorted_columns(packed):
-    last = packed.shape[1] - 1  # all bits of a column
-    return ((tl.sort(packed, 1, descending=True) & last) ^ last).to(tl.int32)
+def _deep(x):
+    """The inverse of :func:`_flat`."""
+    return tl.permute(tl.reshape(x, (x.shape[0], x.shape[1] // EACH, EACH)), (2, 0, 1))
 
 
 @triton.jit
-def _descending(scores, columns, scratch, here, TYPE: tl.constexpr):
-    """Positions by decreasing score, those that a row does not have last.
-
-    A score of 16 or 32 bits is sorted in one integer with its position; one of 64 bits by its lower half
-    first, and the order found is put in memory for the second sort to look up.
-    """
-    native = convert(scores, TYPE)
-    if TYPE.primitive_bitwidth == 16:
-        key = tl.where(here, _ordered(native.to(tl.int16, bitcast=True).to(tl.int32), 15, 0x7FFF), -0x8000)
-        position = _sorted_columns((key << 16) | (columns ^ (columns.shape[1] - 1)))
-    elif TYPE.primitive_bitwidth == 32:
-        key = tl.where(here, _ordered(native.to(tl.int32, bitcast=True), 31, 0x7FFFFFFF), -0x80000000)
-        position = _sorted_columns(_packed(key, columns))
-    else:
-        key = _ordered(native.to(tl.int64, bitcast=True), 63, 0x7FFFFFFFFFFFFFFF)
-        low = tl.where(here, (key & 0xFFFFFFFF) - 0x80000000, -0x80000000)
-        high = tl.where(here, key >> 32, -0x80000000)
-        order = _sorted_columns(_packed(low, columns))
-        tl.store(scratch + order, columns.to(tl.int16), mask=here)
-        tl.debug_barrier()
-        rank = tl.where(here, tl.load(scratch + columns, mask=here, other=0).to(tl.int32), columns)
-        tl.debug_barrier()
-        tl.store(scratch + columns, order.to(tl.int16), mask=here)
-        tl.debug_barrier()
-        slot = _sorted_columns(_packed(high, rank))
-        position = tl.where(here, tl.load(scratch + slot, mask=here, other=0).to(tl.int32), columns)
-        tl.debug_barrier()  # the memory is for something else again
-    return position
+def _cumsum(x):
+    """In the threads first, where they need no shuffles."""
+    each = _deep(x)
+    total = tl.sum(each, 0, keep_dims=True)
+    return _flat(tl.cumsum(each, 0) + (tl.cumsum(total, 2) - total))
 
 
 @triton.jit
-def _highest_sum(new_a, sum_a, best_a, at_a, new_b, sum_b, best_b, at_b):
-    """The largest sum of the first positions of a segment, and of how many."""
-    best = sum_a + best_b
-    return (
-        new_a | new_b,
-        tl.where(new_b > 0, sum_b, sum_a + sum_b),
-        tl.where(new_b > 0, best_b, tl.maximum(best_a, best)),
-        tl.where((new_b > 0) | (best > best_a), at_b, at_a),
-    )
+def _inverse(number):
+    """1/number in float64 by Newton's step from float32: dividing takes five times as long."""
+    near = (1.0 / number.to(tl.float32)).to(tl.float64)
+    return near * (2 - number * near)
 
 
 @triton.jit
-def _highest(value, eligible, rank, start):
-    """In each segment the largest sum of its first positions up to an eligible one, and of how many."""
-    start = start.to(tl.int32)
-    best = tl.where(eligible, value, -INF)
-    _, _, best, size = tl.associative_scan((start, value, best, rank), 1, _highest_sum)
-    _, best, size = tl.associative_scan((start, best, size), 1, last_of_segment, reverse=True)
-    return best, size
+def _solve(
+    x, mask, gamma, lam, y, structure, strides, mask_strides, gamma_strides, lam_strides, sizes, n, d,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr,
+):  # fmt: skip
+    wide, columns, length_of = tile_of(n, d, ROWS, BLOCK, BLOCK // EACH)
+    scores = _flat(read_scores(x, mask, strides, mask_strides, sizes, wide, columns, length_of, WORK))
+    columns = _flat(columns)
+    rows = program_rows(ROWS)
+    invalid = some_in_row(~(scores < INF))
+    lams = strength(lam, lam_strides, sizes, rows, n, tl.float64)
+    gammas = strength(gamma, gamma_strides, sizes, rows, n, WORK)
+    invalid = invalid | ~((gammas > 0) & (gammas < INF) & (lams >= 0) & (lams < INF))
+    present = (scores > -INF) & ~invalid
+    count = tl.sum(tl.where(present, 1.0, 0.0), 1, keep_dims=True).to(tl.int32)
+    lams, gammas = tl.where(invalid, 0.0, lams), tl.where(invalid, 1.0, gammas)
+    top = tl.max(tl.where(present, scores, -INF), 1, keep_dims=True)
+    z = (scores - tl.where(count > 0, top, 0.0)) * reciprocal(gammas)
+    z = tl.where(present, tl.maximum(z, convert(-2.0 - 2.0 * lams * d, WORK)), -INF)
+
+    # Scores within λ·count/2 of each other are one group, wherever they lie.
+    lowest = tl.min(tl.where(present, z, 0.0), 1, keep_dims=True)
+    whole = -convert(lowest, tl.float64) <= lams * count / 2
+    order = z
+    if some(~whole & (count > 0)):
+        order = tl.sort(z, 1, descending=True)
+    k = tl.arange(0, BLOCK)[None, :] + 1
+    here = k <= count
+    w = tl.where(here, tl.where(here, convert(order, tl.float64), 0.0) + lams * (k - 1), 0.0)
+    tau, length = _support(w, here, count, ~whole & (count > 0))
+    length = tl.where(whole, count, length)
+    sums = _cumsum(tl.where(here, w - tau, 0.0))
+    near = 4e-15 if x.dtype.element_ty == tl.float64 else 1e-12  # slopes that differ by rounding
+    worth = near * tl.maximum(lams * length, -tl.min(tl.where(k <= length, order, 0.0), 1, keep_dims=True))
+
+    row = structure + rows * (2 + d)
+    values = tl.where(invalid, float("nan"), 0.0).to(WORK) + tl.zeros([ROWS, BLOCK], WORK)
+    taken, groups, before = count * 0, count * 0, tl.where(invalid, 0.0, INF).to(WORK)
+    height, level = lams * 0, lams * 0 + INF
+    running = count > 0
+    while some(running):
+        slope = tl.where((k > taken) & (k <= length), (sums - height) * _inverse(k - taken), -INF)
+        steepest = tl.max(slope, 1, keep_dims=True)
+        last = tl.max(tl.where(slope >= steepest - worth, k, 0), 1, keep_dims=True)
+        last, steepest = tl.where(whole, count, last), tl.where(whole, _inverse(count), steepest)
+        level = tl.minimum(level, steepest)  # rounding must not put a group above a better one
+        end = tl.where(whole, lowest, tl.min(tl.where(k <= last, order, 0.0), 1, keep_dims=True))
+        running = running & (level > 0)
+        member = running & present & (z >= end) & (z < before)
+        number = _cumsum(member.to(tl.int32))
+        entry = 4 * columns + ((number == 1) | (lams == 0)).to(tl.int32)
+        place = structure + _deep(rows * (2 + d) + 1 + taken + number)
+        tl.store(place, _deep(entry).to(tl.int16), mask=_deep(member))
+        values = tl.where(member, convert(level, WORK), values)
+        groups += tl.where(running & (lams > 0), 1, 0)
+        height += level * (last - taken)
+        taken, before = tl.where(running, last, taken), end
+        running = running & (taken < length)
+    write_rows(y, _deep(values), wide, _deep(columns), length_of, d)
+    tl.store(row, tl.where(invalid, INVALID, taken).to(tl.int16), mask=rows < n)
+    tl.store(row + 1, tl.where(lams > 0, groups, taken).to(tl.int16), mask=rows < n)
 
 
 @triton.jit
 def oscarmax_rows(
     x, mask, gamma, lam, y, structure, strides, mask_strides, gamma_strides, lam_strides, sizes, n, d,
-    ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, HALVES: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    """With w the sorted scores plus λ(0, 1, …): support and τ, then decreasing isotonic regression.
-
-    In float64 throughout: the sums of w grow with the square of the support, what is sought does not.
-
-    The support is the prefix that attains τ = max_k (w_1 + … + w_k − 1)/k. The regression is the slope of
-    the concave majorant of its sums: in each segment the sum farthest above the chord is a corner of it.
-    """
-    rows = program_rows(ROWS)
-    columns = tl.arange(0, BLOCK)[None, :] + tl.zeros([ROWS, BLOCK], tl.int32)
-    scores, invalid = load_scores(x, mask, strides, mask_strides, sizes, rows, columns, n, d, WORK)
-    lam = strength(lam, lam_strides, sizes, rows, n, WORK)
-    gamma = strength(gamma, gamma_strides, sizes, rows, n, WORK)
-    unsound = ~((gamma > 0) & (gamma < INF) & (lam >= 0) & (lam < INF))
-    invalid, scores = invalid | unsound, tl.where(unsound, -INF, scores)
-    lam, gamma = tl.where(unsound, 0.0, lam), tl.where(unsound, 1.0, gamma)
-    mine = (rows < n) & (columns < d)
-    position = _descending(scores, columns, structure + rows * (2 + d), mine, x.dtype.element_ty)
-    here = columns < tl.sum((scores > -INF).to(tl.int32), 1, keep_dims=True)
-    at = offset(rows, sizes, strides) + along(position, strides)
-    scores = convert(tl.load(x + at, mask=here, other=-INF), WORK)  # again, in order
-    z, _ = shifted(scores, gamma, -2.0 - 2.0 * lam * d)
-    w = tl.where(here, z + lam * columns.to(WORK), 0.0)
-
-    tau, length = lam * 0 - 1.0, lam * 0 + BLOCK
-    running = some_in_row(here)
-    while some(running):
-        total = tl.cumsum(tl.where(here, w - tau, 0.0), 1)
-        best = tl.where(here, total, -INF)
-        shorter = tl.argmax(best, 1, keep_dims=True).to(WORK) + 1
-        excess = tl.max(best, 1, keep_dims=True) - 1
-        tau = tl.where(running, tau + divided(excess, shorter), tau)
-        running = running & (shorter < length)  # the prefix only shrinks
-        length = tl.where(running, shorter, length)
-
-    inside = here & (columns.to(WORK) < length)
-    start = here & ((columns == 0) | (lam == 0))
-    worth = EPS * tl.maximum(lam * length, -tl.min(tl.where(inside, z, 0.0), 1, keep_dims=True))
-    rest = w
-    running = some_in_row(inside) & (lam > 0)
-    while some(running):
-        total, size, rank = segment_sums(rest, inside, start)
-        rest = tl.where(inside, rest - divided(total, size), 0.0)
-        best, left = _highest(rest, inside & (rank < size), rank, start)
-        split = inside & (rank == left + 1) & (best > worth * tl.minimum(left, size - left))
-        running = running & some_in_row(split)
-        start = start | (running & split)
-
-    mean = tl.sum(tl.where(inside, z, 0.0), 1, keep_dims=True) / length
-    total, size, rank = segment_sums(z - mean + 1 / length, inside, start)
-    middle = columns.to(WORK) - rank + 1 + (size - length) / 2  # of the group, from that of the support
-    level = tl.where(inside, divided(total, size) + lam * middle, INF)
-    level = tl.associative_scan(level, 1, minimum)  # rounding must not put a group above a better one
-    values = tl.where(inside, tl.maximum(level - threshold(level, inside), 0.0), 0.0)
-    values = tl.where(invalid, float("nan"), values)
-    tl.store(y + rows * d + position, convert(values, y.dtype.element_ty), mask=mine)
-    write_structure(structure, rows, position, values > 0, start, tl.where(invalid, INVALID, 0), n, d)
+    for half in tl.static_range(1 + HALVES):
+        if HALVES * (d <= BLOCK // 2).to(tl.int32) == half:
+            _solve(
+                x, mask, gamma, lam, y, structure, strides, mask_strides, gamma_strides, lam_strides, sizes,
+                n, d, ROWS * (1 + half), BLOCK // (1 + half), WORK,
+            )  # fmt: skip
 
 
-oscarmax = on_tensors(oscarmax_rows, double=True)
+oscarmax = on_tensors(oscarmax_rows, tile=_tile)
