@@ -45,7 +45,7 @@ class Launches:
         started = sum(os.times()[:4])  # of this process and of the assembler
         form = cuda.compile_kernel(kernel, arguments, constants)
         seconds = sum(os.times()[:4]) - started
-        scores = arguments[0].numel()
+        scores = arguments[0][0].numel()
         row = {"kernel": kernel.__name__, "seconds": seconds, **resources(form)}
         emulated(partial(self.count, row, scores))(kernel, grid, arguments, constants)
         self.rows.append(row)

@@ -25,7 +25,7 @@ from regattn import _autograd
 from regattn._softmax import solve_softmax
 from regattn.kernels import LONGEST_ON_CUDA, reference
 from tests import oracles
-from tests.mappings import renumbered, weights_and_gradient
+from tests.mappings import ON_SIMPLEX, renumbered, weights_and_gradient
 from tests.pairwise import pairwise
 
 ON_GPU = torch.cuda.is_available()
@@ -38,7 +38,17 @@ with pytest.MonkeyPatch.context() as patch:  # whether to interpret is decided w
     from triton.runtime.interpreter import InterpretedFunction
 
     from regattn.kernels import cuda
-    from regattn.kernels.cuda import entmax, fusedmax, groups, oscarmax, pnormmax, softmax, sparsemax
+    from regattn.kernels.cuda import (
+        budget,
+        entmax,
+        fusedmax,
+        groups,
+        normmax,
+        oscarmax,
+        pnormmax,
+        softmax,
+        sparsemax,
+    )
 
 if not ON_GPU and not all(isinstance(f, InterpretedFunction) for f in (tl.sum, fusedmax.fusedmax_rows)):
     pytest.skip("triton was imported for a GPU before, and there is none", allow_module_level=True)
@@ -48,6 +58,9 @@ LENGTHS = [1, 2, 3, 7, 33, 100, 257]
 STRENGTHS: dict[str, list[dict[str, float]]] = {
     "softmax": [{"gamma": 0.7}],
     "entmax15": [{"gamma": 0.7}],
+    "entmax": [{"gamma": 0.7, "alpha": 1.3}, {"gamma": 0.7, "alpha": 2.0}],
+    "normmax": [{"gamma": 0.7, "alpha": 1.3}, {"gamma": 0.3, "alpha": 1.9}],
+    "budget": [{"gamma": 0.7, "k": 1.7}, {"gamma": 3.0, "k": 5.0}],
     "sparsemax": [{"gamma": 0.3}],
     "fusedmax": [{"gamma": 1.0, "lam": 0.1}, {"gamma": 0.3, "lam": 1.5}],
     "oscarmax": [{"gamma": 1.0, "lam": 0.01}, {"gamma": 0.3, "lam": 0.5}],
@@ -56,13 +69,21 @@ STRENGTHS: dict[str, list[dict[str, float]]] = {
 SOLVERS: dict[str, Callable[..., Any]] = {
     "softmax": softmax.softmax,
     "entmax15": entmax.entmax15,
+    "entmax": entmax.entmax,
+    "normmax": normmax.normmax,
+    "budget": budget.budget,
     "sparsemax": sparsemax.sparsemax,
     "fusedmax": fusedmax.fusedmax,
     "oscarmax": oscarmax.oscarmax,
     "pnormmax": pnormmax.pnormmax,
 }
-PRODUCTS = {"softmax": softmax.product, "entmax15": entmax.product, "pnormmax": pnormmax.product}
-IN_REGISTERS = [*PRODUCTS, "sparsemax"]
+PRODUCTS = {
+    "softmax": softmax.product,
+    "entmax15": entmax.product,
+    "entmax": entmax.product,
+    "normmax": normmax.product,
+    "pnormmax": pnormmax.product,
+}
 FIRST = [(mapping, several[0]) for mapping, several in STRENGTHS.items()]
 OTHERS = [(mapping, one) for mapping, several in STRENGTHS.items() for one in several[1:]]
 DTYPES = [torch.float64, torch.float32]
@@ -270,7 +291,8 @@ def test_scores_of_every_size(mapping, strengths):
     assert_certified(mapping, x, solve(mapping, x, **strengths)[0], **strengths)
     huge = normal(3, 7, dtype=torch.float32) * 1e38
     y = solve(mapping, huge, **strengths)[0]
-    assert (y == torch.nn.functional.one_hot(huge.argmax(-1), 7)).all()
+    if mapping in ON_SIMPLEX:
+        assert (y == torch.nn.functional.one_hot(huge.argmax(-1), 7)).all()
 
 
 @pytest.mark.parametrize("lam", [0.0, 1e-4, 0.1, 1e4])
@@ -320,14 +342,14 @@ def test_scores_are_sorted_by_all_their_bits(dtype, bits, sign):
     assert (labels.cpu() == (33 - order if sign > 0 else order + 1)).all()
 
 
-def test_group_average_without_centre_and_with_a_scale_per_row():
+def test_group_average_with_a_scale_per_row():
     x, direction = scores(33), normal(len(oracles.KINDS), 33)
     _, structure = solve("fusedmax", x, gamma=1.0, lam=0.1)
     labels = groups.labels(structure).cpu()
     scale = torch.rand(len(x), 1, dtype=torch.float64)
-    ours = groups.group_average(direction, structure, scale.to(DEVICE), False).cpu()
+    ours = groups.group_average(direction, structure, scale.to(DEVICE), True).cpu()
     jacobians = [
-        reference.jacobian(row.numpy(), float(s), False) for row, s in zip(labels, scale, strict=True)
+        reference.jacobian(row.numpy(), float(s), True) for row, s in zip(labels, scale, strict=True)
     ]
     theirs = torch.stack([torch.from_numpy(j) @ g for j, g in zip(jacobians, direction.cpu(), strict=True)])
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-14)
@@ -426,7 +448,7 @@ VIEWS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 @each_mapping
 def test_strides_are_followed(mapping, strengths, monkeypatch):
     read, launch = [], cuda._launch
-    monkeypatch.setattr(cuda, "_launch", lambda *all: (read.append(all[2]), launch(*all)))
+    monkeypatch.setattr(cuda, "_launch", lambda *all: (read.append(all[2][0]), launch(*all)))
     for view in VIEWS.values():
         x, direction = view(normal(2, 3, 4, 7)), view(normal(2, 3, 4, 7))
         mask = view(torch.rand(2, 3, 4, 7, device=DEVICE) > 0.3)
@@ -507,10 +529,10 @@ TRAININGS: dict[str, Callable[[random.Random], tuple[tuple[int, ...], bool]]] = 
 @pytest.mark.parametrize("training", TRAININGS)
 def test_a_training_compiles_few_forms(training, monkeypatch):
     """Three of a kernel at most, however lengths and batches vary."""
-    forms: dict[str, set[Any]] = {}
+    forms: dict[Any, set[Any]] = {}
 
     def record(kernel, grid, arguments, constants):
-        forms.setdefault(kernel, set()).add(cuda.form_key(kernel, arguments, constants))
+        forms.setdefault((mapping, kernel), set()).add(cuda.form_key(kernel, arguments, constants))
 
     monkeypatch.setattr(cuda, "_launch", record)
     chance = random.Random(0)
@@ -518,10 +540,10 @@ def test_a_training_compiles_few_forms(training, monkeypatch):
         shape, masked = TRAININGS[training](chance)
         x = torch.empty(shape, device="meta")
         mask = torch.empty((shape[0], *[1] * (len(shape) - 2), shape[-1]), dtype=torch.bool, device="meta")
-        for mapping in IN_REGISTERS:
+        for mapping in SOLVERS:
             y, found = solve(mapping, x, mask if masked else None, **STRENGTHS[mapping][0])
             product(mapping, y, found, **STRENGTHS[mapping][0])
-    assert len(forms) == 2 * len(IN_REGISTERS)
+    assert len(forms) == 2 * len(SOLVERS) + 1  # of fusedmax three
     assert max(map(len, forms.values())) <= 3
 
 
@@ -539,6 +561,8 @@ def test_public_functions_reach_these_kernels(mapping, monkeypatch):
     strengths = {"gamma": torch.tensor([[[0.7]], [[1.5]]], dtype=torch.float64)}
     if mapping in ("fusedmax", "oscarmax"):
         strengths["lam"] = torch.tensor([[0.05], [0.1], [0.2]], dtype=torch.float64)
+    if mapping in ("entmax", "normmax"):
+        strengths["alpha"] = torch.tensor([[1.2], [1.3], [1.7]], dtype=torch.float64)
 
     def derivatives(device: str) -> list[torch.Tensor]:
         inputs = [t.to(device).requires_grad_() for t in (x, *strengths.values())]
@@ -570,7 +594,8 @@ class NoGPU:
 
 driver.set_active(NoGPU())
 from regattn.kernels import cuda
-from regattn.kernels.cuda import entmax, fusedmax, groups, oscarmax, pnormmax, softmax, sparsemax
+from regattn.kernels.cuda import budget, entmax, fusedmax, groups, normmax, oscarmax
+from regattn.kernels.cuda import pnormmax, softmax, sparsemax
 
 def compile_only(kernel, grid, arguments, options):
     compiled = cuda.compile_kernel(kernel, arguments, options)
@@ -589,6 +614,9 @@ for d, dtype, strength in ((33, torch.float32, 1.0), (120, torch.bfloat16, each)
     groups.group_average(x, sparsemax.sparsemax(x, mask, strength), strength, True)
     softmax.product(x, softmax.softmax(x, mask, strength), strength)
     entmax.product(x, entmax.entmax15(x, mask, strength), strength)
+    groups.group_average(x, budget.budget(x, mask, strength, 2.0)[1], strength, True)
+    for module in (entmax.entmax, entmax.product), (normmax.normmax, normmax.product):
+        module[1](x, module[0](x, mask, strength, 1.3), strength, 1.3)
     for p in (2.0, 1.2, 1.5):
         y = pnormmax.pnormmax(x, mask, strength, p)
     pnormmax.product(x, y, strength, 1.5)
@@ -612,5 +640,6 @@ def test_every_kernel_compiles_for_a_gpu(pytestconfig, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     names = {"softmax", "sparsemax", "fusedmax", "remaining", "oscarmax", "entmax15", "pnormmax"}
+    names |= {"entmax", "normmax", "budget"}
     names |= {"group_average", "centre", "product"}
     assert set(done.stdout.split()) == {f"{name}_rows" for name in names}

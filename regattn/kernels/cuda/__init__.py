@@ -1,26 +1,27 @@
-"""Row solvers for CUDA in Triton: one kernel launch from scores to weights and structure.
+"""Row solvers for CUDA in Triton: from scores to weights and structure in one launch or two.
 
-A file for each mapping, with its kernel and ``<name>(scores, mask, *strengths)`` on tensors, made by
-:func:`on_tensors`. That works on the last dimension of tensors with any strides and any leading
-dimensions; scores and mask are read where they lie. float64 is computed in float64, everything else in
-float32 and returned in its own type. A position at −inf or outside the mask takes no part; a row with
-NaN or +inf comes out NaN.
+A file for each mapping, with its solver, a Triton function that one kernel, :func:`_program`, is compiled
+round, and ``<name>(scores, mask, *strengths)`` on tensors. That works on the last dimension of tensors with
+any strides and any leading dimensions; scores and mask are read where they lie. float64 is computed in
+float64, everything else in float32 and returned in its own type. A position at −inf or outside the mask
+takes no part; a row with NaN or +inf comes out NaN.
 
 The structure of a solution is the list of :mod:`regattn.kernels.cpu`, in int16: a row of 8,192 fits, and of a
 row only its members are written and read. Mappings without groups have none; their weights tell their
 derivatives too (``tiles.py``).
 
 A program solves a few rows together: what needs sums alone keeps them in the registers of a warp
-(``tiles.py``), fusedmax gathers what survives a screening (``survivors.py``), what has an order all along a
-row is a scan: an associative function over the row, for all groups at once. Each loop runs until the slowest
-row is done and leaves finished rows alone, so that a row's bits do not depend on its neighbours.
+(``tiles.py``), where oscarmax sorts them too; fusedmax gathers what survives a screening (``survivors.py``);
+what has an order all along a row is a scan: an associative function over the row, for all groups at once.
+Each loop runs until the slowest row is done and leaves finished rows alone, so that a row's bits do not
+depend on its neighbours.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -82,39 +83,48 @@ class Tile(NamedTuple):
     constants: dict[str, int]
 
 
-@lru_cache(maxsize=LONGEST_ON_CUDA)
-def whole_rows(d: int) -> Tile:
-    """A block of the next power of two, in at most 16 warps."""
-    block = max(16, triton.next_power_of_2(d))
-    rows = max(1, 256 // block)
-    warps = min(16, max(1, rows * block // 128))
-    return Tile(rows, {"ROWS": rows, "BLOCK": block, "num_warps": warps})
+@partial(triton.jit, repr=lambda form: form.constants["SOLVE"].__name__)
+def _program(
+    tensors, strides, sizes, n, d,
+    SOLVE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, HALVES: tl.constexpr,
+    WORK: tl.constexpr, EPS: tl.constexpr,
+):  # fmt: skip
+    """The kernel of every solver; where half of the block is enough, on twice as many rows if ``HALVES``."""
+    for half in tl.static_range(1 + HALVES):
+        if HALVES * (d <= BLOCK // 2).to(tl.int32) == half:
+            SOLVE(*tensors, *strides, sizes, n, d, ROWS * (1 + half), BLOCK // (1 + half), WORK, EPS)
 
+
+Launch = tuple[Any, Callable[[int], Tile]]
+"""A solver, and how rows of a length are dealt to its programs."""
 
 _compiled: dict[Any, Any] = {}
 
 
-def _launch(kernel: Any, grid: tuple[int], arguments: Sequence[Any], constants: dict[str, Any]) -> None:
-    """Run a kernel, compiled for the types of its arguments and its constants: for none of the values.
+def _launch(solve: Any, grid: tuple[int], arguments: Sequence[Any], constants: dict[str, Any]) -> None:
+    """Run a solver, compiled for the types of its arguments and its constants: for none of the values.
 
     Triton by itself would make another form where a size is 1 or divisible by 16, and load several scores at
     once where a row happens to be aligned, which then sums in another order; and it takes longer to find
     the form than to launch it.
     """
     if triton.knobs.runtime.interpret:
-        kernel[grid](*arguments, **constants)
+        _program[grid](*arguments, SOLVE=solve, **constants)
         return
-    key = (torch.cuda.current_device(), *form_key(kernel, arguments, constants))
+    key = (torch.cuda.current_device(), *form_key(solve, arguments, constants))
     form = _compiled.get(key)
     if form is None:
-        form = _compiled[key] = compile_kernel(kernel, arguments, constants)
-    form[(*grid, 1, 1)](*arguments, *[constants[name] for name in kernel.arg_names[len(arguments) :]])
+        form = _compiled[key] = compile_kernel(solve, arguments, constants)
+    others = [constants[name] for name in _program.arg_names[len(arguments) + 1 :]]
+    form[(*grid, 1, 1)](*arguments, solve, *others)
 
 
-def form_key(kernel: Any, arguments: Sequence[Any], constants: dict[str, Any]) -> tuple[Any, ...]:
+def form_key(solve: Any, arguments: Sequence[Any], constants: dict[str, Any]) -> tuple[Any, ...]:
     """All that the compiled form of a kernel depends on, but the device."""
-    kinds = tuple([a.dtype if isinstance(a, Tensor) else _kind(a) for a in arguments])
-    return kernel, kinds, *constants.values()
+    tensors, strides, *_ = arguments
+    kinds = tuple([a.dtype if isinstance(a, Tensor) else type(a) for a in tensors])
+    ones = tuple([None if each is None else each[-1] for each in strides])
+    return solve, kinds, tuple([one is None for one in ones]), *constants.values()
 
 
 _POINTERS = {
@@ -128,46 +138,48 @@ _POINTERS = {
 }
 
 
-def _kind(argument: Any) -> Any:
-    """The type of a number in Triton's words; of strides those that are known to be 1."""
+def _kind(argument: Any, integer: str = "i64") -> Any:
+    """The type of an argument in Triton's words; None is a constant, as a stride that is known to be 1."""
     if type(argument) is tuple:
-        return tuple(["constexpr" if a is None else "i64" for a in argument])
-    return "constexpr" if argument is None else "fp32" if type(argument) is float else "i32"
+        return tuple([_kind(a) for a in argument])
+    if isinstance(argument, Tensor):
+        return _POINTERS[argument.dtype]
+    return "constexpr" if argument is None else "fp32" if type(argument) is float else integer
 
 
-def compile_kernel(kernel: Any, arguments: Sequence[Any], constants: dict[str, Any]) -> Any:
+def _nones(argument: Any, at: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Where there are constants in an argument."""
+    if argument is None:
+        yield at
+    elif type(argument) is tuple:
+        for k, a in enumerate(argument):
+            yield from _nones(a, (*at, k))
+
+
+def compile_kernel(solve: Any, arguments: Sequence[Any], constants: dict[str, Any]) -> Any:
     """What a launch with such arguments runs, compiled for the device at hand or found on disk."""
-    names = kernel.arg_names
-    signature: dict[str, Any] = dict.fromkeys(names, "constexpr")
-    values: dict[tuple[int, ...], Any] = {
-        (names.index(name),): value for name, value in constants.items() if name in signature
+    names = _program.arg_names
+    signature = dict.fromkeys(names, "constexpr") | {
+        name: _kind(a, "i32") for name, a in zip(names, arguments, strict=False)
     }
-    for k, a in enumerate(arguments):
-        signature[names[k]] = _POINTERS[a.dtype] if isinstance(a, Tensor) else _kind(a)
-        if a is None:
-            values[(k,)] = None
-        elif type(a) is tuple:
-            values |= {(k, i): None for i, each in enumerate(a) if each is None}
+    values: dict[tuple[int, ...], Any] = dict.fromkeys(_nones(tuple(arguments), ()))
+    given = {"SOLVE": solve, **constants}
+    values |= {(names.index(name),): value for name, value in given.items() if name in signature}
     options = {name: value for name, value in constants.items() if name not in signature}
-    return triton.compile(ASTSource(kernel, signature, values), options=options)
+    return triton.compile(ASTSource(_program, signature, values), options=options)
 
 
 def launch_rows(
-    kernel: Any,
-    inputs: Sequence[Input],
-    outputs: Sequence[Tensor],
-    *,
-    tile: Callable[[int], Tile] = whole_rows,
-    **flags: bool,
+    solve: Any, inputs: Sequence[Input], outputs: Sequence[Tensor], *, tile: Callable[[int], Tile]
 ) -> None:
-    """Run ``kernel`` over the rows of the first input, whose shape the others have or broadcast to.
+    """Run ``solve`` over the rows of the first input, whose shape the others have or broadcast to.
 
     Args:
-        kernel: a Triton function.
+        solve: a Triton function of inputs, outputs, strides of the inputs, sizes of leading dimensions,
+            number and length of rows, and the constants.
         inputs: in any layout.
         outputs: what it writes, and what else it reads of contiguous tensors.
         tile: how rows of a length are dealt to programs.
-        **flags: its ``tl.constexpr`` arguments.
 
     Raises:
         ValueError: rows longer than ``LONGEST_ON_CUDA``, or 2³¹ of them.
@@ -185,23 +197,21 @@ def launch_rows(
     inputs = [_readable(t, first, wide) if t is not None else None for t in inputs]
     (sizes, strides), inputs = _as_rows(first, inputs)
     shape = tile(d)
-    constants = {**flags, **shape.constants, **_PRECISIONS[wide]}
-    arguments = (*inputs, *outputs, *strides, sizes, rows, d)
+    constants = {**shape.constants, **_PRECISIONS[wide]}
+    arguments = ((*inputs, *outputs), strides, sizes, rows, d)
     grid = (-(-rows // shape.rows),)
     if first.is_cuda and first.device.index != torch.cuda.current_device():
         with torch.cuda.device(first.device):
-            _launch(kernel, grid, arguments, constants)
+            _launch(solve, grid, arguments, constants)
     else:
-        _launch(kernel, grid, arguments, constants)
+        _launch(solve, grid, arguments, constants)
 
 
-def launch_like(
-    kernel: Any, inputs: Sequence[Input], *read: Tensor, tile: Callable[[int], Tile], **flags: bool
-) -> Tensor:
+def launch_like(solve: Any, inputs: Sequence[Input], *read: Tensor, tile: Callable[[int], Tile]) -> Tensor:
     """:func:`launch_rows` for one output like the first input, behind the tensors that are only read."""
     assert isinstance(inputs[0], Tensor)
     out = torch.empty_like(inputs[0], memory_format=torch.contiguous_format)
-    launch_rows(kernel, inputs, (*[tensor.contiguous() for tensor in read], out), tile=tile, **flags)
+    launch_rows(solve, inputs, (*[tensor.contiguous() for tensor in read], out), tile=tile)
     return out
 
 
@@ -237,19 +247,11 @@ def structure_like(scores: Tensor) -> Tensor:
     return torch.empty(*batch, 2 + d, dtype=torch.int16, device=scores.device)
 
 
-def on_tensors(kernel: Any, *, tile: Callable[[int], Tile]) -> Callable[..., tuple[Tensor, Tensor]]:
-    """What a kernel of rows does, on tensors.
-
-    Returns:
-        ``solve(scores, mask, *strengths) -> (values, structure)``. ``mask`` is None or bool, broadcastable to
-        the scores. A strength is a number, or a tensor that is broadcastable to the scores with size 1 in the
-        last dimension.
-    """
-
-    def solve(scores: Tensor, mask: Tensor | None, *strengths: float | Tensor) -> tuple[Tensor, Tensor]:
-        values = torch.empty_like(scores, memory_format=torch.contiguous_format)
-        structure = structure_like(values)
-        launch_rows(kernel, (scores, mask, *strengths), (values, structure), tile=tile)
-        return values, structure
-
-    return solve
+def launch_structured(inputs: Sequence[Input], *launches: Launch) -> tuple[Tensor, Tensor]:
+    """Values and structure of a solution, written by one launch after another."""
+    assert isinstance(inputs[0], Tensor)
+    values = torch.empty_like(inputs[0], memory_format=torch.contiguous_format)
+    structure = structure_like(values)
+    for solve, tile in launches:
+        launch_rows(solve, inputs, (values, structure), tile=tile)
+    return values, structure

@@ -1,4 +1,4 @@
-"""1.5-entmax, a scalar root, and its derivative."""
+"""α-entmax, a scalar root, and its derivative."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import triton.language as tl
 from torch import Tensor
 
 from regattn.kernels.cuda import launch_like
-from regattn.kernels.cuda.rows import some, strength
+from regattn.kernels.cuda.pnormmax import power, powers
+from regattn.kernels.cuda.rows import INF, some, strength
 from regattn.kernels.cuda.tiles import (
     NOTHING,
     below_top,
@@ -19,6 +20,7 @@ from regattn.kernels.cuda.tiles import (
     row_sum,
     rows_and_columns,
     tile,
+    wide_tile,
     write_rows,
 )
 
@@ -42,14 +44,12 @@ def entmax15_rows(
     x, mask, gamma, y, strides, mask_strides, gamma_strides, sizes, n, d,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    for half in tl.static_range(2):
-        if (d <= BLOCK // 2) == (half == 1):
-            rows, columns, length = rows_and_columns(n, d, ROWS * (1 + half), BLOCK // (1 + half))
-            scores = read_scores(x, mask, strides, mask_strides, sizes, rows, columns, length, WORK)
-            gammas = positive_strength(gamma, gamma_strides, sizes, rows, n, WORK)
-            z, state = below_top(scores, 2 * gammas, NOTHING)
-            v = tl.maximum(z + _root(z, state, EPS), 0.0)
-            write_rows(y, normalised(v * v, state), rows, columns, length, d)
+    rows, columns, length = rows_and_columns(n, d, ROWS, BLOCK)
+    scores = read_scores(x, mask, strides, mask_strides, sizes, rows, columns, length, WORK)
+    gammas = positive_strength(gamma, gamma_strides, sizes, rows, n, WORK)
+    z, state = below_top(scores, 2 * gammas, NOTHING)
+    v = tl.maximum(z + _root(z, state, EPS), 0.0)
+    write_rows(y, normalised(v * v, state), rows, columns, length, d)
 
 
 def entmax15(scores: Tensor, mask: Tensor | None, gamma: float | Tensor) -> Tensor:
@@ -57,21 +57,79 @@ def entmax15(scores: Tensor, mask: Tensor | None, gamma: float | Tensor) -> Tens
 
 
 @triton.jit
-def product_rows(
-    g, gamma, weights, out, strides, gamma_strides, sizes, n, d,
+def strengths(gamma, alpha, gamma_strides, alpha_strides, sizes, rows, n, WORK: tl.constexpr):
+    """γ, NaN where it or α is out of range, and α; of each row."""
+    gammas = positive_strength(gamma, gamma_strides, sizes, rows, n, WORK)
+    alphas = strength(alpha, alpha_strides, sizes, rows, n, WORK)
+    sound = (alphas >= 1) & (alphas < INF)
+    return tl.where(sound, gammas, float("nan")), tl.where(sound, alphas, 2.0)
+
+
+@triton.jit
+def weigh(z, state, m, e, EPS: tl.constexpr):
+    """max(z + t, 0)^e, up to a factor, where Σ max(z + t, 0)^m = 1.
+
+    From t = 1 by Newton's method on the norm, which is convex for m ≥ 1. For m < 1, where slopes have no
+    bound, a bracket of log t is halved.
+    """
+    size = tl.maximum(row_sum((z > NOTHING).to(z.dtype)), 1.0)
+    t, convex = m * 0 + 1, m >= 1
+    low, high = tl.maximum(tl.exp(-tl.log(size) * reciprocal(m)), 1e-30), t
+    close = tl.where(m >= 2, tl.sqrt(m * 0 + EPS) / 16, EPS)
+    running, trials = (state > 0) & (size > 1), 0
+    before = t
+    while some(running):
+        u, w = powers(z, t, m - 1, False)
+        s, s_m = row_sum(tl.where(u > 0, w, 0.0)), row_sum(w * u)
+        gap = tl.log(s_m) + m * tl.log(t)
+        step = (1 - tl.exp(-gap / m)) * s_m / s
+        low, high = tl.where(gap > 0, low, t), tl.where(gap > 0, t, high)
+        new = tl.where(convex, t - t * step, tl.sqrt(low) * tl.sqrt(high))
+        t = tl.where(running, new, t)
+        trials += 1
+        running = running & (trials < 100)
+        running = running & tl.where(convex, (step > close) & (step < before), high > low * (1 + EPS))
+        before = step
+    u, w = powers(z, t, e - 1, False)
+    return w * u
+
+
+@triton.jit
+def entmax_rows(
+    x, mask, gamma, alpha, y, strides, mask_strides, gamma_strides, alpha_strides, sizes, n, d,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    for half in tl.static_range(2):
-        if (d <= BLOCK // 2) == (half == 1):
-            rows, columns, length = rows_and_columns(n, d, ROWS * (1 + half), BLOCK // (1 + half))
-            y, v = read_weights(weights, g, strides, sizes, rows, columns, length, d, WORK)
-            s = tl.sqrt(y)
-            total = row_sum(s)
-            shift = row_sum(s * v) / tl.where(total > 0, total, 1.0)
-            inverse = reciprocal(strength(gamma, gamma_strides, sizes, rows, n, WORK))
-            write_rows(out, tl.where(y > 0, s * (v - shift) * inverse, y), rows, columns, length, d)
+    rows, columns, length = rows_and_columns(n, d, ROWS, BLOCK)
+    scores = read_scores(x, mask, strides, mask_strides, sizes, rows, columns, length, WORK)
+    gammas, alphas = strengths(gamma, alpha, gamma_strides, alpha_strides, sizes, rows, n, WORK)
+    dense = alphas == 1  # softmax
+    e = 1 / tl.where(dense, 1.0, alphas - 1)
+    z, state = below_top(scores, gammas * e, tl.where(dense, -INF, NOTHING))
+    w = weigh(z, tl.where(dense, 0.0, state), e, e, EPS)
+    w = tl.where(dense, tl.exp(z), w)  # after the loop, through which it would take registers
+    write_rows(y, normalised(w, state), rows, columns, length, d)
 
 
-def product(direction: Tensor, weights: Tensor, gamma: float | Tensor) -> Tensor:
-    """J @ direction of :func:`entmax15`, from its weights."""
-    return launch_like(product_rows, (direction, gamma), weights, tile=tile)
+def entmax(scores: Tensor, mask: Tensor | None, gamma: float | Tensor, alpha: float | Tensor) -> Tensor:
+    return launch_like(entmax_rows, (scores, mask, gamma, alpha), tile=wide_tile)
+
+
+@triton.jit
+def product_rows(
+    g, gamma, alpha, weights, out, strides, gamma_strides, alpha_strides, sizes, n, d,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
+):  # fmt: skip
+    rows, columns, length = rows_and_columns(n, d, ROWS, BLOCK)
+    y, v = read_weights(weights, g, strides, sizes, rows, columns, length, d, WORK)
+    s = tl.sqrt(y) if alpha is None else power(y, 2 - strength(alpha, alpha_strides, sizes, rows, n, WORK))
+    total = row_sum(s)
+    shift = row_sum(s * v) / tl.where(total > 0, total, 1.0)
+    inverse = reciprocal(strength(gamma, gamma_strides, sizes, rows, n, WORK))
+    write_rows(out, tl.where(y > 0, s * (v - shift) * inverse, y), rows, columns, length, d)
+
+
+def product(
+    direction: Tensor, weights: Tensor, gamma: float | Tensor, alpha: float | Tensor | None = None
+) -> Tensor:
+    """J @ direction of :func:`entmax` from its weights; of :func:`entmax15` without ``alpha``."""
+    return launch_like(product_rows, (direction, gamma, alpha), weights, tile=tile)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from regattn.kernels.cuda import launch_rows, structure_like
+from regattn.kernels.cuda import launch_structured
 from regattn.kernels.cuda.rows import (
     INF,
     INVALID,
@@ -31,7 +30,9 @@ from regattn.kernels.cuda.survivors import (
     coarse_tile,
     compact,
     flat,
+    lanes_of,
     row_min,
+    slots_of,
     sparse_bound,
     tile,
     tile_of,
@@ -133,13 +134,13 @@ def _weights(z, inside, present, left, right, first, last, lam, tau, EPS: tl.con
 
 
 @triton.jit
-def _few(
+def fusedmax_rows(
     x, mask, gamma, lam, y, structure, strides, mask_strides, gamma_strides, lam_strides, sizes, n, d,
-    ROWS: tl.constexpr, BLOCK: tl.constexpr, LANES: tl.constexpr, SLOTS: tl.constexpr,
-    WORK: tl.constexpr, EPS: tl.constexpr,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
     """Rows of which few scores survive the screening; the others are left ``UNSOLVED``."""
-    rows, columns, length = tile_of(n, d, ROWS, BLOCK, LANES)
+    SLOTS: tl.constexpr = slots_of(BLOCK)
+    rows, columns, length = tile_of(n, d, ROWS, BLOCK, lanes_of(BLOCK))
     gammas = strength(gamma, gamma_strides, sizes, rows, n, WORK)
     lams = strength(lam, lam_strides, sizes, rows, n, WORK)
     sound = (gammas > 0) & (gammas < INF) & (lams >= 0) & (lams < INF)
@@ -173,20 +174,6 @@ def _few(
     state = tl.where(wrong, INVALID, tl.where(flat(unsolved.to(tl.int32), ROWS) > 0, UNSOLVED, 0))
     tl.store(y + row * d + position, convert(values, y.dtype.element_ty), mask=values > 0)
     write_structure(structure, row, position, values > 0, start, state, n, d)
-
-
-@triton.jit
-def fusedmax_rows(
-    x, mask, gamma, lam, y, structure, strides, mask_strides, gamma_strides, lam_strides, sizes, n, d,
-    ROWS: tl.constexpr, BLOCK: tl.constexpr, LANES: tl.constexpr, SLOTS: tl.constexpr, HALVES: tl.constexpr,
-    WORK: tl.constexpr, EPS: tl.constexpr,
-):  # fmt: skip
-    for half in tl.static_range(1 + HALVES):
-        if HALVES * (d <= BLOCK // 2).to(tl.int32) == half:
-            _few(
-                x, mask, gamma, lam, y, structure, strides, mask_strides, gamma_strides, lam_strides, sizes,
-                n, d, ROWS * (1 + half), BLOCK // (1 + half), LANES, SLOTS, WORK, EPS,
-            )  # fmt: skip
 
 
 @triton.jit
@@ -231,9 +218,5 @@ def remaining_rows(
 def fusedmax(
     scores: Tensor, mask: Tensor | None, gamma: float | Tensor, lam: float | Tensor
 ) -> tuple[Tensor, Tensor]:
-    values = torch.empty_like(scores, memory_format=torch.contiguous_format)
-    structure = structure_like(values)
-    inputs, outputs = (scores, mask, gamma, lam), (values, structure)
-    launch_rows(fusedmax_rows, inputs, outputs, tile=tile)
-    launch_rows(remaining_rows, inputs, outputs, tile=coarse_tile)
-    return values, structure
+    launches = (fusedmax_rows, tile), (remaining_rows, coarse_tile)
+    return launch_structured((scores, mask, gamma, lam), *launches)

@@ -6,9 +6,10 @@ from functools import lru_cache
 
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from regattn.kernels import LONGEST_ON_CUDA
-from regattn.kernels.cuda import Tile, on_tensors
+from regattn.kernels.cuda import Tile, launch_structured
 from regattn.kernels.cuda.rows import (
     INF,
     INVALID,
@@ -28,7 +29,7 @@ EACH = tl.constexpr(16)
 @lru_cache(maxsize=LONGEST_ON_CUDA)
 def _tile(d: int) -> Tile:
     """Sixteen scores in each thread; up to 512 a program is one warp, which waits for nobody."""
-    block = next(b for b in (128, 512, 2048, 8192) if d <= b)
+    block = next(b for b in (128, 512, 2048, 4096, 8192) if d <= b)
     rows, halves = max(1, 512 // block), int(block == 128)
     constants = {"ROWS": rows, "BLOCK": block, "HALVES": halves, "num_warps": max(1, block // 512)}
     return Tile(rows << int(halves and 2 * d <= block), constants)
@@ -78,24 +79,30 @@ def _inverse(number):
 
 
 @triton.jit
-def _solve(
+def _below_top(scores, gamma, lam, d):
+    """z = (scores − max)/γ, −inf for what takes no part; what does, its number; and which rows are bad."""
+    invalid = some_in_row(~(scores < INF)) | ~((gamma > 0) & (gamma < INF) & (lam >= 0) & (lam < INF))
+    present = (scores > -INF) & ~invalid
+    count = tl.sum(tl.where(present, 1.0, 0.0), 1, keep_dims=True).to(tl.int32)
+    top = tl.max(tl.where(present, scores, -INF), 1, keep_dims=True)
+    z = (scores - tl.where(count > 0, top, 0.0)) * reciprocal(tl.where(invalid, 1.0, gamma))
+    floor = convert(-2.0 - 2.0 * lam * d, scores.dtype)  # below it no score matters
+    return tl.where(present, tl.maximum(z, floor), -INF), present, count, invalid
+
+
+@triton.jit
+def oscarmax_rows(
     x, mask, gamma, lam, y, structure, strides, mask_strides, gamma_strides, lam_strides, sizes, n, d,
-    ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
     wide, columns, length_of = tile_of(n, d, ROWS, BLOCK, BLOCK // EACH)
     scores = _flat(read_scores(x, mask, strides, mask_strides, sizes, wide, columns, length_of, WORK))
     columns = _flat(columns)
     rows = program_rows(ROWS)
-    invalid = some_in_row(~(scores < INF))
-    lams = strength(lam, lam_strides, sizes, rows, n, tl.float64)
     gammas = strength(gamma, gamma_strides, sizes, rows, n, WORK)
-    invalid = invalid | ~((gammas > 0) & (gammas < INF) & (lams >= 0) & (lams < INF))
-    present = (scores > -INF) & ~invalid
-    count = tl.sum(tl.where(present, 1.0, 0.0), 1, keep_dims=True).to(tl.int32)
-    lams, gammas = tl.where(invalid, 0.0, lams), tl.where(invalid, 1.0, gammas)
-    top = tl.max(tl.where(present, scores, -INF), 1, keep_dims=True)
-    z = (scores - tl.where(count > 0, top, 0.0)) * reciprocal(gammas)
-    z = tl.where(present, tl.maximum(z, convert(-2.0 - 2.0 * lams * d, WORK)), -INF)
+    lams = strength(lam, lam_strides, sizes, rows, n, tl.float64)
+    z, present, count, invalid = _below_top(scores, gammas, lams, d)
+    lams = tl.where(invalid, 0.0, lams)
 
     # Scores within λ·count/2 of each other are one group, wherever they lie.
     lowest = tl.min(tl.where(present, z, 0.0), 1, keep_dims=True)
@@ -128,7 +135,7 @@ def _solve(
         member = running & present & (z >= end) & (z < before)
         number = _cumsum(member.to(tl.int32))
         entry = 4 * columns + ((number == 1) | (lams == 0)).to(tl.int32)
-        place = structure + _deep(rows * (2 + d) + 1 + taken + number)
+        place = tl.reshape(row + 1 + taken, (1, ROWS, 1)) + _deep(number)
         tl.store(place, _deep(entry).to(tl.int16), mask=_deep(member))
         values = tl.where(member, convert(level, WORK), values)
         groups += tl.where(running & (lams > 0), 1, 0)
@@ -140,17 +147,7 @@ def _solve(
     tl.store(row + 1, tl.where(lams > 0, groups, taken).to(tl.int16), mask=rows < n)
 
 
-@triton.jit
-def oscarmax_rows(
-    x, mask, gamma, lam, y, structure, strides, mask_strides, gamma_strides, lam_strides, sizes, n, d,
-    ROWS: tl.constexpr, BLOCK: tl.constexpr, HALVES: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
-):  # fmt: skip
-    for half in tl.static_range(1 + HALVES):
-        if HALVES * (d <= BLOCK // 2).to(tl.int32) == half:
-            _solve(
-                x, mask, gamma, lam, y, structure, strides, mask_strides, gamma_strides, lam_strides, sizes,
-                n, d, ROWS * (1 + half), BLOCK // (1 + half), WORK,
-            )  # fmt: skip
-
-
-oscarmax = on_tensors(oscarmax_rows, tile=_tile)
+def oscarmax(
+    scores: Tensor, mask: Tensor | None, gamma: float | Tensor, lam: float | Tensor
+) -> tuple[Tensor, Tensor]:
+    return launch_structured((scores, mask, gamma, lam), (oscarmax_rows, _tile))

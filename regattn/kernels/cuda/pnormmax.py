@@ -26,13 +26,13 @@ from regattn.kernels.cuda.tiles import (
 
 
 @triton.jit
-def _power(base, exponent):
+def power(base, exponent):
     """base^exponent for base ≥ 0, 0 for 0."""
     return tl.where(base > 0, tl.exp(exponent * tl.log(tl.where(base > 0, base, 1.0))), 0.0)
 
 
 @triton.jit
-def _powers(z, t, exponent, HALVES: tl.constexpr):
+def powers(z, t, exponent, HALVES: tl.constexpr):
     """u = max(1 + z/t, 0) and u^exponent, the logarithm corrected for the rounding of u."""
     slope = z * (1 / t)
     u = tl.maximum(1 + slope, 0.0)
@@ -54,7 +54,7 @@ def _root(z, state, p, HALVES: tl.constexpr, EPS: tl.constexpr):
     running = state > 0
     trials = 0
     while some(running):
-        u, w = _powers(z, t, q - 2, HALVES)
+        u, w = powers(z, t, q - 2, HALVES)
         s0 = row_sum(w if HALVES else tl.where(u > 0, w, 0.0))
         s1, s2 = row_sum(w * u), row_sum(w * u * u)
         if HALVES:  # 2(r − 1)/(r + 1) in place of log r, which has the same root and derivative there
@@ -74,61 +74,65 @@ def _root(z, state, p, HALVES: tl.constexpr, EPS: tl.constexpr):
 
 
 @triton.jit
+def _exponent(p, strides, sizes, rows, n, WORK: tl.constexpr):
+    """p of each row; it is 1.5, for which no power is needed, where it is not given."""
+    if p is None:
+        return (rows * 0).to(WORK) + 1.5
+    else:
+        return strength(p, strides, sizes, rows, n, WORK)
+
+
+@triton.jit
 def pnormmax_rows(
     x, mask, gamma, p, y, strides, mask_strides, gamma_strides, p_strides, sizes, n, d,
-    HALVES: tl.constexpr,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    """``HALVES``: p is 1.5, no power is needed."""
-    for half in tl.static_range(2):
-        if (d <= BLOCK // 2) == (half == 1):
-            rows, columns, length = rows_and_columns(n, d, ROWS * (1 + half), BLOCK // (1 + half))
-            scores = read_scores(x, mask, strides, mask_strides, sizes, rows, columns, length, WORK)
-            gammas = positive_strength(gamma, gamma_strides, sizes, rows, n, WORK)
-            z, state = below_top(scores, gammas, NOTHING)
-            each = strength(p, p_strides, sizes, rows, n, WORK)
-            t = _root(z, state, each, HALVES, EPS)
-            u, w = _powers(z, t, each / (each - 1) - 2, HALVES)
-            write_rows(y, normalised(w * u, state), rows, columns, length, d)
+    HALVES: tl.constexpr = p is None
+    rows, columns, length = rows_and_columns(n, d, ROWS, BLOCK)
+    scores = read_scores(x, mask, strides, mask_strides, sizes, rows, columns, length, WORK)
+    gammas = positive_strength(gamma, gamma_strides, sizes, rows, n, WORK)
+    z, state = below_top(scores, gammas, NOTHING)
+    each = _exponent(p, p_strides, sizes, rows, n, WORK)
+    t = _root(z, state, each, HALVES, EPS)
+    u, w = powers(z, t, each / (each - 1) - 2, HALVES)
+    write_rows(y, normalised(w * u, state), rows, columns, length, d)
 
 
 @triton.jit
 def product_rows(
     g, gamma, p, weights, out, strides, gamma_strides, p_strides, sizes, n, d,
-    HALVES: tl.constexpr,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
     """J @ g, with s and c as in :mod:`regattn._pnormmax`, of r = y / max y."""
-    for half in tl.static_range(2):
-        if (d <= BLOCK // 2) == (half == 1):
-            rows, columns, length = rows_and_columns(n, d, ROWS * (1 + half), BLOCK // (1 + half))
-            y, v = read_weights(weights, g, strides, sizes, rows, columns, length, d, WORK)
-            each = strength(p, p_strides, sizes, rows, n, WORK)
-            top = row_max(y)
-            top = tl.where(top == 0, 1.0, top)
-            r = y * reciprocal(top)
-            root = tl.sqrt(r) if HALVES else _power(r, 2 - each)
-            to_the_p = r * root if HALVES else tl.where(r > 0, r * r / tl.where(r > 0, root, 1.0), 0.0)
-            norm = row_sum(to_the_p)
-            norm = _power(tl.where(norm > 0, norm, 1.0), reciprocal(each))  # of r
-            s = reciprocal((each - 1) * _power(norm, 2 - each))  # less the root
-            c = (2 - each) * reciprocal((each - 1) * norm * norm)  # for r in place of y
-            along_weights = c * row_sum(r * v)
-            solved = s * root * v - r * along_weights
-            mass = s * row_sum(root) - c / (top * top)
-            shift = row_sum(solved) / tl.where(mass > 0, mass, 1.0)
-            result = (solved - (s * root - r * (c / top)) * shift) * reciprocal(
-                strength(gamma, gamma_strides, sizes, rows, n, WORK)
-            )
-            write_rows(out, tl.where(y > 0, result, y), rows, columns, length, d)
+    HALVES: tl.constexpr = p is None
+    rows, columns, length = rows_and_columns(n, d, ROWS, BLOCK)
+    y, v = read_weights(weights, g, strides, sizes, rows, columns, length, d, WORK)
+    each = _exponent(p, p_strides, sizes, rows, n, WORK)
+    top = row_max(y)
+    top = tl.where(top == 0, 1.0, top)
+    r = y * reciprocal(top)
+    root = tl.sqrt(r) if HALVES else power(r, 2 - each)
+    to_the_p = r * root if HALVES else tl.where(r > 0, r * r / tl.where(r > 0, root, 1.0), 0.0)
+    norm = row_sum(to_the_p)
+    norm = power(tl.where(norm > 0, norm, 1.0), reciprocal(each))  # of r
+    s = reciprocal((each - 1) * power(norm, 2 - each))  # less the root
+    c = (2 - each) * reciprocal((each - 1) * norm * norm)  # for r in place of y
+    along_weights = c * row_sum(r * v)
+    solved = s * root * v - r * along_weights
+    mass = s * row_sum(root) - c / (top * top)
+    shift = row_sum(solved) / tl.where(mass > 0, mass, 1.0)
+    result = (solved - (s * root - r * (c / top)) * shift) * reciprocal(
+        strength(gamma, gamma_strides, sizes, rows, n, WORK)
+    )
+    write_rows(out, tl.where(y > 0, result, y), rows, columns, length, d)
 
 
 def pnormmax(scores: Tensor, mask: Tensor | None, gamma: float | Tensor, p: float) -> Tensor:
     if p == 2:
         return sparsemax(scores, mask, gamma)
-    return launch_like(pnormmax_rows, (scores, mask, gamma, p), tile=wide_tile, HALVES=p == 1.5)
+    return launch_like(pnormmax_rows, (scores, mask, gamma, None if p == 1.5 else p), tile=wide_tile)
 
 
 def product(direction: Tensor, weights: Tensor, gamma: float | Tensor, p: float) -> Tensor:
     """J @ direction of :func:`pnormmax`, from its weights."""
-    return launch_like(product_rows, (direction, gamma, p), weights, tile=wide_tile, HALVES=p == 1.5)
+    return launch_like(product_rows, (direction, gamma, None if p == 1.5 else p), weights, tile=wide_tile)

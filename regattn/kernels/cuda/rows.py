@@ -93,11 +93,6 @@ def shifted(scores, gamma, floor):
 
 # ------------------------------------------------------------------ pieces of a row
 @triton.jit
-def minimum(a, b):
-    return tl.minimum(a, b)
-
-
-@triton.jit
 def some(x):
     return tl.max(x.to(tl.int32)) > 0
 

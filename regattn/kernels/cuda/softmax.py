@@ -26,13 +26,11 @@ def softmax_rows(
     x, mask, gamma, y, strides, mask_strides, gamma_strides, sizes, n, d,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    for half in tl.static_range(2):
-        if (d <= BLOCK // 2) == (half == 1):
-            rows, columns, length = rows_and_columns(n, d, ROWS * (1 + half), BLOCK // (1 + half))
-            scores = read_scores(x, mask, strides, mask_strides, sizes, rows, columns, length, WORK)
-            gammas = positive_strength(gamma, gamma_strides, sizes, rows, n, WORK)
-            z, state = below_top(scores, gammas, -INF)
-            write_rows(y, normalised(tl.exp(z), state), rows, columns, length, d)
+    rows, columns, length = rows_and_columns(n, d, ROWS, BLOCK)
+    scores = read_scores(x, mask, strides, mask_strides, sizes, rows, columns, length, WORK)
+    gammas = positive_strength(gamma, gamma_strides, sizes, rows, n, WORK)
+    z, state = below_top(scores, gammas, -INF)
+    write_rows(y, normalised(tl.exp(z), state), rows, columns, length, d)
 
 
 def softmax(scores: Tensor, mask: Tensor | None, gamma: float | Tensor) -> Tensor:
@@ -44,12 +42,10 @@ def product_rows(
     g, gamma, weights, out, strides, gamma_strides, sizes, n, d,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    for half in tl.static_range(2):
-        if (d <= BLOCK // 2) == (half == 1):
-            rows, columns, length = rows_and_columns(n, d, ROWS * (1 + half), BLOCK // (1 + half))
-            y, v = read_weights(weights, g, strides, sizes, rows, columns, length, d, WORK)
-            v = y * (v - row_sum(y * v)) / strength(gamma, gamma_strides, sizes, rows, n, WORK)
-            write_rows(out, v, rows, columns, length, d)
+    rows, columns, length = rows_and_columns(n, d, ROWS, BLOCK)
+    y, v = read_weights(weights, g, strides, sizes, rows, columns, length, d, WORK)
+    v = y * (v - row_sum(y * v)) / strength(gamma, gamma_strides, sizes, rows, n, WORK)
+    write_rows(out, v, rows, columns, length, d)
 
 
 def product(direction: Tensor, weights: Tensor, gamma: float | Tensor) -> Tensor:

@@ -28,14 +28,12 @@ def sparsemax_rows(
     x, mask, gamma, y, strides, mask_strides, gamma_strides, sizes, n, d,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    for half in tl.static_range(2):
-        if (d <= BLOCK // 2) == (half == 1):
-            rows, columns, length = rows_and_columns(n, d, ROWS * (1 + half), BLOCK // (1 + half))
-            scores = read_scores(x, mask, strides, mask_strides, sizes, rows, columns, length, WORK)
-            gammas = positive_strength(gamma, gamma_strides, sizes, rows, n, WORK)
-            z, state = below_top(scores, gammas, NOTHING)
-            values = tl.maximum(z - threshold(z, state), 0.0, propagate_nan=tl.PropagateNan.ALL)
-            write_rows(y, values, rows, columns, length, d)
+    rows, columns, length = rows_and_columns(n, d, ROWS, BLOCK)
+    scores = read_scores(x, mask, strides, mask_strides, sizes, rows, columns, length, WORK)
+    gammas = positive_strength(gamma, gamma_strides, sizes, rows, n, WORK)
+    z, state = below_top(scores, gammas, NOTHING)
+    values = tl.maximum(z - threshold(z, state), 0.0, propagate_nan=tl.PropagateNan.ALL)
+    write_rows(y, values, rows, columns, length, d)
 
 
 def sparsemax(scores: Tensor, mask: Tensor | None, gamma: float | Tensor) -> Tensor:
@@ -47,15 +45,13 @@ def centre_rows(
     g, scale, weights, out, strides, scale_strides, sizes, n, d,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    for half in tl.static_range(2):
-        if (d <= BLOCK // 2) == (half == 1):
-            rows, columns, length = rows_and_columns(n, d, ROWS * (1 + half), BLOCK // (1 + half))
-            y, v = read_weights(weights, g, strides, sizes, rows, columns, length, d, WORK)
-            inside = y > 0
-            size = row_sum(tl.where(inside, 1.0, y))  # or NaN
-            mean = row_sum(v) * reciprocal(tl.maximum(size, 1.0, propagate_nan=tl.PropagateNan.ALL))
-            v = (v - mean) * strength(scale, scale_strides, sizes, rows, n, WORK)
-            write_rows(out, tl.where(inside, v, y), rows, columns, length, d)
+    rows, columns, length = rows_and_columns(n, d, ROWS, BLOCK)
+    y, v = read_weights(weights, g, strides, sizes, rows, columns, length, d, WORK)
+    inside = y > 0
+    size = row_sum(tl.where(inside, 1.0, y))  # or NaN
+    mean = row_sum(v) * reciprocal(tl.maximum(size, 1.0, propagate_nan=tl.PropagateNan.ALL))
+    v = (v - mean) * strength(scale, scale_strides, sizes, rows, n, WORK)
+    write_rows(out, tl.where(inside, v, y), rows, columns, length, d)
 
 
 def centred(direction: Tensor, weights: Tensor, scale: float | Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 
 from regattn.kernels import LONGEST_ON_CUDA
-from regattn.kernels.cuda import Tile, whole_rows
+from regattn.kernels.cuda import Tile
 from regattn.kernels.cuda.rows import INF, convert, divided
 from regattn.kernels.cuda.tiles import read_scores, row_max, row_sum
 
@@ -19,20 +19,30 @@ def tile(d: int) -> Tile:
 
     In the smallest a kernel branches to rows of up to half of its block, of which it takes twice as many.
     """
-    tiles = (
-        (128, 4, 8, 16, 1, 1),
-        (512, 1, 32, 32, 0, 1),
-        (4096, 1, 256, 32, 0, 8),
-        (8192, 1, 256, 32, 0, 8),
-    )
-    names = ("BLOCK", "ROWS", "LANES", "SLOTS", "HALVES", "num_warps")
+    tiles = ((128, 4, 1, 1), (512, 1, 0, 1), (4096, 1, 0, 8), (8192, 1, 0, 8))
+    names = ("BLOCK", "ROWS", "HALVES", "num_warps")
     constants = dict(zip(names, next(t for t in tiles if d <= t[0]), strict=True))
     return Tile(constants["ROWS"] << (constants["HALVES"] if 2 * d <= constants["BLOCK"] else 0), constants)
 
 
 def coarse_tile(d: int) -> Tile:
     """For the rows that are left, which are few: fewer forms are compiled than there are powers of two."""
-    return whole_rows(next(block for block in (128, 512, 2048, 4096, 8192) if d <= block))
+    block = next(block for block in (128, 512, 2048, 4096, 8192) if d <= block)
+    rows = max(1, 256 // block)
+    warps = min(16, max(1, rows * block // 128))
+    return Tile(rows, {"ROWS": rows, "BLOCK": block, "HALVES": 0, "num_warps": warps})
+
+
+@triton.constexpr_function
+def lanes_of(block):
+    """How many threads share a row."""
+    return 8 if block <= 128 else 32 if block <= 512 else 256
+
+
+@triton.constexpr_function
+def slots_of(block):
+    """How many survivors of a row have room."""
+    return 16 if block <= 128 else 32
 
 
 @triton.jit

@@ -31,7 +31,8 @@ def tile(d: int, warps: int = 1) -> Tile:
     """
     block = next(b for b in (128, 512, 2048, 8192) if d <= b)
     rows = max(1, 512 // block)
-    constants = {"ROWS": rows, "BLOCK": block, "num_warps": {2048: warps, 8192: 8}.get(block, 1)}
+    warps = {2048: warps, 8192: 8}.get(block, 1)
+    constants = {"ROWS": rows, "BLOCK": block, "HALVES": 1, "num_warps": warps}
     return Tile(rows * (2 if d <= block // 2 else 1), constants)
 
 
