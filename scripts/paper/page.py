@@ -132,7 +132,10 @@ def view(table: Table) -> View:
     ]
     told = Counter(cell.note for _, cell in cells if cell.note and not cell.note.startswith(_TOLD))
     shared = [note for note, count in told.items() if count > 1]
-    parts = [head.rpartition(": ") for head in table.heads]  # "paper: BLEU" stands under "paper"
+    parts = [  # "paper: BLEU" stands under "paper"
+        head.partition(": ") if head.startswith(("paper: ", "ours: ")) else ("", "", head)
+        for head in table.heads
+    ]
     names = [name.replace("-", "\N{NON-BREAKING HYPHEN}") for *_, name in parts]
     return View(
         groups=[(group, len(list(of))) for group, of in groupby(part[0] for part in parts)],

@@ -119,6 +119,7 @@ def test_shared_notes_are_numbered_and_numbers_at_the_right() -> None:
     assert shown.marks == {"later": 1} and shown.remarks == [("b, name", "alone")]
     assert shown.heads == [("name", False), ("n", True), ("R\N{NON-BREAKING HYPHEN}1", False)]
     assert shown.groups == [("", 1), ("ours", 2)]
+    assert view(Table("t", "T", "", ("recipe: score",), ())).heads == [("recipe: score", False)]
     assert anchor(["x"]) == "run-x" and anchor(["y", "x"]) == anchor(["x", "y"]) != "run-x"
 
 

@@ -221,7 +221,7 @@ def test_the_committed_page_is_short_and_cuts_nothing(tab: Any, width: int, long
 def test_the_first_screen_has_findings_and_a_picture(tab: Any) -> None:
     tab.set_viewport_size({"width": 1280, "height": 800})
     tab.goto(COMMITTED)
-    for part in ("#findings table.heat", "#findings li:last-child"):
+    for part in ("#findings table.heat", "#findings li:first-child"):
         box = tab.locator(part).bounding_box()
         assert box["y"] + box["height"] <= 800, part
 
