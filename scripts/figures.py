@@ -7,8 +7,7 @@ different mappings attend over the same sentence. The sentence is this project's
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from scripts.heatmap import draw_panels, panel_of, whole_words
 from scripts.paper import RESULTS
 from scripts.paper.plots import mappings_figure
 from scripts.paper.scale import gamma_study, scale_figure
-from scripts.paper.selection import MAPPINGS, UNIFORM, Runs, by_setting, file_names, first_examples, grouped
+from scripts.paper.selection import MAPPINGS, Runs, corpus_of, example_rows, file_names, grouped
 from scripts.style import house_style, save_figure
 from tasks._registry import TASKS
 from tasks.training.records import Record, read_records
@@ -40,15 +39,17 @@ def draw_mappings(path: Path) -> None:
         save_figure(mappings_figure(), path)
 
 
-def panels(records: Runs, details: Path) -> list[Panel]:
-    """One panel for each of the paper's mappings, of runs that differ in mapping and seed alone: the first's.
+def panel_rows(records: Runs, details: Path) -> list[list[Panel]]:
+    """One panel for each of the paper's mappings, of the first run at its strengths; a row for each recipe.
 
     Words that were cut into pieces stand whole: a source word has the sum of its pieces' weights, an output
     word the mean of its pieces' rows.
     """
     runs = [run for run in records if run.mapping in MAPPINGS]
-    found = first_examples(runs, details).values()
-    return [panel_of(whole_words(example.grid), _title(run)) for run, example in found]
+    return [
+        [panel_of(whole_words(example.grid), _title(run)) for run, example in row]
+        for row in example_rows(runs, details)
+    ]
 
 
 def _title(run: Record) -> str:
@@ -59,28 +60,20 @@ def _title(run: Record) -> str:
     )
 
 
-def shown_lines(settings: Sequence[Runs]) -> list[Runs]:
-    """Runs to look at, recipe by recipe: of entailment those of the model in which attention carries the
-    answer, where there are any.
-
-    Runs without attention, and trials that belong to no recipe where others do, are left out.
-    """
-    found: list[Runs] = [runs for of in settings for runs in grouped(of, lambda run: run.experiment).values()]
-    found = [runs for runs in found if not runs[0].experiment.endswith(UNIFORM)]
-    found = [runs for runs in found if runs[0].experiment] or found
-    attentive = [runs for runs in found if runs[0].config["task"].get("model") == "decomposable"]
-    return attentive or found
+def runs_to_show(records: Runs) -> Runs:
+    """Runs of a corpus to look at: of entailment those of the model in which attention carries the answer,
+    and no trials, which belong to no recipe, where there are others."""
+    found = [run for run in records if run.experiment] or records
+    return [run for run in found if run.config["task"].get("model") == "decomposable"] or found
 
 
 def draw_attention(records: Runs, details: Path, folder: Path) -> Iterator[Path]:
     """Figures 2 and 3 for every corpus and tier with runs that have details, and where they are."""
-    settings = by_setting([record for record in records if record.details])
-    by_corpus = groupby(settings, key=lambda setting: setting[0])
-    corpora = {corpus: [runs for _, _, runs in found] for corpus, found in by_corpus}
+    corpora = grouped(sorted((run for run in records if run.details), key=corpus_of), corpus_of)
     for kind in sorted({task.figure for task in TASKS.values()}):
         shown = [corpus for corpus in corpora if TASKS[corpus.task].figure == kind]
         for corpus, name in file_names(kind, shown).items():
-            lines = [panels(runs, details) for runs in shown_lines(corpora[corpus])]
+            lines = panel_rows(runs_to_show(corpora[corpus]), details)
             for ending in ENDINGS:
                 draw_panels(folder / f"{name}{ending}", lines, *TASKS[corpus.task].axes)
                 yield folder / f"{name}{ending}"

@@ -33,7 +33,7 @@ from scripts.paper.selection import (
     Setting,
     by_label,
     by_setting,
-    first_examples,
+    example_rows,
     strengths_label,
     task_of,
 )
@@ -254,12 +254,13 @@ class Heatmap(NamedTuple):
 def heatmaps(groups: Iterable[Group], details: Path) -> Iterator[Heatmap]:
     """What there is to look at, in the page's order: of each mapping the run with the first seed."""
     for corpus, setting, rows in groups:
-        found: dict[tuple[str, ...], list[tuple[Record, Example]]] = {}
-        for run, example in first_examples([run for runs in rows.values() for run in runs], details).values():
-            whole = Example.of(whole_words(example.grid))
-            found.setdefault(tuple(whole.source), []).append((run, whole))
-        for examples in found.values():
-            yield heatmap(corpus, setting.line, examples)
+        for row in example_rows([run for runs in rows.values() for run in runs], details):
+            found: dict[tuple[str, ...], list[tuple[Record, Example]]] = {}
+            for run, example in row:
+                whole = Example.of(whole_words(example.grid))
+                found.setdefault(tuple(whole.source), []).append((run, whole))
+            for examples in found.values():
+                yield heatmap(corpus, setting.line, examples)
 
 
 def heatmap(corpus: Corpus, setting: str, examples: Sequence[tuple[Record, Example]]) -> Heatmap:

@@ -158,14 +158,25 @@ def by_label(records: Runs) -> dict[str, list[Record]]:
     return grouped(sorted(records, key=_place), mapping_label)
 
 
-def first_examples(records: Runs, details: Path) -> dict[str, tuple[Record, Example]]:
-    """What attention does in the first run with details of each mapping, under mapping and strengths.
+def example_rows(records: Runs, details: Path) -> list[list[tuple[Record, Example]]]:
+    """What attention does in the first run with details of each mapping at its strengths.
+
+    Rows are of one recipe and hold a mapping once: trials at further strengths follow in rows of their own.
+    Recipes without attention are left out.
 
     Raises:
         RecordError: details are missing or damaged.
     """
-    firsts = {label: runs[0] for label, runs in by_label([run for run in records if run.details]).items()}
-    return {label: (run, read_details(details, run.id, run.details).example) for label, run in firsts.items()}
+    kept = [run for run in records if run.details and not run.experiment.endswith(UNIFORM)]
+    rows: dict[tuple[str, int], list[tuple[Record, Example]]] = defaultdict(list)
+    for recipe, runs in grouped(kept, lambda run: run.experiment).items():
+        before = Counter[str]()
+        for run, *_ in by_label(runs).values():
+            rows[recipe, before[run.mapping]].append(
+                (run, read_details(details, run.id, run.details).example)
+            )
+            before[run.mapping] += 1
+    return [row for _, row in sorted(rows.items())]
 
 
 def by_mapping(records: Runs) -> dict[str, list[Record]]:

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from scripts.figures import draw_attention, draw_mappings, panels, shown_lines
+from scripts.figures import draw_attention, draw_mappings, panel_rows, runs_to_show
+from scripts.paper.selection import example_rows
 from tasks.attention import AttentionGrid
 from tasks.training.details import Details, Example, write_details
 from tasks.training.records import Record
@@ -15,20 +17,34 @@ from tests.example_record import RECORD
 WORDS = ("one", "two", "three")
 
 
-def run(folder: Path, mapping: str, seed: int, **changes: object) -> Record:
+def run(folder: Path, mapping: str, seed: int, **changes: Any) -> Record:
     weights = torch.tensor([[0.5, 0.5, 0.0]]) if mapping == "fusedmax" else torch.tensor([[0.6, 0.3, 0.1]])
     grid = AttentionGrid(WORDS, (f"seed {seed}",), weights, (weights > 0).long())
     details = Details(id=f"{mapping}-{seed}", items={}, example=Example.of(grid))
-    record = replace(RECORD, id=details.id, mapping=mapping, mapping_params={}, seed=seed, **changes)
+    changes = {"mapping_params": {}, **changes}
+    record = replace(RECORD, id=details.id, mapping=mapping, seed=seed, **changes)
     return replace(record, details=write_details(folder, details))
 
 
 def test_a_panel_for_each_mapping_of_its_first_seed(tmp_path: Path) -> None:
     records = [run(tmp_path, mapping, seed) for mapping in ("fusedmax", "softmax") for seed in (2, 1)]
-    found = panels([*records, replace(RECORD, mapping="sparsemax")], tmp_path)
+    (found,) = panel_rows([*records, replace(RECORD, mapping="sparsemax")], tmp_path)
     assert [(panel.title, panel.target) for panel in found] == [
         ("softmax", ("seed 1",)),
         ("fusedmax", ("seed 1",)),
+    ]
+
+
+def test_a_mapping_stands_once_in_a_row_and_recipes_in_rows_of_their_own(tmp_path: Path) -> None:
+    recipes = {1.0: "small/t", 4.0: "small/t", 16.0: "small/t_tuned", 1e6: "small/t_uniform"}
+    records = [
+        run(tmp_path, mapping, seed, experiment=experiment, mapping_params={"gamma": gamma})
+        for seed, (gamma, experiment) in enumerate(recipes.items())
+        for mapping in ("softmax", "fusedmax")
+    ]
+    rows = example_rows(records, tmp_path)
+    assert [[(run.mapping, run.mapping_params["gamma"]) for run, _ in row] for row in rows] == [
+        [("softmax", gamma), ("fusedmax", gamma)] for gamma in (1.0, 4.0, 16.0)
     ]
 
 
@@ -48,14 +64,11 @@ def test_figure_1_is_the_same_every_time(tmp_path: Path, ending: str) -> None:
     assert (tmp_path / f"a{ending}").read_bytes() == (tmp_path / f"b{ending}").read_bytes()
 
 
-def test_lines_are_recipes_with_attention_that_matters_if_there_are_any() -> None:
+def test_trials_are_not_shown_beside_recipes_nor_attention_that_does_not_matter() -> None:
     def run(name: str, experiment: str, **task: str) -> Record:  # of whatever mapping
         return replace(RECORD, id=name, experiment=experiment, config={**RECORD.config, "task": task})
 
-    names = {"a": "translation", "b": "translation_tuned", "u": "translation_uniform"}
-    one = [run(name, f"small/{recipe}") for name, recipe in names.items()]
-    found = shown_lines([one, [run("t", "")]])
-    assert [[r.id for r in runs] for runs in found] == [["a"], ["b"]]
-    entailment = [[run("r", "small/snli")], [run("d", "small/snli_decomposable", model="decomposable")]]
-    assert [[r.id for r in runs] for runs in shown_lines(entailment)] == [["d"]]
-    assert [[r.id for r in runs] for runs in shown_lines([[run("t", "")]])] == [["t"]]
+    trial, recipe = run("t", ""), run("a", "small/translation")
+    entailment = [run("r", "small/snli"), run("d", "small/snli_decomposable", model="decomposable")]
+    for records, names in (([recipe, trial], "a"), (entailment, "d"), ([trial], "t")):
+        assert [record.id for record in runs_to_show(records)] == [names]
