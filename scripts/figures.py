@@ -20,7 +20,15 @@ from scripts.heatmap import draw_panels, panel_of, whole_words
 from scripts.paper import RESULTS
 from scripts.paper.plots import mappings_figure
 from scripts.paper.scale import gamma_study, scale_figure
-from scripts.paper.selection import MAPPINGS, Runs, corpus_of, example_rows, file_names, grouped
+from scripts.paper.selection import (
+    MAPPINGS,
+    Runs,
+    corpus_of,
+    example_rows,
+    file_names,
+    grouped,
+    strengths_label,
+)
 from scripts.style import house_style, save_figure
 from tasks._registry import TASKS
 from tasks.training.records import Record, read_records
@@ -53,11 +61,11 @@ def panel_rows(records: Runs, details: Path) -> list[list[Panel]]:
 
 
 def _title(run: Record) -> str:
-    """The mapping, and the recipe where it is not the task's own."""
+    """The mapping, with the recipe where it is not the task's own, or of a trial its strengths."""
+    if not run.experiment:
+        return f"{run.mapping}, {strengths_label(run)}"
     recipe = run.experiment.partition("/")[2]
-    return (
-        run.mapping if recipe in ("", run.task) else f"{run.mapping}, {recipe.removeprefix(run.task + '_')}"
-    )
+    return run.mapping if recipe == run.task else f"{run.mapping}, {recipe.removeprefix(run.task + '_')}"
 
 
 def runs_to_show(records: Runs) -> Runs:

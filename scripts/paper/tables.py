@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -473,14 +474,15 @@ def findings(claims: ClaimResults, agreement: Table) -> dict[str, str]:
     by_hand = [row for row in agreement.rows if row[0].text.endswith("hansards")]
     for recipe in dict.fromkeys(row[1].text for row in by_hand):
         rows = [row for row in by_hand if row[1].text == recipe]
-        rates = [(*row[2:5], row[agreement.heads.index(aligned)]) for row in rows]
-        listed = ", ".join(
-            f"{mapping.text} {rate.text} ({strengths.text})"
-            for mapping, strengths, _, rate in rates
-            if not rate.is_empty
-        )
-        seeds = max((counted(len(of.text.split(", ")), "seed") for _, _, of, _ in rates), default="")
-        text = f"Attention as word alignment, AER in % on Hansards, less is better: {listed} ({seeds})."
+        rates: dict[str, list[str]] = defaultdict(list)
+        for row in rows:
+            _, _, mapping, strengths, seeds, *_ = (cell.text for cell in row)
+            rate = row[agreement.heads.index(aligned)]
+            if not rate.is_empty:
+                of = counted(len(seeds.split(", ")), "seed")
+                rates[mapping].append(f"{rate.text} ({strengths}, {of})")
+        listed = "; ".join(f"{mapping} {', '.join(found)}" for mapping, found in rates.items())
+        text = f"Attention as word alignment, AER in % on Hansards, less is better: {listed}."
         said[text] = f"table-{agreement.name}"
     for claim, tested in claims.comparisons:
         times = [one for one in tested if one.role == "time"]

@@ -334,8 +334,14 @@ def test_findings_say_what_the_tables_say_and_no_more(tmp_path: Path) -> None:
     tables = {"snli": [*recipes(row), *recipes(row, "snli_tuned")]}
     claims = claims_of_tier(PAPER, "small", tables, ItemScores(tmp_path, samples=50))
     linked = [
-        replace(RECORD, id=name, mapping=name, task="translation", metrics={"hansards": {"aer": rate}})
-        for name, rate in (("softmax", 0.507), ("fusedmax", 0.592))
+        replace(
+            RECORD,
+            id=f"{gamma}",
+            mapping_params={"gamma": gamma, "lam": 0.1},
+            task="translation",
+            metrics={"hansards": {"aer": rate}},
+        )
+        for gamma, rate in ((4, 0.507), (1, 0.592))
     ]
     _, agreement = attention_tables("small", tables, linked)
     found = findings(claims, agreement)
@@ -346,4 +352,4 @@ def test_findings_say_what_the_tables_say_and_no_more(tmp_path: Path) -> None:
     first, chosen = said[0].split(" At strengths chosen on dev:")
     assert "; fusedmax − softmax is -10.00 (95 % interval -1" in first and first.endswith(", 6 seeds).")
     assert chosen.startswith(" fusedmax − softmax is -10.00") and chosen.count("6 seeds") == 1
-    assert said[1].endswith("better: softmax 50.7 (γ 1, λ 0.1), fusedmax 59.2 (γ 1, λ 0.1) (1 seed).")
+    assert said[1].endswith("better: fusedmax 59.2 (γ 1, λ 0.1, 1 seed), 50.7 (γ 4, λ 0.1, 1 seed).")
