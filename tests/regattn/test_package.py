@@ -11,6 +11,7 @@ import sys
 import tarfile
 import tomllib
 import venv
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -74,8 +75,9 @@ def run(*words: str | Path, **options: Any) -> str:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> tuple[Path, Path]:
     """A source distribution of what is in the repository, and the wheel that is made of it alone."""
-    for name in ("pip", "setuptools.build_meta"):
-        pytest.importorskip(name, reason=f"{name} is not installed")
+    for name in ("pip", "setuptools"):  # imported here, it would put its own copies of packages before ours
+        if find_spec(name) is None:
+            pytest.skip(f"{name} is not installed")
     tree, dist = (tmp_path_factory.mktemp(name) for name in ("tree", "dist"))
     for name in ("regattn", "tasks", "scripts", "tests", "configs"):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
