@@ -45,8 +45,8 @@ def budget(
         >>> budget(torch.tensor([1.0, 2.1, 1.9, 3.5]))
         tensor([0.0000, 0.6000, 0.4000, 1.0000])
 
-    Source: Martins & Kreutzer (2017), "Learning what's easy: fully differentiable neural easy-first taggers",
-    section 3.
+    Source: Blondel (2019), "Structured prediction with projection oracles", on the knapsack polytope; in entmax
+    ``budget_bisect``.
     """
     check_scores(scores, dim, mask)
     check_strengths(scores, dim, gamma=gamma, k=k)
