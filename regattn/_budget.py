@@ -45,8 +45,8 @@ def budget(
         >>> budget(torch.tensor([1.0, 2.1, 1.9, 3.5]))
         tensor([0.0000, 0.6000, 0.4000, 1.0000])
 
-    Source: Blondel (2019), "Structured prediction with projection oracles", on the knapsack polytope; in entmax
-    ``budget_bisect``.
+    Source: Blondel (2019), "Structured prediction with projection oracles", on the knapsack polytope; entmax
+    has it as ``budget_bisect``.
     """
     check_scores(scores, dim, mask)
     check_strengths(scores, dim, gamma=gamma, k=k)

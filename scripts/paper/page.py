@@ -85,7 +85,7 @@ def page(records: Runs, folder: Path, paper: Paper) -> str:
         lacking=list(dict.fromkeys(row.task for row in rows if row.tier != "paper")),
         lead=next((picture for picture in pictures if picture.is_single), None),
         pictures=pictures,
-        charts=[chart(*group) for group in in_order([run for run in records if run.history])],
+        charts=[chart(*group) for group in in_order([run for run in records if len(run.history) > 1])],
         costs=costs,
         costs_svg=svg(costs.figure, costs.table.title) if costs else "",
         groups=groups,

@@ -21,7 +21,7 @@ def run(folder: Path, mapping: str, seed: int, **changes: Any) -> Record:
     weights = torch.tensor([[0.5, 0.5, 0.0]]) if mapping == "fusedmax" else torch.tensor([[0.6, 0.3, 0.1]])
     grid = AttentionGrid(WORDS, (f"seed {seed}",), weights, (weights > 0).long())
     details = Details(id=f"{mapping}-{seed}", items={}, example=Example.of(grid))
-    changes = {"mapping_params": {}, **changes}
+    changes = {"mapping_params": {}, "experiment": "small/snli", **changes}
     record = replace(RECORD, id=details.id, mapping=mapping, seed=seed, **changes)
     return replace(record, details=write_details(folder, details))
 
@@ -33,6 +33,8 @@ def test_a_panel_for_each_mapping_of_its_first_seed(tmp_path: Path) -> None:
         ("softmax", ("seed 1",)),
         ("fusedmax", ("seed 1",)),
     ]
+    tried = run(tmp_path, "fusedmax", 3, experiment="", mapping_params={"gamma": 4.0, "lam": 0.1})
+    assert panel_rows([tried], tmp_path)[0][0].title == "fusedmax, γ 4, λ 0.1"
 
 
 def test_a_mapping_stands_once_in_a_row_and_recipes_in_rows_of_their_own(tmp_path: Path) -> None:
