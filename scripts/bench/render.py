@@ -16,6 +16,7 @@ from scripts.bench.results import (
     ordered,
     read_results,
     short,
+    usual_cells,
 )
 from scripts.markdown import markdown
 from tasks.data.files import write_atomically
@@ -186,13 +187,13 @@ def _ratio_table(section: Section, cells: Sequence[Section]) -> str:
 
 def cost_by_shape(sections: Mapping[str, Section]) -> str:
     """The table of all implementations, forward and backward, in one thread, if it was measured."""
-    cells = _usual_cells(sections)
+    cells = usual_cells(sections.get("shapes", {}), "both", threads=1)
     return _ratio_table(sections["shapes"], cells) if cells else ""
 
 
 def cost_by_mapping(sections: Mapping[str, Section]) -> str:
     """A row for each mapping: its ratio, the fastest other package's, and that of a step of training."""
-    cells = _usual_cells(sections)
+    cells = usual_cells(sections.get("shapes", {}), "both", threads=1)
     if not cells:
         return ""
     section, rows = sections["shapes"], []
@@ -214,12 +215,6 @@ def cost_by_mapping(sections: Mapping[str, Section]) -> str:
         ])  # fmt: skip
     heads = ["", "× torch.softmax, mean", "fastest other package", "a training step"]
     return markdown(heads, rows, numbers=True)
-
-
-def _usual_cells(sections: Mapping[str, Section]) -> list[Section]:
-    usual = {"dtype": "float32", "threads": 1, "direction": "both"}
-    cells = sections.get("shapes", {}).get("cells", ())
-    return [cell for cell in cells if usual.items() <= cell.items()]
 
 
 def _side_by_side(cells: Sequence[Section], name: str, show: Callable[[Section], str]) -> str:

@@ -41,6 +41,12 @@ def ordered(section: Section) -> list[str]:
     return sorted(section["implementations"], key=place)
 
 
+def usual_cells(shapes: Section, direction: str, threads: int) -> list[Section]:
+    """The cells of a section of shapes in float32, in one direction and on so many threads."""
+    usual = {"dtype": "float32", "threads": threads, "direction": direction}
+    return [cell for cell in shapes.get("cells", ()) if usual.items() <= cell.items()]
+
+
 def mean_ratio(cells: Iterable[Section], name: str) -> float | None:
     """Geometric mean of the median ratios, or None where the implementation misses a cell."""
     found = [cell["results"].get(name) for cell in cells]

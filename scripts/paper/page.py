@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 import regattn
 from regattn._heatmap import GROUP_COLOURS, merged_stretches
 from scripts.bench.plots import plot_shapes
-from scripts.bench.results import Section, history, mean_ratio, ordered, read_results, short
+from scripts.bench.results import Section, history, mean_ratio, ordered, read_results, short, usual_cells
 from scripts.heatmap import whole_words
 from scripts.paper.claims import HEADS, OUTCOMES, REPRODUCED, ClaimResults, ClaimTest, claim_label, untested
 from scripts.paper.coverage import coverage, missing_table, summary
@@ -351,14 +351,15 @@ def kernel_costs(path: Path) -> KernelCosts | None:
     shapes = sections.get("shapes", {})
     if not shapes.get("cells"):
         return None
-    forward, both = (_usual_cells(shapes, direction) for direction in ("forward", "both"))
+    threads = min(cell["threads"] for cell in shapes["cells"])
+    forward, both = (usual_cells(shapes, direction, threads) for direction in ("forward", "both"))
     steps = (sections.get("training") or {"cells": []})["cells"]
     step = {name: row["ratio"] for name, row in steps[0]["results"].items()} if steps else {}
     sizes = ", ".join(dict.fromkeys(f"{cell['rows']}×{cell['d']}" for cell in both))
     table = Table(
         name="kernels",
         title="The mapping alone",
-        intro=f"Time over that of torch.softmax, float32, threads: {both[0]['threads']}; the geometric mean "
+        intro=f"Time over that of torch.softmax, float32, threads: {threads}; the geometric mean "
         f"over rows × scores of {sizes} and over scores of two scales. The last column is a whole training "
         "step of the entailment model over one with softmax.",
         heads=("function", "problem", "forward", "with backward", "range", "training step"),
@@ -366,13 +367,6 @@ def kernel_costs(path: Path) -> KernelCosts | None:
     )
     with house_style():
         return KernelCosts(table, plot_shapes(shapes), history(shapes).replace("`", ""))
-
-
-def _usual_cells(section: Section, direction: str) -> list[Section]:
-    """Those of float32 on as few threads as there are."""
-    threads = min(cell["threads"] for cell in section["cells"])
-    wanted = (direction, "float32", threads)
-    return [c for c in section["cells"] if (c["direction"], c["dtype"], c["threads"]) == wanted]
 
 
 def _shown(section: Section, cells: Sequence[Section]) -> list[str]:
