@@ -125,8 +125,11 @@ class AttentionTally:
 def _is_held(weights: Tensor, groups: Tensor) -> Tensor:
     """Whether all weights of a row but one group stand at a ceiling of 1, as those of budget may; (rows,)."""
     at_ceiling = (weights == 1) & (weights.sum(-1, keepdim=True) > 1 + 1e-3)
+    held = at_ceiling.any(-1)
+    if not held.any():  # as of every mapping onto the simplex, whose rows need no sorting then
+        return held
     others = groups.masked_fill(at_ceiling, 0).sort(-1).values
-    return at_ceiling.any(-1) & (_changes(others) < 2)
+    return held & (_changes(others) < 2)
 
 
 def _changes(labels: Tensor) -> Tensor:

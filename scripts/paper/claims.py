@@ -72,7 +72,9 @@ class ClaimTest:
 
     Attributes:
         role: ``primary``, ``secondary``, ``time``, or ``part`` of a primary one that has several.
-        metric: what was measured, for readers; of scores.
+        mapping: which is compared; of one comparison.
+        finding: what was found of it, for a sentence; of one comparison.
+        score: mapping, its rival and the metric, which comparisons of several recipes may share; of scores.
         recipe: whose runs they are, by its name without the tier; of scores.
     """
 
@@ -80,7 +82,9 @@ class ClaimTest:
     verdict: Verdict
     runs: tuple[str, ...]
     role: str
-    metric: str = ""
+    mapping: str = ""
+    finding: str = ""
+    score: tuple[str, ...] = ()
     recipe: str = ""
 
 
@@ -287,7 +291,19 @@ def _compared(pair: _Pair, p: float | None, level: float, role: str, paper: Pape
         Cell(str(pair.seeds), float(pair.seeds), runs),
         _sight(pair, level, runs),
     )
-    return ClaimTest(cells, verdict, runs, role, pair.metric.label, pair.recipe.name)
+    score = pair.a, pair.b, pair.metric.label
+    return ClaimTest(cells, verdict, runs, role, pair.a, _finding(pair), score, pair.recipe.name)
+
+
+def _finding(pair: _Pair) -> str:
+    interval = pair.found.interval
+    known = f"95 % interval {_signed(*interval)}, " if interval else ""
+    difference = _signed(pair.found.difference)
+    return f"{pair.a} − {pair.b} is {difference} ({known}{counted(pair.seeds, 'seed')})"
+
+
+def _signed(*numbers: float) -> str:
+    return " to ".join(f"{number:+.2f}" for number in numbers)
 
 
 def _together(parts: Sequence[ClaimTest]) -> ClaimTest:
@@ -296,7 +312,7 @@ def _together(parts: Sequence[ClaimTest]) -> ClaimTest:
     outcome = next(o for o in order if any(part.verdict.outcome == o for part in parts))
     runs = tuple(dict.fromkeys(run for part in parts for run in part.runs))
     seeds = min(part.verdict.seeds or 0 for part in parts)
-    waiting = [part.cells[0].text.split()[0] for part in parts if part.verdict.outcome == outcome]
+    waiting = [part.mapping for part in parts if part.verdict.outcome == outcome]
     why = "" if outcome == REPRODUCED else f"because of {', '.join(waiting)}"
     verdict = Verdict(outcome, seeds, why, parts[0].verdict.data)
     empty = (Cell(UNKNOWN),) * (len(HEADS) - 2)
@@ -312,8 +328,8 @@ def _beside(a: Cell, b: Cell) -> Cell:
 def _figures(found: Comparison, p: float | None, runs: tuple[str, ...]) -> Row:
     interval = found.interval
     return (
-        Cell(f"{found.difference:+.2f}", found.difference, runs),
-        Cell(f"{interval[0]:+.2f} to {interval[1]:+.2f}", runs=runs) if interval else Cell(UNKNOWN),
+        Cell(_signed(found.difference), found.difference, runs),
+        Cell(_signed(*interval), runs=runs) if interval else Cell(UNKNOWN),
         Cell(UNKNOWN) if p is None else Cell(f"{p:.3f}", p, runs),
         Cell(UNKNOWN) if found.paired is None else Cell(f"{found.paired:.3f}", found.paired, runs),
     )
@@ -382,17 +398,18 @@ def _timed(claim: Claim, steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Cla
     """How long a step of training takes with each mapping of ``a``, measured side by side with softmax."""
     for mapping in (name for name in claim.a if name in steps):
         ratio, (low, high) = steps[mapping]["ratio"], median_interval(steps[mapping])
+        found, interval = f"× {ratio:.3f}", f"× {low:.3f} to {high:.3f}"
         cells = (
             Cell(f"{mapping} within {claim.margin:.0%} of {claim.b[0]}"),
             Cell("time of a training step"),
             Cell(UNKNOWN, note="the paper gives no times"),
             Cell(UNKNOWN),
-            Cell(f"× {ratio:.3f}", ratio),
-            Cell(f"× {low:.3f} to {high:.3f}"),
+            Cell(found, ratio),
+            Cell(interval),
             *(Cell(UNKNOWN),) * 4,
         )
         verdict = Verdict(outcome_on_time(claim.margin, low, high), data="measured side by side")
-        yield ClaimTest(cells, verdict, (), "time")
+        yield ClaimTest(cells, verdict, (), "time", mapping, f"{mapping} {found} ({interval})")
 
 
 def median_interval(step: Mapping[str, Any]) -> tuple[float, float]:

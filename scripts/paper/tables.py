@@ -95,9 +95,10 @@ def results_of_tiers(records: Runs, results: Path, paper: Paper) -> list[TierRes
             uniform = [run for runs in rows_of(records, task + UNIFORM, tier).values() for run in runs]
             scores.append(score_table(task, paper.tables[task], tier, recipes, simple, uniform))
         claims = claims_of_tier(paper, tier, tables, items, steps)
-        shapes, agreement = attention_tables(tier, tables, records)
+        with_links = recipes_with_links(tier, tables, records)
+        shapes, agreement = attention_tables(tier, tables, with_links)
         cost, overview = cost_table(tier, tables, steps), overview_table(tier, tables, scores, paper)
-        said = findings(claims, agreement)
+        said = findings(claims, with_links, tier)
         found.append(TierResults(tier, scores, claims, shapes, agreement, cost, overview, said))
     return found
 
@@ -248,20 +249,34 @@ _AGREEMENT = (
     ),
 )
 _KNOWN_LINKS = ("evidence_mass", "aer")
+_BY_HAND = "hansards"
+"""The test set with word alignments that people made."""
 
 
-def attention_tables(tier: str, tables: Tables, records: Runs) -> tuple[Table, Table]:
+def recipes_with_links(tier: str, tables: Tables, records: Runs) -> list[Recipe]:
+    """Runs outside the paper's tables, on texts of which is known what attention should find.
+
+    Args:
+        tier: of the runs.
+        tables: the cells' runs at that tier.
+        records: of all runs.
+    """
+    cells = {
+        run.id for of in tables.values() for recipe in of for runs in recipe.rows.values() for run in runs
+    }
+    linked = [r for r in records if r.tier == tier and r.id not in cells and _splits_with_links(r)]
+    return [Recipe(first_run(r).experiment.partition("/")[2] or UNKNOWN, r) for r in by_recipe(linked)]
+
+
+def attention_tables(tier: str, tables: Tables, with_links: Sequence[Recipe]) -> tuple[Table, Table]:
     """Statistics of attention at a tier: what it looks like, and how far it agrees with what is known.
 
     Args:
         tier: of the runs.
         tables: the cells' runs at that tier.
-        records: of all runs: those of others on texts with known links have rows, too.
+        with_links: further runs, from :func:`recipes_with_links`.
     """
-    cells = [recipe for recipes in tables.values() for recipe in recipes]
-    ids_of_cells = {run.id for recipe in cells for runs in recipe.rows.values() for run in runs}
-    linked = [r for r in records if r.tier == tier and r.id not in ids_of_cells and _splits_with_links(r)]
-    found = [*cells, *(Recipe(_recipe_name(rows), rows) for rows in by_recipe(linked))]
+    found = [*(recipe for recipes in tables.values() for recipe in recipes), *with_links]
     firsts = {corpus_label(first_run(recipe.rows)): first_run(recipe.rows) for recipe in found}
     sizes = [f"{label} ({run.corpus['sizes']['train']:,} training pairs)" for label, run in firsts.items()]
     where = f"Tier {tier}: {', '.join(sizes)}."
@@ -310,10 +325,6 @@ def attention_tables(tier: str, tables: Tables, records: Runs) -> tuple[Table, T
         ),
     )
     return shapes, agreement
-
-
-def _recipe_name(rows: Rows) -> str:
-    return first_run(rows).experiment.partition("/")[2] or UNKNOWN
 
 
 def _attention_rows(recipe: Recipe, properties: Sequence[_Property]) -> Iterator[Row]:
@@ -453,57 +464,46 @@ def _primary_score(paper: Paper, task: str, run: Record) -> SplitMetric:
     return next((one for place, one in places.items() if place in named), metrics[0])
 
 
-def findings(claims: ClaimResults, agreement: Table) -> dict[str, str]:
+def findings(claims: ClaimResults, aligned: Sequence[Recipe], tier: str) -> dict[str, str]:
     """What the runs of a tier say, in sentences that hold no more than the tables do: one for each primary
     endpoint, with the same comparisons at chosen strengths where there are any, one on word alignments that
     people made, one on time. Each leads to the claim (``claims-<tier>-<id>``) or the table
-    (``table-<name>``) that it is read off."""
+    (``table-<name>``) that says the same.
+
+    Args:
+        claims: of the tier.
+        aligned: recipes whose runs may have been measured on such alignments.
+        tier: of the runs.
+    """
     said = {}
     for claim, tested in claims.comparisons:
         first = [one for one in tested if one.role in ("primary", "part")]
         if parts := [one for one in first if one.role == "part"] or first:
-            listed = "; ".join(map(_difference, parts))
             verdict = next(one.verdict for one in first if one.role == "primary")
             why = f" ({verdict.why})" if verdict.why else ""
-            wanted = {(one.cells[0].text, one.metric, f"{one.recipe}_tuned") for one in parts}
-            tuned = [one for one in tested if (one.cells[0].text, one.metric, one.recipe) in wanted]
-            chosen = f" At strengths chosen on dev: {'; '.join(map(_difference, tuned))}." if tuned else ""
-            text = f"The claim that {claim.text}: {verdict.text}{why}; {listed}.{chosen}"
+            wanted = {(one.score, f"{one.recipe}_tuned") for one in parts}
+            tuned = [one for one in tested if (one.score, one.recipe) in wanted]
+            chosen = f" At strengths chosen on dev: {_listed(tuned)}." if tuned else ""
+            text = f"The claim that {claim.text}: {verdict.text}{why}; {_listed(parts)}.{chosen}"
             said[text] = f"{claims.table.name}-{claim.id}"
-    aligned = _AGREEMENT[0].head
-    by_hand = [row for row in agreement.rows if row[0].text.endswith("hansards")]
-    for recipe in dict.fromkeys(row[1].text for row in by_hand):
-        rows = [row for row in by_hand if row[1].text == recipe]
+    for recipe in aligned:
         rates: dict[str, list[str]] = defaultdict(list)
-        for row in rows:
-            _, _, mapping, strengths, seeds, *_ = (cell.text for cell in row)
-            rate = row[agreement.heads.index(aligned)]
+        for runs in recipe.rows.values():
+            rate = _property_cell(runs, _BY_HAND, _AGREEMENT[0])
             if not rate.is_empty:
-                of = counted(len(seeds.split(", ")), "seed")
-                rates[mapping].append(f"{rate.text} ({strengths}, {of})")
+                about = f"{strengths_label(runs[0])}, {counted(len(runs), 'seed')}"
+                rates[runs[0].mapping].append(f"{rate.text} ({about})")
         listed = "; ".join(f"{mapping} {', '.join(found)}" for mapping, found in rates.items())
-        text = f"Attention as word alignment, AER in % on Hansards, less is better: {listed}."
-        said[text] = f"table-{agreement.name}"
+        if listed:
+            text = f"Attention as word alignment, AER in % on Hansards, less is better: {listed}."
+            said[text] = f"table-agreement-{tier}"
     for claim, tested in claims.comparisons:
-        times = [one for one in tested if one.role == "time"]
-        listed = ", ".join(
-            f"{t.cells[0].text.split()[0]} {t.cells[4].text} ({t.cells[5].text})" for t in times
-        )
-        if times:
+        if times := [one for one in tested if one.role == "time"]:
+            listed = ", ".join(one.finding for one in times)
             text = f"A step of training beside one with softmax, measured side by side: {listed}."
             said[text] = f"{claims.table.name}-{claim.id}"
     return said
 
 
-def _difference(one: ClaimTest) -> str:
-    """
-    Example:
-        >>> from scripts.paper.claims import Verdict
-        >>> cells = map(Cell, ("a > b", "x", "", "", "+0.50", "+0.10 to +0.90", "0.02", "", "5", ""))
-        >>> _difference(ClaimTest(tuple(cells), Verdict("reproduced"), (), "primary"))
-        'a − b is +0.50 (95 % interval +0.10 to +0.90, 5 seeds)'
-    """
-    compared, _, _, _, difference, interval, _, _, seeds, _ = (cell.text for cell in one.cells)
-    first, *_, last = compared.split()
-    known = "" if interval == UNKNOWN else f"95 % interval {interval}, "
-    return f"{first} − {last} is {difference} ({known}{counted(int(seeds), 'seed')})"
+def _listed(tested: Sequence[ClaimTest]) -> str:
+    return "; ".join(one.finding for one in tested)

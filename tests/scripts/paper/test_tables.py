@@ -18,6 +18,7 @@ from scripts.paper.tables import (
     cost_table,
     findings,
     overview_table,
+    recipes_with_links,
     results_of_tiers,
     score_table,
 )
@@ -278,7 +279,9 @@ def test_texts_with_known_links_are_shown_without_a_cell() -> None:
     )
     others = [replace(linked, id="mini", tier="mini"), replace(linked, id="none", metrics={"a": {}})]
     row = {"softmax": seeds("softmax", {1: 0.6})}
-    shapes, table = attention_tables("small", {"snli": recipes(row)}, [*row["softmax"], linked, *others])
+    tables = {"snli": recipes(row)}
+    with_links = recipes_with_links("small", tables, [*row["softmax"], linked, *others])
+    shapes, table = attention_tables("small", tables, with_links)
     assert [line[0].text for line in shapes.rows] == ["snli on snli, test", "translation on snli, hansards"]
     assert [cell.text for cell in table.rows[0][:6]] == [
         "translation on snli, hansards", "translation_alignment", "fusedmax", "γ 1, λ 0.1", "1", "40.0"
@@ -343,8 +346,7 @@ def test_findings_say_what_the_tables_say_and_no_more(tmp_path: Path) -> None:
         )
         for gamma, rate in ((4, 0.507), (1, 0.592))
     ]
-    _, agreement = attention_tables("small", tables, linked)
-    found = findings(claims, agreement)
+    found = findings(claims, recipes_with_links("small", tables, linked), "small")
     assert list(found.values()) == ["claims-small-snli-fusedmax", "table-agreement-small"]
     said = list(found)
     begin = "The claim that on entailment, fusedmax scores above softmax and sparsemax: not reproduced; "
