@@ -8,6 +8,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import nbclient
+import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,11 +64,6 @@ def test_it_was_run_in_order_and_is_small_and_clean(path: Path) -> None:
 def test_it_runs_and_shows_what_it_showed(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nbclient = pytest.importorskip("nbclient", reason="notebooks are run by nbclient")
-    pytest.importorskip("ipykernel", reason="notebooks are run by ipykernel")
-    if path.stem == "transformers":
-        pytest.importorskip("accelerate", reason="the Trainer of transformers needs accelerate")
-    nbformat = pytest.importorskip("nbformat")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     notebook = nbformat.read(path, as_version=4)
     kept = [(kinds(cell), printed(cell)) for cell in code_cells(notebook)]
