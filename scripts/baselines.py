@@ -6,13 +6,12 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from pkgutil import resolve_name
 
 from scripts import cli
 from scripts.paper.baselines import Baselines, write_baselines
 from scripts.runs.config import TIERS, read_config
 from scripts.runs.setup import set_up
-from tasks._registry import TASKS
+from tasks._registry import TASKS, import_object
 from tasks.training.provenance import commit, versions
 
 
@@ -25,7 +24,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("overrides", nargs="*", help="such as data.root=<folder>")
     given = parser.parse_args(arguments)
     setup = set_up(read_config([f"experiment={given.tier}/{given.task}", *given.overrides]))
-    scores = resolve_name(TASKS[given.task].baselines)(setup.task)
+    scores = import_object(TASKS[given.task].baselines)(setup.task)
     corpus, tests = setup.task.corpus, setup.task.corpus.test_splits
     # Where files lie is nobody else's business.
     shown = ["data.root=…" if text.startswith("data.root=") else text for text in given.overrides]

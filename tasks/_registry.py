@@ -6,6 +6,7 @@ takes time to import is imported before a task is built.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import Any
 
 DEV, TESTS, FIRST_TEST = "dev", "tests", "first test"
@@ -143,7 +144,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """What is known of a task outside its package; dotted names are for :func:`pkgutil.resolve_name`.
+    """What is known of a task outside its package; dotted names are for :func:`import_object`.
 
     Attributes:
         name: of the task everywhere: in configs, commands and records.
@@ -210,3 +211,16 @@ def register(spec: TaskSpec) -> TaskSpec:
         raise ValueError(f"a task must have a name of its own, got {spec.name!r} again")
     TASKS[spec.name] = spec
     return spec
+
+
+def import_object(name: str) -> Any:
+    """What a dotted name of a specification stands for.
+
+    Unlike :func:`pkgutil.resolve_name` it says which package is missing where its module cannot be imported.
+
+    Example:
+        >>> import_object("fractions.Fraction")(1, 2)
+        Fraction(1, 2)
+    """
+    module, _, attribute = name.rpartition(".")
+    return getattr(import_module(module), attribute)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any, get_type_hints
 
 import torch
 
 import regattn
-from tasks._registry import TASKS
+from tasks._registry import TASKS, import_object
 from tasks.ranges import check_ranges
 from tasks.training.run_directory import RunDirectory, read_stored
 
@@ -53,9 +52,9 @@ def load_trained(config: Mapping[str, Any], run: RunDirectory, device: torch.dev
     specs = {spec.build: spec for spec in TASKS.values() if spec.load}
     if (named := config["task"]["_target_"]) not in specs:
         raise ValueError(f"task._target_ must be one of {', '.join(specs)}, got {named!r}")
-    options = task_options(resolve_name(specs[named].build), config["task"])
+    options = task_options(import_object(specs[named].build), config["task"])
     mapping = _build_mapping(config["attention"])
-    return resolve_name(specs[named].load)({**config, "task": options}, mapping, run, device)
+    return import_object(specs[named].load)({**config, "task": options}, mapping, run, device)
 
 
 def task_options(build: Callable[..., Any], section: Mapping[Any, Any]) -> dict[str, Any]:

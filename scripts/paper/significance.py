@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import sqrt
 from pathlib import Path
-from pkgutil import resolve_name
 from statistics import mean, stdev
 from typing import Any
 
@@ -18,6 +17,7 @@ from scipy.special import nctdtr, stdtr, stdtrit  # type: ignore[import-untyped]
 
 from scripts.paper.selection import Rows as Cells
 from scripts.paper.selection import first_run, task_of
+from tasks._registry import import_object
 from tasks.ranges import PositiveInt, Seed, check_number
 from tasks.training.details import read_details
 from tasks.training.records import Record
@@ -339,7 +339,7 @@ class ItemScores:
         task = task_of(first_run(rows))
         scores = task.scale(metric) * resampled_scores(
             [self._read(run)[split][metric] for run in runs],
-            score=resolve_name(name) if (name := task.item_scores[metric]) else mean_of_items,
+            score=import_object(name) if (name := task.item_scores[metric]) else mean_of_items,
             samples=self.samples,
             seed=self.seed,
         )

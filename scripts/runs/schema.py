@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, is_dataclass, make_dataclass
 from functools import cache, partial
-from pkgutil import resolve_name
 from typing import Any, Literal, get_origin, get_type_hints
 
 from hydra.core.config_store import ConfigStore
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from regattn import MAPPINGS
 from scripts import loggers
-from tasks._registry import TASKS
+from tasks._registry import TASKS, import_object
 from tasks.loading import dotted
 from tasks.ranges import fits
 from tasks.training import optim
@@ -64,9 +63,9 @@ def choices() -> dict[str, dict[str, Callable[..., Any]]]:
     """All that a config can make, by group and by the name of its schema: whatever is registered now."""
     return {
         "attention": {name: spec.module for name, spec in MAPPINGS.items()},
-        "task": {name: resolve_name(spec.build) for name, spec in TASKS.items()},
+        "task": {name: import_object(spec.build) for name, spec in TASKS.items()},
         "data": {
-            f"{name}_{kind}": resolve_name(make)
+            f"{name}_{kind}": import_object(make)
             for name, spec in TASKS.items()
             for kind, make in spec.corpora.items()
         },

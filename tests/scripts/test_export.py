@@ -69,6 +69,16 @@ def test_exports_answer_as_their_runs_without_the_suite(runs: dict[str, Path], t
     assert json.loads(said) == json.loads(json.dumps(wanted))
 
 
+def test_a_missing_package_is_named_not_the_export_blamed(runs: dict[str, Path]) -> None:
+    blocked = (
+        "import sys; sys.modules['xxhash'] = None; from tasks.loading import from_run; from_run(sys.argv[1])"
+    )
+    command = [sys.executable, "-c", blocked, str(runs["snli"] / "export")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode and "ModuleNotFoundError: " in done.stderr.splitlines()[-1]
+    assert "xxhash" in done.stderr.splitlines()[-1]
+
+
 def test_the_card_says_what_the_record_says(runs: dict[str, Path], folder: Path) -> None:
     for record in read_records(folder / "results" / "runs"):
         card = (folder / "runs" / record.id / "export" / "README.md").read_text()

@@ -3,11 +3,10 @@
 import subprocess
 import sys
 from dataclasses import replace
-from pkgutil import resolve_name
 
 import pytest
 
-from tasks._registry import DEV, TASKS, TESTS, Column, TablePart, register
+from tasks._registry import DEV, TASKS, TESTS, Column, TablePart, import_object, register
 
 
 def test_tasks_stand_in_the_papers_order():
@@ -18,7 +17,7 @@ def test_tasks_stand_in_the_papers_order():
 @pytest.mark.parametrize("spec", TASKS.values(), ids=TASKS)
 def test_every_name_of_a_specification_exists(spec):
     for name in (spec.build, *spec.corpora.values(), *filter(None, spec.item_scores.values())):
-        assert callable(resolve_name(name))
+        assert callable(import_object(name))
 
 
 @pytest.mark.parametrize("spec", TASKS.values(), ids=TASKS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import regattn
-from tasks._registry import TASKS
+from tasks._registry import TASKS, import_object
 from tasks.data.vocabulary import BOS, EOS, PAD
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings
@@ -217,7 +216,7 @@ def test_scores_follow_from_their_items() -> None:
         metrics, items = task.evaluate(split), task.items[split]
         assert {len(rows) for rows in items.values()} == {20}
         for name in ("bleu", "aer"):
-            score = resolve_name(TASKS["translation"].item_scores[name])
+            score = import_object(TASKS["translation"].item_scores[name])
             totals = np.array(items[name], dtype=float).sum(0)
             assert float(score(totals, 20)) == pytest.approx(metrics[name], abs=1e-9)
 
