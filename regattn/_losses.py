@@ -212,6 +212,18 @@ def sparsemax_loss(
 ) -> Tensor:
     """:func:`fenchel_young_loss` of :func:`sparsemax`, called as :func:`torch.nn.functional.cross_entropy`.
 
+    Args:
+        scores: floating (N, C, …), or (C,) of one row: classes stand where cross_entropy has them.
+        target: int64 class indices (N, …), or weights of the shape of ``scores``.
+        weight, ignore_index, reduction: as in :func:`fenchel_young_loss`, but the mean unless told.
+        gamma: above 0.
+
+    Returns:
+        A number, or one loss for each row with ``reduction="none"``.
+
+    Raises:
+        TypeError, ValueError: as :func:`fenchel_young_loss`.
+
     Example:
         >>> sparsemax_loss(torch.tensor([[2.0, 0.0], [0.0, 3.0]]), torch.tensor([1, 1]))
         tensor(1.)
@@ -232,9 +244,23 @@ def entmax15_loss(
 ) -> Tensor:
     """:func:`fenchel_young_loss` of :func:`entmax15`, called as :func:`torch.nn.functional.cross_entropy`.
 
+    Args:
+        scores: floating (N, C, …), or (C,) of one row: classes stand where cross_entropy has them.
+        target: int64 class indices (N, …), or weights of the shape of ``scores``.
+        weight, ignore_index, reduction: as in :func:`fenchel_young_loss`, but the mean unless told.
+        gamma: above 0.
+
+    Returns:
+        A number, or one loss for each row with ``reduction="none"``.
+
+    Raises:
+        TypeError, ValueError: as :func:`fenchel_young_loss`.
+
     Example:
         >>> entmax15_loss(torch.tensor([[2.0, 0.0], [0.0, 3.0]]), torch.tensor([1, 1]))
         tensor(1.)
+
+    Source: Peters, Niculae & Martins (2019), section 3.
     """
     return _as_cross_entropy(entmax15, scores, target, weight, ignore_index, reduction, gamma=gamma)
 
@@ -251,9 +277,24 @@ def entmax_loss(
 ) -> Tensor:
     """:func:`fenchel_young_loss` of :func:`entmax`, called as :func:`torch.nn.functional.cross_entropy`.
 
+    Args:
+        scores: floating (N, C, …), or (C,) of one row: classes stand where cross_entropy has them.
+        target: int64 class indices (N, …), or weights of the shape of ``scores``.
+        weight, ignore_index, reduction: as in :func:`fenchel_young_loss`, but the mean unless told.
+        gamma: above 0.
+        alpha: of entmax, at least 1.
+
+    Returns:
+        A number, or one loss for each row with ``reduction="none"``.
+
+    Raises:
+        TypeError, ValueError: as :func:`fenchel_young_loss`.
+
     Example:
         >>> entmax_loss(torch.tensor([[2.0, 0.0], [0.0, 3.0]]), torch.tensor([1, 1]), alpha=1.2)
         tensor(1.0198)
+
+    Source: Peters, Niculae & Martins (2019), section 3.
     """
     return _as_cross_entropy(
         entmax, scores, target, weight, ignore_index, reduction, gamma=gamma, alpha=alpha
@@ -272,9 +313,24 @@ def normmax_loss(
 ) -> Tensor:
     """:func:`fenchel_young_loss` of :func:`normmax`, called as :func:`torch.nn.functional.cross_entropy`.
 
+    Args:
+        scores: floating (N, C, …), or (C,) of one row: classes stand where cross_entropy has them.
+        target: int64 class indices (N, …), or weights of the shape of ``scores``.
+        weight, ignore_index, reduction: as in :func:`fenchel_young_loss`, but the mean unless told.
+        gamma: above 0.
+        alpha: of normmax, at least 1.
+
+    Returns:
+        A number, or one loss for each row with ``reduction="none"``.
+
+    Raises:
+        TypeError, ValueError: as :func:`fenchel_young_loss`.
+
     Example:
         >>> normmax_loss(torch.tensor([[2.0, 0.0], [0.0, 3.0]]), torch.tensor([1, 1]), alpha=3.0)
         tensor(1.)
+
+    Source: Blondel, Martins & Niculae (2020), section 4.3.
     """
     return _as_cross_entropy(
         normmax, scores, target, weight, ignore_index, reduction, gamma=gamma, alpha=alpha
