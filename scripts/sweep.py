@@ -1,4 +1,7 @@
-"""Train a grid of settings on one machine or a cluster: `make sweep SWEEP=lambda_gamma ATTN=fusedmax`."""
+"""Train a grid of settings on one machine or a cluster: `make sweep SWEEP=lambda_gamma ATTN=fusedmax`.
+
+Every run of the grid is checked before any is trained, and its settings are ranked on dev.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,33 @@ import hashlib
 import json
 import shlex
 import sys
-from collections.abc import Sequence
-from itertools import zip_longest
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product, zip_longest
 from pathlib import Path
+from statistics import mean
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
 from scripts import cli
-from scripts.runs.config import folder_overrides, keep_apart, split_overrides
-from scripts.runs.grids import Grid, Setting, check_settings, rank, ranking, read_grid
-from scripts.runs.runner import LAUNCHERS, die_with_make, launch
+from scripts.cli import UsageError
+from scripts.markdown import markdown
+from scripts.paper.significance import mean_std
+from scripts.paper.table import UNKNOWN
+from scripts.runs.config import (
+    folder_overrides,
+    keep_apart,
+    load_choice,
+    plain,
+    read_config,
+    split_overrides,
+)
+from scripts.runs.runner import LAUNCHERS, Job, die_with_make, launch
+from scripts.runs.setup import Setup, set_up
 from scripts.runs.training import make_command
 from tasks.ranges import PositiveInt, check_number
-from tasks.training.records import read_records
+from tasks.training.records import Record, read_records
 
 RESULTS = "results/sweeps"
 """Where the records of sweeps lie, unless told otherwise: apart from those that tables are made of."""
@@ -24,6 +43,147 @@ RESULTS = "results/sweeps"
 _NO_WORD = "it was not begun, or ended without a word"
 
 
+# ------------------------------------------------------------------ the settings of a grid
+Choice = tuple[str, ...]
+"""The overrides that make one setting of a grid."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Settings to train.
+
+    Attributes:
+        fixed: overrides that all of them share.
+        axes: for every key that varies its overrides, such as ``["seed=1", "seed=2"]``.
+    """
+
+    fixed: list[str]
+    axes: dict[str, list[str]]
+
+    @property
+    def choices(self) -> list[Choice]:
+        """Every combination, the last axis running fastest."""
+        return list(product(*self.axes.values()))
+
+
+def read_grid(name: str, overrides: Sequence[str]) -> Grid:
+    """The grid configs/sweep/``name``.yaml (none where it is empty) under ``overrides``.
+
+    An override may vary a key too, as Hydra writes it, or hold one of the grid's still.
+
+    Raises:
+        UsageError: there is no such grid, or an override cannot be read.
+
+    Example:
+        >>> read_grid("lambda_gamma", ["attention.gamma=1", "attention.lam=0.1,0.2", "seed=range(1,3)"])
+        Grid(fixed=['attention.gamma=1'],
+             axes={'attention.lam': ['attention.lam=0.1', 'attention.lam=0.2'], 'seed': ['seed=1', 'seed=2']})
+    """
+    values = dict(_read_override(text) for text in [*_named_grid(name), *overrides])
+    fixed = [text for choices in values.values() for text in choices if len(choices) == 1]
+    return Grid(fixed, {key: choices for key, choices in values.items() if len(choices) > 1})
+
+
+def _named_grid(name: str) -> list[str]:
+    if not name:
+        return []
+    params = load_choice("SWEEP", "sweep", name)["hydra"]["sweeper"]["params"]
+    return [f"{key}={values}" for key, values in params.items()]
+
+
+def _read_override(text: str) -> tuple[str, list[str]]:
+    try:
+        override = OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        raise UsageError(
+            f"an override must be key=value, got {text!r}: {str(error).splitlines()[0]}"
+        ) from None
+    key = override.get_key_element()
+    if not override.is_sweep_override():
+        return key, [text]
+    return key, [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """One setting of a grid, what trains it, and the run that it is."""
+
+    choice: Choice
+    job: Job
+    setup: Setup
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its record exists."""
+        return self.setup.record_file.exists()
+
+
+def check_settings(grid: Grid) -> list[Setting]:
+    """Check every setting and find out its run, before any is trained; a corpus is read once.
+
+    Raises:
+        UsageError: a key or value is wrong.
+        ValueError: a value is out of its range, or the data cannot be used.
+    """
+    read: dict[str, Setup] = {}
+    settings = []
+    for choice in grid.choices:
+        job = Job(",".join(choice).replace("/", "-") or "run", (*grid.fixed, *choice))
+        config = read_config(job.overrides)
+        data = json.dumps([plain(config.data), plain(config.task)])
+        setup = set_up(config, like=read.get(data))
+        read.setdefault(data, setup)
+        settings.append(Setting(choice, job, setup))
+    return settings
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """What was chosen apart from the seed, with the records of its finished runs and how many it needs."""
+
+    choice: Choice
+    records: Sequence[Record]
+    runs: int
+
+    def value(self, name: str) -> float:
+        """The dev metric ``name``, a mean over the runs; below any other where there are none."""
+        values = [record.metrics["dev"][name] for record in self.records]
+        return mean(values) if values else float("-inf")
+
+
+def rank(settings: Iterable[Setting], records: Iterable[Record]) -> list[Ranked]:
+    """Collect the seeds of every setting; those with the best dev metric come first, test has no say."""
+    known = {record.id: record for record in records}
+    settings = list(settings)
+    seeds: dict[Choice, list[Record | None]] = {}
+    for setting in settings:
+        choice = tuple(text for text in setting.choice if not text.startswith("seed="))
+        seeds.setdefault(choice, []).append(known.get(setting.setup.id))
+    found = [
+        Ranked(choice, [record for record in records if record is not None], len(records))
+        for choice, records in seeds.items()
+    ]
+    metric = settings[0].setup.task.metric
+    return sorted(found, key=lambda ranked: -ranked.value(metric))
+
+
+def ranking(ranked: Sequence[Ranked], name: str) -> str:
+    """The table of :func:`rank`: the mean and standard deviation over seeds."""
+    keys = [text.partition("=")[0] for text in ranked[0].choice]
+    heads = [*(key.rpartition(".")[2] for key in keys), f"dev {name}", "runs", "s per epoch", "first run"]
+    return markdown(heads, (_row(one, name) for one in ranked), numbers=True)
+
+
+def _row(ranked: Ranked, name: str) -> list[str]:
+    values = [text.partition("=")[2] for text in ranked.choice]
+    if not ranked.records:
+        return [*values, UNKNOWN, f"0/{ranked.runs}", UNKNOWN, UNKNOWN]
+    score = mean_std([record.metrics["dev"][name] for record in ranked.records]).text(4)
+    seconds = f"{min(record.seconds['per_epoch'] for record in ranked.records):.1f}"
+    return [*values, score, f"{len(ranked.records)}/{ranked.runs}", seconds, ranked.records[0].id]
+
+
+# ------------------------------------------------------------------ trained
 def sweep(name: str, launcher: str, at_once: int, overrides: Sequence[str]) -> bool:
     """Train what is missing of a grid; print how its settings rank on dev, and what is missing still.
 

@@ -1,23 +1,272 @@
-"""Search settings on dev with Optuna: `make tune TASK=snli ATTN=fusedmax TRIALS=20`."""
+"""Search settings on dev with Optuna: `make tune TASK=snli ATTN=fusedmax TRIALS=20`.
+
+A study lies in a file that several processes share, and that no killed process takes a trial from. Which
+values a trial gets is a function of the study's seed and of the trials before it: a study that was killed and
+continued by one process is the one that was not. The trial of a process that has ended is begun again with
+the same values, and its run continues from its checkpoint.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import sys
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import optuna
+from filelock import FileLock, Timeout
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.pruners import MedianPruner
+from optuna.samplers import TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from scripts import cli
-from scripts.runs.config import folder_overrides, keep_apart, read_config
-from scripts.runs.setup import set_up
-from scripts.runs.study import SharedStudy, overrides_of, read_space, run_trial
-from scripts.runs.training import make_command
+from scripts.cli import UsageError
+from scripts.runs.config import folder_overrides, keep_apart, load_choice, read_config
+from scripts.runs.setup import Setup, set_up
+from scripts.runs.training import make_command, prepare, train
+from tasks.data.files import check_regular_file
 from tasks.ranges import PositiveInt, check_number
+from tasks.training.callbacks import Callback, EpochEvent, StartEvent
+from tasks.training.fit import NonFiniteError
+from tasks.training.records import Record, find_record
 
 RESULTS = "results/studies"
 """Where the records of trials lie, unless told otherwise: apart from those that tables are made of."""
+
+_DEFAULTS: dict[str, Any] = {"low": None, "high": None, "log": False, "choices": []}  # of a space's entry
+_AGAIN, _WORKER = "again", "worker"  # attributes of a trial: whose place it takes, the process that has it
+
+Space = dict[str, BaseDistribution]
+"""What a search may choose, by key of the config."""
+
+
+# ------------------------------------------------------------------ what is searched
+def read_space(name: str) -> tuple[Space, list[dict[str, Any]]]:
+    """What configs/tune/``name``.yaml lets a search choose, and its entries, all keys filled in.
+
+    Raises:
+        UsageError: there is no such space.
+        ValueError: an entry is neither a range nor choices.
+    """
+    listed = load_choice("SPACE", "tune", name)["space"]
+    entries = [{**_DEFAULTS, **entry} for entry in listed]
+    return {entry["name"]: make_distribution(**entry) for entry in entries}, entries
+
+
+def make_distribution(
+    name: str, low: float | None, high: float | None, log: bool, choices: Sequence[float | str]
+) -> BaseDistribution:
+    """The values that one key of the config may take: all between two numbers, or one of some.
+
+    Raises:
+        ValueError: neither a range nor choices, or both.
+    """
+    ranged = low is not None and high is not None and low < high and (low > 0 or not log)
+    if ranged == bool(choices):
+        raise ValueError(
+            f"{name} must have low < high (above 0 if log) or choices, "
+            f"got low {low}, high {high}, log {log}, choices {choices}"
+        )
+    if choices:
+        return CategoricalDistribution(list(choices))
+    assert low is not None and high is not None
+    return FloatDistribution(low, high, log=log)
+
+
+def overrides_of(params: Mapping[str, Any]) -> list[str]:
+    """The overrides that a trial's values are, numbers short enough for a command to carry."""
+    return [
+        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
+        for key, value in params.items()
+    ]
+
+
+# ------------------------------------------------------------------ the study
+class SharedStudy:
+    """A study that maximizes.
+
+    Args:
+        path: the journal; its directory is made.
+        seed: of the search.
+        about: plain JSON on what is searched; a study goes on only with the same.
+
+    Raises:
+        UsageError: the study was begun with something else.
+    """
+
+    def __init__(self, path: Path, seed: int, about: Any) -> None:
+        self.path, self.seed = path, seed
+        self._locks = path.with_suffix(".locks")
+        self._locks.mkdir(parents=True, exist_ok=True)
+        with self._alone():
+            self.study = optuna.create_study(
+                storage=journal_storage(path, self._locks / "journal"),
+                study_name=path.stem,
+                direction="maximize",
+                pruner=MedianPruner(n_startup_trials=5),
+                load_if_exists=True,
+            )
+            begun = self.study.user_attrs.setdefault("about", about)
+            if begun != about:
+                raise UsageError(f"{path} must go on with what it was begun with, {begun}, got {about}")
+            self.study.set_user_attr("about", about)
+
+    @contextmanager
+    def worker(self) -> Iterator[str]:
+        """Be known as alive, under a name, until the block or the process ends."""
+        name = uuid.uuid4().hex
+        with FileLock(self._locks / name):
+            yield name
+        (self._locks / name).unlink()
+
+    def ask(self, worker: str, trials: int, space: Space) -> optuna.Trial | None:
+        """Begin the next trial and return it, or None where ``trials`` exist.
+
+        Args:
+            worker: this process's name.
+            trials: how many there shall be, those of other processes and pruned ones included.
+            space: what it may choose.
+        """
+        with self._alone():
+            self._reclaim()
+            counted = self.trials()
+            waiting = any(trial.state == TrialState.WAITING for trial in counted)
+            if len(counted) >= trials and not waiting:
+                return None
+            # By count, lest a continued study draw the numbers of its beginning again.
+            self.study.sampler = TPESampler(seed=(self.seed * 1_000_003 + len(counted)) % 2**32)
+            trial = self.study.ask(space)
+            trial.set_user_attr(_WORKER, worker)
+            return trial
+
+    def trials(self) -> list[FrozenTrial]:
+        """Every trial, those left out whose place another took."""
+        everything = self.study.get_trials(deepcopy=False)
+        replaced = {trial.user_attrs.get(_AGAIN) for trial in everything}
+        return [trial for trial in everything if trial.number not in replaced]
+
+    def _reclaim(self) -> None:
+        """Queue the trials of processes that have ended once more, and fail the old ones."""
+        for trial in self.study.get_trials(deepcopy=False):
+            if trial.state != TrialState.RUNNING or self._is_alive(trial.user_attrs.get(_WORKER)):
+                continue
+            # Killed between these two lines, the next process only has the second left to do.
+            if trial in self.trials():
+                self.study.enqueue_trial(trial.params, user_attrs={_AGAIN: trial.number})
+            self.study.tell(trial.number, state=TrialState.FAIL)
+
+    def _is_alive(self, worker: str | None) -> bool:
+        lock = self._locks / str(worker)
+        if worker is None or not lock.exists():
+            return False
+        try:
+            with FileLock(lock, timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    def _alone(self) -> FileLock:
+        return FileLock(self._locks / "study")
+
+
+def journal_storage(path: Path, lock: Path) -> JournalStorage:
+    """Optuna's storage in a file of lines, mended where a write was cut off.
+
+    Args:
+        path: the file, made where it is missing.
+        lock: file of its lock. The end of a process, however it comes, releases it; Optuna's own locks stay
+            for half a minute.
+    """
+    check_regular_file(path)
+    with FileLock(lock):
+        if path.exists():
+            _cut_torn_line(path)
+    return JournalStorage(JournalFileBackend(str(path), cast(Any, FileLock(lock))))
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Remove what a full disk left of the last line: another line after it would make the file unreadable."""
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        whole = sum(len(line) for line in file if line.endswith(b"\n"))
+        if whole < size:
+            file.truncate(whole)
+
+
+# ------------------------------------------------------------------ trials
+class Pruning(Callback):
+    """Tells Optuna the dev metric of every epoch, and ends a run that lags behind the median of others.
+
+    Args:
+        trial: the trial that the run is.
+        setup: the run.
+    """
+
+    def __init__(self, trial: optuna.Trial, setup: Setup) -> None:
+        self.trial = trial
+        self.metric, self.log = setup.task.metric, setup.directory.metrics
+
+    def on_start(self, event: StartEvent) -> None:
+        """Tell the epochs of an earlier start again: this trial may not know them."""
+        epochs = [line for line in map(json.loads, self.log.open()) if line["event"] == "epoch"]
+        for line in epochs:
+            self._report(line["epoch"], line["dev"])
+        if epochs:
+            self._prune(epochs[-1]["epoch"], event.epochs)
+
+    def on_epoch(self, event: EpochEvent) -> None:
+        """Tell the epoch.
+
+        Raises:
+            TrialPruned: it is not worth another one.
+        """
+        self._report(event.epoch, event.dev)
+        self._prune(event.epoch, event.epochs)
+
+    def _report(self, epoch: int, dev: dict[str, float]) -> None:
+        self.trial.report(dev[self.metric], epoch)
+
+    def _prune(self, epoch: int, epochs: int) -> None:
+        if epoch < epochs and self.trial.should_prune():
+            raise optuna.TrialPruned(f"pruned after epoch {epoch}")
+
+
+def run_trial(study: optuna.Study, trial: optuna.Trial, overrides: Sequence[str]) -> str:
+    """Train one setting and tell the study; say what became of it."""
+    setup = prepare(overrides)
+    try:
+        record = _train(trial, setup)
+    except optuna.TrialPruned as pruned:
+        study.tell(trial, state=TrialState.PRUNED)
+        return str(pruned)
+    except NonFiniteError as error:
+        study.tell(trial, state=TrialState.FAIL)
+        return f"failed: {error}"
+    value = record.metrics["dev"][setup.task.metric]
+    study.tell(trial, value)
+    return f"{setup.task.metric} {value:.4f} on dev, run {record.id}"
+
+
+def _train(trial: optuna.Trial, setup: Setup) -> Record:
+    if finished := _record(setup):
+        for entry in finished.history:
+            trial.report(entry["dev"][setup.task.metric], entry["epoch"])
+    train(setup, [Pruning(trial, setup)])
+    record = _record(setup)
+    assert record is not None
+    return record
+
+
+def _record(setup: Setup) -> Record | None:
+    return find_record(setup.record_file.parent, setup.id)
 
 
 def tune(name: str, space_name: str, trials: int, overrides: Sequence[str]) -> None:

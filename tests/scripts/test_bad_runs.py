@@ -19,8 +19,8 @@ from scripts.generate import generate
 from scripts.paper.page import kernel_costs
 from scripts.predict import predict
 from scripts.reliability import read as read_reliability
-from scripts.runs.study import journal_storage
 from scripts.train import main as train
+from scripts.tune import journal_storage
 from tasks.training.run_directory import RunDirectory
 from tests.scripts import bad_inputs as bad
 from tests.scripts.bad_inputs import Capture, Spoil, refused, training

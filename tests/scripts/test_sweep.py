@@ -16,9 +16,8 @@ import regattn
 from scripts.cli import UsageError
 from scripts.runs import runner
 from scripts.runs.config import CONFIGS, read_config
-from scripts.runs.grids import Setting, check_settings, rank, ranking, read_grid
 from scripts.runs.runner import LAUNCHERS, Job, launch, run_until_done
-from scripts.sweep import RESULTS, main
+from scripts.sweep import RESULTS, Setting, check_settings, main, rank, ranking, read_grid
 from scripts.train import main as train
 from tasks.training.provenance import available_cores
 from tasks.training.records import read_records

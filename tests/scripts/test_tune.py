@@ -15,8 +15,15 @@ from optuna.trial import TrialState, create_trial
 import regattn
 from scripts.cli import UsageError
 from scripts.runs.config import CONFIGS, read_config
-from scripts.runs.study import SharedStudy, journal_storage, make_distribution, overrides_of, read_space
-from scripts.tune import main, tune
+from scripts.tune import (
+    SharedStudy,
+    journal_storage,
+    main,
+    make_distribution,
+    overrides_of,
+    read_space,
+    tune,
+)
 from tasks.entailment.task import EntailmentTask
 from tasks.training.records import read_records
 from tests.tasks.training.forked import Child, needs_fork
