@@ -10,6 +10,7 @@ from statistics import median
 from scripts.bench.implementations import BASELINE, NOT_A_NUMBER
 from scripts.bench.results import (
     Section,
+    costs,
     history,
     mean_ratio,
     nanoseconds_per_score,
@@ -193,28 +194,18 @@ def cost_by_shape(sections: Mapping[str, Section]) -> str:
 
 def cost_by_mapping(sections: Mapping[str, Section]) -> str:
     """A row for each mapping: its ratio, the fastest other package's, and that of a step of training."""
-    cells = usual_cells(sections.get("shapes", {}), "both", threads=1)
-    if not cells:
-        return ""
-    section, rows = sections["shapes"], []
-    found, training = section["implementations"], sections.get("training", {}).get("cells", [])
-    steps = training[0]["results"] if training else {}
-    means = {name: mean for name in found if (mean := mean_ratio(cells, name)) is not None}
-    for name in ordered(section):
-        mapping, kind = found[name]["mapping"], found[name]["kind"]
-        if kind != "ours" or name not in means:
-            continue
-        others = [n for n in means if (found[n]["mapping"], found[n]["kind"]) == (mapping, "other")]
-        best = min(others, key=lambda other: means[other], default="")
-        ratios = [cell["results"][name]["ratio"] for cell in cells]
+    found, rows = costs(sections, threads=1), []
+    for ours in (cost for cost in found if cost.kind == "ours"):
+        others = [cost for cost in found if (cost.mapping, cost.kind) == (ours.mapping, "other")]
+        best = min(others, key=lambda other: other.both, default=None)
         rows.append([
-            f"`{mapping}`",
-            f"{short(means[name])} ({short(min(ratios))} to {short(max(ratios))})",
-            f"{short(means[best])} ({best})" if best else "–",
-            f"{steps[name]['ratio']:.3f}" if name in steps else "–",
+            f"`{ours.mapping}`",
+            f"{short(ours.both)} ({short(ours.low)} to {short(ours.high)})",
+            f"{short(best.both)} ({best.name})" if best else "–",
+            f"{ours.step:.3f}" if ours.step else "–",
         ])  # fmt: skip
     heads = ["", "× torch.softmax, mean", "fastest other package", "a training step"]
-    return markdown(heads, rows, numbers=True)
+    return markdown(heads, rows, numbers=True) if rows else ""
 
 
 def _side_by_side(cells: Sequence[Section], name: str, show: Callable[[Section], str]) -> str:

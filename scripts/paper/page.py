@@ -5,51 +5,45 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 import regattn
-from regattn._heatmap import GROUP_COLOURS, merged_stretches
+from regattn._heatmap import GROUP_COLOURS
 from scripts.bench.plots import plot_shapes
-from scripts.bench.results import Section, history, mean_ratio, ordered, read_results, short, usual_cells
-from scripts.heatmap import whole_words
+from scripts.bench.results import Cost, costs, history, read_results, short, usual_cells
 from scripts.paper.claims import HEADS, OUTCOMES, REPRODUCED, ClaimResults, ClaimTest, claim_label, untested
-from scripts.paper.coverage import coverage, missing_table, summary
-from scripts.paper.plots import curves_figure
+from scripts.paper.metrics import ids
+from scripts.paper.plots import Group, chart, heatmaps, svg
 from scripts.paper.reported import Paper
 from scripts.paper.selection import (
     MAPPINGS,
-    Corpus,
     Runs,
-    Setting,
     by_label,
     by_setting,
-    example_rows,
+    rows_of,
     strengths_label,
-    task_of,
 )
 from scripts.paper.table import UNKNOWN, Cell, Row, Table
 from scripts.paper.tables import results_of_tiers
 from scripts.runs.config import TIERS
-from scripts.style import drawn, house_style
+from scripts.style import house_style
 from tasks._registry import TASKS
-from tasks.training.details import Example
-from tasks.training.records import Record
 
 _WEB = Path(__file__).parent / "web"
 _SENTENCE = 40  # characters from which a cell is broken into lines
 _TOLD = ("the paper's, ", "not known")  # beginnings of notes that say what the mark on a figure does
-Group = tuple[Corpus, Setting, Mapping[str, Runs]]
-"""Runs with one corpus, tier and setting, under mapping and strengths."""
+_MISSING = (
+    "These rows of the paper's tables have no run on the paper's corpus at its size. What stands in their "
+    "place comes from less data and smaller models, and can neither confirm nor refute a figure."
+)
 
 
 def page(records: Runs, folder: Path, paper: Paper) -> str:
@@ -65,7 +59,7 @@ def page(records: Runs, folder: Path, paper: Paper) -> str:
     """
     results = results_of_tiers(records, folder, paper)[::-1]
     rows, groups = coverage(paper, records), in_order(records)
-    costs, missing = kernel_costs(folder / "bench" / "cpu.json"), missing_table(rows)
+    kernels, missing = kernel_costs(folder / "bench" / "cpu.json"), missing_table(rows)
     tables = [missing, *(table for result in results for table in result.tables)]
     pictures = list(heatmaps(groups, folder / "details"))
     made = Environment(
@@ -86,8 +80,8 @@ def page(records: Runs, folder: Path, paper: Paper) -> str:
         lead=next((picture for picture in pictures if picture.is_single), None),
         pictures=pictures,
         charts=[chart(*group) for group in in_order([run for run in records if len(run.history) > 1])],
-        costs=costs,
-        costs_svg=svg(costs.figure, costs.table.title) if costs else "",
+        costs=kernels,
+        costs_svg=svg(kernels.figure, kernels.table.title) if kernels else "",
         groups=groups,
         collections=collections(tables, groups),
         tiers=Counter(record.tier for record in records),
@@ -101,6 +95,75 @@ def in_order(records: Runs) -> list[Group]:
     tasks = list(TASKS)
     found = sorted(by_setting(records), key=lambda of: (-TIERS.index(of[0].tier), tasks.index(of[0].task)))
     return [(corpus, setting, by_label(runs)) for corpus, setting, runs in found]
+
+
+# ------------------------------------------------------------------ what was reproduced, and what is missing
+@dataclass(frozen=True)
+class Coverage:
+    """A row of the paper's tables: how many figures it has, how many are not known, and our runs by tier."""
+
+    task: str
+    mapping: str
+    figures: int
+    unknown: int
+    runs: Mapping[str, Runs]
+
+    @property
+    def tier(self) -> str:
+        """The largest with runs; nothing where there are none."""
+        return next((tier for tier in reversed(TIERS) if tier in self.runs), "")
+
+
+def coverage(paper: Paper, records: Runs) -> list[Coverage]:
+    """What there is for every row of the paper's tables, in its order."""
+    found = []
+    for task, table in paper.tables.items():
+        tiers = {tier: rows_of(records, task, tier) for tier in TIERS}
+        for mapping, figures in table.rows.items():
+            unknown = sum(figure.value is None for figure in figures.values())
+            runs = {tier: rows[mapping] for tier, rows in tiers.items() if mapping in rows}
+            found.append(Coverage(task, mapping, len(figures), unknown, runs))
+    return found
+
+
+def missing_table(rows: Sequence[Coverage]) -> Table:
+    """The rows of the paper's tables without a run at its scale, and the experiment that makes one."""
+    missing = [row for row in rows if row.tier != "paper"]
+    return Table(
+        name="missing",
+        title="Rows without a run at the paper's scale",
+        intro=_MISSING if missing else "Every row of the paper's tables has a run at the paper's scale.",
+        heads=("table", "mapping", "figures", "runs on less data", "runs on made-up data", "experiment"),
+        rows=tuple(
+            (
+                Cell(TASKS[row.task].title),
+                Cell(row.mapping),
+                Cell(str(row.figures), row.figures),
+                _on(row.runs.get("small", ())),
+                _on(row.runs.get("mini", ())),
+                Cell(f"paper/{row.task}"),
+            )
+            for row in missing
+        ),
+    )
+
+
+def _on(runs: Runs) -> Cell:
+    return Cell(f"{len(runs)} on {runs[0].corpus['name']}", runs=ids(runs)) if runs else Cell(UNKNOWN)
+
+
+def summary(rows: Sequence[Coverage]) -> str:
+    """How many of the paper's figures have a run at which scale, in a sentence."""
+
+    def figures(*tiers: str) -> str:
+        return str(sum(row.figures for row in rows if row.tier in tiers) or "none")
+
+    return (
+        f"The paper's tables have {sum(row.figures for row in rows)} figures as far as we know them, "
+        f"{sum(row.unknown for row in rows)} of them of unknown value: {figures('paper')} with a run at the "
+        f"paper's own scale, {figures('small')} with runs on less data with a smaller model alone, "
+        f"{figures('mini', '')} with nothing but made-up data, or nothing at all."
+    )
 
 
 # ------------------------------------------------------------------ tables, and where their figures lead
@@ -222,92 +285,6 @@ def collections(tables: Iterable[Table], groups: Iterable[Group]) -> dict[str, l
     return {place: runs for place, runs in made.items() if len(runs) > 1 and place not in known}
 
 
-# ------------------------------------------------------------------ pictures
-HeatCell = tuple[float, str, str]
-"""A weight, and how its group is outlined: classes and colour."""
-
-
-class Heatmap(NamedTuple):
-    """Attention over one sentence, which stands downwards; of each run a column for each target.
-
-    Attributes:
-        corpus, setting: of the runs.
-        blocks: the runs, each with its targets.
-        rows: the words, each with its cells, block by block.
-    """
-
-    corpus: Corpus
-    setting: str
-    blocks: Sequence[tuple[Record, Sequence[str]]]
-    rows: Sequence[tuple[str, Sequence[Sequence[HeatCell]]]]
-
-    @property
-    def columns(self) -> int:
-        return sum(len(targets) for _, targets in self.blocks)
-
-    @property
-    def is_single(self) -> bool:
-        """Whether each run has one target, so that there is room for numbers."""
-        return all(len(targets) == 1 for _, targets in self.blocks)
-
-
-def heatmaps(groups: Iterable[Group], details: Path) -> Iterator[Heatmap]:
-    """What there is to look at, in the page's order: of each mapping the run with the first seed."""
-    for corpus, setting, rows in groups:
-        for row in example_rows([run for runs in rows.values() for run in runs], details):
-            found: dict[tuple[str, ...], list[tuple[Record, Example]]] = {}
-            for run, example in row:
-                whole = Example.of(whole_words(example.grid))
-                found.setdefault(tuple(whole.source), []).append((run, whole))
-            for examples in found.values():
-                yield heatmap(corpus, setting.line, examples)
-
-
-def heatmap(corpus: Corpus, setting: str, examples: Sequence[tuple[Record, Example]]) -> Heatmap:
-    """The picture of several attentions over one sentence."""
-    blocks = [
-        zip(*map(_cells, example.weights, example.groups), strict=True)  # a row for each word of the source
-        for _, example in examples
-    ]
-    words = examples[0][1].source
-    rows = list(zip(words, zip(*blocks, strict=True), strict=True))
-    return Heatmap(corpus, setting, [(run, example.target) for run, example in examples], rows)
-
-
-def _cells(weights: Sequence[float], groups: Sequence[int]) -> list[HeatCell]:
-    outlines = dict.fromkeys(range(len(weights)), ("", ""))
-    for start, stop, colour in merged_stretches(np.array(groups)):
-        for place in range(start, stop):
-            ends = ["starts"] * (place == start) + ["stops"] * (place == stop - 1)
-            outlines[place] = " ".join(["in", *ends]), colour
-    return [(weight, *outlines[place]) for place, weight in enumerate(weights)]
-
-
-def chart(corpus: Corpus, setting: Setting, rows: Mapping[str, Runs]) -> tuple[Corpus, str, Markup]:
-    """Learning curves: of which corpus, caption and picture."""
-    runs = [run for found in rows.values() for run in found]
-    metric, seeds = task_of(runs[0]).primary_metric, sorted({run.seed for run in runs})
-    of = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-    caption = f"dev {metric.label} after each epoch; {of}; {setting.line}"
-    with house_style():
-        figure = curves_figure([("", runs)], metric, width=3.9, height=2.4)
-    return corpus, caption, svg(figure, f"{corpus.title}: {caption}")
-
-
-def svg(figure: Figure, label: str) -> Markup:
-    """A figure as a part of the page: in its ink and fonts, by light and by dark."""
-    with house_style(), rc_context({"svg.hashsalt": label}):  # ids that no other figure has
-        text = drawn(figure, ".svg", transparent=True, bbox_inches="tight").decode()
-    text = re.sub(r' id="[A-Za-z0-9.]+_\d+"|<style.*?</style>', "", text[text.index("<svg ") :], flags=re.S)
-    for fixed, ours in (
-        ("#000000", "currentColor"),
-        ("#e6e6e6", "var(--rule)"),
-        ("'DejaVu Sans'", "var(--sans)"),
-    ):
-        text = text.replace(fixed, ours)
-    return Markup(text.replace("<svg ", Markup('<svg role="img" aria-label="{}" ').format(label), 1))
-
-
 # ------------------------------------------------------------------ the template
 def _inline(name: str) -> Markup:
     """A file of our own, which is not escaped inside <style> and <script>."""
@@ -352,44 +329,26 @@ def kernel_costs(path: Path) -> KernelCosts | None:
     if not shapes.get("cells"):
         return None
     threads = min(cell["threads"] for cell in shapes["cells"])
-    forward, both = (usual_cells(shapes, direction, threads) for direction in ("forward", "both"))
-    steps = (sections.get("training") or {"cells": []})["cells"]
-    step = {name: row["ratio"] for name, row in steps[0]["results"].items()} if steps else {}
-    sizes = ", ".join(dict.fromkeys(f"{cell['rows']}×{cell['d']}" for cell in both))
+    sizes = [f"{cell['rows']}×{cell['d']}" for cell in usual_cells(shapes, "both", threads)]
     table = Table(
         name="kernels",
         title="The mapping alone",
         intro=f"Time over that of torch.softmax, float32, threads: {threads}; the geometric mean "
-        f"over rows × scores of {sizes} and over scores of two scales. The last column is a whole training "
-        "step of the entailment model over one with softmax.",
+        f"over rows × scores of {', '.join(dict.fromkeys(sizes))} and over scores of two scales. The last "
+        "column is a whole training step of the entailment model over one with softmax.",
         heads=("function", "problem", "forward", "with backward", "range", "training step"),
-        rows=tuple(_row(shapes, name, forward, both, step.get(name)) for name in _shown(shapes, both)),
+        rows=tuple(_row(cost) for cost in costs(sections, threads)),
     )
     with house_style():
         return KernelCosts(table, plot_shapes(shapes), history(shapes).replace("`", ""))
 
 
-def _shown(section: Section, cells: Sequence[Section]) -> list[str]:
-    """Everybody but the copy, which solves nothing, and those found to be wrong or that miss a cell."""
-    agreement = section.get("agreement", {})
-    return [
-        name
-        for name in ordered(section)
-        if section["implementations"][name]["kind"] != "memcpy"
-        and agreement.get(name, {"agrees": True})["agrees"]
-        and mean_ratio(cells, name)
-    ]
-
-
-def _row(
-    section: Section, name: str, forward: Sequence[Section], both: Sequence[Section], step: float | None
-) -> Row:
-    ratios = [cell["results"][name]["ratio"] for cell in both]
-    means = [mean_ratio(cells, name) for cells in (forward, both)]
+def _row(cost: Cost) -> Row:
     return (
-        Cell(name),
-        Cell(section["implementations"][name]["mapping"] or "another mapping"),
-        *(Cell(short(value), value) for value in means),
-        Cell(f"{short(min(ratios))} – {short(max(ratios))}", max(ratios)),
-        Cell(UNKNOWN if step is None else f"{step:.2f}", step),
+        Cell(cost.name),
+        Cell(cost.mapping or "another mapping"),
+        Cell(short(cost.forward), cost.forward),
+        Cell(short(cost.both), cost.both),
+        Cell(f"{short(cost.low)} – {short(cost.high)}", cost.high),
+        Cell(UNKNOWN if cost.step is None else f"{cost.step:.2f}", cost.step),
     )

@@ -1,24 +1,31 @@
-"""Learning curves, and figure 1 of the paper."""
+"""Learning curves, figure 1 of the paper, and the pictures of the report."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from markupsafe import Markup
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 import regattn
-from scripts.paper.selection import Runs, by_label
-from scripts.style import COLOURS, name_lines
+from regattn._heatmap import merged_stretches
+from scripts.heatmap import whole_words
+from scripts.paper.selection import SIGNS, Corpus, Runs, Setting, by_label, example_rows, task_of
+from scripts.style import COLOURS, drawn, house_style, name_lines
 from tasks._registry import Metric
+from tasks.training.details import Example
+from tasks.training.records import Record
 
 _DASHES = ("-", "--", ":", "-.")  # lines of one mapping with different strengths
-_SIGNS = {"lam": "λ", "p": "p"}
 _ALSO = {"fusedmax": "fusedmax and oscarmax"}  # which are one in two dimensions
 _SPAN, _POINTS = 3.0, 601
 
@@ -81,7 +88,9 @@ def mappings_figure() -> Figure:
         regattn.PNormmax(p=1.5),
     ):
         name = mapping.function.__name__
-        own = [f"{_SIGNS[key]} = {value:g}" for key, value in mapping.strengths.items() if key != "gamma"]
+        own = [
+            f"{SIGNS.get(key, key)} = {value:g}" for key, value in mapping.strengths.items() if key != "gamma"
+        ]
         style: dict[str, Any] = {"color": COLOURS[name], "label": ", ".join([_ALSO.get(name, name), *own])}
         left.plot(t, regattn.max_omega(scores, mapping), **style)
         right.plot(t, mapping(scores)[:, 0], **style)
@@ -93,3 +102,91 @@ def mappings_figure() -> Figure:
         axes.set(xlabel="t, the first score (the second is 0)", ylabel=of, xlim=(-_SPAN, _SPAN))
     left.legend(frameon=False, loc="upper left")
     return figure
+
+
+# ------------------------------------------------------------------ of the page
+Group = tuple[Corpus, Setting, Mapping[str, Runs]]
+"""Runs with one corpus, tier and setting, under mapping and strengths."""
+HeatCell = tuple[float, str, str]
+"""A weight, and how its group is outlined: classes and colour."""
+
+
+class Heatmap(NamedTuple):
+    """Attention over one sentence, which stands downwards; of each run a column for each target.
+
+    Attributes:
+        corpus, setting: of the runs.
+        blocks: the runs, each with its targets.
+        rows: the words, each with its cells, block by block.
+    """
+
+    corpus: Corpus
+    setting: str
+    blocks: Sequence[tuple[Record, Sequence[str]]]
+    rows: Sequence[tuple[str, Sequence[Sequence[HeatCell]]]]
+
+    @property
+    def columns(self) -> int:
+        return sum(len(targets) for _, targets in self.blocks)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether each run has one target, so that there is room for numbers."""
+        return all(len(targets) == 1 for _, targets in self.blocks)
+
+
+def heatmaps(groups: Iterable[Group], details: Path) -> Iterator[Heatmap]:
+    """What there is to look at, in the page's order: of each mapping the run with the first seed."""
+    for corpus, setting, rows in groups:
+        for row in example_rows([run for runs in rows.values() for run in runs], details):
+            found: dict[tuple[str, ...], list[tuple[Record, Example]]] = {}
+            for run, example in row:
+                whole = Example.of(whole_words(example.grid))
+                found.setdefault(tuple(whole.source), []).append((run, whole))
+            for examples in found.values():
+                yield heatmap(corpus, setting.line, examples)
+
+
+def heatmap(corpus: Corpus, setting: str, examples: Sequence[tuple[Record, Example]]) -> Heatmap:
+    """The picture of several attentions over one sentence."""
+    blocks = [
+        zip(*map(_cells, example.weights, example.groups), strict=True)  # a row for each word of the source
+        for _, example in examples
+    ]
+    words = examples[0][1].source
+    rows = list(zip(words, zip(*blocks, strict=True), strict=True))
+    return Heatmap(corpus, setting, [(run, example.target) for run, example in examples], rows)
+
+
+def _cells(weights: Sequence[float], groups: Sequence[int]) -> list[HeatCell]:
+    outlines = dict.fromkeys(range(len(weights)), ("", ""))
+    for start, stop, colour in merged_stretches(np.array(groups)):
+        for place in range(start, stop):
+            ends = ["starts"] * (place == start) + ["stops"] * (place == stop - 1)
+            outlines[place] = " ".join(["in", *ends]), colour
+    return [(weight, *outlines[place]) for place, weight in enumerate(weights)]
+
+
+def chart(corpus: Corpus, setting: Setting, rows: Mapping[str, Runs]) -> tuple[Corpus, str, Markup]:
+    """Learning curves: of which corpus, caption and picture."""
+    runs = [run for found in rows.values() for run in found]
+    metric, seeds = task_of(runs[0]).primary_metric, sorted({run.seed for run in runs})
+    of = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    caption = f"dev {metric.label} after each epoch; {of}; {setting.line}"
+    with house_style():
+        figure = curves_figure([("", runs)], metric, width=3.9, height=2.4)
+    return corpus, caption, svg(figure, f"{corpus.title}: {caption}")
+
+
+def svg(figure: Figure, label: str) -> Markup:
+    """A figure as a part of the page: in its ink and fonts, by light and by dark."""
+    with house_style(), rc_context({"svg.hashsalt": label}):  # ids that no other figure has
+        text = drawn(figure, ".svg", transparent=True, bbox_inches="tight").decode()
+    text = re.sub(r' id="[A-Za-z0-9.]+_\d+"|<style.*?</style>', "", text[text.index("<svg ") :], flags=re.S)
+    for fixed, ours in (
+        ("#000000", "currentColor"),
+        ("#e6e6e6", "var(--rule)"),
+        ("'DejaVu Sans'", "var(--sans)"),
+    ):
+        text = text.replace(fixed, ours)
+    return Markup(text.replace("<svg ", Markup('<svg role="img" aria-label="{}" ').format(label), 1))

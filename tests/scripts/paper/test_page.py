@@ -14,9 +14,8 @@ import pytest
 from matplotlib.axes import Axes
 
 from scripts.paper.claims import HEADS, REPRODUCED, UNDECIDED, ClaimResults, ClaimTest, Verdict
-from scripts.paper.coverage import coverage, missing_table, summary
-from scripts.paper.page import anchor, claim_lines, heatmap, page, view
-from scripts.paper.plots import draw_curves
+from scripts.paper.page import anchor, claim_lines, coverage, missing_table, page, summary, view
+from scripts.paper.plots import draw_curves, heatmap
 from scripts.paper.reported import Claim, read_paper
 from scripts.paper.selection import corpus_of
 from scripts.paper.table import Cell, Table
