@@ -43,7 +43,7 @@ from scripts.paper.selection import (
 from scripts.paper.significance import ItemScores
 from scripts.paper.table import UNKNOWN, Cell, Row, Table
 from scripts.runs.config import TIERS
-from tasks._registry import TASKS
+from tasks._registry import TASKS, Column
 from tasks.training.records import Record
 
 Tables = Mapping[str, Sequence[Recipe]]
@@ -216,38 +216,28 @@ def _with_best(column: Sequence[Cell]) -> list[Cell]:
 
 
 # ------------------------------------------------------------------ what attention looked like
-@dataclass(frozen=True)
-class _Property:
-    """A statistic of attention: its metric, what stands above it, digits shown, what it is times, and the
-    metric of what chance gives, which stands behind it."""
-
-    metric: str
-    head: str
-    digits: int = 2
-    scale: float = 1.0
-    chance: str = ""
-
-
 _SHAPES = (
-    _Property("zero_share", "exact zeros, %", 1, 100),
-    _Property("support_runs", "support runs"),
-    _Property("segments", "segments"),
-    _Property("segment_length", "segment length"),
-    _Property("groups", "groups"),
-    _Property("group_size", "group size"),
-    _Property("entropy", "entropy, nats"),
+    Column("exact zeros, %", "zero_share", 1, 100),
+    Column("support runs", "support_runs"),
+    Column("segments", "segments"),
+    Column("segment length", "segment_length"),
+    Column("groups", "groups"),
+    Column("group size", "group_size"),
+    Column("entropy, nats", "entropy"),
 )
+_AER = Column("AER, %", "aer", 1, 100)
 _AGREEMENT = (
-    _Property("aer", "AER, %", 1, 100),
-    _Property("evidence_mass", "weight on the evidence, %", 1, 100),
-    _Property("explained_mass", "weight on explained words, % (uniform)", 1, 100, "explained_mass_uniform"),
-    _Property(
-        "explained_ap", "average precision of explained words, % (random)", 1, 100, "explained_ap_random"
-    ),
-    _Property(
-        "edges_at_phrases", "segments that end at phrases, % (random)", 1, 100, "edges_at_phrases_random"
-    ),
+    _AER,
+    Column("weight on the evidence, %", "evidence_mass", 1, 100),
+    Column("weight on explained words, % (uniform)", "explained_mass", 1, 100),
+    Column("average precision of explained words, % (random)", "explained_ap", 1, 100),
+    Column("segments that end at phrases, % (random)", "edges_at_phrases", 1, 100),
 )
+_CHANCE = {
+    "explained_mass": "explained_mass_uniform",
+    **{metric: f"{metric}_random" for metric in ("explained_ap", "edges_at_phrases")},
+}
+"""Metrics of what chance gives, which stands in brackets."""
 _KNOWN_LINKS = ("evidence_mass", "aer")
 _BY_HAND = "hansards"
 """The test set with word alignments that people made."""
@@ -289,7 +279,7 @@ def attention_tables(tier: str, tables: Tables, with_links: Sequence[Recipe]) ->
         title=f"What attention looks like, tier {tier}",
         intro="For every mapping on the first test set of its corpus, and on those where it is known what "
         f"attention should find. {where}",
-        heads=(*heads, *(one.head for one in _SHAPES)),
+        heads=(*heads, *(one.label for one in _SHAPES)),
         rows=tuple(row for recipe in found for row in _attention_rows(recipe, _SHAPES)),
         notes=(
             f"{spread} Over the rows of attention weights, one for each premise, each word of a hypothesis "
@@ -302,7 +292,7 @@ def attention_tables(tier: str, tables: Tables, with_links: Sequence[Recipe]) ->
         name=f"agreement-{tier}",
         title=f"What attention agrees with, tier {tier}",
         intro=f"How far attention finds what people, or whoever made the corpus, say it should. {where}",
-        heads=(*heads, *(one.head for one in _AGREEMENT)),
+        heads=(*heads, *(one.label for one in _AGREEMENT)),
         rows=tuple(
             row
             for recipe in found
@@ -327,25 +317,25 @@ def attention_tables(tier: str, tables: Tables, with_links: Sequence[Recipe]) ->
     return shapes, agreement
 
 
-def _attention_rows(recipe: Recipe, properties: Sequence[_Property]) -> Iterator[Row]:
+def _attention_rows(recipe: Recipe, columns: Sequence[Column]) -> Iterator[Row]:
     first = first_run(recipe.rows)
     for split in _splits_with_links(first) or first.test_splits[:1]:
         place = Cell(f"{corpus_label(first)}, {split}")
         for runs in recipe.rows.values():
             about = Cell(recipe.name), Cell(runs[0].mapping), _strengths_cell(runs), seeds_cell(runs)
-            yield place, *about, *(_property_cell(runs, split, one) for one in properties)
+            yield place, *about, *(_metric_cell(runs, split, one) for one in columns)
 
 
-def _property_cell(runs: Runs, split: str, one: _Property) -> Cell:
+def _metric_cell(runs: Runs, split: str, column: Column) -> Cell:
     def values(metric: str) -> list[float | None]:
         found = [run.metrics.get(split, {}).get(metric) for run in runs]
-        return [None if value is None else one.scale * value for value in found]
+        return [None if value is None else column.scale * value for value in found]
 
-    cell = over_seeds(runs, values(one.metric), one.digits, interval=True)
-    if not one.chance or cell.is_empty:
+    cell = over_seeds(runs, values(column.metric), column.digits, interval=True)
+    if column.metric not in _CHANCE or cell.is_empty:
         return cell
-    chance = over_seeds(runs, values(one.chance), one.digits)
-    return replace(cell, text=f"{cell.text} ({chance.value:.{one.digits}f})")
+    chance = over_seeds(runs, values(_CHANCE[column.metric]), column.digits)
+    return replace(cell, text=f"{cell.text} ({chance.value:.{column.digits}f})")
 
 
 def _splits_with_links(record: Record) -> list[str]:
@@ -432,11 +422,10 @@ def overview_table(tier: str, tables: Tables, scores: Sequence[Table], paper: Pa
         first = first_run(recipes[0].rows)
         score = _primary_score(paper, task, first)
         place = table.heads.index(f"ours: {score.label}")
-        cells = {(row[1].text, row[0].text): row[place] for row in table.rows}
-        simple = {name: cell for (recipe, name), cell in cells.items() if recipe == "baseline"}
+        simple = {row[0].text: row[place] for row in table.rows if row[1].text == "baseline"}
         best = max(simple, key=lambda name: simple[name].value or 0.0, default="")
         for recipe in recipes:
-            ours = [replace(cells.get((recipe.name, m), Cell(UNKNOWN)), best=False) for m in mappings]
+            ours = [our_cell(recipe.rows.get(mapping, ()), score) for mapping in mappings]
             counts = sorted({len(runs) for runs in recipe.rows.values()})
             seeds = Cell("–".join(map(str, dict.fromkeys((counts[0], counts[-1])))))
             without = Cell(f"{simple[best].text} ({best})" if best else UNKNOWN)
@@ -489,7 +478,7 @@ def findings(claims: ClaimResults, aligned: Sequence[Recipe], tier: str) -> dict
     for recipe in aligned:
         rates: dict[str, list[str]] = defaultdict(list)
         for runs in recipe.rows.values():
-            rate = _property_cell(runs, _BY_HAND, _AGREEMENT[0])
+            rate = _metric_cell(runs, _BY_HAND, _AER)
             if not rate.is_empty:
                 about = f"{strengths_label(runs[0])}, {counted(len(runs), 'seed')}"
                 rates[runs[0].mapping].append(f"{rate.text} ({about})")
