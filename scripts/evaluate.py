@@ -14,7 +14,7 @@ from pathlib import Path
 from scripts import cli
 from scripts.runs.setup import set_up
 from scripts.runs.stored import find_run, load_best, read_run_config, take_folders
-from tasks.training.details import complete_results
+from tasks.training.records import complete_results
 
 
 def evaluate(run_name: str, overrides: Sequence[str] = ()) -> None:

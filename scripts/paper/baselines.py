@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tasks.data.files import read_whole, write_json_atomically
+from tasks.training.provenance import file_word
 from tasks.training.records import RecordError
 
 Scores = Mapping[str, Mapping[str, float]]
@@ -40,8 +40,7 @@ class Baselines:
 
 def write_baselines(folder: Path, found: Baselines) -> Path:
     """Write them to ``<folder>/<task>-<corpus>.json``, whole or not at all, and return that path."""
-    name = re.sub(r"[^A-Za-z0-9_.]+", "_", found.corpus["name"])
-    path = folder / f"{found.task}-{name}.json"
+    path = folder / f"{found.task}-{file_word(found.corpus['name'])}.json"
     folder.mkdir(parents=True, exist_ok=True)
     write_json_atomically(path, asdict(found))
     return path

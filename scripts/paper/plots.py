@@ -22,8 +22,7 @@ from scripts.heatmap import whole_words
 from scripts.paper.selection import SIGNS, Corpus, Runs, Setting, by_label, example_rows, task_of
 from scripts.style import COLOURS, drawn, house_style, name_lines
 from tasks._registry import Metric
-from tasks.training.details import Example
-from tasks.training.records import Record
+from tasks.training.records import Example, Record
 
 _DASHES = ("-", "--", ":", "-.")  # lines of one mapping with different strengths
 _ALSO = {"fusedmax": "fusedmax and oscarmax"}  # which are one in two dimensions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 import regattn
 from scripts.runs.config import leaves
 from tasks._registry import TASKS, TaskSpec
-from tasks.training.details import Example, read_details
-from tasks.training.provenance import SEEDS, SPEED, config_hash
-from tasks.training.records import Record, RecordError
+from tasks.training.provenance import SEEDS, SPEED, config_hash, file_word
+from tasks.training.records import Example, Record, RecordError, read_details
 
 K = TypeVar("K", bound=Hashable)
 Runs = Sequence[Record]
@@ -250,13 +248,10 @@ def file_names(kind: str, corpora: Collection[Corpus]) -> dict[Corpus, str]:
         'curves-snli-stanfordnlp_snli-paper'
     """
     plain = {
-        corpus: "-".join([kind, *map(_word, (corpus.task, corpus.name, corpus.tier))]) for corpus in corpora
+        corpus: "-".join([kind, *map(file_word, (corpus.task, corpus.name, corpus.tier))])
+        for corpus in corpora
     }
     taken = Counter(plain.values())
     return {
         corpus: name if taken[name] == 1 else f"{name}-{corpus.sha256[:8]}" for corpus, name in plain.items()
     }
-
-
-def _word(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.]+", "_", text)

@@ -19,8 +19,7 @@ from scripts.paper.selection import Rows as Cells
 from scripts.paper.selection import first_run, task_of
 from tasks._registry import import_object
 from tasks.ranges import PositiveInt, Seed, check_number
-from tasks.training.details import read_details
-from tasks.training.records import Record
+from tasks.training.records import Record, read_details
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 LEVEL = 0.05

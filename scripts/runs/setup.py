@@ -21,9 +21,9 @@ from tasks.data import cache
 from tasks.data.corpus import Corpus
 from tasks.loading import task_options
 from tasks.ranges import Seed, check_number
-from tasks.training.details import Details, Example
 from tasks.training.optim import OptimSettings
 from tasks.training.provenance import config_hash, run_id
+from tasks.training.records import Details, Example
 from tasks.training.run_directory import RunDirectory
 from tasks.training.settings import TrainerSettings, in_memory
 from tasks.training.task import RecordedTask

@@ -20,12 +20,11 @@ from scripts.style import check_drawing
 from tasks._registry import TASKS
 from tasks.data.files import write_atomically, write_json_atomically
 from tasks.training.callbacks import Callback, Progress, StartEvent, StepEvent
-from tasks.training.details import write_results
 from tasks.training.distributed import enter_on_rank_zero, init_distributed, on_rank_zero
 from tasks.training.fit import FitResult, count_steps, evaluate, fit
 from tasks.training.profiling import mapping_share, peak_memory_mb
 from tasks.training.provenance import commit, versions
-from tasks.training.records import Record, find_record
+from tasks.training.records import Record, find_record, write_results
 from tasks.training.run_directory import RunDirectory
 from tasks.training.settings import describe_device
 

@@ -21,7 +21,7 @@ from tasks.entailment.agreement import AgreementTally
 from tasks.entailment.data import LABELS, Corpus, Pair
 from tasks.entailment.model import DecomposableModel, EntailmentModel, EntailmentOutput, PaddedBatch
 from tasks.ranges import BatchSize, Fraction, PositiveInt, check_ranges
-from tasks.training.details import Rows
+from tasks.training.records import Rows
 from tasks.training.run_directory import RunDirectory, read_stored
 from tasks.training.settings import check_size
 from tasks.training.state import best_weights, load_weights

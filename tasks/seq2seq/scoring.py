@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from tasks.seq2seq.data import Example, Link, Links
-from tasks.training.details import Rows
+from tasks.training.records import Rows
 
 
 @dataclass(frozen=True)

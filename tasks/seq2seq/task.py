@@ -18,7 +18,7 @@ from tasks.seq2seq.model import ModelSettings, Seq2Seq
 from tasks.seq2seq.scoring import AlignmentTally, Scoring, alignment_from_attention
 from tasks.seq2seq.text import BatchSettings, TextSettings, Tokenizers, pair_batch, short_pairs, target_rows
 from tasks.seq2seq.translator import ForcedBatch, Translator
-from tasks.training.details import Rows
+from tasks.training.records import Rows
 from tasks.training.run_directory import RunDirectory, read_stored
 from tasks.training.settings import in_memory
 from tasks.training.state import best_weights, load_weights

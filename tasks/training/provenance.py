@@ -102,8 +102,17 @@ def run_id(task: str, mapping: str, corpus_name: str, seed: int, config_hash: st
         >>> run_id("snli", "fusedmax", "mini", 1, config_hash({"seed": 1}))
         'snli-fusedmax-mini-s1-fbe47f6d'
     """
-    words = [re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in (task, mapping, corpus_name)]
-    return "-".join([*words, f"s{seed}", config_hash[:8]])
+    return "-".join([*map(file_word, (task, mapping, corpus_name)), f"s{seed}", config_hash[:8]])
+
+
+def file_word(text: str) -> str:
+    """A text as a part of the name of a file.
+
+    Example:
+        >>> file_word("stanfordnlp/snli")
+        'stanfordnlp_snli'
+    """
+    return re.sub(r"[^A-Za-z0-9_.]+", "_", text)
 
 
 def versions() -> dict[str, str]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tasks.attention import AttentionGrid
 from tasks.data.corpus import Corpus
-from tasks.training.details import Rows
+from tasks.training.records import Rows
 
 Batch = TypeVar("Batch", bound=Sequence[Any])
 

@@ -14,8 +14,7 @@ import regattn
 from scripts.paper.selection import MAPPINGS
 from scripts.runs.config import compose_config, missing_keys, plain
 from tasks.attention import AttentionGrid
-from tasks.training.details import Details, Example, write_details
-from tasks.training.records import Record, write_record
+from tasks.training.records import Details, Example, Record, write_details, write_record
 from tests.example_record import RECORD
 
 STRENGTHS = {"fusedmax": {"gamma": 1.0, "lam": 0.1}, "oscarmax": {"gamma": 1.0, "lam": 0.05}}

@@ -11,8 +11,7 @@ from scripts.paper.reported import Claim, Paper, Primary, read_paper
 from scripts.paper.selection import Recipe
 from scripts.paper.significance import Comparison, Design, ItemScores
 from scripts.paper.table import Cell, Table
-from tasks.training.details import Details, Example, write_details
-from tasks.training.records import Record
+from tasks.training.records import Details, Example, Record, write_details
 from tests.example_record import RECORD
 
 GREATER = Claim("c", "a beats b", "stated", "greater")

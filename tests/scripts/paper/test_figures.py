@@ -10,8 +10,7 @@ import torch
 from scripts.figures import draw_attention, draw_mappings, panel_rows, runs_to_show
 from scripts.paper.selection import example_rows
 from tasks.attention import AttentionGrid
-from tasks.training.details import Details, Example, write_details
-from tasks.training.records import Record
+from tasks.training.records import Details, Example, Record, write_details
 from tests.example_record import RECORD
 
 WORDS = ("one", "two", "three")

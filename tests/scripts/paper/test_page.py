@@ -21,8 +21,7 @@ from scripts.paper.selection import corpus_of
 from scripts.paper.table import Cell, Table
 from scripts.style import new_figure
 from tasks._registry import TASKS
-from tasks.training.details import Example
-from tasks.training.records import Record, read_records
+from tasks.training.records import Example, Record, read_records
 from tests.scripts.paper.committed import ROOT, committed_records
 from tests.scripts.paper.page_results import WORDS, attention, results, run
 

@@ -9,8 +9,7 @@ from scipy import stats
 
 from scripts.paper.selection import Rows
 from scripts.paper.significance import ItemScores, compare, holm, mean_std
-from tasks.training.details import Details, Example, write_details
-from tasks.training.records import RecordError
+from tasks.training.records import Details, Example, RecordError, write_details
 from tests.example_record import RECORD
 
 EXAMPLE = Example(source=["a"], target=["b"], weights=[[1.0]], groups=[[1]])

@@ -22,8 +22,7 @@ from scripts.paper.tables import (
     results_of_tiers,
     score_table,
 )
-from tasks.training.details import Details, Example, write_details
-from tasks.training.records import Record, RecordError
+from tasks.training.records import Details, Example, Record, RecordError, write_details
 from tests.example_record import RECORD
 
 PAPER = read_paper()

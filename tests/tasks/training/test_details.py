@@ -13,16 +13,17 @@ from faulty_disk import FaultyDisk, Killed, KillingDisk
 from forked import Child, needs_fork
 
 from tasks.attention import AttentionGrid
-from tasks.training.details import (
+from tasks.training.records import (
     Details,
     Example,
+    RecordError,
     complete_results,
     has_details,
     read_details,
+    read_records,
     write_details,
     write_results,
 )
-from tasks.training.records import RecordError, read_records
 from tests.example_record import RECORD
 
 GRID = AttentionGrid(("ein", "Hund"), ("a",), torch.tensor([[0.25, 0.75]]), torch.tensor([[1, 2]]))

@@ -19,8 +19,17 @@ import pytest
 from faulty_disk import tell_of_operations
 from forked import Child, needs_fork
 
-from tasks.training.details import Details, Example, has_details, write_results
-from tasks.training.records import Record, RecordError, find_record, read_records, write_record
+from tasks.training.records import (
+    Details,
+    Example,
+    Record,
+    RecordError,
+    find_record,
+    has_details,
+    read_records,
+    write_record,
+    write_results,
+)
 from tests.example_record import RECORD
 
 pytestmark = needs_fork
