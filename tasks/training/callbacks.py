@@ -162,7 +162,7 @@ class Progress(Callback):
             return
         bar = self._bar or self._new_bar()
         if self._evaluation is None:
-            self._evaluation = bar.add_task("")
+            self._evaluation = bar.add_task(said, total=event.total)
         bar.update(self._evaluation, completed=event.done, total=event.total, description=said)
         if event.done == event.total:
             bar.remove_task(self._evaluation)
@@ -183,6 +183,7 @@ class Progress(Callback):
             numba_event.unregister("numba:compile", self._compilations)
             self._is_listening = False
         if self._bar is not None:
+            self._bar.refresh()  # which stop() leaves out in a notebook: the bar of an evaluation would stay
             self._bar.stop()
             self._bar = self._evaluation = None
 

@@ -107,21 +107,26 @@ def test_the_wheel_holds_the_library_alone_and_whole(built):
 
 
 INSTALLED = """
-import importlib.metadata as metadata, pathlib, sys, torch, regattn
+import doctest, importlib.metadata as metadata, pathlib, sys, torch, regattn
 assert pathlib.Path(sys.argv[1]) in pathlib.Path(regattn.__file__).parents, regattn.__file__
 assert metadata.version("regattn") == regattn.__version__
-print(regattn.fusedmax(torch.tensor([1.0, 2.1, 1.9]), lam=0.1).tolist())
+readme = doctest.testfile(sys.argv[2], module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
+print(readme.failed, "of", readme.attempted)
+regattn.plot(torch.eye(2), ["a", "b"], ["c", "d"]).savefig("first.png")
 (console,) = metadata.entry_points(group="console_scripts", name="regattn")
 sys.exit(console.load()(["train"]))
 """
 
 
 def check_installed(python: Path | str, site: Path, folder: Path, path: str = "") -> None:
-    """The library works from where it was installed, and its command says what needs a clone."""
+    """What was installed runs the README's examples and draws; its command says what needs a clone."""
+    pytest.importorskip("matplotlib", reason="the README installs regattn[plot]")
     environment = {**os.environ, "PYTHONPATH": path}
-    words = [*map(str, [python, "-c", INSTALLED, site])]
+    (folder / "README.md").write_bytes((ROOT / "README.md").read_bytes())
+    words = [*map(str, [python, "-c", INSTALLED, site, "README.md"])]
     done = subprocess.run(words, capture_output=True, text=True, cwd=folder, env=environment)
-    assert done.stdout == "[0.0, 0.5, 0.5]\n", done.stderr
+    assert done.stdout == "0 of 5\n", done.stdout + done.stderr
+    assert (folder / "first.png").read_bytes().startswith(b"\x89PNG")
     assert done.returncode == 2 and "'train' must be run from a clone" in done.stderr
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import numba
 import pytest
 from rich.console import Console
+from rich.live import Live
+from rich.progress import Task
 from tiny_run import train
 
 from tasks.training.callbacks import EpochEvent, EvaluationEvent, Progress, StartEvent, StepEvent
@@ -82,6 +84,25 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     play(progress)
     assert "12/14" in stream.getvalue() and "━" in stream.getvalue()
     assert "epoch 2/2 · loss 0.2500" in stream.getvalue()
+
+
+def test_a_notebook_ends_with_one_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = []
+    progress = Progress(io.StringIO())
+    progress.console = Console(file=io.StringIO(), force_jupyter=True)
+    monkeypatch.setattr(Live, "refresh", lambda live: shown.append([task.total for task in tasks()]))
+
+    def tasks() -> list[Task]:
+        return list(progress._bar.tasks) if progress._bar else []
+
+    progress.on_start(StartEvent(10, 14, 2, ()))
+    progress.on_evaluation(EvaluationEvent("dev", "evaluating", 4, 8))
+    assert progress._bar is not None
+    progress._bar.refresh()
+    progress.on_evaluation(EvaluationEvent("dev", "evaluating", 8, 8))
+    progress.on_end()
+    assert [14, 8] in shown and shown[-1] == [14]
+    assert all(total in ([], [14], [14, 8]) for total in shown)  # none begins with a total of its own
 
 
 def test_a_notebook_without_ipywidgets_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
