@@ -15,11 +15,14 @@ Numbers = list[int]
 
 _NUMBERS = pa.list_(pa.int32())
 ITEM = pa.schema([("item", pa.binary())])
+PLACE = pa.schema([("part", pa.int32()), ("line", pa.int64())])
 PAIR = pa.schema([("source", _NUMBERS), ("target", _NUMBERS)])
 
 
 class Items(Sequence[Item], Generic[Item]):
     """Rows of a file that :func:`write_batches` has written, each made an item when it is asked for.
+
+    ``schema`` is that of the rows: ``PLACE`` where items are read anew from text files, else they are stored.
 
     Args:
         path: the file.
@@ -31,6 +34,7 @@ class Items(Sequence[Item], Generic[Item]):
     def __init__(self, path: Path, decode: Callable[..., Item]) -> None:
         self._decode = decode
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        self.schema = reader.schema
         self._batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
         self._starts = np.cumsum([0, *map(len, self._batches)], dtype=np.int32)
         self._rows = np.arange(self._starts[-1], dtype=np.int32)  # which of them, ascending
@@ -80,7 +84,7 @@ class Items(Sequence[Item], Generic[Item]):
 
 
 class NumberedPairs(Items[tuple[Numbers, Numbers]]):
-    """The pairs in a file of :func:`numbers_batch` whose sides both have 1 to ``longest`` numbers.
+    """The pairs in a file of ``PAIR`` whose sides both have 1 to ``longest`` numbers.
 
     ``lengths`` are those of the sources, int32.
     """
@@ -93,14 +97,10 @@ class NumberedPairs(Items[tuple[Numbers, Numbers]]):
         self.lengths = lengths[0][self._rows]
 
 
-def item_batch(items: Sequence[bytes]) -> pa.RecordBatch:
-    """Items in one column, whatever their bytes mean."""
-    return pa.record_batch([pa.array(items, pa.binary())], schema=ITEM)
-
-
-def numbers_batch(sources: Sequence[Numbers], targets: Sequence[Numbers]) -> pa.RecordBatch:
-    """Pairs of lists of numbers in two columns."""
-    return pa.record_batch([pa.array(side, _NUMBERS) for side in (sources, targets)], schema=PAIR)
+def row_batch(schema: pa.Schema, *columns: Sequence[Any]) -> pa.RecordBatch:
+    """Rows, given as their columns."""
+    types = [field.type for field in schema]
+    return pa.record_batch([*map(pa.array, columns, types)], schema=schema)
 
 
 def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import uuid
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -12,8 +13,8 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from tasks.data import cache as caches
-from tasks.data.arrow import ITEM, Items, item_batch, write_batches
-from tasks.data.files import file_state
+from tasks.data.arrow import ITEM, PLACE, Items, row_batch, write_batches
+from tasks.data.files import RandomLines, file_state, write_line_starts
 from tasks.data.parallel import CHUNK, map_chunks, map_items
 from tasks.data.reader import hub_tables
 
@@ -65,12 +66,14 @@ class Form(NamedTuple):
     """How items of a task are stored, in plain JSON values.
 
     ``content`` is what an item says, which its checksum is of; ``rest`` what else is known of it, or None;
-    ``decode`` makes an item of both.
+    ``decode`` makes an item of both. ``of_lines`` makes one of lines of its text files, where items of the
+    task may be streamed: read anew whenever they are asked for.
     """
 
     content: Callable[[Any], Sequence[Any]]
     decode: Callable[[Any, Any], Any]
     rest: Callable[[Any], Any] = lambda item: None
+    of_lines: Callable[[Sequence[str]], Any] | None = None
 
     def dump(self, item: Any) -> bytes:
         """The content in the form of its checksum, and the rest in a second line if there is any."""
@@ -134,7 +137,9 @@ class Corpus(Generic[Item]):
 
 
 AnyCorpus = TypeVar("AnyCorpus", bound=Corpus[Any])
-_CORPUS, _RAW = "corpus.json", ".raw"
+_CORPUS, _STREAMED, _RAW = "corpus.json", "streamed.json", ".raw"
+SPACE = 2
+"""Bytes that preparing takes on the disk, at least, for each byte of text files."""
 
 
 def items_of(parts: Iterable[Part[Item]]) -> Iterator[Item]:
@@ -148,6 +153,7 @@ def read_part(
     keep: Callable[[Sequence[Raw]], tuple[list[Item], Counter[str]]],
     form: Form,
     folder: Path,
+    streamed: Sequence[Path] = (),
 ) -> Part[Item]:
     """Keep of a file's items what is to be kept, in a file of ``folder``.
 
@@ -157,21 +163,62 @@ def read_part(
         keep: what becomes of some of them, and why others are dropped; called in several processes.
         form: of the items that are kept.
         folder: of a corpus that is being prepared.
+        streamed: plain text files, of whose lines of one number each item is made; only the numbers are kept,
+            and where the lines begin. By default items are kept themselves.
     """
     dropped: Counter[str] = Counter()
 
-    def stored(chunk: Sequence[Raw]) -> tuple[Any, Counter[str]]:
-        items, why = keep(chunk)
-        return item_batch([form.dump(item) for item in items]), why
+    def stored(chunk: Sequence[tuple[int, Raw]]) -> tuple[Any, Counter[str]]:
+        if not streamed:
+            items, why = keep([item for _, item in chunk])
+            return row_batch(ITEM, [form.dump(item) for item in items]), why
+        found = [(line, keep([item])) for line, item in chunk]
+        lines = [line for line, (items, _) in found if items]
+        why = sum((why for _, (_, why) in found if why), Counter[str]())
+        return row_batch(PLACE, [part] * len(lines), lines), why
 
     def batches() -> Iterator[Any]:
-        for batch, why in map_chunks(stored, batched(raw, CHUNK)):
+        for batch, why in map_chunks(stored, batched(enumerate(raw), CHUNK)):
             dropped.update(why)
             yield batch
 
+    part = _index_lines(streamed, folder) if streamed else 0
     path = folder / f"{uuid.uuid4().hex}{_RAW}"
-    write_batches(path, ITEM, batches())
-    return Part(file, Items(path, form.load), dropped)
+    write_batches(path, PLACE if streamed else ITEM, batches())
+    return Part(file, _items(path, form), dropped)
+
+
+def _index_lines(files: Sequence[Path], folder: Path) -> int:
+    """Add text files to those that are streamed, and return their number among them."""
+    index = folder / _STREAMED
+    parts = json.loads(index.read_bytes()) if index.exists() else []
+    for side, file in enumerate(files):
+        write_line_starts(file, folder / f"{len(parts)}-{side}.starts")
+    index.write_text(json.dumps([*parts, [str(file.resolve()) for file in files]]))
+    return len(parts)
+
+
+def _items(path: Path, form: Form) -> Items[Any]:
+    """The items whose contents are in a file, or whose places in text files."""
+    items: Items[Any] = Items(path, form.load)
+    if items.schema == ITEM:
+        return items
+    parts = json.loads((path.parent / _STREAMED).read_bytes())
+    sides = [
+        [RandomLines(Path(file), path.parent / f"{part}-{side}.starts") for side, file in enumerate(files)]
+        for part, files in enumerate(parts)
+    ]
+    of_lines = form.of_lines
+    assert of_lines is not None
+    return Items(path, lambda part, line: of_lines([side[line] for side in sides[part]]))
+
+
+def _rows(items: Items[Any], form: Form) -> Iterator[tuple[tuple[Any, ...], bytes]]:
+    """The rows of items as they are kept, each with what :meth:`Form.dump` makes of its item."""
+    if items.schema == ITEM:
+        return ((row, row[0]) for row in items.stored())
+    dumped = map_items(lambda some: [form.dump(item) for item in some], items)
+    return zip(items.stored(), chain.from_iterable(dumped), strict=True)
 
 
 def batched(items: Iterable[Raw], size: int) -> Iterator[list[Raw]]:
@@ -186,14 +233,15 @@ def keep_whole(
     """Write a corpus into its folder: of every split the first ``limit`` items of its parts."""
     digest = hashlib.sha256()
 
-    def batches(split: str, lines: Iterator[bytes]) -> Iterator[Any]:
-        for chunk in batched(lines, CHUNK):
-            digest.update(b"".join(_signed(split, line.partition(b"\n")[0]) for line in chunk))
-            yield item_batch(chunk)
+    def batches(split: str, schema: Any, rows: Iterator[tuple[tuple[Any, ...], bytes]]) -> Iterator[Any]:
+        for chunk in batched(rows, CHUNK):
+            digest.update(b"".join(_signed(split, line.partition(b"\n")[0]) for _, line in chunk))
+            yield row_batch(schema, *zip(*(row for row, _ in chunk), strict=True))
 
     for split, of_split in parts.items():
-        lines = islice((line for part in of_split for (line,) in part.items.stored()), limit)
-        write_batches(folder / f"{split}.arrow", ITEM, batches(split, lines))
+        rows = islice((row for part in of_split for row in _rows(part.items, form)), limit)
+        schema = of_split[0].items.schema
+        write_batches(folder / f"{split}.arrow", schema, batches(split, schema, rows))
     values = {entry.name: getattr(corpus, entry.name) for entry in fields(corpus)}
     rest = {name: value for name, value in values.items() if name not in ("splits", "folder", "sha256")}
     told = {**rest, "sha256": digest.hexdigest(), "splits": list(parts)}
@@ -205,7 +253,7 @@ def keep_whole(
 def load_prepared(kind: type[AnyCorpus], form: Form, folder: Path) -> AnyCorpus:
     """The corpus that :func:`keep_whole` has written there."""
     told: dict[str, Any] = json.loads((folder / _CORPUS).read_bytes())
-    told["splits"] = {split: Items(folder / f"{split}.arrow", form.load) for split in told["splits"]}
+    told["splits"] = {split: _items(folder / f"{split}.arrow", form) for split in told["splits"]}
     told["files"] = {
         split: {file: FileCounts(read, *map(Counter, counts)) for file, (read, *counts) in files.items()}
         for split, files in told["files"].items()
@@ -232,12 +280,17 @@ def prepare(
 
     Raises:
         ConnectionError: the hub cannot be reached.
+        OSError: the disk has too little room.
         ValueError: a file changes meanwhile; what ``read`` raises; another checksum than the options want.
     """
     files, cache = list(files or ()), options["prepared"]
     states: list[tuple[int, ...]] = []
 
     def read_unchanged(made: Path) -> None:
+        if not options.get("stream"):
+            _check_space(
+                made, files, "data.stream=true keeps an index alone, " if "stream" in options else ""
+            )
         read(made)
         for file, state in zip(files, states, strict=False):
             if file_state(file) != state:
@@ -256,6 +309,16 @@ def prepare(
     if (wanted := options.get("sha256")) not in (None, found.sha256):
         raise ValueError(f"{found.name} must have the checksum of data.sha256, {wanted}, got {found.sha256}")
     return replace(found, folder=folder)
+
+
+def _check_space(folder: Path, files: Sequence[Path], instead: str) -> None:
+    """Raise OSError where a disk has less room than the items of these files will take."""
+    needed = SPACE * sum(file.stat().st_size for file in files if file.is_file())
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        wanted = f"{folder.parent} must have {needed / 1e9:.3g} GB free for what is prepared"
+        got = f"{free / 1e9:.3g} GB: {instead}{caches.VARIABLE} names another folder"
+        raise OSError(f"{wanted}, got {got}")
 
 
 def drop_shared(reason: str, splits: Mapping[str, Sequence[Part[Item]]], keys: Keys[Item]) -> None:

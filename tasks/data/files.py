@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NoReturn
 
+import numpy as np
 from filelock import lock_descriptor
 
 LONGEST_LINE = 2**28
@@ -117,9 +118,9 @@ def unchanged(file: Path) -> Iterator[None]:
         raise ValueError(f"{file} must stay as it is while it is read, got a change")
 
 
-def file_state(file: Path) -> tuple[int, ...]:
+def file_state(file: Path | int) -> tuple[int, ...]:
     """What is another after somebody has written to the file."""
-    state = file.stat()
+    state = os.stat(file)
     return state.st_ino, state.st_size, state.st_mtime_ns
 
 
@@ -189,7 +190,7 @@ def read_lines(file: Path, odd: bytes = b"\r\0") -> Iterator[str]:
         # As bytes: text would be cut also where nobody expects it.
         for number, line in enumerate(raw_lines(stream, file), 1):
             check_utf8(line, start, file)
-            text = line.removesuffix(b"\n").removesuffix(b"\r")
+            text = _without_end(line)
             if found := refused.search(text):
                 got = f"one at offset {start + found.start()}"
                 raise ValueError(
@@ -199,6 +200,45 @@ def read_lines(file: Path, odd: bytes = b"\r\0") -> Iterator[str]:
             start += len(line)
     if start == 0:
         raise ValueError(f"{file} must hold data, got an empty file")
+
+
+def _without_end(line: bytes) -> bytes:
+    return line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def write_line_starts(file: Path, starts: Path) -> None:
+    """Write where each line of a plain text file begins, and where the last one ends, as int64."""
+    at, last = 0, b"\n"
+    with open_bytes(file) as stream, starts.open("wb") as written:
+        written.write(np.int64(0).tobytes())
+        while block := stream.read(1 << 22):
+            ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + (at + 1)
+            written.write(ends.astype(np.int64).tobytes())
+            at, last = at + len(block), block[-1:]
+        if last != b"\n":
+            written.write(np.int64(at).tobytes())
+
+
+class RandomLines:
+    """The lines of a plain text file as :func:`read_lines` has them, each read when it is asked for.
+
+    Args:
+        file: the text; processes that are forked may share it.
+        starts: what :func:`write_line_starts` has written of it.
+    """
+
+    def __init__(self, file: Path, starts: Path) -> None:
+        self._name, self._file = file, file.open("rb", buffering=0)
+        self._state = file_state(self._file.fileno())
+        self._starts = np.memmap(starts, np.int64, "r")
+
+    def __getitem__(self, number: int) -> str:
+        """The line of this number, from 0; ValueError where somebody has written to the file meanwhile."""
+        start, end = self._starts[number : number + 2].tolist()
+        line = os.pread(self._file.fileno(), end - start, start)
+        if file_state(self._file.fileno()) != self._state:
+            raise ValueError(f"{self._name} must stay as it is while it is trained on, got a change")
+        return _without_end(line).decode("utf-8" if start else "utf-8-sig")
 
 
 def check_utf8(line: bytes, start: int, file: Path) -> None:

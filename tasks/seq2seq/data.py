@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import chain, repeat, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -206,45 +206,74 @@ def splits_of_hub(
     return read
 
 
-def collect(
-    files: Files,
-    *,
-    write_source: Callable[[str], str] = str,
-    write_target: Callable[[str], str] = str,
-    max_chars: int = MAX_CHARS,
-    folder: Path,
-) -> list[Part[Example]]:
-    """Keep of every file the examples that have text, with single spaces between words.
+def text_files(root: Path, names: Sequence[str], read_text: Read) -> list[Sequence[Path]]:
+    """The plain text files of every name, for :func:`collect` to stream.
+
+    Raises:
+        ValueError: one of them is a table or an archive, whose lines cannot be found without the others.
+    """
+    found: list[Sequence[Path]] = [files_of_folder(root, {"train": [name]}, read_text) for name in names]
+    for file in chain.from_iterable(found):
+        if is_table(file) or file.suffix == ".gz":
+            got = f"{file}: unpack it, or write a text file for each side"
+            raise ValueError(f"data.stream must read plain text files for train, got {got}")
+    return found
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which examples are kept, and how their texts are written: with single spaces between words.
 
     Args:
-        files: as read.
         write_source, write_target: what to make of the texts, such as ``str.lower``.
         max_chars: longest text to keep, as read.
-        folder: as for :func:`tasks.data.corpus.read_part`.
-
-    Returns:
-        The examples, and how many were dropped: ``empty`` without source or reference, ``too_long``, and
-        for their faults.
     """
 
-    def keep(examples: Sequence[Example]) -> tuple[list[Example], Counter[str]]:
+    write_source: Callable[[str], str] = str
+    write_target: Callable[[str], str] = str
+    max_chars: int = MAX_CHARS
+
+    @property
+    def form(self) -> Form:
+        """The form of examples that may be streamed."""
+        return FORM._replace(of_lines=lambda lines: self([Example(lines[0], (*lines[1:],))])[0][0])
+
+    def __call__(self, examples: Sequence[Example]) -> tuple[list[Example], Counter[str]]:
+        """The examples that are kept, and how many are dropped: ``empty`` without source or reference,
+        ``too_long``, and for their faults."""
         kept, dropped = [], Counter[str]()
         for example in examples:
             if example.fault:
                 dropped[example.fault] += 1
                 continue
-            if max(map(len, (example.source, *example.references))) > max_chars:
+            if max(map(len, (example.source, *example.references))) > self.max_chars:
                 dropped["too_long"] += 1
                 continue
-            source = single_spaces(write_source(example.source))
-            references = tuple(single_spaces(write_target(text)) for text in example.references)
+            source = single_spaces(self.write_source(example.source))
+            references = tuple(single_spaces(self.write_target(text)) for text in example.references)
             if source and all(references):
                 kept.append(Example(source, references, example.links))
             else:
                 dropped["empty"] += 1
         return kept, dropped
 
-    return [read_part(file, examples, keep, FORM, folder) for file, examples in files]
+
+ANY_TEXT = Rule()
+
+
+def collect(
+    files: Files, keep: Rule = ANY_TEXT, *, folder: Path, streamed: Sequence[Sequence[Path]] = ()
+) -> list[Part[Example]]:
+    """Keep of every file the examples that have text.
+
+    Args:
+        files: as read.
+        keep: which.
+        folder: as for :func:`tasks.data.corpus.read_part`.
+        streamed: for each of the files those of :func:`text_files`, where its examples are not to be stored.
+    """
+    of_files = chain(streamed, repeat(()))
+    return [read_part(file, examples, keep, keep.form, folder, next(of_files)) for file, examples in files]
 
 
 def same_texts(source: str, target: str) -> Hashable:

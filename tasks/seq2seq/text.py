@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.data.arrow import PAIR, NumberedPairs, numbers_batch, write_batches
+from tasks.data.arrow import PAIR, PLACE, Items, NumberedPairs, Numbers, row_batch, write_batches
 from tasks.data.batching import Unit, pad
 from tasks.data.cache import prepared
 from tasks.data.normalize import Normalizer
@@ -176,23 +177,63 @@ class BatchSettings:
         check_ranges(type(self), vars(self))
 
 
-def short_pairs(corpus: Corpus, tokenizers: Tokenizers, longest: int) -> NumberedPairs:
+class StreamedPairs(Sequence[tuple[Numbers, Numbers]]):
+    """The pairs whose sides both have 1 to ``longest`` numbers, each numbered when it is asked for.
+
+    Args:
+        lengths: of all pairs, int32 (2, n).
+        longest: at least 1.
+        numbered: the pair of a position.
+    """
+
+    def __init__(self, lengths: np.ndarray, longest: int, numbered: Callable[[int], tuple[Numbers, Numbers]]):
+        self._numbered = numbered
+        self._rows = np.flatnonzero(((lengths > 0) & (lengths <= longest)).all(0)).astype(np.int32)
+        self.lengths = lengths[0][self._rows]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[Numbers, Numbers]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[tuple[Numbers, Numbers]]: ...
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self._numbered(row) for row in self._rows[index].tolist()]
+        return self._numbered(int(self._rows[index]))
+
+
+def short_pairs(corpus: Corpus, tokenizers: Tokenizers, longest: int) -> NumberedPairs | StreamedPairs:
     """Training pairs with 1 to ``longest`` tokens on both sides, numbered now or before.
+
+    Of a corpus that is streamed only the lengths are kept, and pairs are numbered when they are asked for.
 
     Raises:
         ValueError: there are none.
     """
+    train = corpus.splits["train"]
+    is_streamed = isinstance(train, Items) and train.schema == PLACE
+
+    def numbered(example: Example) -> tuple[Numbers, Numbers]:
+        return tokenizers.source.encode(example.source), tokenizers.target.encode(example.target)
 
     def numbers(examples: Sequence[Example]) -> Any:
-        return numbers_batch(
-            [tokenizers.source.encode(example.source) for example in examples],
-            [tokenizers.target.encode(example.target) for example in examples],
-        )
+        return row_batch(PAIR, *zip(*map(numbered, examples), strict=True))
+
+    def lengths(examples: Sequence[Example]) -> Any:
+        return np.array([[*map(len, numbered(example))] for example in examples], np.int32)
 
     def write(folder: Path) -> None:
-        write_batches(folder / "pairs.arrow", PAIR, map_items(numbers, corpus.splits["train"]))
+        if is_streamed:
+            np.save(folder / "lengths.npy", np.concatenate([*map_items(lengths, train)]).T)
+        else:
+            write_batches(folder / "pairs.arrow", PAIR, map_items(numbers, train))
 
-    def read(folder: Path) -> NumberedPairs:
+    def read(folder: Path) -> NumberedPairs | StreamedPairs:
+        if is_streamed:
+            found = np.load(folder / "lengths.npy")
+            return StreamedPairs(found, longest, lambda row: numbered(train[row]))
         return NumberedPairs(folder / "pairs.arrow", longest)
 
     pairs = prepared(_beside(corpus, "numbers", tokenizers.sha256), write, read)

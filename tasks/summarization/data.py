@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from tasks.data.corpus import MAX_CHARS, Part
 from tasks.data.corpus import prepare as prepare_corpus
@@ -18,6 +17,7 @@ from tasks.seq2seq.data import (
     Corpus,
     Example,
     Files,
+    Rule,
     assemble,
     check_bounds,
     check_test_names,
@@ -27,6 +27,7 @@ from tasks.seq2seq.data import (
     same_texts,
     splits_of_folder,
     splits_of_hub,
+    text_files,
 )
 
 SOURCES = ("source", "article", "document", "sentence")
@@ -52,6 +53,7 @@ def load_folder(
     prepare: bool = False,
     max_chars: int = MAX_CHARS,
     limit: int | None = None,
+    stream: bool = False,
     cache: Path | None = None,
     prepared: Path | None = None,
 ) -> Corpus:
@@ -77,14 +79,16 @@ def load_folder(
         prepare: write the texts of train and dev as :func:`gigaword_form` does; test sets stay as they are.
         max_chars: longest text to keep.
         limit: of every split keep only this many pairs, the first ones.
+        stream: keep of the training pairs, whose files are plain text, only where they stand, and read each
+            when it is trained on; the run is the same.
         cache: as for :func:`tasks.data.reader.read_rows`.
         prepared: folder of what is prepared once, for :func:`tasks.data.corpus.prepare`.
 
     Raises:
         FileNotFoundError, IsADirectoryError: a file is missing.
         ValueError: a name leaves ``root``; ``columns`` or ``keep`` names what is not read; text files of
-            different lengths; a split without pairs; ``limit`` or
-            ``max_chars`` below 1; anything that the reader rejects.
+            different lengths; a split without pairs; ``limit`` or ``max_chars`` below 1; a table or archive
+            to be streamed; anything that the reader rejects.
     """
     options = {**locals()}
     check_bounds(max_chars, limit)
@@ -98,9 +102,11 @@ def load_folder(
 
     def read(folder: Path) -> None:
         found = splits_of_folder(root, files, partial(_columns, columns), _read_texts, keep=keep, cache=cache)
-        _write(folder, name, found, rush_filter, prepare, max_chars, limit)
+        _write(folder, name, found, rush_filter, prepare, max_chars, limit, streamed)
 
-    return prepare_corpus(Corpus, FORM, options, read, files_of_folder(root, files, _read_texts))
+    paths = files_of_folder(root, files, _read_texts)
+    streamed = text_files(root, files["train"], _read_texts) if stream else []
+    return prepare_corpus(Corpus, _rule("train", prepare, max_chars).form, options, read, paths)
 
 
 def load_hub(
@@ -218,13 +224,12 @@ def _write(
     prepare: bool,
     max_chars: int,
     limit: int | None,
+    streamed: Sequence[Sequence[Path]] = (),
 ) -> None:
     splits: dict[str, list[Part[Example]]] = {}
     for split, files in read.items():
-        # A test set keeps its digits: the rules of DUC put them back into what was written.
-        is_prepared = prepare and split in ("train", "dev")
-        write: dict[str, Any] = {"write_source": gigaword_form, "write_target": _title} if is_prepared else {}
-        splits[split] = collect(files, **write, max_chars=max_chars, folder=folder)
+        rule, paths = _rule(split, prepare, max_chars), streamed if split == "train" else ()
+        splits[split] = collect(files, rule, folder=folder, streamed=paths)
         for part in splits[split]:
             _check_sides(part)
     if rush_filter:
@@ -232,6 +237,12 @@ def _write(
             part.keep("filter", lambda example: passes_filter(example.source, example.target))
     same = _prepared if prepare else same_texts
     assemble(folder, name, splits, limit, same=same)
+
+
+def _rule(split: str, prepare: bool, max_chars: int) -> Rule:
+    # A test set keeps its digits: the rules of DUC put them back into what was written.
+    is_prepared = prepare and split in ("train", "dev")
+    return Rule(gigaword_form, _title, max_chars) if is_prepared else Rule(max_chars=max_chars)
 
 
 def _check_sides(part: Part[Example]) -> None:

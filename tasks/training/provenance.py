@@ -18,6 +18,7 @@ NOT_HASHED = (
     "command",
     "data.root",
     "data.sha256",
+    "data.stream",
     "logger",
     "optim._target_",
     "output_dir",

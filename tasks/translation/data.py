@@ -16,6 +16,7 @@ from tasks.seq2seq.data import (
     Files,
     Link,
     Links,
+    Rule,
     assemble,
     check_bounds,
     check_test_names,
@@ -26,6 +27,7 @@ from tasks.seq2seq.data import (
     single_spaces,
     splits_of_folder,
     splits_of_hub,
+    text_files,
 )
 
 _USUAL = {"train": ("train",), "dev": ("dev", "val", "valid", "validation"), "test": ("test",)}
@@ -53,6 +55,7 @@ def load_folder(
     tokenized: bool = False,
     max_chars: int = MAX_CHARS,
     limit: int | None = None,
+    stream: bool = False,
     cache: Path | None = None,
     prepared: Path | None = None,
 ) -> Corpus:
@@ -82,6 +85,7 @@ def load_folder(
             characters.
         max_chars: longest text to keep.
         limit: of every split keep only this many pairs, the first ones.
+        stream: as for :func:`tasks.summarization.data.load_folder`.
         cache: as for :func:`tasks.data.reader.read_rows`.
         prepared: folder of what is prepared once, for :func:`tasks.data.corpus.prepare`.
 
@@ -89,7 +93,7 @@ def load_folder(
         FileNotFoundError, IsADirectoryError: a file is missing.
         ValueError: no pair of two languages; a name leaves ``root``; ``keep`` names what is not read; text
             files of different lengths; a link to no word; a split without pairs; ``limit`` or ``max_chars``
-            below 1; anything that the reader rejects.
+            below 1; a table or archive to be streamed; anything that the reader rejects.
     """
     options = {**locals()}
     check_bounds(max_chars, limit)
@@ -103,11 +107,13 @@ def load_folder(
         found = splits_of_folder(root, files, lambda table: sides, read_text, keep=keep, cache=cache)
         for split, gold in alignments.items():
             found[split] = [(str(root / gold.get("file", "")), _read_alignments(root, pair, gold, cache))]
-        _write(folder, f"{name}-{pair}", found, held_out, languages, tokenized, max_chars, limit)
+        _write(folder, f"{name}-{pair}", found, held_out, languages, tokenized, rule, limit, streamed)
 
     paths = files_of_folder(root, files, read_text)
     paths += [resolve_within(root, gold.get("file", "")) for gold in alignments.values()]
-    return prepare(Corpus, FORM, options, read, paths)
+    streamed = text_files(root, files["train"], read_text) if stream else []
+    rule = Rule(_unescaped, _unescaped, max_chars) if tokenized else Rule(max_chars=max_chars)
+    return prepare(Corpus, rule.form, options, read, paths)
 
 
 def load_hub(
@@ -145,7 +151,7 @@ def load_hub(
 
     def read(folder: Path) -> None:
         found = splits_of_hub(name, wanted, config, revision, cache)
-        _write(folder, f"{name}-{pair}", found, {}, languages, False, max_chars, limit)
+        _write(folder, f"{name}-{pair}", found, {}, languages, False, Rule(max_chars=max_chars), limit)
 
     return prepare(Corpus, FORM, options, read)
 
@@ -249,12 +255,12 @@ def _write(
     held_out: Mapping[str, int],
     languages: tuple[str, str],
     tokenized: bool,
-    max_chars: int,
+    rule: Rule,
     limit: int | None,
+    streamed: Sequence[Sequence[Path]] = (),
 ) -> None:
-    write = _unescaped if tokenized else str
     splits = {
-        split: collect(files, write_source=write, write_target=write, max_chars=max_chars, folder=folder)
+        split: collect(files, rule, folder=folder, streamed=streamed if split == "train" else ())
         for split, files in read.items()
     }
     if held_out:

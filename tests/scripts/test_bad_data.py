@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import zipfile
 from pathlib import Path
@@ -196,3 +197,19 @@ def test_a_training_names_every_file_with_what_is_odd_about_it(folder: Path, cap
     said = capsys.readouterr().out
     assert "corpus/train.tsv, for train: 5 read; dropped: 1 no_label\n" in said
     assert "corpus/dev.tsv, for dev: 5 read; dropped: 1 no_label\n" in said
+
+
+@pytest.mark.parametrize("task", ["translation", "gigaword"])
+def test_a_streamed_run_is_the_run_that_is_stored(folder: Path, task: str) -> None:
+    """Its id, every loss and every metric; so one may go on with the other."""
+    write_corpus(folder / "corpus", task)
+    sizes = ["task.model.hidden_size=8", "task.model.embedding_size=8", "task.search.max_length=9"]
+    ran = []
+    for name, stream in (("stored", "false"), ("streamed", "true")):
+        where = [f"output_dir={name}", f"results_dir={name}/results"]
+        train(reading(task, *sizes, f"data.stream={stream}", "trainer.epochs=2", *where))
+        (log,), (record,) = folder.glob(f"{name}/*/metrics.jsonl"), folder.glob(f"{name}/results/runs/*")
+        steps = [json.loads(line) for line in log.read_text().splitlines()]
+        losses = [line["loss"] for line in steps if line["event"] == "step"]
+        ran.append((log.parent.name, losses, json.loads(record.read_text())["metrics"]))
+    assert ran[0] == ran[1] and len(losses) == 2

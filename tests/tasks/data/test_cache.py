@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import random
 import shutil
@@ -21,6 +23,7 @@ from tasks.data import arrow, cache, corpus, parallel
 from tasks.seq2seq import text
 from tasks.seq2seq.text import TextSettings, Tokenizers, short_pairs
 from tasks.summarization.data import load_folder
+from tasks.translation.data import load_folder as load_parallel
 from tests import generated_corpus
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
@@ -45,9 +48,9 @@ def several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "available_cores", lambda: 3)
 
 
-def start(source: Path, folder: Path | None) -> Outcome:
+def start(source: Path, folder: Path | None, **options: Any) -> Outcome:
     """All that a training is begun with."""
-    found = load_folder(source, prepared=folder)
+    found = load_folder(source, prepared=folder, **options)
     tokenizers = Tokenizers.train(found, SETTINGS)
     pairs = short_pairs(found, tokenizers, 40)
     splits = {split: list(examples) for split, examples in found.splits.items()}
@@ -217,3 +220,86 @@ def test_a_tokenizer_of_many_texts_is_learnt_from_a_sample(monkeypatch: pytest.M
     monkeypatch.setattr(spm_tokenizer, "SAMPLE", 90)
     sampled = spm_tokenizer.SubwordTokenizer.train(texts, vocab_size=30)
     assert sampled.sha256 == spm_tokenizer.SubwordTokenizer.train(texts[::10], vocab_size=30).sha256
+
+
+def odd_source(source: Path, copy: Path) -> Path:
+    """Two training files, with a byte-order mark, other line ends, and no end of the last line."""
+    shutil.copytree(source, copy)
+    for side, mark in (("article", b"\xef\xbb\xbf"), ("title", b"")):
+        file = copy / f"train/train.{side}.txt"
+        lines = file.read_bytes().splitlines()
+        file.write_bytes(mark + b"\r\n".join(lines[:1_200]))
+        (copy / f"more.{side}.txt").write_bytes(b"\n".join(["Ünï".encode() + line for line in lines[1_200:]]))
+    return copy
+
+
+def test_streamed_all_is_the_same_and_little_is_kept(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = odd_source(source, tmp_path / "odd")
+    files = {"train": ["train/train.article.txt", "more.article.txt"], "prepare": True, "rush_filter": True}
+    for number, (root, options) in enumerate([(source, {"limit": 700}), (odd, files)]):
+        stored, streamed = tmp_path / f"stored{number}", tmp_path / f"streamed{number}"
+        wanted = start(root, stored, **options)
+        assert len(wanted[-1]) > 100
+        assert start(root, streamed, **options, stream=True) == wanted
+        assert len([*streamed.glob("*/train.arrow")]) == 1 and not [*streamed.glob("*/pairs.arrow")]
+        sizes = [sum(file.stat().st_size for file in cached.glob("*/*")) for cached in (stored, streamed)]
+        assert 2 * sizes[1] < sizes[0]
+    with monkeypatch.context() as made:
+        made.setattr(corpus, "write_batches", None)
+        made.setattr(text.np, "save", None)
+        assert start(odd, streamed, **files, stream=True) == wanted, "found again, and not made"
+
+
+def test_streamed_held_out_pairs_are_those_that_are_stored(tmp_path: Path) -> None:
+    for side in ("de", "en"):
+        lines = [f"&apos;{side}&apos; {number % 180} {side * 3}" for number in range(200)]
+        (tmp_path / f"train.{side}").write_text("\n".join(lines))
+    load = partial(load_parallel, tmp_path, held_out={"dev": 20, "test": 20}, tokenized=True)
+    stored, streamed = load(), load(stream=True)
+    assert streamed == stored and streamed.splits["test"][3].source.startswith("'de'")
+    assert all(streamed.splits[split][:] == [*stored.splits[split]] for split in ("train", "dev", "test"))
+
+
+@pytest.mark.parametrize("name", ["train.article.txt.gz", "train.jsonl"])
+def test_what_has_no_lines_to_find_is_not_streamed(source: Path, tmp_path: Path, name: str) -> None:
+    copy = Path(shutil.copytree(source, tmp_path / "copy"))
+    pairs = [(copy / f"train/train.{side}.txt").read_text().splitlines() for side in ("article", "title")]
+    for side, lines in zip(("article", "title"), pairs, strict=True):
+        with gzip.open(copy / f"packed.{side}.txt.gz", "wt") as packed:
+            packed.write("\n".join(lines))
+    rows = [{"source": source, "target": target} for source, target in zip(*pairs, strict=True)]
+    (copy / "packed.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    name = name.replace("train", "packed")
+    load = partial(load_folder, copy, train=[name], limit=30)
+    assert len(load().splits["train"]) == 30
+    with pytest.raises(
+        ValueError, match=rf"data\.stream must read plain text files .*, got .*{name}: unpack"
+    ):
+        load(stream=True)
+
+
+def test_a_streamed_file_that_changes_meanwhile_is_noticed(source: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(source, tmp_path / "copy"))
+    found = load_folder(copy, prepared=tmp_path / "cache", stream=True).splits["train"]
+    kept = found[:]
+    titles = copy / "train/train.title.txt"
+    os.replace(shutil.copy(titles, copy / "another"), titles)
+    assert found[:] == kept, "the file that was opened is as it was"
+    with (copy / "train/train.article.txt").open("ab") as file:
+        file.write(b"one more\n")
+    with pytest.raises(ValueError, match=r"article\.txt must stay as it is while it is trained on, got a ch"):
+        found[5]
+
+
+def test_too_small_a_disk_is_refused_before_any_work(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpus, "SPACE", 1e15)
+    with pytest.raises(
+        OSError, match=r" GB free .*, got .* GB: data\.stream=true keeps an index .*REGATTN_C"
+    ):
+        load_folder(source, prepared=tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
+    assert load_folder(source, prepared=tmp_path, stream=True).sha256

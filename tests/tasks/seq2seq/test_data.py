@@ -18,6 +18,7 @@ from tasks.seq2seq.data import (
     FORM,
     Corpus,
     Example,
+    Rule,
     assemble,
     collect,
     example_from_row,
@@ -134,7 +135,7 @@ def test_kept_and_dropped_are_all_there_was(tmp_path: Path, blanks: list[str], l
     source, *targets = write(
         tmp_path, *("\n".join(side).encode() + b"\n" for side in zip(*pairs, strict=True))
     )
-    (part,) = collect([("x", read_parallel(source, targets))], max_chars=100, folder=tmp_path)
+    (part,) = collect([("x", read_parallel(source, targets))], Rule(max_chars=100), folder=tmp_path)
     examples, dropped = part.items, part.dropped
     assert dropped.get("empty", 0) == len(blanks) and dropped.get("too_long", 0) == longs
     assert len(examples) + sum(dropped.values()) == len(pairs)
@@ -167,8 +168,7 @@ def test_texts_may_be_written_otherwise_and_may_vanish_so(tmp_path: Path) -> Non
     examples = [Example("A", ("B",)), Example("#", ("B",)), Example("C", ("#", "D"))]
     (part,) = collect(
         [("x", examples)],
-        write_source=lambda text: text.strip("#").lower(),
-        write_target=lambda text: text.strip("#"),
+        Rule(lambda text: text.strip("#").lower(), lambda text: text.strip("#")),
         folder=tmp_path,
     )
     assert part == Part("x", [Example("a", ("B",))], Counter(empty=2))  # type: ignore[arg-type]
