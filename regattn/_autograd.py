@@ -6,25 +6,26 @@ backward pass, the forward mode and, being differentiable itself, the higher ord
 acts on the solution as a change of the scores would, by ∂x/∂θ; so J serves it too. Where a solution is
 constant inside groups of positions, one backward rule serves all solvers: :func:`group_average`.
 
-Three dispatch paths lead to each solver. ``torch.compile`` and ``torch.export`` see the operator as it is
-registered (its own backward and shape rules). Eager code that wants derivatives goes through an
-``autograd.Function``, because only that knows forward mode and ``torch.func``: operators registered
-with ``torch.library`` give a silent zero under ``jvp`` (torch 2.13), and a Function with a ``jvp``
-cannot be traced by ``torch.compile``; a leaner one serves where ``backward`` alone may follow. Eager
-code that wants none calls the kernel: on short rows the other paths cost more than the solution.
+Two dispatch paths lead to each solver. Code that is compiled, exported, batched or transformed sees the
+operator as it is registered, with its derivatives and shape rules. Eager code calls the kernel, by itself
+where no derivatives are wanted, or from an ``autograd.Function`` with the same derivatives, or from a
+leaner one where strengths have none: on short rows the dispatcher costs more than the solution.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
 from importlib import import_module
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
+from torch.autograd.forward_ad import _set_fwd_grad_enabled
 from torch.library import Library
 
 library = Library("regattn", "DEF")
@@ -69,8 +70,74 @@ def _is_dtensor(tensor: Tensor) -> bool:
     return module is not None and isinstance(tensor, module.DTensor)
 
 
+# ------------------------------------------------------------------ derivatives of a function
+class Derivatives(NamedTuple):
+    """How a function of tensors is differentiated, in both modes.
+
+    Attributes:
+        setup: ``(ctx, inputs, output)`` keeps what is needed.
+        backward: ``(ctx, *gradients)`` of the outputs -> a gradient for each input.
+        jvp: ``(ctx, *tangents)`` of the inputs -> a tangent for each output.
+    """
+
+    setup: Callable[..., None]
+    backward: Callable[..., Any]
+    jvp: Callable[..., Any]
+
+    def of(self, call: Callable[..., Any], name: str) -> Callable[..., Any]:
+        """``call`` with these derivatives; its first argument is none of the inputs."""
+
+        def forward(ctx: Any, first: Any, *inputs: Any) -> Any:
+            output = call(first, *inputs)
+            self.setup(ctx, inputs, output)
+            return output
+
+        members = {
+            "forward": staticmethod(forward),
+            "backward": staticmethod(lambda ctx, *gradients: (None, *self.backward(ctx, *gradients))),
+            "jvp": staticmethod(lambda ctx, _, *tangents: self.jvp(ctx, *tangents)),
+        }
+        return _apply_of(type(name, (torch.autograd.Function,), members))
+
+
+def _apply_of(function: type[torch.autograd.Function]) -> Any:
+    # ``apply`` of the class itself inspects the signature of ``forward`` anew in each call, for functorch's
+    # sake, which costs more than a kernel does on short rows.
+    return super(torch.autograd.Function, function).apply  # type: ignore[misc]  # of a base written in C++
+
+
+def register_derivatives(operator: Any, derivatives: Derivatives) -> None:
+    """Make an operator differentiable, under transforms of ``torch.func`` and in compiled code alike.
+
+    :func:`torch.library.register_autograd` has no forward mode, so that tangents are zero in silence, and
+    is refused by ``torch.func.grad`` (torch 2.13).
+    """
+
+    def below(keyset: Any, *arguments: Any) -> Any:
+        # A Function turns both modes off in its forward, where transforms outside of this one want them.
+        with torch.enable_grad(), _set_fwd_grad_enabled(True), torch._C._AutoDispatchBelowAutograd():
+            return operator.redispatch(keyset & torch._C._after_autograd_keyset, *arguments)
+
+    differentiable = derivatives.of(below, operator._opname)
+
+    def call(keyset: Any, *arguments: Any) -> Any:
+        defaults = operator._schema.arguments[len(arguments) :]  # which the dispatcher leaves out
+        arguments = *arguments, *(argument.default_value for argument in defaults)
+        if (
+            (torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments))
+            or forward_ad._current_level >= 0
+            or torch._C._are_functorch_transforms_active()
+        ):
+            with enable_single_level_autograd_function():  # dispatcher and transforms have unwrapped tensors
+                return differentiable(keyset, *arguments)
+        return below(keyset, *arguments)
+
+    library.impl(operator._opname, call, "Autograd", with_keyset=True)
+
+
 # ------------------------------------------------------------------ solvers
-class Solver(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Solver:
     """An operator on the last dimension with the product of its Jacobian."""
 
     name: str
@@ -80,8 +147,17 @@ class Solver(NamedTuple):
     dx_dparams: tuple[ParamDerivative | None, ...]
     plain: Callable[..., Tensor] | None
 
+    @property
+    def derivatives(self) -> Derivatives:
+        return Derivatives(partial(_setup, self), _backward, _jvp)
+
     def kernel(self, scores: Tensor, mask: Tensor | None, *parameters: Any) -> Any:
         return load_kernel(scores.device.type, self.file, self.name)(scores, mask, *parameters)
+
+    @cached_property
+    def differentiable(self) -> Callable[..., Any]:
+        """The kernel with derivatives, those by strengths included."""
+        return self.derivatives.of(lambda _, *arguments: self.kernel(*arguments), self.name)
 
     def batched(
         self, info: Any, in_dims: tuple[Any, ...], scores: Tensor, *arguments: Any
@@ -119,7 +195,10 @@ def solve_along(solver: Solver, scores: Tensor, dim: int, mask: Tensor | None, *
             raise ValueError(f"{solver.name} must be exported by torch.export, got torch.jit.trace")
         if _is_dtensor(scores):
             _register_sharding()
-        output = _Solve.apply(solver, scores, mask, *parameters)
+        if can_call_kernel(scores):
+            output = solver.differentiable(None, scores, mask, *parameters)
+        else:
+            output = solver.registered(scores, mask, *parameters)
     elif torch.is_grad_enabled() and scores.requires_grad:
         return _apply_backward_only(scores, (solver, mask, parameters))
     else:
@@ -196,19 +275,13 @@ def define_solver(
             return output, room(output)
         return output[0], load_kernel(scores.device.type, "groups", "whole")(output[1])
 
-    def setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        _setup(ctx, solver, inputs, output)
-
-    def backward(ctx: Any, gradient: Tensor, *_: object) -> tuple[Tensor | None, ...]:
-        return _backward(ctx, gradient, ctx.needs_input_grad[2:])
-
     load_kernel("cpu", file, name)  # now, before the process may be forked: see openmp.py
     solver = Solver(name, file, getattr(torch.ops.regattn, name).default, product, dx_dparams, plain)
     if plain is not None:
         _IN_PLAIN_OPERATORS.append(name)
     torch.library.impl(qualified, ("CPU", "CUDA"), lib=library)(solve)
     torch.library.register_fake(qualified, fake, lib=library)
-    torch.library.register_autograd(qualified, backward, setup_context=setup, lib=library)
+    register_derivatives(solver.operator, solver.derivatives)
     torch.library.register_vmap(qualified, solver.batched, lib=library)
     _ON_ROWS.append(solver.operator)
     return solver
@@ -251,7 +324,7 @@ def dx_dgamma(scores: Tensor, present: Tensor, values: Tensor, gamma: Any, *_: A
 
 
 # ------------------------------------------------------------------ derivatives, for all paths
-def _setup(ctx: Any, solver: Solver, inputs: tuple[Any, ...], output: Any) -> tuple[Any, ...]:
+def _setup(solver: Solver, ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     """Keep what derivatives need: scores and values only if a strength may have one."""
     scores, mask, *parameters = inputs
     values, found = output if isinstance(output, tuple) else (output, output)
@@ -263,7 +336,11 @@ def _setup(ctx: Any, solver: Solver, inputs: tuple[Any, ...], output: Any) -> tu
     ctx.parameters = [None if isinstance(p, Tensor) else p for p in parameters]
     saved = (found, *((scores, mask, values) if learnable else (None, None, None)), *tensors)
     ctx.save_for_backward(*saved)
-    return saved
+    ctx.save_for_forward(*saved)
+    ctx.set_materialize_grads(False)  # none for the structure
+    ctx.structured = isinstance(output, tuple)
+    if ctx.structured:
+        ctx.mark_non_differentiable(output[1])
 
 
 def _restore(ctx: Any) -> tuple[Tensor, tuple[Any, ...], tuple[Any, ...]]:
@@ -279,7 +356,10 @@ def _dx_dparam(derivative: ParamDerivative, context: tuple[Any, ...], parameters
     return derivative(scores, present, values, *parameters)
 
 
-def _backward(ctx: Any, gradient: Tensor, wanted: tuple[bool, ...]) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, gradient: Tensor | None, *_: object) -> tuple[Tensor | None, ...]:
+    wanted = ctx.needs_input_grad[3:]  # after keys of dispatch, scores and mask
+    if gradient is None:
+        return None, None, *(None for _ in wanted)
     found, context, parameters = _restore(ctx)
     product = ctx.solver.product(found, gradient, *parameters)
     gradients: list[Tensor | None] = [product, None]
@@ -290,6 +370,19 @@ def _backward(ctx: Any, gradient: Tensor, wanted: tuple[bool, ...]) -> tuple[Ten
         else:
             gradients.append(None)
     return tuple(gradients)
+
+
+def _jvp(ctx: Any, tangent: Tensor | None, _: None, *tangents: Tensor | None) -> Any:
+    found, context, parameters = _restore(ctx)
+    moved = [] if tangent is None else [tangent]
+    for step, derivative in zip(tangents, ctx.solver.dx_dparams, strict=True):
+        if step is not None and derivative is not None:
+            moved.append(step * _dx_dparam(derivative, context, parameters))
+    direction = sum(moved[1:], moved[0])
+    if context[0] is not None:
+        direction = direction.to(context[0].dtype)
+    product = ctx.solver.product(found, direction, *parameters)
+    return (product, None) if ctx.structured else product
 
 
 class _BackwardOnly(torch.autograd.Function):
@@ -311,53 +404,7 @@ class _BackwardOnly(torch.autograd.Function):
         return product(ctx.saved_tensors[0], gradient, *parameters), None
 
 
-# ``apply`` of the class itself inspects the signature of ``forward`` anew in each call, for functorch's sake,
-# which costs more than a kernel does on short rows.
-_apply_backward_only: Any = super(torch.autograd.Function, _BackwardOnly).apply
-
-
-class _Solve(torch.autograd.Function):
-    """The eager path for the rest: forward mode, ``torch.func``, strengths that are tensors."""
-
-    @staticmethod
-    def forward(solver: Solver, scores: Tensor, mask: Tensor | None, *parameters: Any) -> Any:
-        solve = solver.kernel if can_call_kernel(scores) else solver.registered
-        return solve(scores, mask, *parameters)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        saved = _setup(ctx, inputs[0], inputs[1:], output)
-        ctx.save_for_forward(*saved)
-        ctx.set_materialize_grads(False)  # none for the structure
-        ctx.structured = isinstance(output, tuple)
-        if ctx.structured:
-            ctx.mark_non_differentiable(output[1])
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor | None, *_: object) -> tuple[Tensor | None, ...]:
-        if gradient is None:
-            return (None,) * len(ctx.needs_input_grad)
-        return None, *_backward(ctx, gradient, ctx.needs_input_grad[3:])
-
-    @staticmethod
-    def jvp(ctx: Any, _: None, tangent: Tensor | None, __: None, *tangents: Tensor | None) -> Any:
-        found, context, parameters = _restore(ctx)
-        moved = [] if tangent is None else [tangent]
-        for step, derivative in zip(tangents, ctx.solver.dx_dparams, strict=True):
-            if step is not None and derivative is not None:
-                moved.append(step * _dx_dparam(derivative, context, parameters))
-        direction = sum(moved[1:], moved[0])
-        if context[0] is not None:
-            direction = direction.to(context[0].dtype)
-        product = ctx.solver.product(found, direction, *parameters)
-        return (product, None) if ctx.structured else product
-
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[Any, ...], solver: Solver, scores: Tensor, *arguments: Any
-    ) -> tuple[Any, Any]:
-        output = _Solve.apply(solver, *_batch(info, in_dims[1:], scores, *arguments))
-        return output, (0, 0) if isinstance(output, tuple) else 0
+_apply_backward_only = _apply_of(_BackwardOnly)
 
 
 def _batch(info: Any, in_dims: tuple[Any, ...], scores: Tensor, *arguments: Any) -> tuple[Any, ...]:
@@ -444,11 +491,10 @@ def group_average(direction: Tensor, structure: Tensor, scale: float, centre: bo
 
     Source: Niculae & Blondel (2017), propositions 2 and 3; the same rule for both.
     """
-    if torch.compiler.is_compiling():
-        return _group_average(direction, structure, scale, centre)
     if can_call_kernel(direction) and not (torch.is_grad_enabled() and direction.requires_grad):
         return _average(direction, structure, scale, centre)
-    return _Average.apply(direction, structure, scale, centre)
+    averaged: Tensor = _group_average(direction, structure, scale, centre)
+    return averaged
 
 
 def _average(direction: Tensor, structure: Tensor, scale: float, centre: bool) -> Tensor:
@@ -467,15 +513,18 @@ def _fake_average(direction: Tensor, structure: Tensor, scale: float, centre: bo
 def _setup_average(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     _, structure, ctx.scale, ctx.centre = inputs
     ctx.save_for_backward(structure)
+    ctx.save_for_forward(structure)
+
+
+def _jvp_average(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+    return group_average(tangent, ctx.saved_tensors[0], ctx.scale, ctx.centre)
 
 
 def _backward_average(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    return group_average(gradient, ctx.saved_tensors[0], ctx.scale, ctx.centre), None, None, None
+    return _jvp_average(ctx, gradient), None, None, None  # linear and symmetric
 
 
-torch.library.register_autograd(
-    "regattn::group_average", _backward_average, setup_context=_setup_average, lib=library
-)
+register_derivatives(_group_average, Derivatives(_setup_average, _backward_average, _jvp_average))
 
 
 def _batch_average(
@@ -487,24 +536,3 @@ def _batch_average(
 
 
 torch.library.register_vmap("regattn::group_average", _batch_average, lib=library)
-
-
-class _Average(torch.autograd.Function):
-    """The eager path; linear in the direction, hence its own derivative."""
-
-    @staticmethod
-    def forward(direction: Tensor, structure: Tensor, scale: float, centre: bool) -> Tensor:
-        return _group_average(direction, structure, scale, centre)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _setup_average(ctx, inputs, output)
-        ctx.save_for_forward(inputs[1])
-
-    backward = staticmethod(_backward_average)
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        return group_average(tangent, ctx.saved_tensors[0], ctx.scale, ctx.centre)
-
-    vmap = staticmethod(_batch_average)

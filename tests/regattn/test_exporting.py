@@ -68,6 +68,26 @@ def test_vmap_in_compiled_code_takes_all_rows_at_once(name, fresh_compiler):
     assert rule(f"regattn::{name}", "FuncTorchBatched")
 
 
+@pytest.mark.parametrize("name", ["sparsemax", "fusedmax", "pnormmax"])
+def test_compiled_transforms_are_those_of_eager_code(name, fresh_compiler):
+    def loss(x: Tensor) -> Tensor:
+        return (APPLIED[name](x) ** 2).sum()
+
+    def slope(x: Tensor) -> Tensor:
+        return (torch.func.grad(loss)(x) ** 2).sum()
+
+    x = torch.randn(3, 5, dtype=torch.float64)
+    transforms = torch.func.vmap(torch.func.grad(loss)), torch.func.grad(slope), torch.func.jacfwd(loss)
+    for transformed in transforms:
+        found = torch.compile(transformed, fullgraph=True, backend="aot_eager")(x)
+        torch.testing.assert_close(found, transformed(x))
+    function, strengths = APPLIED[name].func, dict(APPLIED[name].keywords)
+    slopes = torch.func.grad(lambda gamma: (function(x, **{**strengths, "gamma": gamma}) ** 2).sum())
+    gamma = torch.tensor(0.7, dtype=torch.float64)
+    compiled = torch.compile(slopes, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(gamma), slopes(gamma))
+
+
 @ignores_warnings
 @each_solved
 def test_tracing_is_refused_in_one_sentence(name):
