@@ -6,7 +6,7 @@ takes time to import is imported before a task is built.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any
 
 DEV, TESTS, FIRST_TEST = "dev", "tests", "first test"
@@ -216,11 +216,12 @@ def register(spec: TaskSpec) -> TaskSpec:
 def import_object(name: str) -> Any:
     """What a dotted name of a specification stands for.
 
-    Unlike :func:`pkgutil.resolve_name` it says which package is missing where its module cannot be imported.
+    Where its module lacks a package, the error names that one; :func:`pkgutil.resolve_name` would say that
+    the module is missing, were it not told where the module's name ends.
 
     Example:
         >>> import_object("fractions.Fraction")(1, 2)
         Fraction(1, 2)
     """
     module, _, attribute = name.rpartition(".")
-    return getattr(import_module(module), attribute)
+    return resolve_name(f"{module}:{attribute}")

@@ -111,7 +111,7 @@ def test_another_version_and_a_missing_package_are_noticed() -> None:
 def test_the_lock_is_what_the_project_needs_and_no_more() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    groups = ("suite", "transformers", "triton", "wandb", "tensorboard", "test", "dev")
+    groups = ("suite", "transformers", "triton", "wandb", "tensorboard", "notebooks", "test", "dev")
     asked = [*project["dependencies"], *(one for group in groups for one in extras[group])]
     asked = [one for one in asked if not one.startswith(f"{project['name']}[")]
     for python in PYTHONS:

@@ -26,7 +26,7 @@ from tests.example_record import RECORD
 
 CONFIG = {
     "command": "make train",
-    "data": {"name": "mini", "root": "/data", "sha256": None},
+    "data": {"name": "mini", "root": "/data", "sha256": None, "stream": False},
     "logger": {"name": "none"},
     "optim": {"_target_": "tasks.Adam", "lr": 0.1},
     "output_dir": "a",
