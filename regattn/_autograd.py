@@ -114,15 +114,17 @@ def register_derivatives(operator: Any, derivatives: Derivatives) -> None:
     """
 
     def below(keyset: Any, *arguments: Any) -> Any:
-        # A Function turns both modes off in its forward, where transforms outside of this one want them.
-        with torch.enable_grad(), _set_fwd_grad_enabled(True), torch._C._AutoDispatchBelowAutograd():
+        with torch._C._AutoDispatchBelowAutograd():
             return operator.redispatch(keyset & torch._C._after_autograd_keyset, *arguments)
 
-    differentiable = derivatives.of(below, operator._opname)
+    def inside(keyset: Any, *arguments: Any) -> Any:
+        # A Function turns both modes off in its forward, where transforms outside of this one want them.
+        with torch.enable_grad(), _set_fwd_grad_enabled(True):
+            return below(keyset, *arguments)
+
+    differentiable = derivatives.of(inside, operator._opname)
 
     def call(keyset: Any, *arguments: Any) -> Any:
-        defaults = operator._schema.arguments[len(arguments) :]  # which the dispatcher leaves out
-        arguments = *arguments, *(argument.default_value for argument in defaults)
         if (
             (torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments))
             or forward_ad._current_level >= 0
@@ -190,15 +192,14 @@ def solve_along(solver: Solver, scores: Tensor, dim: int, mask: Tensor | None, *
         if solver.plain is not None and torch.onnx.is_in_onnx_export():
             return solver.plain(scores, mask, *parameters)
         output = solver.registered(scores, mask, *parameters)
-    elif learnable or not can_call_kernel(scores):
+    elif not can_call_kernel(scores):
         if torch._C._get_tracing_state() is not None:
             raise ValueError(f"{solver.name} must be exported by torch.export, got torch.jit.trace")
         if _is_dtensor(scores):
             _register_sharding()
-        if can_call_kernel(scores):
-            output = solver.differentiable(None, scores, mask, *parameters)
-        else:
-            output = solver.registered(scores, mask, *parameters)
+        output = solver.registered(scores, mask, *parameters)
+    elif learnable:
+        output = solver.differentiable(None, scores, mask, *parameters)
     elif torch.is_grad_enabled() and scores.requires_grad:
         return _apply_backward_only(scores, (solver, mask, parameters))
     else:
