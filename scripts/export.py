@@ -1,6 +1,8 @@
 """Make of a finished run what others can use: `make export RUN=…` writes <run>/export.
 
-There: model.safetensors, config.json, vocabulary.json, and README.md, a model card made of the run's record.
+There: model.safetensors, config.json, vocabulary.json, README.md, a model card made of the run's record, and
+the folder tasks, the code of the model, with its licence: no installed package has it, for its name is
+everybody's.
 :func:`tasks.loading.from_run` loads it.
 """
 
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+import tasks
 from scripts import cli
 from scripts.cli import UsageError
 from scripts.markdown import markdown
@@ -48,6 +51,9 @@ def export(run_name: str, overrides: Sequence[str] = ()) -> None:
         export_weights(run.checkpoint, made.path / "model.safetensors")
         shutil.copy(run.config, made.config)
         shutil.copy(run.vocabulary, made.vocabulary)
+        code = Path(tasks.__file__).parent
+        shutil.copytree(code, made.path / code.name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(code.parent / "LICENSE", made.path)
         (made.path / "README.md").write_text(model_card(record), encoding="utf-8")
         made.path.rename(run.export)
     print(f"export {run.export}")
@@ -80,10 +86,12 @@ tags: [{record.task}, {record.mapping}, sparse-attention]
 
 {spec.title} with {record.mapping} attention{f" ({strengths})" if strengths else ""}, tier {record.tier}.
 {made_up}
-```python
-from tasks.loading import from_run  # in a clone of regattn
+In this folder, with `pip install regattn safetensors pyarrow xxhash sentencepiece`:
 
-from_run("this/folder").{asking}
+```python
+from tasks.loading import from_run
+
+from_run(".").{asking}
 ```
 
 {markdown(["metric", *splits], metrics, numbers=True)}

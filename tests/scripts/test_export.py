@@ -58,10 +58,13 @@ def folder(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_exports_answer_as_their_runs_without_the_suite(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_exports_answer_as_their_runs_beside_the_library_alone(runs: dict[str, Path], tmp_path: Path) -> None:
     exports = [shutil.copytree(runs[task] / "export", tmp_path / f"my {task}") for task in sorted(runs)]
     command = [sys.executable, "-c", ELSEWHERE.format(pair=PAIR, texts=TEXTS), *map(str, exports)]
-    options = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}}
+    library = tmp_path / "library"
+    library.mkdir()
+    (library / "regattn").symlink_to(ROOT / "regattn")
+    options = {"cwd": exports[0], "env": {**os.environ, "PYTHONPATH": str(library), "OMP_NUM_THREADS": "1"}}
     said = subprocess.run(command, capture_output=True, text=True, check=True, **options).stdout
     predictor, translator = from_run(runs["snli"]), from_run(runs["translation"])
     found, outputs = predictor.predict(*PAIR), translator.generate(TEXTS)
@@ -104,8 +107,9 @@ def test_an_export_is_asked_like_a_run(runs: dict[str, Path], tmp_path: Path, ca
 def test_nothing_exported_is_overwritten(runs: dict[str, Path], folder: Path, capsys: Capture) -> None:
     run = runs["snli"]
     assert "export is there already" in refused(lambda: export(run.name), capsys)
-    before = {file.name: file.read_bytes() for file in (run / "export").iterdir()}
-    assert sorted(before) == ["README.md", "config.json", "model.safetensors", "vocabulary.json"]
+    files = {"LICENSE", "README.md", "config.json", "model.safetensors", "tasks", "vocabulary.json"}
+    assert {path.name for path in (run / "export").iterdir()} == files
+    before = _contents(run / "export")
     shutil.rmtree(run / "export")
     (record,) = (folder / "results" / "runs").glob("snli-*.json")
     aside = record.rename(folder / "aside.json")
@@ -113,8 +117,14 @@ def test_nothing_exported_is_overwritten(runs: dict[str, Path], folder: Path, ca
     assert not (run / "export").exists()
     aside.rename(record)
     export(run.name)
-    assert before == {file.name: file.read_bytes() for file in (run / "export").iterdir()}
+    assert before == _contents(run / "export")
     assert not [path for path in run.iterdir() if path.name.startswith("tmp")]
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*") if path.is_file()
+    }
 
 
 def test_a_damaged_export_is_refused(runs: dict[str, Path], tmp_path: Path) -> None:
