@@ -302,13 +302,14 @@ def _figure(value: float) -> str:
 
 
 def _typeset(text: str) -> str:
-    r"""Quotation marks, apostrophes and minus signs as in print.
+    r"""Quotation marks, apostrophes and minus signs as in print, and no line that begins behind a ±.
 
     Example:
         >>> _typeset("the paper's \"table\", -1.04 to 5-10")
         'the paper’s “table”, −1.04 to 5-10'
     """
     text = re.sub('"([^"]*)"', "“\\1”", text).replace("'", "’")
+    text = text.replace("± ", "±\N{NO-BREAK SPACE}")
     return re.sub(r"(?<![\w-])-(?=\d)", "\N{MINUS SIGN}", text)
 
 
