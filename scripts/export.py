@@ -86,7 +86,7 @@ tags: [{record.task}, {record.mapping}, sparse-attention]
 
 {spec.title} with {record.mapping} attention{f" ({strengths})" if strengths else ""}, tier {record.tier}.
 {made_up}
-In this folder, with `pip install regattn safetensors pyarrow xxhash sentencepiece`:
+In this folder, with `pip install "regattn[models]"`:
 
 ```python
 from tasks.loading import from_run
