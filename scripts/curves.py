@@ -24,7 +24,7 @@ def draw_all(records: Runs, folder: Path) -> list[Path]:
     names = file_names("curves", {corpus: None for corpus, _, _ in settings})
     drawn = []
     for corpus, found in groupby(settings, key=lambda setting: setting[0]):
-        panels = [(textwrap.fill(setting.line, 95), runs) for _, setting, runs in found]
+        panels = [(textwrap.fill(setting, 95), runs) for _, setting, runs in found]
         path = folder / f"{names[corpus]}.png"
         with house_style():
             figure = curves_figure(panels, task_of(panels[0][1][0]).primary_metric, width=7.5, height=3.0)

@@ -1,8 +1,8 @@
 """Tables from the records of finished runs: `make tables`.
 
 A table is of one corpus, told apart by its checksum, and of one tier: figures of different data never
-share a table, whatever the corpora are called. Detailed ones hold every run, in Markdown; the paper's have
-ours beside its figures, in Markdown, LaTeX and CSV.
+share a table, whatever the corpora are called. The paper's have ours beside its figures, in Markdown and
+CSV; every run with all of its figures stands in a CSV for each task.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from scripts.markdown import DOCS, README, fill
 from scripts.paper import RESULTS
 from scripts.paper.reported import LEGEND, read_paper
 from scripts.paper.scale import study_tables
-from scripts.paper.selection import Runs, grouped, task_of
-from scripts.paper.table import FORMATS, Table, run_tables, to_grid
+from scripts.paper.selection import Runs, grouped, mapping_label, task_of
+from scripts.paper.table import FORMATS, Table, to_grid
 from scripts.paper.tables import TierResults, results_of_tiers
 from tasks._registry import TASKS
 from tasks.data.files import write_atomically
@@ -39,9 +39,25 @@ def files(records: Runs, results: Sequence[TierResults], studies: Sequence[Table
     of_tasks = grouped(records, lambda record: task_of(record).name)
     of_paper = [*(table for result in results for table in result.tables), *studies]
     return {
-        **{f"{task}.md": run_tables(TASKS[task], runs) for task, runs in of_tasks.items()},
+        **{f"{task}.csv": all_runs(runs) for task, runs in of_tasks.items()},
         **{f"{table.name}.{ending}": write(table) for table in of_paper for ending, write in FORMATS.items()},
     }
+
+
+def all_runs(records: Runs) -> str:
+    """A row for each run with every figure of its splits, as CSV."""
+    from pandas import json_normalize  # type: ignore[import-untyped]  # half a second to import
+
+    rows = [
+        {
+            "run": run.id, "corpus": run.corpus["name"], "tier": run.tier, "experiment": run.experiment,
+            "mapping": mapping_label(run), "seed": run.seed, "epochs": run.epochs,
+            "best epoch": run.best_epoch, "seconds": run.seconds["total"],
+            "time in the mapping": run.seconds["mapping_share"], **run.metrics,
+        }
+        for run in records
+    ]  # fmt: skip
+    return str(json_normalize(rows, sep=" ").to_csv(index=False, lineterminator="\n"))
 
 
 def page_parts(results: Sequence[TierResults], bench: Mapping[str, Section]) -> dict[Path, dict[str, str]]:

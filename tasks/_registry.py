@@ -4,17 +4,10 @@ A task's package makes its specification in its ``__init__.py``, of plain values
 takes time to import is imported before a task is built.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pkgutil import resolve_name
 from typing import Any
-
-DEV, TESTS, FIRST_TEST = "dev", "tests", "first test"
-"""Splits that columns are of: dev, every test set, the first test set."""
-
-BEST_EPOCH, EPOCHS, EPOCH_SECONDS = "best_epoch", "epochs", "epoch_seconds"
-TOKENS_PER_SECOND, MAPPING_SHARE = "tokens_per_second", "mapping_share"
-"""Columns on the training of a run, which every task has."""
 
 Config = Mapping[str, Any]
 
@@ -26,83 +19,6 @@ class Metric:
     name: str
     label: str
     scale: float = 1.0
-
-
-@dataclass(frozen=True)
-class Column:
-    """A metric of a split in a table.
-
-    Attributes:
-        label: stands above it; ``{split}`` in it becomes the split.
-        metric: its name in records.
-        digits: shown after the point.
-        scale: what the value is multiplied by.
-        split: the name of a split, or one of ``DEV``, ``TESTS`` and ``FIRST_TEST``.
-    """
-
-    label: str
-    metric: str
-    digits: int = 2
-    scale: float = 1.0
-    split: str = FIRST_TEST
-
-
-def percent(label: str, metric: str, split: str, digits: int = 1) -> Column:
-    """A share, in %."""
-    return Column(label, metric, digits, 100.0, split)
-
-
-Group = tuple[Column | str, ...]
-"""Columns, and names of those on the training, that share a table as far as it has room."""
-
-
-@dataclass(frozen=True)
-class TablePart:
-    """Groups of columns that belong together.
-
-    Attributes:
-        title: stands above them, ``{split}`` in it becomes the first test set; nothing for an only part.
-        groups: the columns; one of ``TESTS`` becomes as many as there are test sets.
-        repeated: groups that are there once for each split that all of their columns are of.
-        signature: a kind of metric and how it was measured: of splits whose signature says otherwise there
-            are no columns.
-    """
-
-    title: str
-    groups: Sequence[Group] = ()
-    repeated: Sequence[Group] = ()
-    signature: tuple[str, str] | None = None
-
-    def columns(self, tests: Sequence[str], signatures: Mapping[str, Mapping[str, str]]) -> list[Group]:
-        """The groups for runs with these test sets and signatures, all splits and labels filled in."""
-        found = [
-            tuple(one for column in group for one in self._filled(column, tests, signatures))
-            for group in self.groups
-        ]
-        for group in self.repeated:
-            filled = [self._filled(column, tests, signatures) for column in group]
-            found += zip(*filled, strict=True)
-        return [group for group in found if group]
-
-    def _filled(
-        self, column: Column | str, tests: Sequence[str], signatures: Mapping[str, Mapping[str, str]]
-    ) -> Iterator[Column | str]:
-        if isinstance(column, str):
-            yield column
-            return
-        for split in {TESTS: tests, FIRST_TEST: tests[:1]}.get(column.split, [column.split]):
-            if self.signature is None or self.signature[1] == measure(signatures, split, self.signature[0]):
-                yield replace(column, split=split, label=column.label.format(split=split))
-
-
-def measure(signatures: Mapping[str, Mapping[str, str]], split: str, kind: str) -> str:
-    """The first word of a signature, which says how a kind of metric was measured.
-
-    Example:
-        >>> measure({"dev": {"rouge": "f1|stem:yes"}}, "dev", "rouge")
-        'f1'
-    """
-    return signatures.get(split, {}).get(kind, "").partition("|")[0]
 
 
 @dataclass(frozen=True)
@@ -158,15 +74,12 @@ class TaskSpec:
         item_scores: for each metric that is tested for significance the dotted name of the function that
             makes it, before scaling, of totals over the items in a run's details and of their number; "" for
             the mean over the items.
-        units: a sentence on the numbers in its detailed tables.
         setting: from a config to what was chosen of the model and its training, in one line.
-        parts: the columns there.
         axes: what stands along and beside that figure.
         load: dotted name of the function that makes of a run's config, mapping, directory and a device what
             asks its trained model; "" where nothing does.
         baselines: dotted name of the function that makes, of the task built, the scores of simple systems:
             name → test split → metric → figure; "" where there are none.
-        lists_config: whether the whole config stands there, too, because settings differ in more than that.
         test_names: what the paper calls a test set, and what other corpora call one that stands for it.
         sources: for each tier the data that it needs; tier mini needs none.
         paper_epoch: what the paper's training set holds, where that is known.
@@ -181,13 +94,10 @@ class TaskSpec:
     figure: str
     primary_metric: Metric
     item_scores: Mapping[str, str]
-    units: str
     setting: Callable[[Config], str]
-    parts: Sequence[TablePart]
     axes: tuple[str, str] = ("source", "output")
     load: str = ""
     baselines: str = ""
-    lists_config: bool = False
     test_names: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, Sequence[DataSource]] = field(default_factory=dict)
     paper_epoch: Epoch | None = None

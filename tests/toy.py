@@ -15,7 +15,7 @@ import regattn
 import tasks._registry
 from regattn import MappingSpec
 from regattn._sparsemax import half_square, solve_simplex, sparsemax_certificate
-from tasks._registry import DEV, Config, Metric, TablePart, TaskSpec, percent
+from tasks._registry import Config, Metric, TaskSpec
 from tasks.attention import AttentionGrid
 from tasks.data.batching import epoch_batches
 from tasks.data.corpus import Corpus
@@ -159,11 +159,7 @@ TOY = TaskSpec(
     figure="figure4",
     primary_metric=Metric("accuracy", "accuracy, %", 100.0),
     item_scores={"accuracy": ""},
-    units="Shares in %.",
     setting=_setting,
-    parts=(
-        TablePart("", ((percent("dev", "accuracy", DEV), percent("test accuracy", "accuracy", "test")),)),
-    ),
 )
 
 CONFIGS = {

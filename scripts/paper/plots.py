@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 import regattn
 from regattn._heatmap import merged_stretches
 from scripts.heatmap import whole_words
-from scripts.paper.selection import SIGNS, Corpus, Runs, Setting, by_label, example_rows, task_of
+from scripts.paper.selection import SIGNS, Corpus, Runs, by_label, example_rows, task_of
 from scripts.style import COLOURS, drawn, house_style, name_lines
 from tasks._registry import Metric
 from tasks.training.records import Example, Record
@@ -104,7 +104,7 @@ def mappings_figure() -> Figure:
 
 
 # ------------------------------------------------------------------ of the page
-Group = tuple[Corpus, Setting, Mapping[str, Runs]]
+Group = tuple[Corpus, str, Mapping[str, Runs]]
 """Runs with one corpus, tier and setting, under mapping and strengths."""
 HeatCell = tuple[float, str, str]
 """A weight, and how its group is outlined: classes and colour."""
@@ -143,7 +143,7 @@ def heatmaps(groups: Iterable[Group], details: Path) -> Iterator[Heatmap]:
                 whole = Example.of(whole_words(example.grid))
                 found.setdefault(tuple(whole.source), []).append((run, whole))
             for examples in found.values():
-                yield heatmap(corpus, setting.line, examples)
+                yield heatmap(corpus, setting, examples)
 
 
 def heatmap(corpus: Corpus, setting: str, examples: Sequence[tuple[Record, Example]]) -> Heatmap:
@@ -166,12 +166,12 @@ def _cells(weights: Sequence[float], groups: Sequence[int]) -> list[HeatCell]:
     return [(weight, *outlines[place]) for place, weight in enumerate(weights)]
 
 
-def chart(corpus: Corpus, setting: Setting, rows: Mapping[str, Runs]) -> tuple[Corpus, str, Markup]:
+def chart(corpus: Corpus, setting: str, rows: Mapping[str, Runs]) -> tuple[Corpus, str, Markup]:
     """Learning curves: of which corpus, caption and picture."""
     runs = [run for found in rows.values() for run in found]
     metric, seeds = task_of(runs[0]).primary_metric, sorted({run.seed for run in runs})
     of = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-    caption = f"dev {metric.label} after each epoch; {of}; {setting.line}"
+    caption = f"dev {metric.label} after each epoch; {of}; {setting}"
     with house_style():
         figure = curves_figure([("", runs)], metric, width=3.9, height=2.4)
     return corpus, caption, svg(figure, f"{corpus.title}: {caption}")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import regattn
-from scripts.runs.config import leaves
 from tasks._registry import TASKS, TaskSpec
 from tasks.training.provenance import SEEDS, SPEED, config_hash, file_word
 from tasks.training.records import Example, Record, RecordError, read_details
@@ -18,7 +17,6 @@ Runs = Sequence[Record]
 Rows = Mapping[str, Runs]
 """Mapping → its runs, by seed; only mappings that have any, in the library's order."""
 
-_ELSEWHERE = frozenset({"trainer.checkpoint_every", "trainer.device", "trainer.seed", "trainer.threads"})
 UNIFORM = "_uniform"
 """What ends the name of a recipe in which attention is uniform."""
 SIGNS = {"gamma": "γ", "lam": "λ"}
@@ -59,41 +57,6 @@ def task_of(record: Record) -> TaskSpec:
     if record.task not in TASKS:
         raise RecordError(f"{record.id} must be of the task {', '.join(TASKS)}, got {record.task!r}")
     return TASKS[record.task]
-
-
-class Setting(NamedTuple):
-    """What was chosen of the model and its training, apart from mapping and seed.
-
-    Attributes:
-        line: the most of it.
-        notes: paragraphs with all of it, where settings differ in more than fits a line.
-    """
-
-    line: str
-    notes: tuple[str, ...]
-
-
-def setting_of(record: Record) -> Setting:
-    """The setting of a run; runs of two share no table."""
-    task = task_of(record)
-    notes = (*_signatures(record.signatures), _config(record.config)) if task.lists_config else ()
-    return Setting(task.setting(record.config), notes)
-
-
-def _signatures(signatures: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """One paragraph of all signatures, each with the splits that it holds for."""
-    splits: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for split, of in signatures.items():
-        for named in of.items():
-            splits[named].append(split)
-    lines = [f"{name} (`{signature}`) of {', '.join(of)}" for (name, signature), of in splits.items()]
-    return [f"Signatures: {'; '.join(lines)}."] if lines else []
-
-
-def _config(config: Mapping[str, Any]) -> str:
-    values = leaves({section: config[section] for section in ("task", "optim", "trainer")})
-    lines = ", ".join(f"`{key}={value}`" for key, value in values if key not in _ELSEWHERE)
-    return f"<details><summary>all settings</summary>\n\n{lines}\n\n</details>"
 
 
 def mapping_rank(mapping: str) -> tuple[int, str]:
@@ -138,15 +101,16 @@ def grouped(records: Iterable[Record], key: Callable[[Record], K]) -> dict[K, li
     return dict(found)
 
 
-def by_setting(records: Runs) -> list[tuple[Corpus, Setting, list[Record]]]:
+def by_setting(records: Runs) -> list[tuple[Corpus, str, list[Record]]]:
     """Runs that may share a table, those with one corpus, tier and setting, sorted by these.
 
-    The setting is the whole config but for seed, speed and attention, however little of it is shown: a trial
+    The setting is the whole config but for seed, speed and attention, of which a line is shown: a trial
     stands in a table of its own.
     """
 
-    def key(run: Record) -> tuple[Corpus, Setting, str]:
-        return corpus_of(run), setting_of(run), config_hash(run.config, without=(*SEEDS, *SPEED, "attention"))
+    def key(run: Record) -> tuple[Corpus, str, str]:
+        setting = task_of(run).setting(run.config)
+        return corpus_of(run), setting, config_hash(run.config, without=(*SEEDS, *SPEED, "attention"))
 
     return [(corpus, setting, runs) for (corpus, setting, _), runs in sorted(grouped(records, key).items())]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from scripts.bench.results import read_results
 from scripts.markdown import counted
@@ -43,7 +43,7 @@ from scripts.paper.selection import (
 from scripts.paper.significance import ItemScores
 from scripts.paper.table import UNKNOWN, Cell, Row, Table
 from scripts.runs.config import TIERS
-from tasks._registry import TASKS, Column
+from tasks._registry import TASKS
 from tasks.training.records import Record
 
 Tables = Mapping[str, Sequence[Recipe]]
@@ -216,6 +216,15 @@ def _with_best(column: Sequence[Cell]) -> list[Cell]:
 
 
 # ------------------------------------------------------------------ what attention looked like
+class Column(NamedTuple):
+    """A metric of a test set: what stands above it, digits after the point, and what it is multiplied by."""
+
+    label: str
+    metric: str
+    digits: int = 2
+    scale: float = 1.0
+
+
 _SHAPES = (
     Column("exact zeros, %", "zero_share", 1, 100),
     Column("support runs", "support_runs"),

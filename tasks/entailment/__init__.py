@@ -1,19 +1,6 @@
 """Textual entailment: data, model and metrics."""
 
-from tasks._registry import (
-    BEST_EPOCH,
-    DEV,
-    EPOCH_SECONDS,
-    MAPPING_SHARE,
-    Config,
-    DataSource,
-    Epoch,
-    Metric,
-    TablePart,
-    TaskSpec,
-    percent,
-    register,
-)
+from tasks._registry import Config, DataSource, Epoch, Metric, TaskSpec, register
 
 
 def _setting(config: Config) -> str:
@@ -27,15 +14,6 @@ def _setting(config: Config) -> str:
     )
 
 
-_COLUMNS = (
-    percent("dev accuracy", "accuracy", DEV, 2),
-    percent("test accuracy", "accuracy", "test", 2),
-    percent("zero weights", "zero_share", "test"),
-    percent("weight on the evidence", "evidence_mass", "test"),
-    BEST_EPOCH,
-    EPOCH_SECONDS,
-    MAPPING_SHARE,
-)
 _SUBSET = DataSource(
     "part of SNLI, with counterfactual revisions",
     "33,916 and 8,330 pairs, SNLI's own dev and test sets, 15,024 vectors of GloVe 6B.100d; 9 MB",
@@ -78,9 +56,7 @@ SPEC = register(
         primary_metric=Metric("accuracy", "accuracy, %", 100.0),
         item_scores={"accuracy": ""},
         baselines="tasks.entailment.baselines.baselines",
-        units="Shares in %.",
         setting=_setting,
-        parts=(TablePart("", (_COLUMNS,)),),
         sources={"small": (_SUBSET,), "paper": (_SNLI, _GLOVE)},
         paper_epoch=Epoch(550_152, 22),
     )

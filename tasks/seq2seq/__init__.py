@@ -1,38 +1,6 @@
 """The attentional encoder–decoder and its search, shared by translation and summarization."""
 
-from tasks._registry import (
-    BEST_EPOCH,
-    EPOCH_SECONDS,
-    EPOCHS,
-    FIRST_TEST,
-    MAPPING_SHARE,
-    TESTS,
-    TOKENS_PER_SECOND,
-    Column,
-    Config,
-    TablePart,
-    percent,
-)
-
-UNITS = "Scores 0 to 100, shares in %, entropy in nats."
-_STATISTICS = ("support_runs", "segments", "segment_length", "groups", "group_size", "entropy")
-
-LIKELIHOOD = TablePart(
-    "Likelihood and training",
-    (
-        (Column("{split} perplexity", "perplexity", split=TESTS),),
-        (BEST_EPOCH, EPOCHS, EPOCH_SECONDS, TOKENS_PER_SECOND, MAPPING_SHARE),
-    ),
-)
-ATTENTION = TablePart(
-    "Attention on {split}",
-    (
-        (
-            percent("zero weights", "zero_share", FIRST_TEST),
-            *(Column(name.replace("_", " "), name) for name in _STATISTICS),
-        ),
-    ),
-)
+from tasks._registry import Config
 
 
 def setting(config: Config) -> str:

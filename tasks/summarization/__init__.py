@@ -1,22 +1,11 @@
 """Sentence summarization: corpora of headlines and ROUGE."""
 
-from tasks._registry import DEV, TESTS, Column, DataSource, Epoch, Metric, TablePart, TaskSpec, register
-from tasks.seq2seq import ATTENTION, LIKELIHOOD, UNITS, setting
+from tasks._registry import DataSource, Epoch, Metric, TaskSpec, register
+from tasks.seq2seq import setting
 
 ROUGE = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
 UNTIL_UNKNOWN = "_until_unknown"
 """Ends the names of scores of outputs that end where the Perl script ends them, at their first ``<unk>``."""
-
-
-def _headlines(title: str, measure: str) -> TablePart:
-    """ROUGE of the splits that were measured so: by F1 as Gigaword's is, or by recall as that of DUC 2004."""
-    dev = tuple(Column(f"dev {label}, greedy", name, split=DEV) for name, label in ROUGE.items())
-    tests = tuple(Column(f"{{split}} {label}", name, split=TESTS) for name, label in ROUGE.items())
-    ended = tuple(
-        Column(f"{{split}} {label}, until unknown", name + UNTIL_UNKNOWN, split=TESTS)
-        for name, label in ROUGE.items()
-    )
-    return TablePart(title, repeated=(dev, tests, ended), signature=("rouge", measure))
 
 
 _HEADLINES = DataSource(
@@ -67,16 +56,8 @@ SPEC = register(
             **dict.fromkeys(ROUGE, ""),
             "aer": "tasks.seq2seq.scoring.aer_of_totals",
         },
-        units=UNITS,
         setting=setting,
-        parts=(
-            _headlines("Headlines, F1", "f1"),
-            _headlines("Headlines, recall", "recall"),
-            LIKELIHOOD,
-            ATTENTION,
-        ),
         baselines="tasks.summarization.task.baselines",
-        lists_config=True,
         test_names={"gigaword": "test"},  # the one test set of the mini corpus is scored as Gigaword's is
         sources={"small": (_HEADLINES, _TEST_SETS), "paper": (_GIGAWORD, _DUC)},
         paper_epoch=Epoch(3_803_957, 9),

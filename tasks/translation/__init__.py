@@ -1,25 +1,8 @@
 """Translation: parallel corpora, BLEU and alignment."""
 
-from tasks._registry import DEV, TESTS, Column, DataSource, Metric, TablePart, TaskSpec, percent, register
-from tasks.seq2seq import ATTENTION, LIKELIHOOD, UNITS, setting
+from tasks._registry import DataSource, Metric, TaskSpec, register
+from tasks.seq2seq import setting
 
-_TRANSLATIONS = TablePart(
-    "Translations",
-    (
-        (Column("dev BLEU, greedy", "bleu", split=DEV), Column("{split} BLEU", "bleu", split=TESTS)),
-        (Column("{split} chrF", "chrf", split=TESTS),),
-    ),
-)
-_ALIGNMENT = TablePart(
-    "Attention as word alignment",
-    repeated=(
-        (
-            percent("{split} AER", "aer", TESTS),
-            percent("{split} precision", "alignment_precision", TESTS),
-            percent("{split} recall", "alignment_recall", TESTS),
-        ),
-    ),
-)
 _MULTI30K = DataSource(
     "Multi30k, task 1",
     "29,000 / 1,014 pairs and three test sets, raw text; 3 MB",
@@ -54,11 +37,8 @@ SPEC = register(
             "bleu": "tasks.translation.task.bleu_of_totals",
             "aer": "tasks.seq2seq.scoring.aer_of_totals",
         },
-        units=UNITS,
         setting=setting,
-        parts=(_TRANSLATIONS, LIKELIHOOD, ATTENTION, _ALIGNMENT),
         baselines="tasks.translation.task.baselines",
-        lists_config=True,
         sources={"small": (_MULTI30K,), "paper": (_FRENCH,)},
     )
 )

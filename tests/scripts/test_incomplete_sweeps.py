@@ -11,70 +11,63 @@ from typing import Any
 
 import pytest
 
-from scripts.paper import selection, table
-from scripts.paper.selection import MAPPINGS, Corpus, mapping_label
+from scripts.paper import metrics, selection, tables
+from scripts.paper.reported import read_paper
+from scripts.paper.selection import MAPPINGS, recipes_of
 from scripts.paper.significance import MeanStd
+from scripts.paper.table import Cell
+from scripts.paper.tables import score_table
 from scripts.runs.plan import Run, list_runs, make_plan
-from tasks._registry import TASKS
 from tasks.training.records import Record, write_record
 from tests.example_record import RECORD
 
 SEEDS = (1, 2, 3, 4)
-OTHER = {**RECORD.corpus, "sha256": "2" * 64}
+TABLE = read_paper().tables["snli"]
 
 
 def runs() -> list[Record]:
-    """All of a sweep: five mappings, two strengths of one of them, two corpora of one name, four seeds."""
-    settings = [(name, {"gamma": 1.0}, RECORD.corpus) for name in MAPPINGS]
-    settings += [("fusedmax", {"gamma": 1.0, "lam": 0.5}, RECORD.corpus), ("softmax", {"gamma": 1.0}, OTHER)]
-    return [run(name, params, corpus, seed) for name, params, corpus in settings for seed in SEEDS]
+    """All of a sweep: five mappings, two strengths of one of them, in recipes of their own, four seeds."""
+    settings = [(name, "small/snli", {"gamma": 1.0}) for name in MAPPINGS]
+    settings.append(("fusedmax", "small/snli_tuned", {"gamma": 1.0, "lam": 0.5}))
+    return [run(*setting, seed) for setting in settings for seed in SEEDS]
 
 
-def run(mapping: str, params: dict[str, float], corpus: dict[str, Any], seed: int) -> Record:
+def run(mapping: str, recipe: str, params: dict[str, float], seed: int) -> Record:
     """A run whose figures no other one has."""
-    chance = random.Random(f"{mapping}{params}{corpus['sha256']}{seed}")
-    metrics = {split: {"accuracy": chance.random()} for split in ("dev", "test")}
-    return replace(RECORD, mapping=mapping, mapping_params=params, corpus=corpus, seed=seed, metrics=metrics)
-
-
-Row = tuple[str, str, str, str, str]
-
-
-def wanted(records: list[Record]) -> list[Row]:
-    """Of every setting with a run: corpus, mapping, the seeds that are there, and the means over them."""
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for record in sorted(records, key=lambda r: r.seed):
-        strengths = ", ".join(f"{name} {value:g}" for name, value in record.mapping_params.items())
-        key = record.corpus["sha256"][:16], f"{record.mapping} ({strengths})"
-        groups.setdefault(key, []).append(record)
-    return sorted(
-        (
-            *key,
-            ", ".join(str(r.seed) for r in found),
-            *(over_seeds(found, split) for split in ("dev", "test")),
-        )
-        for key, found in groups.items()
+    metrics = {"test": {"accuracy": random.Random(f"{mapping}{params}{seed}").random()}}
+    return replace(
+        RECORD, experiment=recipe, mapping=mapping, mapping_params=params, seed=seed, metrics=metrics
     )
 
 
-def over_seeds(found: list[Record], split: str) -> str:
-    values = [100 * record.metrics[split]["accuracy"] for record in found]
+Row = tuple[str, str, str, str]
+
+
+def wanted(records: list[Record]) -> list[Row]:
+    """Of every cell with a run: recipe, mapping, the mean over the seeds that are there, and these."""
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in sorted(records, key=lambda r: r.seed):
+        groups.setdefault((record.experiment.removeprefix("small/"), record.mapping), []).append(record)
+    return sorted(
+        (*key, over_seeds(found), ", ".join(str(r.seed) for r in found)) for key, found in groups.items()
+    )
+
+
+def over_seeds(found: list[Record]) -> str:
+    values = [100 * record.metrics["test"]["accuracy"] for record in found]
     return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
 
 
-def shown(text: str) -> Iterator[Row]:
-    """The rows of a page, each with the corpus that it stands under."""
-    corpus = ""
-    for line in text.split("\n"):
-        if "SHA-256" in line:
-            corpus = line.split("SHA-256 ")[1][:16]
-        if line.startswith("| ") and not line.startswith(("| mapping", "| ---")):
-            mapping, seeds, dev, test, *_ = line.strip("| ").split(" | ")
-            yield corpus, mapping, seeds, dev, test
+def shown(records: list[Record]) -> Iterator[Row]:
+    """The rows of the table that have a figure of ours."""
+    table = score_table("snli", TABLE, "small", recipes_of(records, "snli", "small"))
+    for mapping, recipe, *_, score, seeds in table.rows:
+        if score.runs:
+            yield recipe.text, mapping.text, score.text, seeds.text
 
 
 def says_what_is_there(records: list[Record]) -> bool:
-    return sorted(shown(table.run_tables(TASKS["snli"], records))) == wanted(records)
+    return sorted(shown(records)) == wanted(records)
 
 
 def incomplete(n: int) -> Iterator[list[Record]]:
@@ -114,14 +107,7 @@ def test_a_plan_names_every_missing_run_with_its_command(jobs: list[Run], measur
 
 # ------------------------------------------------------------------ planted faults
 def last_seed_alone(records: Any) -> dict[str, list[Record]]:
-    return {mapping_label(record): [record] for record in sorted(records, key=lambda r: r.seed)}
-
-
-def strengths_not_told_apart(records: Any) -> dict[str, list[Record]]:
-    found: dict[str, list[Record]] = {}
-    for record in sorted(records, key=lambda r: r.seed):
-        found.setdefault(record.mapping, []).append(record)
-    return found
+    return {record.mapping: [record] for record in sorted(records, key=lambda r: r.seed)}
 
 
 def over_all_seeds(values: Any) -> MeanStd:
@@ -129,17 +115,15 @@ def over_all_seeds(values: Any) -> MeanStd:
     return MeanStd(sum(values) / len(SEEDS), len(SEEDS))
 
 
-def without_checksum(record: Record) -> Corpus:
-    return Corpus(record.task, record.corpus["name"], "2" * 64, record.tier)
+def recipes_not_told_apart(records: Any, recipe: str, tier: str) -> Any:
+    return selection.by_mapping(records)
 
 
-PLANNED = {**table._COLUMNS, "seeds": ("seeds", lambda records: "1, 2, 3, 4")}
 WRONG: dict[str, tuple[Any, str, Any]] = {
-    "the last seed alone": (table, "by_label", last_seed_alone),
-    "strengths not told apart": (table, "by_label", strengths_not_told_apart),
-    "corpora not told apart": (selection, "corpus_of", without_checksum),
-    "seeds as they were planned": (table, "_COLUMNS", PLANNED),
-    "missing runs counted as 0": (table, "mean_std", over_all_seeds),
+    "the last seed alone": (selection, "by_mapping", last_seed_alone),
+    "recipes not told apart": (selection, "rows_of", recipes_not_told_apart),
+    "seeds as they were planned": (tables, "seeds_cell", lambda records: Cell("1, 2, 3, 4")),
+    "missing runs counted as 0": (metrics, "mean_std", over_all_seeds),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Iterator
@@ -65,12 +66,9 @@ def test_a_toy_is_trained_recorded_and_shown(folder: Path, monkeypatch: pytest.M
     train([*OVERRIDES, "attention=softmax"])
     monkeypatch.setattr(tables, "fill", lambda page, parts: None)
     tables.main()
-    shown = (folder / "results/tables/toy.md").read_text()
-    assert shown.startswith("# Marks among numbers\n\nShares in %.") and "## toy on marks, tier mini" in shown
-    rows = [line.split(" | ")[0] for line in shown.split("\n") if line.startswith("| ")]
-    assert rows[-2:] == ["| softmax (gamma 1)", "| halfmax (gamma 2)"]
-    (row,) = [line for line in shown.split("\n") if line.startswith("| halfmax")]
-    assert row.endswith(f"{100 * record['metrics']['test']['accuracy']:.1f} |")
+    runs = {row["mapping"]: row for row in csv.DictReader((folder / "results/tables/toy.csv").open())}
+    assert sorted(runs) == ["halfmax (gamma 2)", "softmax (gamma 1)"]
+    assert float(runs["halfmax (gamma 2)"]["test accuracy"]) == record["metrics"]["test"]["accuracy"]
     figures.main()
     assert (folder / "results/figures/figure4-toy-marks-mini.png").exists()
     report.main([])

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tasks._registry import DEV, TASKS, TESTS, Column, TablePart, import_object, register
+from tasks._registry import TASKS, import_object, register
 
 
 def test_tasks_stand_in_the_papers_order():
@@ -41,25 +41,3 @@ def test_a_task_comes_and_goes(monkeypatch):
     assert _registry.TASKS["toy"] is toy
     with pytest.raises(ValueError, match="name of its own, got 'toy' again"):
         register(toy)
-
-
-PART = TablePart(
-    "Scores on {split}",
-    groups=((Column("dev x", "x", split=DEV), Column("{split} x", "x", split=TESTS), "epochs"),),
-    repeated=((Column("{split} y", "y", split=TESTS), Column("{split} z", "z", split=TESTS)),),
-)
-
-
-def test_columns_are_filled_in_for_every_test_set():
-    first, *repeated = PART.columns(["a", "b"], {})
-    assert [one if isinstance(one, str) else (one.label, one.split) for one in first] == [
-        ("dev x", "dev"), ("a x", "a"), ("b x", "b"), "epochs",
-    ]  # fmt: skip
-    assert [[one.label for one in group] for group in repeated] == [["a y", "a z"], ["b y", "b z"]]
-
-
-def test_splits_that_were_measured_otherwise_have_no_columns():
-    signatures = {"dev": {"rouge": "f1|stem"}, "a": {"rouge": "recall|stem"}, "b": {}}
-    first, *repeated = replace(PART, signature=("rouge", "recall")).columns(["a", "b"], signatures)
-    assert [getattr(one, "label", one) for one in first] == ["a x", "epochs"]
-    assert [[one.label for one in group] for group in repeated] == [["a y", "a z"]]

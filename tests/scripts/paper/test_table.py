@@ -2,9 +2,8 @@
 
 import csv
 import io
-import re
 
-from scripts.paper.table import Cell, Table, latex_text, to_csv, to_latex, to_markdown
+from scripts.paper.table import Cell, Table, to_csv, to_markdown
 
 TABLE = Table(
     name="snli-mini",
@@ -40,29 +39,3 @@ def test_csv_comes_back_as_it_was_written() -> None:
         ["fused_max", "", "", "run2 run3", ""],
     ]
     assert [float(rows[1][n]) for n in (1, 2)] == [cell.value for cell in TABLE.rows[0][1:]]
-
-
-def test_latex_is_a_table_of_booktabs() -> None:
-    text = to_latex(TABLE)
-    begun, ended = (re.findall(rf"\\{word}{{(\w+)}}", text) for word in ("begin", "end"))
-    assert begun == ["table", "tabular"] and ended == begun[::-1]
-    assert [line for line in text.splitlines() if line in (r"\toprule", r"\midrule", r"\bottomrule")] == [
-        r"\toprule", r"\midrule", r"\bottomrule"
-    ]  # fmt: skip
-    assert r"\begin{tabular}{lrr}" in text
-    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert rows == [
-        r"mapping & paper & ours, \% \\",
-        r"a|b & 82.41$^\mathrm{r}$ & \textbf{63.57 $\pm$ 0.41} \\",
-        r"fused\_max & ? & -- \\",
-    ]
-    assert text.count("{") == text.count("}")
-
-
-def test_latex_knows_no_special_letter_and_no_other_alphabet() -> None:
-    special = "\\&%$#_{}~^±–ʳ×…<>γλℓ²"
-    found = latex_text(special)
-    assert found.isascii()
-    assert latex_text("50 % & _") == r"50 \% \& \_"
-    assert latex_text("\\") == r"\textbackslash{}"
-    assert re.search(r"(?<!\\)[&%#_~]", found) is None
