@@ -73,7 +73,7 @@ class ClaimTest:
     Attributes:
         role: ``primary``, ``secondary``, ``time``, or ``part`` of a primary one that has several.
         mapping: which is compared; of one comparison.
-        finding: what was found of it, for a sentence; of one comparison.
+        finding: what was found of it, for a sentence that names the rival; of one comparison.
         score: mapping, its rival and the metric, which comparisons of several recipes may share; of scores.
         recipe: whose runs they are, by its name without the tier; of scores.
     """
@@ -296,10 +296,8 @@ def _compared(pair: _Pair, p: float | None, level: float, role: str, paper: Pape
 
 
 def _finding(pair: _Pair) -> str:
-    interval = pair.found.interval
-    known = f"95 % interval {_signed(*interval)}, " if interval else ""
-    difference = _signed(pair.found.difference)
-    return f"{pair.a} − {pair.b} is {difference} ({known}{counted(pair.seeds, 'seed')})"
+    interval = f" ({_signed(*pair.found.interval)})" if pair.found.interval else ""
+    return f"{pair.a} {_signed(pair.found.difference)}{interval}"
 
 
 def _signed(*numbers: float) -> str:

@@ -13,6 +13,7 @@ from tasks.training.provenance import SEEDS, SPEED, config_hash, file_word
 from tasks.training.records import Example, Record, RecordError, read_details
 
 K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 Runs = Sequence[Record]
 Rows = Mapping[str, Runs]
 """Mapping → its runs, by seed; only mappings that have any, in the library's order."""
@@ -93,11 +94,11 @@ def strengths_label(record: Record) -> str:
     return ", ".join(f"{SIGNS.get(n, n)} {value:g}" for n, value in record.mapping_params.items())
 
 
-def grouped(records: Iterable[Record], key: Callable[[Record], K]) -> dict[K, list[Record]]:
-    """Records with the same key, in the order in which they come."""
-    found: dict[K, list[Record]] = defaultdict(list)
-    for record in records:
-        found[key(record)].append(record)
+def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """Items with the same key, such as records, in the order in which they come."""
+    found: dict[K, list[T]] = defaultdict(list)
+    for item in items:
+        found[key(item)].append(item)
     return dict(found)
 
 

@@ -34,6 +34,7 @@ from scripts.paper.selection import (
     Runs,
     by_recipe,
     first_run,
+    grouped,
     mapping_rank,
     recipes_of,
     rows_of,
@@ -481,7 +482,7 @@ def findings(claims: ClaimResults, aligned: Sequence[Recipe], tier: str) -> dict
             why = f" ({verdict.why})" if verdict.why else ""
             wanted = {(one.score, f"{one.recipe}_tuned") for one in parts}
             tuned = [one for one in tested if (one.score, one.recipe) in wanted]
-            chosen = f" At strengths chosen on dev: {_listed(tuned)}." if tuned else ""
+            chosen = f" At strengths chosen on dev, {_listed(tuned)}." if tuned else ""
             text = f"The claim that {claim.text}: {verdict.text}{why}; {_listed(parts)}.{chosen}"
             said[text] = f"{claims.table.name}-{claim.id}"
     for recipe in aligned:
@@ -504,4 +505,9 @@ def findings(claims: ClaimResults, aligned: Sequence[Recipe], tier: str) -> dict
 
 
 def _listed(tested: Sequence[ClaimTest]) -> str:
-    return "; ".join(one.finding for one in tested)
+    """Differences of scores, those with one rival and as many seeds together."""
+    lists = []
+    for (rival, seeds), alike in grouped(tested, lambda one: (one.score[1], one.verdict.seeds or 1)).items():
+        known = f"{counted(seeds, 'seed')}, 95 % intervals" if seeds > 1 else counted(seeds, "seed")
+        lists.append(f"minus {rival} ({known}): {', '.join(one.finding for one in alike)}")
+    return "; ".join(lists)
