@@ -16,7 +16,7 @@ from tasks.data import cache as caches
 from tasks.data.arrow import ITEM, PLACE, Items, row_batch, write_batches
 from tasks.data.files import RandomLines, file_state, write_line_starts
 from tasks.data.parallel import CHUNK, map_chunks, map_items
-from tasks.data.reader import hub_tables
+from tasks.data.reader import HUB_SPLITS, Row, hub_tables, read_hub
 
 Item = TypeVar("Item")
 Raw = TypeVar("Raw")
@@ -29,6 +29,40 @@ MAX_CHARS = 10_000
 """Longer texts are taken for damage."""
 
 _REPLACED = "\ufffd"  # what a program writes for characters that it could not read
+
+
+@dataclass(frozen=True)
+class Source(Generic[Raw]):
+    """What a split is read from: files that belong together, or a split of a data set of the hub.
+
+    ``name`` is what counts call it; ``read`` gives what is in it, one item after the other.
+    """
+
+    name: str
+    read: Callable[[], Iterable[Raw]]
+    files: Sequence[Path] = ()
+
+
+def hub_sources(
+    name: str,
+    columns: Mapping[str, Sequence[str]],
+    item: Callable[[Row], Raw],
+    *,
+    config: str | None = None,
+    revision: str | None = None,
+    cache: Path | None = None,
+) -> dict[str, list[Source[Raw]]]:
+    """The splits ``train``, ``validation`` and ``test`` of a data set of the Hugging Face hub.
+
+    Args:
+        name, columns, config, revision, cache: as for :func:`tasks.data.reader.read_hub`.
+        item: makes an item of a row.
+    """
+
+    def read(split: str) -> Iterator[Raw]:
+        return map(item, read_hub(name, split, columns, config=config, revision=revision, cache=cache))
+
+    return {split: [Source(f"{name} {there}", partial(read, there))] for split, there in HUB_SPLITS.items()}
 
 
 class FileCounts(NamedTuple):
@@ -66,12 +100,15 @@ class Form(NamedTuple):
     """How items of a task are stored, in plain JSON values.
 
     ``content`` is what an item says, which its checksum is of; ``rest`` what else is known of it, or None;
-    ``decode`` makes an item of both. ``of_lines`` makes one of lines of its text files, where items of the
-    task may be streamed: read anew whenever they are asked for.
+    ``decode`` makes an item of both. ``texts`` are those of an item: one, and those that belong to it;
+    ``keys`` what it has in common with items that count as one with it. ``of_lines`` makes an item of lines
+    of its text files, where items of the task may be streamed: read anew whenever they are asked for.
     """
 
     content: Callable[[Any], Sequence[Any]]
     decode: Callable[[Any, Any], Any]
+    texts: Callable[[Any], Sequence[str]]
+    keys: Keys[Any]
     rest: Callable[[Any], Any] = lambda item: None
     of_lines: Callable[[Sequence[str]], Any] | None = None
 
@@ -137,6 +174,7 @@ class Corpus(Generic[Item]):
 
 
 AnyCorpus = TypeVar("AnyCorpus", bound=Corpus[Any])
+Parts = dict[str, list[Part[Any]]]
 _CORPUS, _STREAMED, _RAW = "corpus.json", "streamed.json", ".raw"
 SPACE = 2
 """Bytes that preparing takes on the disk, at least, for each byte of text files."""
@@ -147,24 +185,27 @@ def items_of(parts: Iterable[Part[Item]]) -> Iterator[Item]:
     return chain.from_iterable(part.items for part in parts)
 
 
+Kept = tuple[list[Item], Counter[str]]
+"""The items that are kept, and why others are dropped."""
+
+
 def read_part(
-    file: str,
-    raw: Iterable[Raw],
-    keep: Callable[[Sequence[Raw]], tuple[list[Item], Counter[str]]],
+    source: Source[Raw],
+    keep: Callable[[Sequence[Raw]], Kept[Item]],
     form: Form,
     folder: Path,
-    streamed: Sequence[Path] = (),
+    *,
+    streamed: bool = False,
 ) -> Part[Item]:
-    """Keep of a file's items what is to be kept, in a file of ``folder``.
+    """Keep of what is read what is to be kept, in a file of ``folder``.
 
     Args:
-        file: its name.
-        raw: the items as read, one after the other.
-        keep: what becomes of some of them, and why others are dropped; called in several processes.
+        source: of the items as read.
+        keep: what becomes of some of them; called in several processes.
         form: of the items that are kept.
         folder: of a corpus that is being prepared.
-        streamed: plain text files, of whose lines of one number each item is made; only the numbers are kept,
-            and where the lines begin. By default items are kept themselves.
+        streamed: whether each item is made of the lines of one number of plain text files, so that only the
+            numbers are kept, and where the lines begin; else items are kept themselves.
     """
     dropped: Counter[str] = Counter()
 
@@ -178,14 +219,14 @@ def read_part(
         return row_batch(PLACE, [part] * len(lines), lines), why
 
     def batches() -> Iterator[Any]:
-        for batch, why in map_chunks(stored, batched(enumerate(raw), CHUNK)):
+        for batch, why in map_chunks(stored, batched(enumerate(source.read()), CHUNK)):
             dropped.update(why)
             yield batch
 
-    part = _index_lines(streamed, folder) if streamed else 0
+    part = _index_lines(source.files, folder) if streamed else 0
     path = folder / f"{uuid.uuid4().hex}{_RAW}"
     write_batches(path, PLACE if streamed else ITEM, batches())
-    return Part(file, _items(path, form), dropped)
+    return Part(source.name, _items(path, form), dropped)
 
 
 def _index_lines(files: Sequence[Path], folder: Path) -> int:
@@ -228,9 +269,30 @@ def batched(items: Iterable[Raw], size: int) -> Iterator[list[Raw]]:
 
 
 def keep_whole(
-    corpus: AnyCorpus, parts: Mapping[str, Sequence[Part[Any]]], limit: int | None, form: Form, folder: Path
+    corpus: AnyCorpus,
+    parts: Mapping[str, Sequence[Part[Any]]],
+    form: Form,
+    folder: Path,
+    limit: int | None = None,
+    shared: Mapping[str, Keys[Any]] | None = None,
 ) -> None:
-    """Write a corpus into its folder: of every split the first ``limit`` items of its parts."""
+    """Write a corpus into its folder, without the training items that stand in another split.
+
+    Args:
+        corpus: without items.
+        parts: those of every split.
+        form: of the items.
+        folder: gets the corpus.
+        limit: of every split keep only this many items, the first ones.
+        shared: for each further reason to drop training items what they then have in common with others.
+
+    Raises:
+        ValueError: nothing is left of a split.
+    """
+    parts = {split: parts[split] for split in dict.fromkeys(("train", "dev", *parts))}
+    for reason, keys in {HELD_OUT: form.keys, **(shared or {})}.items():
+        drop_shared(reason, parts, keys)
+    corpus = replace(corpus, files=count_files(corpus.name, parts, form))
     digest = hashlib.sha256()
 
     def batches(split: str, schema: Any, rows: Iterator[tuple[tuple[Any, ...], bytes]]) -> Iterator[Any]:
@@ -263,35 +325,50 @@ def load_prepared(kind: type[AnyCorpus], form: Form, folder: Path) -> AnyCorpus:
 
 
 def prepare(
-    kind: type[AnyCorpus],
+    empty: AnyCorpus,
     form: Form,
     options: Mapping[str, Any],
-    read: Callable[[Path], None],
-    files: Iterable[Path] | None = None,
+    sources: Mapping[str, Sequence[Source[Any]]],
+    keep: Callable[[str], Callable[[Sequence[Any]], Kept[Any]]],
+    finish: Callable[[Parts], Parts] = lambda parts: parts,
+    shared: Mapping[str, Keys[Any]] | None = None,
 ) -> AnyCorpus:
     """Read a corpus, or find it as it was read before.
 
     Args:
-        kind, form: of the corpus.
+        empty: the corpus without items.
+        form: of its items.
         options: the arguments of what loads it, which decide what is read; ``prepared`` among them is the
             folder of what is prepared, or None to keep nothing.
-        read: reads it and writes it into the folder that it is given, by :func:`keep_whole`.
-        files: all that it is read from; by default the data set of the hub that the options name.
+        sources: what every split is read from; where there are no files, the data set of the hub that the
+            options name.
+        keep: for a split, what becomes of some of its items, as for :func:`read_part`.
+        finish: what else becomes of the splits, once they are read.
+        shared: as for :func:`keep_whole`.
 
     Raises:
         ConnectionError: the hub cannot be reached.
         OSError: the disk has too little room.
-        ValueError: a file changes meanwhile; what ``read`` raises; another checksum than the options want.
+        ValueError: a file changes meanwhile; another checksum than the options want; what the functions
+            raise.
     """
-    files, cache = list(files or ()), options["prepared"]
+    files = [file for of_split in sources.values() for source in of_split for file in source.files]
+    cache, stream = options["prepared"], options.get("stream", False)
     states: list[tuple[int, ...]] = []
 
     def read_unchanged(made: Path) -> None:
-        if not options.get("stream"):
+        if not stream:
             _check_space(
                 made, files, "data.stream=true keeps an index alone, " if "stream" in options else ""
             )
-        read(made)
+        parts: Parts = {
+            split: [
+                read_part(source, keep(split), form, made, streamed=stream and split == "train")
+                for source in of_split
+            ]
+            for split, of_split in sources.items()
+        }
+        keep_whole(empty, finish(parts), form, made, options["limit"], shared)
         for file, state in zip(files, states, strict=False):
             if file_state(file) != state:
                 raise ValueError(f"{file} must stay as it is while it is read, got a change")
@@ -305,7 +382,7 @@ def prepare(
             decisive["tables"] = hub_tables(options["name"], **named)
         task = form.content.__module__.split(".")[1]
         folder = cache / f"{task}-{caches.fingerprint(files, decisive)}"
-    found = caches.prepared(folder, read_unchanged, partial(load_prepared, kind, form))
+    found = caches.prepared(folder, read_unchanged, partial(load_prepared, type(empty), form))
     if (wanted := options.get("sha256")) not in (None, found.sha256):
         raise ValueError(f"{found.name} must have the checksum of data.sha256, {wanted}, got {found.sha256}")
     return replace(found, folder=folder)
@@ -389,47 +466,34 @@ def _homes(pairs: Sequence[tuple[str, ...]], sizes: Mapping[str, int]) -> list[s
 
 
 def count_files(
-    name: str,
-    splits: Mapping[str, Sequence[Part[Item]]],
-    sides: Callable[[Item], Sequence[str]],
-    keys: Keys[Item],
+    name: str, splits: Mapping[str, Sequence[Part[Any]]], form: Form
 ) -> dict[str, dict[str, FileCounts]]:
-    """What became of every file of every split; suspicious is what is kept, and may be a mistake.
-
-    Args:
-        name: of the corpus.
-        splits: all parts of each.
-        sides: from an item to its texts: one, and those that belong to it.
-        keys: from an item to what it has in common with others that count as one.
+    """What became of every file of every split of a corpus; suspicious is what is kept, and may be a mistake.
 
     Raises:
         ValueError: nothing is left of a split.
     """
     tests = [part for split, parts in splits.items() if split not in ("train", "dev") for part in parts]
-    tested = {key for item in items_of(tests) for key in keys(item)}
+    tested = {key for item in items_of(tests) for key in form.keys(item)}
 
-    def suspicions(split: str, item: Item) -> Iterator[str]:
-        first, *others = sides(item)
+    def suspicions(split: str, item: Any) -> Iterator[str]:
+        first, *others = form.texts(item)
         if any(_REPLACED in text for text in (first, *others)):
             yield "replaced"
         if first in others:
             yield "same_text"
-        if split == "dev" and not tested.isdisjoint(keys(item)):
+        if split == "dev" and not tested.isdisjoint(form.keys(item)):
             yield "also_tested"
 
-    def count(split: str, items: Sequence[Item]) -> Counter[str]:
+    def count(split: str, items: Sequence[Any]) -> Counter[str]:
         return Counter(reason for item in items for reason in suspicions(split, item))
 
     files: dict[str, dict[str, FileCounts]] = {}
     for split, parts in splits.items():
         found = files.setdefault(split, {})
         for part in parts:
-            before = found.get(part.file, FileCounts(0, Counter(), Counter()))
-            suspicious: Counter[str] = Counter()
-            for found_in_some in map_items(partial(count, split), part.items):
-                suspicious += found_in_some
-            read = before.read + len(part.items) + part.dropped.total()
-            found[part.file] = FileCounts(read, before.dropped + part.dropped, before.suspicious + suspicious)
+            suspicious = sum(map_items(partial(count, split), part.items), Counter[str]())
+            found[part.file] = FileCounts(len(part.items) + part.dropped.total(), part.dropped, suspicious)
         if not any(part.items for part in parts):
             reasons = ", ".join(f"{reason} {count}" for reason, count in _dropped(found).items()) or "nothing"
             raise ValueError(f"the {split} split of {name} must have a pair, got none; dropped: {reasons}")

@@ -9,22 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data import corpus
-from tasks.data.corpus import (
-    HELD_OUT,
-    MAX_CHARS,
-    SPLITS,
-    Form,
-    Part,
-    check_different,
-    count_files,
-    drop_shared,
-    keep_whole,
-    prepare,
-    read_part,
-)
+from tasks.data.corpus import MAX_CHARS, SPLITS, Form, Keys, Source, check_different, hub_sources, prepare
 from tasks.data.files import first_found, resolve_within
 from tasks.data.normalize import tokenize
-from tasks.data.reader import HUB_SPLITS, Row, read_hub, read_rows
+from tasks.data.reader import Row, read_rows
 from tasks.entailment.agreement import explained_words
 from tasks.ranges import PositiveIntOrNone, check_number
 
@@ -73,7 +61,16 @@ def _decoded(content: list[Any], explained: list[int] | None) -> Pair:
     return Pair(tuple(premise), tuple(hypothesis), label, explained=frozenset(explained or ()))
 
 
-FORM = Form(_content, _decoded, _rest)
+def _texts(pair: Pair) -> tuple[str, str]:
+    return " ".join(pair.premise), " ".join(pair.hypothesis)
+
+
+def _keys(pair: Pair) -> list[Hashable]:
+    """What makes two pairs one, whatever their labels."""
+    return [(pair.premise, pair.hypothesis)]
+
+
+FORM = Form(_content, _decoded, _texts, _keys, _rest)
 
 
 def load_folder(
@@ -126,17 +123,13 @@ def load_folder(
     keep = keep or {}
     if unread := keep.keys() - {file for names in files.values() for file in names}:
         raise ValueError(f"keep must name files that are read, got {', '.join(sorted(unread))}")
-    paths = {file: resolve_within(root, file) for names in files.values() for file in names}
 
-    def read(folder: Path) -> None:
-        parts: dict[str, list[Part[Pair]]] = {split: [] for split in SPLITS}
-        for split, names in files.items():
-            for file in names:
-                rows = read_rows(paths[file], _COLUMNS, keep.get(file), optional=_EXPLANATIONS, cache=cache)
-                parts[split].append(_part(str(paths[file]), rows, lowercase, folder))
-        _write(name, parts, disjoint_premises, limit, folder)
+    def source(name: str) -> Source[Row]:
+        file, kept = resolve_within(root, name), keep.get(name)
+        read = partial(read_rows, file, _COLUMNS, kept, optional=_EXPLANATIONS, cache=cache)
+        return Source(str(file), read, [file])
 
-    return prepare(Corpus, FORM, options, read, paths.values())
+    return _prepare(name, options, {split: [*map(source, names)] for split, names in files.items()})
 
 
 def load_hub(
@@ -163,18 +156,17 @@ def load_hub(
     options = {**locals()}
     check_number("limit", limit, PositiveIntOrNone)
 
-    def read(folder: Path) -> None:
-        parts = {}
-        for split, there in HUB_SPLITS.items():
-            rows = read_hub(name, there, _COLUMNS, revision=revision, cache=cache)
-            parts[split] = [_part(f"{name} {there}", rows, lowercase, folder)]
-        _write(name, parts, disjoint_premises, limit, folder)
-
-    return prepare(Corpus, FORM, options, read)
+    return _prepare(
+        name, options, hub_sources(name, _COLUMNS, lambda row: row, revision=revision, cache=cache)
+    )
 
 
-def _part(file: str, rows: Iterable[Row], lowercase: bool, folder: Path) -> Part[Pair]:
-    return read_part(file, rows, partial(pairs_from_rows, lowercase=lowercase), FORM, folder)
+def _prepare(name: str, options: Mapping[str, Any], sources: Mapping[str, Sequence[Source[Row]]]) -> Corpus:
+    shared: dict[str, Keys[Pair]] = {}
+    if options["disjoint_premises"]:
+        shared["premise_held_out"] = lambda pair: [" ".join(pair.premise).lower()]
+    keep = partial(pairs_from_rows, lowercase=options["lowercase"])
+    return prepare(Corpus(name, "", {}, {}), FORM, options, sources, lambda split: keep, shared=shared)
 
 
 def pairs_from_rows(rows: Iterable[Row], lowercase: bool = True) -> tuple[list[Pair], Counter[str]]:
@@ -203,25 +195,6 @@ def pairs_from_rows(rows: Iterable[Row], lowercase: bool = True) -> tuple[list[P
             else:
                 dropped["empty"] += 1
     return pairs, dropped
-
-
-def _write(
-    name: str, parts: dict[str, list[Part[Pair]]], disjoint_premises: bool, limit: int | None, folder: Path
-) -> None:
-    drop_shared(HELD_OUT, parts, _words_of)
-    if disjoint_premises:
-        drop_shared("premise_held_out", parts, lambda pair: [" ".join(pair.premise).lower()])
-    files = count_files(name, parts, _texts, _words_of)
-    keep_whole(Corpus(name, "", {}, files), {split: parts[split] for split in SPLITS}, limit, FORM, folder)
-
-
-def _words_of(pair: Pair) -> list[Hashable]:
-    """What makes two pairs one, whatever their labels."""
-    return [(pair.premise, pair.hypothesis)]
-
-
-def _texts(pair: Pair) -> tuple[str, str]:
-    return " ".join(pair.premise), " ".join(pair.hypothesis)
 
 
 def _label(row: Row) -> int | None:

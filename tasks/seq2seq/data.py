@@ -2,26 +2,17 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat, zip_longest
+from functools import partial
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks.data import corpus
-from tasks.data.corpus import (
-    HELD_OUT,
-    MAX_CHARS,
-    Form,
-    Part,
-    check_different,
-    count_files,
-    drop_shared,
-    keep_whole,
-    read_part,
-)
+from tasks.data.corpus import MAX_CHARS, Form, Kept, Source, check_different
 from tasks.data.files import read_lines, resolve_within
-from tasks.data.reader import HUB_SPLITS, Keep, Row, is_table, read_hub, read_rows
+from tasks.data.reader import Keep, Row, is_table, read_rows
 from tasks.ranges import PositiveInt, PositiveIntOrNone, check_number
 
 Link = tuple[int, int]
@@ -74,6 +65,11 @@ def _content(example: Example) -> list[Any]:
     return [example.source, example.references, links]
 
 
+def texts_of(example: Example) -> tuple[str, ...]:
+    """The source, and the references."""
+    return example.source, *example.references
+
+
 def _decoded(content: list[Any], _: None) -> Example:
     source, references, links = content
     if links is not None:
@@ -81,10 +77,8 @@ def _decoded(content: list[Any], _: None) -> Example:
     return Example(source, tuple(references), links)
 
 
-FORM = Form(_content, _decoded)
+FORM = Form(_content, _decoded, texts_of, lambda pair: [(pair.source, text) for text in pair.references])
 
-Files = Iterable[tuple[str, Iterable[Example]]]
-"""Names of files, each with what is read of it."""
 Columns = tuple[Sequence[str], Sequence[str]]
 """Names accepted for the source and for the target column of a table."""
 
@@ -131,38 +125,31 @@ def read_parallel(source: Path, targets: Sequence[Path]) -> Iterator[Example]:
         raise ValueError(f"{wanted}, got a blank line")
 
 
-Read = Callable[[Path], tuple[Path, Sequence[Path], Iterator[Example]]]
-"""From the path of what is no table to the one that counts are told of, all its files, and what is read."""
-
-
-def files_of_folder(root: Path, files: Mapping[str, Sequence[str]], read_text: Read) -> list[Path]:
-    """All files that :func:`splits_of_folder` reads."""
-    named = [resolve_within(root, name) for names in files.values() for name in names]
-    return [file for path in named for file in ([path] if is_table(path) else read_text(path)[1])]
-
-
-def splits_of_folder(
+def folder_sources(
     root: Path,
     files: Mapping[str, Sequence[str]],
     columns: Callable[[str], Columns],
-    read_text: Read,
+    text_source: Callable[[Path], Source[Example]],
     *,
     keep: Mapping[str, Mapping[str, Keep]] | None = None,
+    stream: bool = False,
     cache: Path | None = None,
-) -> dict[str, Files]:
-    """Read named files of a folder, tables as such and others as the task has its texts.
+) -> dict[str, list[Source[Example]]]:
+    """What is read of named files of a folder: of tables as such, of others as the task has its texts.
 
     Args:
         root: the folder.
         files: for each split the names of its files, relative to ``root``.
         columns: of the table of a name.
-        read_text: for what is no table.
+        text_source: for what is no table.
         keep: for a split, and there for a file name, the columns and values of the rows to read.
+        stream: whether the training files are to be streamed.
         cache: as for :func:`tasks.data.reader.read_rows`.
 
     Raises:
-        ValueError: a test set has a bad name, a split has a file twice, or ``keep`` names what is not read as
-            a table. What a file rejects, or a name outside ``root``, is raised when it is come to.
+        ValueError: a split has a file twice, a name leaves ``root``, ``keep`` names what is not read as a
+            table, or a table or an archive, whose lines cannot be found without the others, is to be
+            streamed.
     """
     check_different(files)
     keep = keep or {}
@@ -171,49 +158,19 @@ def splits_of_folder(
             got = ", ".join(sorted(unread))
             raise ValueError(f"keep must name tables that {split} is read from, got {got}")
 
-    def read(names: Sequence[str], kept: Mapping[str, Keep]) -> Iterator[tuple[str, Iterator[Example]]]:
-        for name in names:
-            file = resolve_within(root, name)
-            if is_table(name):
-                named = dict(zip(("source", "target"), columns(name), strict=True))
-                rows = read_rows(file, named, kept.get(name), cache=cache)
-                yield str(file), map(example_from_row, rows)
-            else:
-                told, _, examples = read_text(file)
-                yield str(told), examples
+    def source(name: str, kept: Keep | None) -> Source[Example]:
+        file = resolve_within(root, name)
+        if not is_table(name):
+            return text_source(file)
+        named = dict(zip(("source", "target"), columns(name), strict=True))
+        read = partial(read_rows, file, named, kept, cache=cache)
+        return Source(str(file), lambda: map(example_from_row, read()), [file])
 
-    return {split: read(names, keep.get(split, {})) for split, names in files.items()}
-
-
-def splits_of_hub(
-    name: str, columns: Mapping[str, Sequence[str]], config: str | None, revision: str | None,
-    cache: Path | None,
-) -> dict[str, Files]:  # fmt: skip
-    """Read the splits ``train``, ``validation`` and ``test`` of a data set of the Hugging Face hub.
-
-    Args:
-        name, columns, config, revision, cache: as for :func:`tasks.data.reader.read_hub`; the columns are
-            ``source`` and ``target``.
-
-    Raises:
-        ConnectionError: the hub cannot be reached.
-        ValueError: no such data set; anything that the reader rejects.
-    """
-    read: dict[str, Files] = {}
-    for split, there in HUB_SPLITS.items():
-        rows = read_hub(name, there, columns, config=config, revision=revision, cache=cache)
-        read[split] = [(f"{name} {there}", map(example_from_row, rows))]
-    return read
-
-
-def text_files(root: Path, names: Sequence[str], read_text: Read) -> list[Sequence[Path]]:
-    """The plain text files of every name, for :func:`collect` to stream.
-
-    Raises:
-        ValueError: one of them is a table or an archive, whose lines cannot be found without the others.
-    """
-    found: list[Sequence[Path]] = [files_of_folder(root, {"train": [name]}, read_text) for name in names]
-    for file in chain.from_iterable(found):
+    found = {
+        split: [source(name, keep.get(split, {}).get(name)) for name in names]
+        for split, names in files.items()
+    }
+    for file in chain.from_iterable(of.files for of in found["train"] if stream):
         if is_table(file) or file.suffix == ".gz":
             got = f"{file}: unpack it, or write a text file for each side"
             raise ValueError(f"data.stream must read plain text files for train, got {got}")
@@ -238,7 +195,7 @@ class Rule:
         """The form of examples that may be streamed."""
         return FORM._replace(of_lines=lambda lines: self([Example(lines[0], (*lines[1:],))])[0][0])
 
-    def __call__(self, examples: Sequence[Example]) -> tuple[list[Example], Counter[str]]:
+    def __call__(self, examples: Sequence[Example]) -> Kept[Example]:
         """The examples that are kept, and how many are dropped: ``empty`` without source or reference,
         ``too_long``, and for their faults."""
         kept, dropped = [], Counter[str]()
@@ -246,7 +203,7 @@ class Rule:
             if example.fault:
                 dropped[example.fault] += 1
                 continue
-            if max(map(len, (example.source, *example.references))) > self.max_chars:
+            if max(map(len, texts_of(example))) > self.max_chars:
                 dropped["too_long"] += 1
                 continue
             source = single_spaces(self.write_source(example.source))
@@ -256,61 +213,6 @@ class Rule:
             else:
                 dropped["empty"] += 1
         return kept, dropped
-
-
-ANY_TEXT = Rule()
-
-
-def collect(
-    files: Files, keep: Rule = ANY_TEXT, *, folder: Path, streamed: Sequence[Sequence[Path]] = ()
-) -> list[Part[Example]]:
-    """Keep of every file the examples that have text.
-
-    Args:
-        files: as read.
-        keep: which.
-        folder: as for :func:`tasks.data.corpus.read_part`.
-        streamed: for each of the files those of :func:`text_files`, where its examples are not to be stored.
-    """
-    of_files = chain(streamed, repeat(()))
-    return [read_part(file, examples, keep, keep.form, folder, next(of_files)) for file, examples in files]
-
-
-def same_texts(source: str, target: str) -> Hashable:
-    """Pairs count as one whose texts are the same."""
-    return source, target
-
-
-def assemble(
-    folder: Path,
-    name: str,
-    splits: Mapping[str, list[Part[Example]]],
-    limit: int | None = None,
-    languages: tuple[str, str] = ("en", "en"),
-    tokenized: bool = False,
-    same: Callable[[str, str], Hashable] = same_texts,
-) -> None:
-    """Make a corpus of its splits, without the training pairs that stand in another split.
-
-    Args:
-        folder: gets the corpus.
-        name: as records call it.
-        splits: ``train``, ``dev`` and the test sets.
-        limit: of every split keep only this many examples, the first ones.
-        languages, tokenized: as the corpus has them.
-        same: what pairs that count as one have in common; by default their texts.
-
-    Raises:
-        ValueError: a split without examples.
-    """
-
-    def keys(example: Example) -> list[Hashable]:
-        return [same(example.source, text) for text in example.references]
-
-    splits = {split: splits[split] for split in dict.fromkeys(("train", "dev", *splits))}
-    drop_shared(HELD_OUT, splits, keys)
-    files = count_files(name, splits, lambda example: (example.source, *example.references), keys)
-    keep_whole(Corpus(name, "", {}, files, languages, tokenized), splits, limit, FORM, folder)
 
 
 def check_bounds(max_chars: int, limit: int | None = None) -> None:

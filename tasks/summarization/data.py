@@ -1,33 +1,27 @@
 """News sentences with their headlines: corpora for sentence summarization, from files and from the hub."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from tasks.data.corpus import MAX_CHARS, Part
+from tasks.data.corpus import MAX_CHARS, Part, Parts, Source, hub_sources
 from tasks.data.corpus import prepare as prepare_corpus
 from tasks.data.files import existing, first_found, nothing_found, with_gz
 from tasks.data.normalize import Normalizer
 from tasks.data.parallel import map_items
 from tasks.data.reader import Keep, is_table
 from tasks.seq2seq.data import (
-    FORM,
     Columns,
     Corpus,
     Example,
-    Files,
     Rule,
-    assemble,
     check_bounds,
     check_test_names,
-    collect,
-    files_of_folder,
+    example_from_row,
+    folder_sources,
     read_parallel,
-    same_texts,
-    splits_of_folder,
-    splits_of_hub,
-    text_files,
 )
 
 SOURCES = ("source", "article", "document", "sentence")
@@ -100,13 +94,9 @@ def load_folder(
     files |= {split: [file] for split, file in tests.items()}
     _check_columns(files, columns)
 
-    def read(folder: Path) -> None:
-        found = splits_of_folder(root, files, partial(_columns, columns), _read_texts, keep=keep, cache=cache)
-        _write(folder, name, found, rush_filter, prepare, max_chars, limit, streamed)
-
-    paths = files_of_folder(root, files, _read_texts)
-    streamed = text_files(root, files["train"], _read_texts) if stream else []
-    return prepare_corpus(Corpus, _rule("train", prepare, max_chars).form, options, read, paths)
+    named = partial(_columns, columns)
+    sources = folder_sources(root, files, named, _text_source, keep=keep, stream=stream, cache=cache)
+    return _prepare(name, options, sources)
 
 
 def load_hub(
@@ -139,11 +129,8 @@ def load_hub(
     check_bounds(max_chars, limit)
     wanted = {"source": SOURCES, "target": TARGETS}
 
-    def read(folder: Path) -> None:
-        found = splits_of_hub(name, wanted, config, revision, cache)
-        _write(folder, name, found, rush_filter, prepare, max_chars, limit)
-
-    return prepare_corpus(Corpus, FORM, options, read)
+    sources = hub_sources(name, wanted, example_from_row, config=config, revision=revision, cache=cache)
+    return _prepare(name, options, sources)
 
 
 def gigaword_form(text: str, *, title: bool = False) -> str:
@@ -201,8 +188,8 @@ def _columns(columns: Mapping[str, Mapping[str, str]], table: str) -> Columns:
     return source or SOURCES, target or TARGETS
 
 
-def _read_texts(file: Path) -> tuple[Path, list[Path], Iterator[Example]]:
-    """The files of a folder of DUC's, or articles with the headlines in the file of the like name."""
+def _text_source(file: Path) -> Source[Example]:
+    """A folder of DUC's, or articles with the headlines in the file of the like name."""
     if file.is_dir():
         references = [existing(file / "task1_ref0.txt")]
         while found := with_gz(file / f"task1_ref{len(references)}.txt"):
@@ -213,36 +200,33 @@ def _read_texts(file: Path) -> tuple[Path, list[Path], Iterator[Example]]:
         if title == file:
             raise ValueError(f"{file} must have a suffix of tables or article in its name, got neither")
         source, references = existing(file), [existing(title)]
-    return file, [source, *references], read_parallel(source, references)
+    return Source(str(file), lambda: read_parallel(source, references), [source, *references])
 
 
-def _write(
-    folder: Path,
-    name: str,
-    read: Mapping[str, Files],
-    rush_filter: bool,
-    prepare: bool,
-    max_chars: int,
-    limit: int | None,
-    streamed: Sequence[Sequence[Path]] = (),
-) -> None:
-    splits: dict[str, list[Part[Example]]] = {}
-    for split, files in read.items():
-        rule, paths = _rule(split, prepare, max_chars), streamed if split == "train" else ()
-        splits[split] = collect(files, rule, folder=folder, streamed=paths)
-        for part in splits[split]:
-            _check_sides(part)
-    if rush_filter:
-        for part in splits["train"]:
-            part.keep("filter", lambda example: passes_filter(example.source, example.target))
-    same = _prepared if prepare else same_texts
-    assemble(folder, name, splits, limit, same=same)
+def _prepare(
+    name: str, options: Mapping[str, Any], sources: Mapping[str, Sequence[Source[Example]]]
+) -> Corpus:
+    is_prepared, max_chars = options["prepare"], options["max_chars"]
 
+    def rule(split: str) -> Rule:
+        # A test set keeps its digits: the rules of DUC put them back into what was written.
+        if is_prepared and split in ("train", "dev"):
+            return Rule(gigaword_form, _title, max_chars)
+        return Rule(max_chars=max_chars)
 
-def _rule(split: str, prepare: bool, max_chars: int) -> Rule:
-    # A test set keeps its digits: the rules of DUC put them back into what was written.
-    is_prepared = prepare and split in ("train", "dev")
-    return Rule(gigaword_form, _title, max_chars) if is_prepared else Rule(max_chars=max_chars)
+    def finish(parts: Parts) -> Parts:
+        for of_split in parts.values():
+            for part in of_split:
+                _check_sides(part)
+        if options["rush_filter"]:
+            for part in parts["train"]:
+                part.keep("filter", lambda example: passes_filter(example.source, example.target))
+        return parts
+
+    form = rule("train").form
+    if is_prepared:  # whichever form a test set has
+        form = form._replace(keys=lambda e: [(gigaword_form(e.source), _title(t)) for t in e.references])
+    return prepare_corpus(Corpus(name, "", {}, {}), form, options, sources, rule, finish)
 
 
 def _check_sides(part: Part[Example]) -> None:
@@ -255,10 +239,6 @@ def _check_sides(part: Part[Example]) -> None:
 
 def _longer_targets(examples: Sequence[Example]) -> int:
     return sum(len(e.target.split()) > len(e.source.split()) for e in examples)
-
-
-def _prepared(source: str, title: str) -> tuple[str, str]:
-    return gigaword_form(source), _title(title)
 
 
 def _title(text: str) -> str:

@@ -6,28 +6,21 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from tasks.data.corpus import MAX_CHARS, hold_out, items_of, prepare
+from tasks.data.corpus import MAX_CHARS, Parts, Source, hold_out, hub_sources, items_of, prepare
 from tasks.data.files import existing, nothing_found, resolve_within, with_gz
 from tasks.data.reader import Keep, Row, read_rows
 from tasks.seq2seq.data import (
-    FORM,
     Corpus,
     Example,
-    Files,
     Link,
     Links,
     Rule,
-    assemble,
     check_bounds,
     check_test_names,
-    collect,
     example_from_row,
-    files_of_folder,
+    folder_sources,
     read_parallel,
     single_spaces,
-    splits_of_folder,
-    splits_of_hub,
-    text_files,
 )
 
 _USUAL = {"train": ("train",), "dev": ("dev", "val", "valid", "validation"), "test": ("test",)}
@@ -101,19 +94,14 @@ def load_folder(
     held_out, alignments = held_out or {}, alignments or {}
     files = _files(root, languages, train, dev, tests, held_out, alignments)
     source, target = _columns(languages, columns)
-    sides, read_text = ([source], [target]), partial(_read_sides, languages)
-
-    def read(folder: Path) -> None:
-        found = splits_of_folder(root, files, lambda table: sides, read_text, keep=keep, cache=cache)
-        for split, gold in alignments.items():
-            found[split] = [(str(root / gold.get("file", "")), _read_alignments(root, pair, gold, cache))]
-        _write(folder, f"{name}-{pair}", found, held_out, languages, tokenized, rule, limit, streamed)
-
-    paths = files_of_folder(root, files, read_text)
-    paths += [resolve_within(root, gold.get("file", "")) for gold in alignments.values()]
-    streamed = text_files(root, files["train"], read_text) if stream else []
+    sources = folder_sources(
+        root, files, lambda table: ([source], [target]), partial(_text_source, languages),
+        keep=keep, stream=stream, cache=cache,
+    )  # fmt: skip
+    sources |= {split: [_aligned_source(root, pair, gold, cache)] for split, gold in alignments.items()}
     rule = Rule(_unescaped, _unescaped, max_chars) if tokenized else Rule(max_chars=max_chars)
-    return prepare(Corpus, rule.form, options, read, paths)
+    empty = Corpus(f"{name}-{pair}", "", {}, {}, languages, tokenized)
+    return prepare(empty, rule.form, options, sources, lambda split: rule, partial(_finish, held_out))
 
 
 def load_hub(
@@ -149,11 +137,9 @@ def load_hub(
     named = zip(("source", "target"), _columns(languages, columns), strict=True)
     wanted = {side: (column, f"translation.{column}") for side, column in named}
 
-    def read(folder: Path) -> None:
-        found = splits_of_hub(name, wanted, config, revision, cache)
-        _write(folder, f"{name}-{pair}", found, {}, languages, False, Rule(max_chars=max_chars), limit)
-
-    return prepare(Corpus, FORM, options, read)
+    sources = hub_sources(name, wanted, example_from_row, config=config, revision=revision, cache=cache)
+    rule, empty = Rule(max_chars=max_chars), Corpus(f"{name}-{pair}", "", {}, {}, languages)
+    return prepare(empty, rule.form, options, sources, lambda split: rule, partial(_finish, {}))
 
 
 def _languages(pair: str) -> tuple[str, str]:
@@ -206,23 +192,28 @@ def _side(stem: Path, language: str) -> Path:
     return stem.with_name(f"{stem.name}.{language}")
 
 
-def _read_sides(languages: tuple[str, str], stem: Path) -> tuple[Path, list[Path], Iterator[Example]]:
+def _text_source(languages: tuple[str, str], stem: Path) -> Source[Example]:
     source, target = (existing(_side(stem, language)) for language in languages)
-    return source, [source, target], read_parallel(source, [target])
+    return Source(str(source), lambda: read_parallel(source, [target]), [source, target])
 
 
-def _read_alignments(root: Path, pair: str, gold: Mapping[str, str], cache: Path | None) -> Iterator[Example]:
-    """Read sentences with their links, turned round where the file has the other direction."""
+def _aligned_source(root: Path, pair: str, gold: Mapping[str, str], cache: Path | None) -> Source[Example]:
+    """Sentences with their links, turned round where the file has the other direction."""
     if gold.keys() != {"file", "pair"}:
         raise ValueError(f"alignments must name a file and a pair, got {', '.join(gold) or 'nothing'}")
     if sorted(gold["pair"].split("-")) != sorted(pair.split("-")):
         raise ValueError(f"alignments must be of the languages of {pair}, got {gold['pair']}")
+    file, is_turned = resolve_within(root, gold["file"]), gold["pair"] != pair
+    return Source(str(root / gold["file"]), lambda: _read_alignments(file, is_turned, cache), [file])
+
+
+def _read_alignments(file: Path, is_turned: bool, cache: Path | None) -> Iterator[Example]:
     columns = {"source": ("src",), "target": ("tgt",), "sure": ("sure",), "possible": ("possible",)}
-    for row in read_rows(resolve_within(root, gold["file"]), columns, cache=cache):
+    for row in read_rows(file, columns, cache=cache):
         example = example_from_row(row)
         sure, possible = (_links(row, kind, example) for kind in ("sure", "possible"))
         example = replace(example, links=Links(sure, possible | sure))
-        yield example if gold["pair"] == pair else _turned(example)
+        yield _turned(example) if is_turned else example
 
 
 def _links(row: Row, kind: str, example: Example) -> frozenset[Link]:
@@ -248,35 +239,16 @@ def _turned(example: Example) -> Example:
     return Example(example.target, (example.source,), Links(sure, possible))
 
 
-def _write(
-    folder: Path,
-    name: str,
-    read: Mapping[str, Files],
-    held_out: Mapping[str, int],
-    languages: tuple[str, str],
-    tokenized: bool,
-    rule: Rule,
-    limit: int | None,
-    streamed: Sequence[Sequence[Path]] = (),
-) -> None:
-    splits = {
-        split: collect(files, rule, folder=folder, streamed=streamed if split == "train" else ())
-        for split, files in read.items()
-    }
+def _finish(held_out: Mapping[str, int], parts: Parts) -> Parts:
+    """Hold pairs out, and refuse splits of which BLEU could not be told after the training."""
     if held_out:
-        taken = hold_out(splits.pop("train"), held_out, lambda example: (example.source, example.target))
-        splits = taken | splits
-    for split, parts in splits.items():
-        _check_references(split, items_of(parts))
-    assemble(folder, name, splits, limit, languages, tokenized)
-
-
-def _check_references(split: str, examples: Iterable[Example]) -> None:
-    """BLEU is of as many references everywhere; said now, and not after the training."""
-    numbers = sorted({len(example.references) for example in examples})
-    if len(numbers) > 1:
-        got = " and ".join(map(str, numbers))
-        raise ValueError(f"{split} must have the same number of references for every sentence, got {got}")
+        parts = hold_out(parts.pop("train"), held_out, lambda pair: (pair.source, pair.target)) | parts
+    for split, of_split in parts.items():
+        numbers = sorted({len(example.references) for example in items_of(of_split)})
+        if len(numbers) > 1:
+            got = " and ".join(map(str, numbers))
+            raise ValueError(f"{split} must have the same number of references for every sentence, got {got}")
+    return parts
 
 
 def _unescaped(text: str) -> str:

@@ -124,7 +124,7 @@ def test_a_file_that_changes_meanwhile_is_not_kept(source: Path, tmp_path: Path,
         own(*arguments)
         (copy / "Giga/input.txt").touch()
 
-    monkeypatch.setattr("tasks.seq2seq.data.keep_whole", change)
+    monkeypatch.setattr(corpus, "keep_whole", change)
     with pytest.raises(ValueError, match=r"input\.txt must stay as it is while it is read, got a change"):
         load_folder(copy, prepared=tmp_path / "cache")
     assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"]

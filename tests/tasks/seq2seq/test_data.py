@@ -3,7 +3,7 @@
 import gzip
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -12,19 +12,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.data.corpus import Part, load_prepared, read_part
+from tasks.data.corpus import Part, Source, keep_whole, load_prepared, read_part
 from tasks.data.reader import Row
 from tasks.seq2seq.data import (
     FORM,
     Corpus,
     Example,
     Rule,
-    assemble,
-    collect,
     example_from_row,
+    folder_sources,
     read_parallel,
     single_spaces,
-    splits_of_folder,
 )
 
 WORDS = ["ein", "h\u00fcgel", "\u2028", "x\x85y", "\x0c", "\u00a0", "\U0001f600", "caf\u00e9", "\ufeff"]
@@ -35,6 +33,13 @@ def write(folder: Path, *sides: bytes, suffix: str = "") -> list[Path]:
     for file, content in zip(files, sides, strict=True):
         file.write_bytes(gzip.compress(content) if suffix else content)
     return files
+
+
+ANY_TEXT = Rule()
+
+
+def collect(raw: Iterable[Example], keep: Rule = ANY_TEXT, *, folder: Path) -> Part[Example]:
+    return read_part(Source("x", lambda: raw), keep, FORM, folder)
 
 
 def numbered(size: int, side: str, rng: Random) -> list[str]:
@@ -98,7 +103,7 @@ def test_a_damaged_side_is_refused(
     contents = [b"\n".join(lines) + b"\n" for lines in sides]
     source, *targets = write(tmp_path, *contents, suffix=".gz" if packed else "")
     with pytest.raises(ValueError, match=f"side\\.{side}"):
-        collect([("x", read_parallel(source, targets))], folder=tmp_path)
+        collect(read_parallel(source, targets), folder=tmp_path)
 
 
 @pytest.mark.parametrize("side", range(3))
@@ -114,7 +119,7 @@ def test_a_line_of_no_use_is_dropped_with_what_belongs_to_it(
     for at in (1, 6):
         damage(sides[side], at, rng)
     source, *targets = write(tmp_path, *(b"\n".join(lines) + b"\n" for lines in sides))
-    (part,) = collect([("x", read_parallel(source, targets))], folder=tmp_path)
+    part = collect(read_parallel(source, targets), folder=tmp_path)
     assert part.dropped == {reason: 2}
     numbers = [[number_of(text) for text in (e.source, *e.references)] for e in part.items]
     assert len(numbers) == 7 and all(len(set(row)) == 1 for row in numbers)
@@ -135,7 +140,7 @@ def test_kept_and_dropped_are_all_there_was(tmp_path: Path, blanks: list[str], l
     source, *targets = write(
         tmp_path, *("\n".join(side).encode() + b"\n" for side in zip(*pairs, strict=True))
     )
-    (part,) = collect([("x", read_parallel(source, targets))], Rule(max_chars=100), folder=tmp_path)
+    part = collect(read_parallel(source, targets), Rule(max_chars=100), folder=tmp_path)
     examples, dropped = part.items, part.dropped
     assert dropped.get("empty", 0) == len(blanks) and dropped.get("too_long", 0) == longs
     assert len(examples) + sum(dropped.values()) == len(pairs)
@@ -147,7 +152,7 @@ def test_a_last_line_that_is_blank_in_one_file_is_refused(tmp_path: Path) -> Non
     """A line too many before it would look like that."""
     source, *targets = write(tmp_path, b"a 1\na 2\n", b"b 1\n\n", b"c 1\nc 2\n")
     with pytest.raises(ValueError, match=r"side\.1 must have text in its last line, 2, because .*side\.0"):
-        collect([("x", read_parallel(source, targets))], folder=tmp_path)
+        collect(read_parallel(source, targets), folder=tmp_path)
 
 
 def test_the_file_with_fewer_lines_is_named(tmp_path: Path) -> None:
@@ -161,13 +166,13 @@ def test_the_file_with_fewer_lines_is_named(tmp_path: Path) -> None:
 
 def test_what_separates_words_becomes_one_space(tmp_path: Path) -> None:
     examples = [Example(" a\t\tb \u00a0c\r\n", ("d  e",))]
-    assert collect([("x", examples)], folder=tmp_path)[0].items == [Example("a b \u00a0c", ("d e",))]
+    assert collect(examples, folder=tmp_path).items == [Example("a b \u00a0c", ("d e",))]
 
 
 def test_texts_may_be_written_otherwise_and_may_vanish_so(tmp_path: Path) -> None:
     examples = [Example("A", ("B",)), Example("#", ("B",)), Example("C", ("#", "D"))]
-    (part,) = collect(
-        [("x", examples)],
+    part = collect(
+        examples,
         Rule(lambda text: text.strip("#").lower(), lambda text: text.strip("#")),
         folder=tmp_path,
     )
@@ -193,10 +198,10 @@ def test_tables_have_the_rows_of_their_filter(tmp_path: Path) -> None:
     file = tmp_path / "a.tsv"
     file.write_text('de\ten\tsplit\nja "x\tyes "x\ttrain\nnein\tno\tdev\n')
     keep = {"train": {"a.tsv": {"split": "train"}}}
-    splits = splits_of_folder(
+    splits = folder_sources(
         tmp_path, {"train": ["a.tsv"]}, lambda table: (["de"], ["en"]), pytest.fail, keep=keep
     )
-    assert [list(rows) for _, rows in splits["train"]] == [[Example('ja "x', ('yes "x',))]]
+    assert [list(source.read()) for source in splits["train"]] == [[Example('ja "x', ('yes "x',))]]
 
 
 def test_training_pairs_that_stand_elsewhere_are_dropped(tmp_path: Path) -> None:
@@ -206,7 +211,7 @@ def test_training_pairs_that_stand_elsewhere_are_dropped(tmp_path: Path) -> None
     again = Example("a", ("Y",))
     splits = {
         "test": [part(several, file="t", too_long=2)],
-        "train": [part(one, two, file="a", empty=1), part(three, file="b"), part(again, file="a")],
+        "train": [part(one, two, file="a", empty=1), part(three, file="b"), part(again, file="c")],
         "dev": [part(one, Example("c", ("C",)), Example("d\ufffd", ("d\ufffd",)), file="d")],
     }
     corpus = assembled(tmp_path, splits)
@@ -218,7 +223,7 @@ def test_training_pairs_that_stand_elsewhere_are_dropped(tmp_path: Path) -> None
         "test": {"too_long": 2},
     }
     assert corpus.notes == [
-        "a, for train: 4 read; dropped: 1 empty, 1 pair_held_out",
+        "a, for train: 3 read; dropped: 1 empty, 1 pair_held_out",
         "b, for train: 1 read; dropped: 1 pair_held_out",
         "d, for dev: 3 read; kept, but suspicious: 1 also_tested, 1 replaced, 1 same_text",
         "t, for test: 3 read; dropped: 2 too_long",
@@ -226,20 +231,22 @@ def test_training_pairs_that_stand_elsewhere_are_dropped(tmp_path: Path) -> None
 
 
 def part_in(folder: Path, *examples: Example, file: str = "a", **dropped: int) -> Part[Example]:
-    return read_part(file, examples, lambda kept: (list(kept), Counter(dropped)), FORM, folder)
+    return read_part(
+        Source(file, lambda: examples), lambda kept: (list(kept), Counter(dropped)), FORM, folder
+    )
 
 
 def assembled(folder: Path, splits: dict[str, list[Part[Example]]], limit: int | None = None) -> Corpus:
-    assemble(folder, "x", splits, limit)
+    keep_whole(Corpus("x", "", {}, {}), splits, FORM, folder, limit)
     return load_prepared(Corpus, FORM, folder)
 
 
 def test_a_split_without_examples_is_an_error(tmp_path: Path) -> None:
     part = partial(part_in, tmp_path)
     splits = {"train": [part(Example("a", ("b",)))], "dev": [part(Example("c", ("d",)))]}
-    splits["test"] = collect([("t", 3 * [Example(" ", ("",))])], folder=tmp_path)
+    splits["test"] = [collect(3 * [Example(" ", ("",))], folder=tmp_path)]
     with pytest.raises(ValueError, match="the test split of x must have a pair, got none; dropped: empty 3"):
-        assemble(tmp_path, "x", splits)
+        assembled(tmp_path, splits)
 
 
 def test_a_limit_keeps_the_first_examples_of_every_split(tmp_path: Path) -> None:

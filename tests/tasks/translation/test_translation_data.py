@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tasks.data.corpus import hold_out, items_of
-from tasks.seq2seq.data import Corpus, Example, collect
+from tasks.data.corpus import Source, hold_out, items_of, read_part
+from tasks.seq2seq.data import FORM, Corpus, Example, Rule
 from tasks.translation.data import load_folder, load_hub
 from tests.generated_corpus import write_hub
 
@@ -123,7 +123,8 @@ def many(size: int) -> list[Example]:
 
 def held_out(folder: Path, examples: list[Example], sizes: dict[str, int]) -> dict[str, list[Example]]:
     """As from two files."""
-    parts = collect([("a", examples[:100]), ("b", examples[100:])], folder=folder)
+    sources = Source("a", lambda: examples[:100]), Source("b", lambda: examples[100:])
+    parts = [read_part(source, Rule(), FORM, folder) for source in sources]
     splits = hold_out(parts, sizes, lambda example: (example.source, example.target))
     return {split: list(items_of(found)) for split, found in splits.items()}
 
