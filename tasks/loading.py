@@ -42,9 +42,7 @@ def from_run(path: Path | str, device: torch.device | str = "cpu") -> Any:
     try:
         return load_trained(config, run, torch.device(device))
     except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{run.config} must hold the config of a run, got something else: {error!r}"
-        ) from error
+        raise ValueError(f"{run.config} must hold the config of a run, got another: {error!r}") from error
 
 
 def load_trained(config: Mapping[str, Any], run: RunDirectory, device: torch.device) -> Any:

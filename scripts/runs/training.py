@@ -21,12 +21,13 @@ from tasks._registry import TASKS
 from tasks.data.files import write_atomically, write_json_atomically
 from tasks.training.callbacks import Callback, Progress, StartEvent, StepEvent
 from tasks.training.distributed import enter_on_rank_zero, init_distributed, on_rank_zero
-from tasks.training.fit import FitResult, count_steps, evaluate, fit
+from tasks.training.fit import count_steps, evaluate, fit
 from tasks.training.profiling import mapping_share, peak_memory_mb
 from tasks.training.provenance import commit, versions
 from tasks.training.records import Record, find_record, write_results
 from tasks.training.run_directory import RunDirectory
 from tasks.training.settings import describe_device
+from tasks.training.state import Counters
 
 
 def make_command(overrides: Sequence[str]) -> str:
@@ -142,7 +143,7 @@ def _is_finished(setup: Setup) -> bool:
     return True
 
 
-def _fit(setup: Setup, run: RunDirectory, callbacks: Sequence[Callback], code: str) -> FitResult:
+def _fit(setup: Setup, run: RunDirectory, callbacks: Sequence[Callback], code: str) -> Counters:
     steps = count_steps(setup.task, setup.trainer)
     optimizer, scheduler = setup.optim.build(setup.task.model.parameters(), steps)
     return fit(
@@ -178,7 +179,7 @@ _HISTORY = (
 )  # of an epoch's entry, what the record keeps
 
 
-def finalize(setup: Setup, run: RunDirectory, result: FitResult, experiment: str) -> None:
+def finalize(setup: Setup, run: RunDirectory, result: Counters, experiment: str) -> None:
     """Test what was trained, write everything down, the record last, and report.
 
     Args:
@@ -202,7 +203,7 @@ def finalize(setup: Setup, run: RunDirectory, result: FitResult, experiment: str
     _report(setup, record, picture)
 
 
-def _write(setup: Setup, run: RunDirectory, result: FitResult, experiment: str) -> tuple[Record, Path]:
+def _write(setup: Setup, run: RunDirectory, result: Counters, experiment: str) -> tuple[Record, Path]:
     from scripts.heatmap import draw_grid  # and matplotlib, which nothing before the end of a run needs
 
     record = _record(setup, result, experiment)
@@ -219,7 +220,7 @@ def _write(setup: Setup, run: RunDirectory, result: FitResult, experiment: str) 
     return kept, picture
 
 
-def _record(setup: Setup, result: FitResult, experiment: str) -> Record:
+def _record(setup: Setup, result: Counters, experiment: str) -> Record:
     corpus = setup.task.corpus
     with setup.trainer.autocast(setup.device):
         share = mapping_share(setup.task, setup.mapping)
@@ -248,7 +249,7 @@ def _record(setup: Setup, result: FitResult, experiment: str) -> Record:
         seed=setup.config.seed,
         metrics={"dev": result.dev, **tests},
         seconds={name: round(value, 4) for name, value in seconds.items()},
-        epochs=result.epochs,
+        epochs=len(result.history),
         best_epoch=result.best_epoch,
         tokens_per_second=round(result.tokens_per_second, 1),
         peak_memory_mb=round(peak_memory_mb(setup.device), 1),

@@ -83,20 +83,6 @@ class Items(Sequence[Item], Generic[Item]):
         return chosen
 
 
-class NumberedPairs(Items[tuple[Numbers, Numbers]]):
-    """The pairs in a file of ``PAIR`` whose sides both have 1 to ``longest`` numbers.
-
-    ``lengths`` are those of the sources, int32.
-    """
-
-    def __init__(self, path: Path, longest: int) -> None:
-        super().__init__(path, lambda *pair: pair)
-        found = [[np.diff(side.offsets) for side in batch.columns] for batch in self._batches]
-        lengths = np.concatenate([np.zeros((2, 0), np.int32), *found], axis=1)
-        self._rows = np.flatnonzero(((lengths > 0) & (lengths <= longest)).all(0)).astype(np.int32)
-        self.lengths = lengths[0][self._rows]
-
-
 def row_batch(schema: pa.Schema, *columns: Sequence[Any]) -> pa.RecordBatch:
     """Rows, given as their columns."""
     types = [field.type for field in schema]

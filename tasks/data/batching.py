@@ -98,9 +98,7 @@ def pad(sequences: Sequence[Sequence[int]], multiple: int = 1) -> tuple[torch.Te
     if not lengths:
         raise ValueError("a batch must have at least one sentence, got none")
     if 0 in lengths:
-        raise ValueError(
-            f"every sentence must have at least one word, got none at position {lengths.index(0)}"
-        )
+        raise ValueError(f"sentences must have at least one word, got none at position {lengths.index(0)}")
     width = -(-max(lengths) // multiple) * multiple
     rows = [[*sequence, *[PAD] * (width - len(sequence))] for sequence in sequences]
     return torch.tensor(rows, dtype=torch.long), torch.tensor(lengths, dtype=torch.long)

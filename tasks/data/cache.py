@@ -48,11 +48,8 @@ def fingerprint(files: Sequence[Path], options: Mapping[str, Any]) -> str:
 
 def digest(file: Path) -> str:
     """A hash of a file's content, which takes less time than to read it from a disk."""
-    state = xxhash.xxh3_128()
     with file.open("rb", buffering=0) as stream:
-        while block := stream.read(1 << 22):
-            state.update(block)
-    return state.hexdigest()
+        return hashlib.file_digest(stream, xxhash.xxh3_128).hexdigest()
 
 
 @cache

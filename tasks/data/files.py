@@ -137,9 +137,8 @@ def open_bytes(file: Path) -> Iterator[IO[bytes]]:
         with unchanged(file), gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
             yield io.BufferedReader(stream, 1 << 20)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(
-            f"{file} must be a whole gzip file, got a damaged one: {first_line(error)}"
-        ) from error
+        said = first_line(error)
+        raise ValueError(f"{file} must be a whole gzip file, got a damaged one: {said}") from error
 
 
 def raw_lines(stream: IO[bytes], file: Path, longest: int | None = None) -> Iterator[bytes]:
@@ -159,16 +158,13 @@ def raw_lines(stream: IO[bytes], file: Path, longest: int | None = None) -> Iter
         most = max(LARGEST_UNPACKED, MOST_PACKED * file.stat().st_size)
     while line := stream.readline(longest + 1):
         if len(line) > longest:
-            raise ValueError(
-                f"{file} must have lines of at most {longest:,} bytes, got a longer one at offset {start}"
-            )
+            got = f"a longer one at offset {start}"
+            raise ValueError(f"{file} must have lines of at most {longest:,} bytes, got {got}")
         yield line
         start += len(line)
         if start > most:
-            raise ValueError(
-                f"{file} must unpack to at most {MOST_PACKED} times its size, got more: unpack it by hand if "
-                "it is what it should be"
-            )
+            got = "more: unpack it by hand if it is what it should be"
+            raise ValueError(f"{file} must unpack to at most {MOST_PACKED} times its size, got {got}")
 
 
 def read_lines(file: Path, odd: bytes = b"\r\0") -> Iterator[str]:
@@ -192,10 +188,8 @@ def read_lines(file: Path, odd: bytes = b"\r\0") -> Iterator[str]:
             check_utf8(line, start, file)
             text = _without_end(line)
             if found := refused.search(text):
-                got = f"one at offset {start + found.start()}"
-                raise ValueError(
-                    f"{file}, line {number} must have no 0x{found[0].hex()} inside a line, got {got}"
-                )
+                wanted = f"{file}, line {number} must have no 0x{found[0].hex()} inside a line"
+                raise ValueError(f"{wanted}, got one at offset {start + found.start()}")
             yield text.decode("utf-8" if start else "utf-8-sig")
             start += len(line)
     if start == 0:
@@ -320,7 +314,8 @@ def write_atomically(
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             error.filename = str(path)  # what a person knows; a full disk names nothing by itself
         raise
-    _fsync_directory(path.parent)
+    with _opened(path.parent) as directory:  # else a power failure may lose the new name of safe bytes
+        os.fsync(directory)
 
 
 def _give_name(temporary: Path, path: Path, is_new: bool) -> None:
@@ -363,19 +358,9 @@ def _open_locked(temporary: Path) -> BinaryIO:
 def remove_abandoned(path: Path) -> None:
     """Remove the temporary files of ``path`` whose writer has ended, on whichever machine that was."""
     for temporary in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
-        with suppress(OSError), open_own(temporary, os.O_RDONLY) as descriptor:
-            if lock_descriptor(descriptor, blocking=False):
+        with suppress(OSError), open(open_descriptor(temporary, os.O_RDONLY), "rb") as file:
+            if lock_descriptor(file.fileno(), blocking=False):
                 temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def open_own(path: Path, flags: int) -> Iterator[int]:
-    """Open a file of this project's own; see :func:`open_descriptor`."""
-    descriptor = open_descriptor(path, flags)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def open_descriptor(path: Path, flags: int) -> int:
@@ -398,19 +383,16 @@ def open_descriptor(path: Path, flags: int) -> int:
 def locked_directory(directory: Path) -> Iterator[None]:
     """Keep other processes out of this block for the same directory, where its file system has locks."""
     directory.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
+    with _opened(directory) as descriptor:
         with suppress(OSError):
             lock_descriptor(descriptor)
         yield
-    finally:
-        os.close(descriptor)
 
 
-def _fsync_directory(directory: Path) -> None:
-    # Without it the new name may be lost in a power failure although the bytes are safe.
+@contextmanager
+def _opened(directory: Path) -> Iterator[int]:
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)

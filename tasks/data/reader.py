@@ -205,9 +205,8 @@ def _select(table: Table, file: str, columns: Mapping[str, Sequence[str]], keep:
 def _find(names: Sequence[str], columns: Sequence[str], file: str) -> str:
     name = next((name for name in names if name in columns), None)
     if name is None:
-        raise ValueError(
-            f"{file} must have a column {' or '.join(names)}, got {', '.join(columns) or 'none'}"
-        )
+        got = ", ".join(columns) or "none"
+        raise ValueError(f"{file} must have a column {' or '.join(names)}, got {got}")
     return name
 
 

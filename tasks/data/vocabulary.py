@@ -101,14 +101,14 @@ _SCALE = 0.4  # of drawn vectors, about that of GloVe's 300 dimensions
 
 _LONGEST_LINE = 2**20  # bytes: of 10,000 numbers it would have a tenth
 
-# What the four ways to pack a member, and damaged names and places of members, come as.
+# What the ways to pack a member, a password, and damaged names and places of members come as.
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
     OSError,
     EOFError,
-    NotImplementedError,
+    RuntimeError,
     UnicodeDecodeError,
 )
 
@@ -191,9 +191,7 @@ def _scan(stream: IO[bytes], path: Path, words: set[str]) -> tuple[int, dict[str
         if number == 1:
             line = line.removeprefix(codecs.BOM_UTF8)
             if b"\0" in line:
-                raise ValueError(
-                    f"{path} must be text, or one .txt file in a .gz or .zip, got bytes of 0, as in a tar"
-                )
+                raise ValueError(f"{path} must be text, or one .txt file in a .gz or .zip, got bytes of 0")
             columns = line.split(b" ")
             if len(columns) == 2 and all(map(bytes.isdigit, columns)):
                 dim = int(columns[1])
@@ -210,9 +208,8 @@ def _check_spaces_in_word(line: bytes, dim: int, where: str) -> None:
     """Let pass the few words of GloVe 840B that hold spaces (". . ."); none is in a vocabulary."""
     extra = line.rsplit(b" ", dim)[0].split(b" ")[1:] if dim else []
     if not extra or any(map(_is_number, extra)):
-        raise ValueError(
-            f"{where} must have a word and {max(dim, 1)} numbers, got {line.count(b' ')} numbers"
-        )
+        got = line.count(b" ")
+        raise ValueError(f"{where} must have a word and {max(dim, 1)} numbers, got {got} numbers")
 
 
 def _is_number(text: bytes) -> bool:
@@ -255,19 +252,13 @@ def _open(path: Path) -> Iterator[IO[bytes]]:
             yield stream
         return
     try:
-        with zipfile.ZipFile(path) as archive, _open_member(archive, path) as stream:
-            yield io.BufferedReader(cast(Any, stream), 1 << 20)
+        with zipfile.ZipFile(path) as archive:
+            texts = [name for name in archive.namelist() if name.endswith(".txt")]
+            if len(texts) != 1:
+                got = ", ".join(archive.namelist()) or "nothing"
+                raise ValueError(f"{path} must have one .txt file to read, got {got}")
+            # Read where it lies: nothing is unpacked to the disk, whatever a member is called.
+            with archive.open(texts[0]) as stream:
+                yield io.BufferedReader(cast(Any, stream), 1 << 20)
     except _DAMAGE as error:
-        raise ValueError(f"{path} must be a whole zip archive, got a damaged one: {error}") from error
-
-
-def _open_member(archive: zipfile.ZipFile, path: Path) -> IO[bytes]:
-    """Read it where it lies: nothing is unpacked to the disk, whatever a member is called."""
-    texts = [name for name in archive.namelist() if name.endswith(".txt")]
-    if len(texts) != 1:
-        got = ", ".join(archive.namelist()) or "nothing"
-        raise ValueError(f"{path} must have one .txt file to read, got {got}")
-    try:
-        return archive.open(texts[0])
-    except (NotImplementedError, RuntimeError) as error:  # a password, or a packing that Python cannot undo
-        raise ValueError(f"{path} must be an archive that opens without more, got: {error}") from error
+        raise ValueError(f"{path} must be a whole zip archive without a password, got: {error}") from error

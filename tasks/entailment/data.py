@@ -202,9 +202,8 @@ def _label(row: Row) -> int | None:
     if str(got) in _NO_LABEL:
         return None
     if str(got) not in _NUMBERS:
-        raise ValueError(
-            f"{row.where} must have a label among {', '.join(LABELS)}, 0, 1, 2, -1 and '-', got {got!r}"
-        )
+        known = ", ".join(LABELS)
+        raise ValueError(f"{row.where} must have a label among {known}, 0, 1, 2, -1 and '-', got {got!r}")
     return _NUMBERS[str(got)]
 
 

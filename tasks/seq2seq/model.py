@@ -73,10 +73,8 @@ class ModelSettings:
         if self.bidirectional and self.hidden_size % 2:
             raise ValueError(f"hidden_size must be even for two directions, got {self.hidden_size}")
         if self.tie_embeddings and self.embedding_size != self.hidden_size:
-            raise ValueError(
-                f"tie_embeddings must have embedding_size = hidden_size, got {self.embedding_size} "
-                f"and {self.hidden_size}"
-            )
+            got = f"{self.embedding_size} and {self.hidden_size}"
+            raise ValueError(f"tie_embeddings must have embedding_size = hidden_size, got {got}")
 
 
 class Recurrent(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.data.arrow import PAIR, PLACE, Items, NumberedPairs, Numbers, row_batch, write_batches
+from tasks.data.arrow import PAIR, PLACE, Items, Numbers, row_batch, write_batches
 from tasks.data.batching import Unit, pad
 from tasks.data.cache import prepared
 from tasks.data.normalize import Normalizer
 from tasks.data.parallel import map_items
-from tasks.data.spm_tokenizer import SubwordTokenizer, tokenizer_from_json
+from tasks.data.tokenizers import SubwordTokenizer, Tokenizer, WordTokenizer, tokenizer_from_json
 from tasks.data.vocabulary import BOS, EOS, PAD
-from tasks.data.word_tokenizer import Tokenizer, WordTokenizer
 from tasks.ranges import BatchSize, Fraction, PositiveInt, Range, check_ranges
 from tasks.seq2seq.data import Corpus, Example
 
@@ -177,8 +176,10 @@ class BatchSettings:
         check_ranges(type(self), vars(self))
 
 
-class StreamedPairs(Sequence[tuple[Numbers, Numbers]]):
-    """The pairs whose sides both have 1 to ``longest`` numbers, each numbered when it is asked for.
+class ShortPairs(Sequence[tuple[Numbers, Numbers]]):
+    """The pairs whose sides both have 1 to ``longest`` numbers, each read or numbered when it is asked for.
+
+    ``lengths`` are those of the sources, int32.
 
     Args:
         lengths: of all pairs, int32 (2, n).
@@ -204,7 +205,7 @@ class StreamedPairs(Sequence[tuple[Numbers, Numbers]]):
         return self._numbered(int(self._rows[index]))
 
 
-def short_pairs(corpus: Corpus, tokenizers: Tokenizers, longest: int) -> NumberedPairs | StreamedPairs:
+def short_pairs(corpus: Corpus, tokenizers: Tokenizers, longest: int) -> ShortPairs:
     """Training pairs with 1 to ``longest`` tokens on both sides, numbered now or before.
 
     Of a corpus that is streamed only the lengths are kept, and pairs are numbered when they are asked for.
@@ -218,23 +219,27 @@ def short_pairs(corpus: Corpus, tokenizers: Tokenizers, longest: int) -> Numbere
     def numbered(example: Example) -> tuple[Numbers, Numbers]:
         return tokenizers.source.encode(example.source), tokenizers.target.encode(example.target)
 
-    def numbers(examples: Sequence[Example]) -> Any:
-        return row_batch(PAIR, *zip(*map(numbered, examples), strict=True))
-
-    def lengths(examples: Sequence[Example]) -> Any:
-        return np.array([[*map(len, numbered(example))] for example in examples], np.int32)
+    def work(examples: Sequence[Example]) -> tuple[np.ndarray, Any]:
+        pairs = [numbered(example) for example in examples]
+        lengths = np.array([[*map(len, pair)] for pair in pairs], np.int32)
+        return lengths, None if is_streamed else row_batch(PAIR, *zip(*pairs, strict=True))
 
     def write(folder: Path) -> None:
-        if is_streamed:
-            np.save(folder / "lengths.npy", np.concatenate([*map_items(lengths, train)]).T)
-        else:
-            write_batches(folder / "pairs.arrow", PAIR, map_items(numbers, train))
+        lengths: list[np.ndarray] = []
 
-    def read(folder: Path) -> NumberedPairs | StreamedPairs:
-        if is_streamed:
-            found = np.load(folder / "lengths.npy")
-            return StreamedPairs(found, longest, lambda row: numbered(train[row]))
-        return NumberedPairs(folder / "pairs.arrow", longest)
+        def batches() -> Iterator[Any]:
+            for some, batch in map_items(work, train):
+                lengths.append(some)
+                if not is_streamed:
+                    yield batch
+
+        write_batches(folder / "pairs.arrow", PAIR, batches())
+        np.save(folder / "lengths.npy", np.concatenate(lengths).T)
+
+    def read(folder: Path) -> ShortPairs:
+        stored: Items[Any] = Items(folder / "pairs.arrow", lambda *pair: pair)
+        pair_of = (lambda row: numbered(train[row])) if is_streamed else stored.__getitem__
+        return ShortPairs(np.load(folder / "lengths.npy"), longest, pair_of)
 
     pairs = prepared(_beside(corpus, "numbers", tokenizers.sha256), write, read)
     if not pairs:

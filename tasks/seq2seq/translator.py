@@ -12,9 +12,8 @@ from torch import Tensor
 import regattn
 from tasks.attention import AttentionGrid
 from tasks.data.batching import in_order_batches
-from tasks.seq2seq.beams import Hypothesis
 from tasks.seq2seq.model import Seq2Seq
-from tasks.seq2seq.search import SearchSettings, search_all
+from tasks.seq2seq.search import Hypothesis, SearchSettings, search_all
 from tasks.seq2seq.text import PairBatch, Tokenizers, pair_batch
 
 _SENTENCES = 64  # in a batch: memory and speed only, no result depends on it

@@ -110,10 +110,8 @@ def load_latest(path: Path) -> Checkpoint:
         try:
             older = load(previous)
         except CheckpointError as error:
-            raise CheckpointError(
-                f"{damage}, and neither can the one before it be used: {error}; "
-                f"move {path.parent} away to begin anew"
-            ) from error
+            both = f"{damage}, and neither can the one before it be used: {error}"
+            raise CheckpointError(f"{both}; move {path.parent} away to begin anew") from error
         return older._replace(note=f"{damage}; {previous.name} was used in its place")
 
 

@@ -64,9 +64,8 @@ def local_device(kind: str) -> torch.device:
         return torch.device(kind)
     local_rank, devices = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
     if local_rank >= devices:
-        raise ValueError(
-            f"each process must have a CUDA device for itself, got {devices} for process {local_rank}"
-        )
+        got = f"{devices} for process {local_rank}"
+        raise ValueError(f"each process must have a CUDA device for itself, got {got}")
     return torch.device(kind, local_rank)
 
 
@@ -107,15 +106,13 @@ def all_gather(make: Callable[[], T]) -> list[T]:
     """
     if not dist.is_initialized():
         return [make()]
-    own, error = _attempt(make)
-    everyone: list[Any] = [None] * world_size()
-    with _noticing_the_end():
-        dist.all_gather_object(everyone, (own, _say(error)))
-    if error is not None:
-        raise error
-    for number, (_, failure) in enumerate(everyone):
-        _raise_for(number, failure)
-    return [result for result, _ in everyone]
+
+    def gather(own: object) -> list[Any]:
+        everyone: list[Any] = [None] * world_size()
+        dist.all_gather_object(everyone, own)
+        return everyone
+
+    return _exchange(make, gather)
 
 
 def on_rank_zero(make: Callable[[], T]) -> T:
@@ -126,15 +123,30 @@ def on_rank_zero(make: Callable[[], T]) -> T:
     """
     if not dist.is_initialized():
         return make()
-    own, error = _attempt(make) if is_rank_zero() else (None, None)
-    message = [(own, _say(error))]
-    with _noticing_the_end():
+
+    def broadcast_own(own: object) -> list[Any]:
+        message = [own]
         dist.broadcast_object_list(message, src=0)
+        return message
+
+    return cast(T, _exchange(make if is_rank_zero() else lambda: None, broadcast_own)[0])
+
+
+def _exchange(make: Callable[[], Any], exchange: Callable[[object], list[Any]]) -> list[Any]:
+    """Call ``make``, send what it returned, or how it failed, and return what was received."""
+    own, error, failure = None, None, None
+    try:
+        own = make()
+    except Exception as raised:
+        error, failure = raised, f"{type(raised).__name__}: {raised}"
+    with _noticing_the_end():
+        received = exchange((own, failure))
     if error is not None:
         raise error
-    result, failure = message[0]
-    _raise_for(0, failure)
-    return cast(T, result)
+    for number, (_, failure) in enumerate(received):
+        if failure is not None:
+            raise ProcessError(f"process {number} failed: {failure}")
+    return [result for result, _ in received]
 
 
 @contextmanager
@@ -187,19 +199,3 @@ def _noticing_the_end() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise ProcessError(f"another process of this training has ended: {error}") from error
-
-
-def _attempt(make: Callable[[], T]) -> tuple[T | None, Exception | None]:
-    try:
-        return make(), None
-    except Exception as error:
-        return None, error
-
-
-def _say(error: Exception | None) -> str | None:
-    return None if error is None else f"{type(error).__name__}: {error}"
-
-
-def _raise_for(number: int, failure: str | None) -> None:
-    if failure is not None:
-        raise ProcessError(f"process {number} failed: {failure}")

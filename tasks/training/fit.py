@@ -4,9 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
@@ -30,29 +28,6 @@ class NonFiniteError(Refusal, ArithmeticError):
     """A loss, a metric sum, a gradient or a metric is NaN or infinite; the message names the batch."""
 
 
-@dataclass(frozen=True)
-class FitResult:
-    """What a training came to.
-
-    ``dev`` holds the dev metrics of ``best_epoch``, whose weights the model has: the last one where
-    ``settings.keep`` says so; ``seconds`` counts everything over all starts of the run,
-    ``seconds_per_epoch`` all training steps and nothing else, ``tokens_per_second`` the same without the
-    first step of each start, which compiles, unless there is no other; ``history`` has one entry per epoch,
-    as in the metrics log; ``notes`` say whether and how the run was resumed; ``origins`` the commits,
-    devices, numbers of threads and precisions that took the steps.
-    """
-
-    epochs: int
-    best_epoch: int
-    dev: dict[str, float]
-    seconds: float
-    seconds_per_epoch: float
-    tokens_per_second: float
-    history: list[dict[str, Any]]
-    notes: tuple[str, ...]
-    origins: dict[str, list[str]]
-
-
 def fit(
     task: Task[Batch],
     optimizer: torch.optim.Optimizer,
@@ -63,7 +38,7 @@ def fit(
     commit: str = "unknown",
     scheduler: Scheduler | None = None,
     callbacks: Sequence[Callback] = (),
-) -> FitResult:
+) -> Counters:
     """Train ``task.model``, or continue from where its run directory says that it stood.
 
     On CPU, with the number of threads fixed, a run that was stopped at any step and continued takes the same
@@ -82,7 +57,8 @@ def fit(
         callbacks: told of every step and epoch.
 
     Returns:
-        The figures of the run; the model has the weights of its best epoch on dev, or of its last one.
+        What the run has counted; the model has the weights of its best epoch on dev, or of the last one where
+        ``settings.keep`` says so.
 
     Raises:
         Preempted: a signal asked for a stop; the state is saved.
@@ -115,7 +91,7 @@ def fit(
                 callback.on_end()
     _stop_if(_signal(request), state, run)  # what came during the last evaluation or a callback's end
     task.model.load_state_dict(state.best)
-    return _summarize(counters, notes)
+    return counters
 
 
 def _train(
@@ -255,10 +231,8 @@ def train_step(
 
     def check(name: str, value: float) -> None:
         if not math.isfinite(value):
-            raise NonFiniteError(
-                f"{name} must be finite, got {value} at {where} on {task.describe(batch)}; "
-                f"the update was not made"
-            )
+            got = f"{value} at {where} on {task.describe(batch)}"
+            raise NonFiniteError(f"{name} must be finite, got {got}; the update was not made")
 
     optimizer.zero_grad(set_to_none=True)
     parts = distributed.all_gather(
@@ -364,19 +338,3 @@ def _save(
 
     with request.held():
         distributed.on_rank_zero(write)
-
-
-def _summarize(counters: Counters, notes: tuple[str, ...]) -> FitResult:
-    seconds = sum(entry["seconds"] for entry in counters.history)
-    tokens = sum(entry["tallies"]["tokens"] for entry in counters.history)
-    return FitResult(
-        epochs=len(counters.history),
-        best_epoch=counters.best_epoch,
-        dev=counters.history[counters.best_epoch - 1]["dev"],
-        seconds=counters.seconds,
-        seconds_per_epoch=seconds / len(counters.history),
-        tokens_per_second=counters.throughput.tokens_per_second or tokens / seconds,
-        history=counters.history,
-        notes=notes,
-        origins=counters.origins,
-    )

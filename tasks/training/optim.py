@@ -69,9 +69,8 @@ class EpochDecay:
             ValueError: ``dev`` has no such metric.
         """
         if self.metric not in dev:
-            raise ValueError(
-                f"optim.metric must be one of the dev metrics, {', '.join(dev)}, got {self.metric!r}"
-            )
+            known = ", ".join(dev)
+            raise ValueError(f"optim.metric must be one of the dev metrics, {known}, got {self.metric!r}")
         now = dev[self.metric]
         self.epochs += 1
         has_risen = self.last is not None and now > self.last

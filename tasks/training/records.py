@@ -145,23 +145,8 @@ def check_metrics(record: Record, metrics: dict[str, dict[str, float]]) -> None:
         for name, value in known.items():
             again = metrics.get(split, {}).get(name)
             if again is None or not math.isclose(value, again, rel_tol=1e-6, abs_tol=1e-9):
-                raise RecordError(
-                    f"{record.id} must have the {name} {value} of its record on {split}, got {again}"
-                )
-
-
-def complete_record(
-    directory: Path, record: Record, metrics: dict[str, dict[str, float]], details: str
-) -> None:
-    """Give a record in ``directory`` the metrics that it lacks and the SHA-256 of its details.
-
-    A record of an earlier version may lack both; the metrics that it has are kept.
-    """
-    with locked_directory(directory):
-        record = find_record(directory, record.id) or record  # as another process may have left it meanwhile
-        metrics = {split: {**metrics[split], **known} for split, known in record.metrics.items()}
-        completed = replace(record, metrics=metrics, details=details)
-        write_json_atomically(directory / f"{record.id}.json", asdict(completed))
+                wanted = f"{name} {value} of its record on {split}"
+                raise RecordError(f"{record.id} must have the {wanted}, got {again}")
 
 
 def read_records(directory: Path) -> list[Record]:
@@ -183,16 +168,13 @@ def _read_record(path: Path) -> Record:
     wanted = {entry.name for entry in fields(Record) if entry.default is entry.default_factory is MISSING}
     found = set(values) if isinstance(values, dict) else set()
     if not wanted <= found <= known:
-        raise RecordError(
-            f"{path} must hold the fields of a record, got {_listed(found - known)} too many "
-            f"and {_listed(wanted - found)} too few"
-        )
+        got = f"{_listed(found - known)} too many and {_listed(wanted - found)} too few"
+        raise RecordError(f"{path} must hold the fields of a record, got {got}")
     hints = get_type_hints(Record)
     for name, value in values.items():
         if not fits(value, hints[name]):
-            raise RecordError(
-                f"{path} must hold {_described(hints[name])} as its {name}, got {str(value)[:40]!r}"
-            )
+            wanted_type, got = _described(hints[name]), str(value)[:40]
+            raise RecordError(f"{path} must hold {wanted_type} as its {name}, got {got!r}")
     if values["id"] != path.stem:
         # A copy under another name would count as one run more.
         raise RecordError(f"{path} must hold the record of {path.stem}, got that of {values['id']}")
@@ -212,10 +194,8 @@ def _check_same_outcome(path: Path, found: Record, wanted: Record) -> None:
     if config_hash(here["config"]) != config_hash(there["config"]):
         different.append("config")
     if different:
-        raise RecordError(
-            f"{path} holds a finished run that differs from this one in {_listed(different)}; "
-            f"move it away to replace it"
-        )
+        got = f"one that differs from this one in {_listed(different)}; move it away to replace it"
+        raise RecordError(f"{path} must hold this finished run, got {got}")
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -306,20 +286,24 @@ def complete_results(
 ) -> None:
     """Hold metrics measured again against the record of a run, where it has one, and write what is missing.
 
-    A record of an earlier version is given what it could not know yet; details that are missing or damaged
-    are written again.
+    A record of an earlier version is given the metrics that it could not know yet, and keeps its own; details
+    that are missing or damaged are written again.
 
     Raises:
         RecordError: a metric of the record is missing or more than a rounding away.
         OSError: the file system refuses.
     """
-    record = find_record(results / "runs", run_id)
-    if record is None:
+    if find_record(results / "runs", run_id) is None:
         return
-    check_metrics(record, metrics)
-    if not has_details(results, record):
-        sha256 = write_details(results / "details", make_details())
-        complete_record(results / "runs", record, metrics, sha256)
+    with locked_directory(results / "runs"):
+        record = find_record(results / "runs", run_id)
+        assert record is not None
+        check_metrics(record, metrics)
+        if not has_details(results, record):
+            details = write_details(results / "details", make_details())
+            known = {split: {**metrics[split], **of} for split, of in record.metrics.items()}
+            completed = replace(record, metrics=known, details=details)
+            write_json_atomically(results / "runs" / f"{run_id}.json", asdict(completed))
 
 
 def write_details(directory: Path, details: Details) -> str:
@@ -349,27 +333,16 @@ def read_details(directory: Path, run_id: str, sha256: str) -> Details:
     path = directory / f"{run_id}.json"
     try:
         data = read_whole(path)
-    except (OSError, ValueError) as error:
-        raise RecordError(f"cannot read the details of a run, {path}: {error}; {_again(run_id)}") from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
-        raise RecordError(
-            f"{path} must have the SHA-256 {sha256[:16]}… of its record, got {found[:16]}…; {_again(run_id)}"
-        )
-    try:
+        if (found := hashlib.sha256(data).hexdigest()) != sha256:
+            raise ValueError(f"{path} must have the SHA-256 {sha256[:16]}… of its record, got {found[:16]}…")
         values: dict[str, Any] = parse_json(data.decode())
-        found_id = values["id"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise RecordError(f"cannot read the details of a run, {path}: {error!r}; {_again(run_id)}") from error
-    if found_id != run_id:
+        if values["id"] != run_id:
+            raise ValueError(f"{path} must hold the details of {run_id}, got those of {values['id']}")
+        return Details(id=run_id, items=values["items"], example=Example(**values["example"]))
+    except (KeyError, OSError, TypeError, ValueError) as error:
         raise RecordError(
-            f"{path} must hold the details of {run_id}, got those of {found_id}; {_again(run_id)}"
-        )
-    return Details(id=values["id"], items=values["items"], example=Example(**values["example"]))
-
-
-def _again(run_id: str) -> str:
-    return f"make evaluate RUN={run_id} writes them again"
+            f"cannot read the details of a run, {path}: {error}; make evaluate RUN={run_id} writes them again"
+        ) from error
 
 
 def _text(values: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 from filelock import lock_descriptor
 
-from tasks.data.files import open_descriptor, open_own, read_whole
+from tasks.data.files import open_descriptor, read_whole
 from tasks.errors import Refusal
 
 T = TypeVar("T")
@@ -73,10 +73,8 @@ class RunDirectory:
         except FileNotFoundError:
             is_same = False
         if not is_same:
-            raise RunInUseError(
-                f"{self.path} was removed or replaced while a run was in it, which ends unsaved; "
-                f"the same command begins it anew"
-            )
+            said = "was removed or replaced while a run was in it, which ends unsaved"
+            raise RunInUseError(f"{self.path} {said}; the same command begins it anew")
 
     def __enter__(self) -> Self:
         """Create and lock the directory.
@@ -108,9 +106,9 @@ class RunDirectory:
 
     def _refuse_if_locked(self) -> None:
         """Say so where another user's process, whose lock can only be read, has the directory."""
-        with suppress(OSError), open_own(self.lock, os.O_RDONLY) as descriptor:
-            if not lock_descriptor(descriptor, blocking=False):
-                holder = _read_holder(descriptor)
+        with suppress(OSError), open(open_descriptor(self.lock, os.O_RDONLY), "rb") as file:
+            if not lock_descriptor(file.fileno(), blocking=False):
+                holder = _read_holder(file.fileno())
                 raise RunInUseError(f"{self.path} is in use by {holder}, of another user")
 
     def __exit__(self, *_: object) -> None:
@@ -174,10 +172,8 @@ class MetricsLog:
         size = self._file.seek(0, os.SEEK_END)
         if size < position:
             self._file.close()
-            raise ValueError(
-                f"{path} must hold the checkpoint's {position} bytes at least, got {size}; "
-                f"bring it back, or move {path.parent} away to begin anew"
-            )
+            got = f"{size}; bring it back, or move {path.parent} away to begin anew"
+            raise ValueError(f"{path} must hold the checkpoint's {position} bytes at least, got {got}")
         self._file.truncate(position)
         self._file.seek(position)
 

@@ -142,9 +142,8 @@ def check_size(weights: int, tensors: int = 1) -> None:
     if weights > MOST_WEIGHTS:
         raise ValueError(f"a model must have at most {MOST_WEIGHTS:,} weights, got {weights:,} or more")
     if tensors > MOST_TENSORS:
-        raise ValueError(
-            f"a model must have at most {MOST_TENSORS:,} tensors of weights, got more: too many layers"
-        )
+        got = "more: too many layers"
+        raise ValueError(f"a model must have at most {MOST_TENSORS:,} tensors of weights, got {got}")
 
 
 @contextmanager

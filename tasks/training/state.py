@@ -10,6 +10,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Self
 
 import numpy as np
@@ -68,7 +69,8 @@ class Throughput:
 class Counters:
     """What a run counts, all of it plain JSON.
 
-    ``history`` holds one entry per finished epoch, ``metric_sums`` the sums over the epoch under way,
+    ``seconds`` are those of everything, over all starts of the run. ``history`` holds one entry per finished
+    epoch, as the metrics log does, ``metric_sums`` the sums over the epoch under way,
     ``batch`` how many of its batches are done, ``throughput`` how fast all steps went, ``log_bytes`` the
     length of the metrics log, ``origins`` the code, the device, the threads and the precision that took the
     steps, each in its order. ``attention`` are the epoch's sums of what was seen in ``samples`` of the steps,
@@ -103,6 +105,24 @@ class Counters:
     def epoch(self) -> int:
         """The epoch under way, counted from 1."""
         return len(self.history) + 1
+
+    @property
+    def dev(self) -> dict[str, float]:
+        """The dev metrics of the epoch whose weights are kept."""
+        metrics: dict[str, float] = self.history[self.best_epoch - 1]["dev"]
+        return metrics
+
+    @property
+    def seconds_per_epoch(self) -> float:
+        """Mean over the epochs of all training steps and nothing else."""
+        return fmean(entry["seconds"] for entry in self.history)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of all training steps but the first of each start, which compiles, unless there is no other."""
+        seconds = sum(entry["seconds"] for entry in self.history)
+        tokens = sum(entry["tallies"]["tokens"] for entry in self.history)
+        return self.throughput.tokens_per_second or float(tokens / seconds)
 
     def is_finished(self, settings: TrainerSettings) -> bool:
         """Whether training ends here: only ever between two epochs."""
@@ -222,9 +242,8 @@ class TrainState:
             self._restore(found)
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error).split("\n")[-1].strip().rstrip(".")
-            raise ResumeError(
-                f"{path} must hold what this version of the code keeps: {reason}; {_ANEW}"
-            ) from error
+            wanted = f"what this version of the code keeps: {reason}"
+            raise ResumeError(f"{path} must hold {wanted}; {_ANEW}") from error
         resumed = f"resumed at step {self.counters.step}"
         return (resumed,) if found.note is None else (found.note, resumed)
 
@@ -236,9 +255,8 @@ class TrainState:
         _check_identity(path, found.state.get("versions", {}), versions(), f"; {_ANEW}")
         made_by = 1 + len(_rng_states_of_others(found))
         if made_by != world_size():
-            raise ResumeError(
-                f"{path} must be continued by its {made_by} processes, got {world_size()}; {_ANEW}"
-            )
+            got = f"{world_size()}; {_ANEW}"
+            raise ResumeError(f"{path} must be continued by its {made_by} processes, got {got}")
         if found.note is not None:
             checkpoint.set_aside(path)
         return found
@@ -279,9 +297,7 @@ def _best_of_checkpoint(path: Path) -> tuple[dict[str, Tensor], str]:
         vocabulary, finished = state["identity"]["vocabulary"], state["run"]["best_epoch"]
         weights: dict[str, Tensor] = deserialize(state["best"], tensors)
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} must hold the state of a run, got something else: {error!r}"
-        ) from error
+        raise CheckpointError(f"{path} must hold the state of a run, got another: {error!r}") from error
     if not finished:
         raise CheckpointError(f"{path} must come from a run with a finished epoch, got none")
     return weights, vocabulary
@@ -307,9 +323,8 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> No
         model.load_state_dict(weights)
     except RuntimeError as error:
         reason = str(error).strip().split("\n")[-1].strip()
-        raise ResumeError(
-            f"{path} must have the weights that this run's config asks for: {reason}"
-        ) from error
+        wanted = "the weights that this run's config asks for"
+        raise ResumeError(f"{path} must have {wanted}: {reason}") from error
 
 
 def _rng_states_of_others(found: Checkpoint) -> list[Any]:

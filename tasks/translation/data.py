@@ -168,9 +168,8 @@ def _files(
     if "dev" not in held_out:
         files["dev"] = [dev or _usual_file(root, "dev", languages)]
     elif dev:
-        raise ValueError(
-            f"dev must have a file or a number of held_out, got both: {dev} and {held_out['dev']}"
-        )
+        got = f"both: {dev} and {held_out['dev']}"
+        raise ValueError(f"dev must have a file or a number of held_out, got {got}")
     if tests is None and not held_out.keys() - {"dev"}:
         tests = {"test": _usual_file(root, "test", languages)}
     tests = tests or {}
@@ -222,13 +221,11 @@ def _links(row: Row, kind: str, example: Example) -> frozenset[Link]:
     found = row.values[kind] or []
     for link in found if isinstance(found, list) else [found]:
         if not (isinstance(link, list) and len(link) == 2 and all(type(at) is int for at in link)):
-            raise ValueError(
-                f"{row.where} must have {kind} links that are pairs of word positions, got {link!r}"
-            )
+            wanted = f"{kind} links that are pairs of word positions"
+            raise ValueError(f"{row.where} must have {wanted}, got {link!r}")
         if not (0 <= link[0] < source and 0 <= link[1] < target):
-            raise ValueError(
-                f"{row.where} must have {kind} links within {source} and {target} words, got {link}"
-            )
+            wanted = f"{kind} links within {source} and {target} words"
+            raise ValueError(f"{row.where} must have {wanted}, got {link}")
         links.add((link[0], link[1]))
     return frozenset(links)
 

@@ -12,7 +12,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from torch import nn
 
-from tasks.data.word_tokenizer import moses_rules
+from tasks.data.tokenizers import moses_rules
 from tasks.errors import check_installed
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings

@@ -13,7 +13,7 @@ from scripts.predict import predict
 from scripts.reproduce import reproduce
 from scripts.train import main as train
 from tasks.data.reader import quiet_library
-from tasks.data.word_tokenizer import moses_rules
+from tasks.data.tokenizers import moses_rules
 from tests.scripts.bad_inputs import Capture, refused, training
 
 GENERATING = ["translate", "nothing", "--attention"]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.data.normalize import PLAIN, Normalizer
-from tasks.data.spm_tokenizer import SubwordTokenizer
+from tasks.data.tokenizers import SubwordTokenizer
 from tasks.data.vocabulary import BOS, BOUNDARIES, EOS, PAD, SPECIAL, UNK
 
 SHARED = Path(__file__).resolve().parents[3] / "../shared/data"
@@ -118,7 +118,7 @@ def test_copies_do_the_same() -> None:
 
 
 def test_training_writes_nothing(tmp_path: Path) -> None:
-    code = "from tasks.data import spm_tokenizer as t; t.SubwordTokenizer.train(['a dog']).encode('a b')"
+    code = "from tasks.data import tokenizers as t; t.SubwordTokenizer.train(['a dog']).encode('a b')"
     root = Path(__file__).resolve().parents[3]
     environment = {"PYTHONPATH": str(root), "PATH": ""}
     run = subprocess.run(
@@ -143,7 +143,7 @@ def test_training_writes_nothing(tmp_path: Path) -> None:
         (lambda: SubwordTokenizer(TOKENIZER.model[:30]), "sentencepiece model"),
         (lambda: TOKENIZER.show([40]), r"lie in 0 ... 39, got \[40\]"),
         (lambda: TOKENIZER.decode([-1]), r"lie in 0 ... 39, got \[-1\]"),
-        (lambda: TOKENIZER.decode([4], []), "1 numbers must have as many tokens for unknown ones, got 0"),
+        (lambda: TOKENIZER.decode([4], []), "unknown must have a token for each of 1 numbers, got 0"),
     ],
 )
 def test_bad_arguments_are_named(call, message: str, capfd: pytest.CaptureFixture[str]) -> None:

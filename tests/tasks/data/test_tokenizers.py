@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.data.normalize import Normalizer
-from tasks.data.spm_tokenizer import SubwordTokenizer, tokenizer_from_json
-from tasks.data.word_tokenizer import Tokenizer, WordTokenizer, fingerprint
+from tasks.data.tokenizers import SubwordTokenizer, Tokenizer, WordTokenizer, fingerprint, tokenizer_from_json
 
 TEXTS = ["Der Hund (braun) läuft.", "Ein Hund und z.B. 3 Katzen laufen </s>"]
 FOLD = Normalizer(lowercase=True, digits=True)

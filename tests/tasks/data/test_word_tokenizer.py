@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.data.normalize import PLAIN, Normalizer
+from tasks.data.tokenizers import WordTokenizer
 from tasks.data.vocabulary import BOS, BOUNDARIES, EOS, PAD, SPECIAL, UNK, Vocabulary
-from tasks.data.word_tokenizer import WordTokenizer
 
 SPECIALS = (*SPECIAL, *BOUNDARIES)
 CHARACTERS = st.characters() | st.sampled_from(" \t\x00\x1f\u2028\u0301.,'\"-&|<>[]DOTMULTI7ßİΣ日😀")
@@ -148,7 +148,7 @@ def test_checksum_sees_everything_and_order_of_texts_nothing() -> None:
         (lambda: WordTokenizer.train(["a"]).decode([-1]), r"lie in 0 ... 4, got \[-1\]"),
         (
             lambda: WordTokenizer.train(["a"]).decode([4], ["a", "b"]),
-            "1 numbers must have as many tokens for unknown ones, got 2",
+            "unknown must have a token for each of 1 numbers, got 2",
         ),
     ],
 )

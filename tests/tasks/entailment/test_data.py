@@ -185,7 +185,7 @@ def test_the_hub_has_the_same_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ]
         for split, pairs in PAIRS.items()
     }
-    monkeypatch.setattr("tasks.entailment.data.read_hub", lambda name, split, columns, **options: rows[split])
+    monkeypatch.setattr("tasks.data.corpus.read_hub", lambda name, split, columns, **options: rows[split])
     assert load_hub().sha256 == load_folder(write(tmp_path, PAIRS)).sha256
     found = load_hub().sha256
     assert load_hub(sha256=found).sha256 == found

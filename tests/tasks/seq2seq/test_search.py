@@ -17,8 +17,7 @@ from toy_model import ToyMemory, ToyModel, ToyState, rescore
 
 from tasks.data.batching import pad
 from tasks.data.vocabulary import BOS, EOS, PAD, UNK
-from tasks.seq2seq.beams import Hypothesis
-from tasks.seq2seq.search import SearchSettings, search, search_all
+from tasks.seq2seq.search import Hypothesis, SearchSettings, search, search_all
 
 
 class Output(NamedTuple):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_run import Recorder, TinyModel, TinyTask, outcome, train
+from tiny_run import Recorder, Result, TinyModel, TinyTask, outcome, train
 from torch import Tensor, nn
 
 from tasks.training.distributed import (
@@ -20,7 +20,6 @@ from tasks.training.distributed import (
     sum_gradients,
     world_size,
 )
-from tasks.training.fit import FitResult
 from tasks.training.run_directory import RunDirectory
 
 CPU = torch.device("cpu")
@@ -77,7 +76,7 @@ def equal(path: Path) -> Any:
 def stopped(path: Path) -> Any:
     """A signal to the last process stops all, and what follows is as if none had come."""
 
-    def outcome_here(path: Path, result: FitResult, task: TinyTask) -> Any:
+    def outcome_here(path: Path, result: Result, task: TinyTask) -> Any:
         seen = outcome(path, result, task)
         # Running means are each process's own until a resume, which gives all of them the first one's.
         kept = {name: seen["weights"][name] for name, _ in task.model.named_parameters()}

@@ -18,7 +18,6 @@ from tasks.training.records import (
     Record,
     RecordError,
     check_metrics,
-    complete_record,
     read_records,
     write_record,
 )
@@ -193,17 +192,6 @@ def test_the_commit_says_when_the_tree_differs(tmp_path: Path) -> None:
 
 def test_versions_name_what_a_result_depends_on() -> None:
     assert {"python", "torch", "numpy"} <= set(versions())
-
-
-def test_a_record_can_be_completed(tmp_path: Path) -> None:
-    whole = record(metrics={"dev": {"accuracy": 0.5}, "test": {"accuracy": 0.6}})
-    write_record(tmp_path, whole)
-    again = {
-        split: {"accuracy": of["accuracy"] + 1e-9, "entropy": 0.5} for split, of in whole.metrics.items()
-    }
-    complete_record(tmp_path, whole, again, "d" * 64)
-    kept = {split: {**again[split], **of} for split, of in whole.metrics.items()}
-    assert read_records(tmp_path) == [replace(whole, metrics=kept, details="d" * 64)]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import random
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +16,11 @@ from torch import Tensor, nn
 import regattn
 from tasks.training.callbacks import Callback, EpochEvent, StartEvent, StepEvent
 from tasks.training.distributed import enter_on_rank_zero
-from tasks.training.fit import FitResult, fit
+from tasks.training.fit import fit
 from tasks.training.optim import Adam, Scheduler
 from tasks.training.run_directory import RunDirectory
 from tasks.training.settings import TrainerSettings
+from tasks.training.state import Counters
 
 EXAMPLES, BATCH_SIZE, LENGTH = 60, 8, 6
 STEPS_PER_EPOCH = 8
@@ -137,6 +139,20 @@ class Recorder(Callback):
         self.is_over = True
 
 
+@dataclass
+class Result(Counters):
+    """What a run counts, with the sentences that it began with."""
+
+    notes: tuple[str, ...] = ()
+
+
+class Notes(Callback):
+    """Keeps what is said at the start."""
+
+    def on_start(self, event: StartEvent) -> None:
+        self.notes = event.notes
+
+
 def train(
     path: Path,
     *,
@@ -147,20 +163,21 @@ def train(
     optimizer: torch.optim.Optimizer | None = None,
     scheduler: Scheduler | None = None,
     **settings: Any,
-) -> tuple[FitResult, TinyTask]:
+) -> tuple[Result, TinyTask]:
     """Train the tiny task in ``path`` for three epochs, or as ``settings`` say."""
     task = task or TinyTask()
     optimizer = optimizer or Adam(lr=0.02, weight_decay=1e-4).build(task.model.parameters(), 24)[0]
     chosen = TrainerSettings(**{"epochs": 3, "clip_norm": 1.0, "seed": 5, **settings})
+    notes = Notes()
     with enter_on_rank_zero(RunDirectory(path)) as run:
-        result = fit(
+        counters = fit(
             task, optimizer, chosen, run, config_hash=config_hash, commit=commit,
-            scheduler=scheduler or Decay(optimizer), callbacks=[callback] if callback else [],
+            scheduler=scheduler or Decay(optimizer), callbacks=[notes, callback] if callback else [notes],
         )  # fmt: skip
-    return result, task
+    return Result(**vars(counters), notes=notes.notes), task
 
 
-def outcome(path: Path, result: FitResult, task: TinyTask) -> dict[str, Any]:
+def outcome(path: Path, result: Result, task: TinyTask) -> dict[str, Any]:
     """Everything about a finished run that must not depend on where it was interrupted."""
     lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     for line in lines:

@@ -5,8 +5,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from tasks.seq2seq.data import Corpus, Example
-from tasks.translation.mini import LONGEST, SHORTEST, generate
-from tasks.translation.mini_grammar import LANGUAGES, Clause, Meaning, NounPhrase
+from tasks.translation.mini import LANGUAGES, LONGEST, SHORTEST, Clause, Meaning, NounPhrase, generate
 
 PAIRS = [f"{source}-{target}" for source in LANGUAGES for target in LANGUAGES if source != target]
 
