@@ -126,7 +126,7 @@ def register_derivatives(operator: Any, derivatives: Derivatives) -> None:
 
     def call(keyset: Any, *arguments: Any) -> Any:
         if (
-            (torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments))
+            (torch.is_grad_enabled() and any([isinstance(a, Tensor) and a.requires_grad for a in arguments]))
             or forward_ad._current_level >= 0
             or torch._C._are_functorch_transforms_active()
         ):

@@ -11,6 +11,7 @@ import sys
 import tarfile
 import tomllib
 import venv
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -49,15 +50,20 @@ numba.core.options.DefaultOptions: error_model no_cfunc_wrapper no_cpython_wrapp
 numba.core.serialize: dumps loads
 numba.core.types.Dispatcher: get_call_type
 numba.misc.appdirs: user_cache_dir
+torch._C: _AutoDispatchBelowAutograd _after_autograd_keyset _are_functorch_transforms_active
+torch._C: _get_tracing_state _len_torch_dispatch_stack
+torch._C._functorch: is_legacy_batchedtensor
+torch._functorch.utils: enable_single_level_autograd_function
+torch.autograd.forward_ad: _current_level _set_fwd_grad_enabled
 """
 
 
 @pytest.mark.parametrize("line", PRIVATE.split("\n")[1:-1])
-def test_what_the_kernels_use_of_numba_is_there(line):
+def test_private_names_of_numba_and_torch_are_there(line):
     place, names = line.split(": ")
-    found = pkgutil.resolve_name(place)
+    found, package = pkgutil.resolve_name(place), place.split(".")[0]
     moved = [f"{place}.{name}" for name in names.split() if not hasattr(found, name)]
-    assert not moved, f"numba {numba.__version__} has no more {', '.join(moved)}"
+    assert not moved, f"{package} {metadata.version(package)} has no {', '.join(moved)}"
 
 
 def test_the_installed_numba_is_within_the_declared_bounds():
