@@ -90,6 +90,8 @@ MAPPING_BUDGETS = [
     Budget("gamma", "γ-scaling", CERTIFIED, 500_000),
     whole("odd scores", "−inf, NaN, +inf, 1e30 and denormals; 0 rows, 0 columns, d = 1; bad strengths",
           "as documented"),
+    Budget("bad strengths", "strength tensors that hold NaN, 0, negative, infinite values, in compiled code",
+           "that row NaN, derivatives too, the others the same bits; in eager code refused", 10_000),
     whole("wrong kernels", "mutants of kernels and derivatives", CAUGHT),
     Budget("emulated", "GPU kernels run as PTX, both directions: lengths, types, masks, odd rows, no race",
            "≤ 8 eps · max(1, spread(x)/γ, λd), derivatives likewise", 56,

@@ -541,7 +541,7 @@ def test_p_stays_a_number():
 
 
 @each_strength
-def test_bad_strength_that_cannot_be_seen_makes_its_row_nan(name, which, fresh_compiler):
+def test_bad_strength_that_cannot_be_seen_makes_its_row_nan(name, which):
     x, rest = random_scores(7), draw(name)
     weights = of_strength(name, which, x, rest)
     values = torch.tensor([*BAD[which], float(rest[which])], dtype=torch.float64)
@@ -550,8 +550,27 @@ def test_bad_strength_that_cannot_be_seen_makes_its_row_nan(name, which, fresh_c
     same(name, mapped[-1], weights(values[-1]))
     gradients = torch.func.vmap(torch.func.grad(lambda s: (weights(s) * x).sum()))(values)
     assert gradients[:-1].isnan().all() and gradients[-1].isfinite()
-    compiled = torch.compile(weights, fullgraph=True, backend="aot_eager")
-    assert all(compiled(value).isnan().all() for value in values[:-1])
+
+
+@each_strength
+def test_rows_with_bad_strengths_are_nan_and_the_others_as_ever(name, which, measure, fresh_compiler):
+    """In eager code, which sees them, they are refused."""
+    found = measure("bad strengths", parts=len(STRENGTHS))
+    (x, direction), strengths = random_scores(2, found.n, 7), draw(name, found.n, 1)
+    bad = (torch.rand(found.n, 1) < 0.3).index_fill(0, torch.tensor([0]), True)
+    values = torch.tensor(BAD[which], dtype=torch.float64)[torch.randint(len(BAD[which]), bad.shape)]
+    spoilt = {**strengths, which: torch.where(bad, values, strengths[which])}
+    weights = of_strengths(name)
+    with pytest.raises(ValueError, match=f"{which} must be finite and {WANTED[which]}"):
+        weights(x, *spoilt.values())
+    results = []
+    for each in (strengths, spoilt):
+        inputs = [t.detach().clone().requires_grad_() for t in (x, *each.values())]
+        y = torch.compile(weights, fullgraph=True, backend="aot_eager")(*inputs)
+        results.append((y.detach(), *torch.autograd.grad(y, inputs, direction)))
+    for wanted, got in zip(*results, strict=True):
+        as_ever = (got == wanted).all(-1, keepdim=True)
+        found.all(torch.where(bad, got.isnan().all(-1, keepdim=True), as_ever).flatten(), mapping=name)
 
 
 # ------------------------------------------------------------------ groups, certificates, maxima, losses
