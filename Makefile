@@ -39,7 +39,6 @@ TIER ?= mini
 MAPPINGS ?= paper
 SEEDS ?= 3
 DRY ?=
-GPU_TOKENS_PER_S ?=
 # Of make soak: the share of the full numbers.
 N ?= 1
 PYTHON ?= python3
@@ -64,7 +63,7 @@ reads-bench := DEVICE THREADS ONLY QUICK
 reads-bench-decoding := RUN THREADS
 reads-sweep := SWEEP LAUNCHER JOBS TASK ATTN DATA PAIR LOGGER DEVICE ARGS
 reads-tune := STUDY SPACE TRIALS TASK ATTN DATA PAIR LOGGER DEVICE ARGS
-reads-reproduce := TABLE TIER MAPPINGS SEEDS JOBS THREADS LAUNCHER DRY GPU_TOKENS_PER_S ARGS
+reads-reproduce := TABLE TIER MAPPINGS SEEDS JOBS THREADS LAUNCHER DRY ARGS
 reads-strengths := STUDY TRIALS_IN ARGS
 reads-soak := N
 reads-help := TASK
@@ -183,8 +182,7 @@ reproduce: $(VENV)/installed ## run what the paper's tables lack: TABLE=all TIER
 	@OMP_NUM_THREADS=$(if $(value THREADS),$(call quoted,THREADS),1) $(BIN)/python -m scripts.reproduce \
 	  --table $(call quoted,TABLE) --tier $(call quoted,TIER) --mappings $(call quoted,MAPPINGS) \
 	  --seeds $(call quoted,SEEDS) $(if $(filter JOBS,$(chosen)),--jobs $(call quoted,JOBS)) \
-	  $(call option,--threads,THREADS) --launcher $(call quoted,LAUNCHER) $(if $(value DRY),--dry) \
-	  $(call option,--gpu-tokens-per-s,GPU_TOKENS_PER_S) $(ARGS)
+	  $(call option,--threads,THREADS) --launcher $(call quoted,LAUNCHER) $(if $(value DRY),--dry) $(ARGS)
 
 report: $(VENV)/installed ## write results/report/index.html, one page of everything in results/
 	@$(BIN)/python -m scripts.report

@@ -43,7 +43,7 @@ def reproduce(arguments: Sequence[str]) -> int:
     at_once = options.jobs or max(1, available_cores() // options.threads)
     print(render(plan, at_once), flush=True)
     if options.dry:
-        print(f"\n{describe_needs(plan, options.tier, options.gpu_tokens_per_s)}")
+        print(f"\n{describe_needs(plan, options.tier)}")
         return 0
     check_drawing()  # what every run ends with
     missing = [planned.run for planned in longest_first(plan)]
@@ -73,7 +73,6 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of each")
     parser.add_argument("--launcher", default="basic", choices=LAUNCHERS, help="basic: processes of this one")
     parser.add_argument("--dry", action="store_true", help="the plan alone, and the data that it needs")
-    parser.add_argument("--gpu-tokens-per-s", type=float, help="for the hours that tier paper takes")
     parser.add_argument("overrides", nargs="*", help="for every run, such as data.root=…")
     given = parser.parse_args(arguments)
     check_number("JOBS", given.jobs, PositiveIntOrNone)

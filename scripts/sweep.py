@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -239,16 +238,10 @@ def _main(arguments: Sequence[str]) -> None:
     parser.add_argument("--sweep", default="", metavar="GRID")
     parser.add_argument("--launcher", default="basic", choices=LAUNCHERS)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--list", action="store_true", help="name the settings, for a shell, and train none")
     parser.add_argument("overrides", nargs="*")
     given = parser.parse_args(arguments)
     check_number("JOBS", given.jobs, PositiveInt)
-    given.overrides = folder_overrides(given.overrides)
-    if given.list:
-        grid = read_grid(given.sweep, given.overrides)
-        fixed = keep_apart(grid.fixed, RESULTS)
-        print("\n".join(shlex.join([*fixed, *choice]) for choice in grid.choices))
-    elif not sweep(given.sweep, given.launcher, given.jobs, given.overrides):
+    if not sweep(given.sweep, given.launcher, given.jobs, folder_overrides(given.overrides)):
         sys.exit(1)
 
 

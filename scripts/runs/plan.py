@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from statistics import median
@@ -15,13 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from regattn import MAPPINGS
 from scripts.cli import UsageError
+from scripts.markdown import counted
 from scripts.runs.config import TIERS, compose_config, missing_keys, plain
 from scripts.runs.runner import Job
 from scripts.runs.training import make_command
 from tasks._registry import TASKS
 from tasks.ranges import Range, check_number
 from tasks.training.callbacks import format_duration
-from tasks.training.provenance import SEEDS, config_hash
+from tasks.training.provenance import config_hash
 from tasks.training.records import Record, read_records
 
 OVERHEAD = 15.0
@@ -210,48 +210,23 @@ def make_plan(runs: Sequence[Run]) -> list[Planned]:
     """
     directories = {run.config["results_dir"] for run in runs}
     records = {directory: read_records(Path(directory) / "runs") for directory in directories}
-    earlier = _by_similarity(record for found in records.values() for record in found)
+    every = [record for found in records.values() for record in found]
     done = {name: {config_hash(record.config): record for record in found} for name, found in records.items()}
     plan = []
     for run in runs:
         record = None if run.lacks else done[run.config["results_dir"]].get(run.hash)
-        plan.append(Planned(run, record, _estimate(run.config, earlier)))
+        plan.append(Planned(run, record, _estimate(run, every)))
     return plan
 
 
-def _kind(config: dict[str, Any]) -> Hashable:
-    return config["task_name"], config["tier"]
-
-
-def _kind_and_mapping(config: dict[str, Any]) -> Hashable:
-    return _kind(config), config["attention"]["_target_"]
-
-
-# What makes runs take alike, most alike first; unlike that of a cell, it is a question of pace, too.
-_SIMILARITIES: tuple[Callable[[dict[str, Any]], Hashable], ...] = (
-    partial(config_hash, without=SEEDS),
-    partial(config_hash, without=(*SEEDS, "attention")),
-    _kind_and_mapping,
-    _kind,
-)
-_Earlier = dict[tuple[int, Hashable], list[float]]
-
-
-def _by_similarity(records: Iterable[Record]) -> _Earlier:
-    """Seconds an epoch of training, dev sets included, for each similarity."""
-    found: _Earlier = {}
-    for record in records:
-        for rank, similarity in enumerate(_SIMILARITIES):
-            seconds = record.seconds["total"] / record.epochs
-            found.setdefault((rank, similarity(record.config)), []).append(seconds)
-    return found
-
-
-def _estimate(config: dict[str, Any], earlier: _Earlier) -> float | None:
-    for rank, similarity in enumerate(_SIMILARITIES):
-        if seconds := earlier.get((rank, similarity(config))):
-            return median(seconds) * config["trainer"]["epochs"] + OVERHEAD
-    return None
+def _estimate(run: Run, records: Sequence[Record]) -> float | None:
+    """By seconds an epoch, dev sets included, of earlier runs of the cell, or else of its table."""
+    of_table = [record for record in records if (record.task, record.tier) == (run.task, run.tier)]
+    alike = [record for record in of_table if record.mapping == run.mapping] or of_table
+    if not alike:
+        return None
+    epoch = median(record.seconds["total"] / record.epochs for record in alike)
+    return epoch * float(run.config["trainer"]["epochs"]) + OVERHEAD
 
 
 def longest_first(plan: Iterable[Planned]) -> list[Planned]:
@@ -259,19 +234,6 @@ def longest_first(plan: Iterable[Planned]) -> list[Planned]:
     ready = [planned for planned in plan if planned.is_ready]
     unknown = max((planned.seconds or 0.0 for planned in ready), default=0.0) + 1
     return sorted(ready, key=lambda planned: -(planned.seconds or unknown))
-
-
-def wall_seconds(seconds: Sequence[float], at_once: int) -> float:
-    """How long runs take that are started in this order, so many at once.
-
-    Example:
-        >>> wall_seconds([30, 20, 20, 10], at_once=2)
-        40.0
-    """
-    free = [0.0] * at_once
-    for run in seconds:
-        heapq.heapreplace(free, free[0] + run)
-    return max(free)
 
 
 def render(plan: Sequence[Planned], at_once: int) -> str:
@@ -299,7 +261,7 @@ def _sum(plan: Sequence[Planned], at_once: int) -> str:
     known = [planned.seconds for planned in ready if planned.seconds is not None]
     parts = [f"{done} of {len(plan)} runs done, {len(ready)} to run, {at_once} at once"]
     if known:
-        parts.append(f"about {format_duration(wall_seconds(known, at_once))}")
+        parts.append(f"about {format_duration(max(known[0], sum(known) / at_once))}")
     if len(known) < len(ready):
         parts.append(f"{len(ready) - len(known)} of them of unknown length, for want of earlier runs")
     if lacking:
@@ -315,7 +277,7 @@ def headline(record: Record) -> str:
 
 
 # ------------------------------------------------------------------ what a table needs before it can be made
-def describe_needs(plan: Sequence[Planned], tier: str, gpu_tokens_per_second: float | None) -> str:
+def describe_needs(plan: Sequence[Planned], tier: str) -> str:
     """A paragraph on the data of each table of a plan and, at the paper's scale, one on the hours."""
     paragraphs = []
     for task, cells in groupby(plan, lambda planned: planned.run.task):
@@ -323,7 +285,7 @@ def describe_needs(plan: Sequence[Planned], tier: str, gpu_tokens_per_second: fl
         if tier == "paper":
             mine = list(cells)
             records = read_records(Path(mine[0].run.config["results_dir"]) / "runs")
-            paragraphs.append(describe_hours(mine, task, records, gpu_tokens_per_second))
+            paragraphs.append(describe_hours(mine, task, records))
     return "\n\n".join(paragraphs)
 
 
@@ -339,16 +301,13 @@ def describe_data(tier: str, task: str) -> str:
     return "\n".join(lines)
 
 
-def describe_hours(
-    plan: Sequence[Planned], task: str, records: Sequence[Record], gpu_tokens_per_second: float | None
-) -> str:
-    """What the missing runs of a table cost at the paper's scale, as a paragraph.
+def describe_hours(plan: Sequence[Planned], task: str, records: Iterable[Record]) -> str:
+    """What the missing runs of a table cost at the paper's scale, at the speed of recorded runs.
 
     Args:
         plan: of that table, tier paper.
         task: whose table it is.
-        records: of finished runs, any tier.
-        gpu_tokens_per_second: given for the arithmetic; None to go by records.
+        records: of finished runs, any tier: those of the one nearest to the paper's tell the speed.
     """
     epoch = TASKS[task].paper_epoch
     if epoch is None:
@@ -359,34 +318,14 @@ def describe_hours(
     lines = [
         f"hours for {task}: {missing} missing runs of at most {tokens / 1e6:,.0f} million tokens",
         f"  estimated: {epoch.pairs:,} pairs × {epoch.tokens} tokens × {epochs} epochs, without dev and test",
-        _device("GPU", tokens, missing, gpu_tokens_per_second, _measured(records, task, "cuda")),
-        _device("CPU", tokens, missing, None, _measured(records, task, "cpu")),
     ]
-    return "\n".join(lines)
-
-
-def _measured(records: Iterable[Record], task: str, device: str) -> list[Record]:
-    """Runs of a task on a device, of the tier nearest to the paper's that has any."""
-    found = [r for r in records if r.task == task and r.device.startswith(device)]
-    for tier in reversed(TIERS):
-        if of_tier := [record for record in found if record.tier == tier]:
-            return of_tier
-    return []
-
-
-def _device(kind: str, tokens: int, runs: int, given: float | None, measured: Sequence[Record]) -> str:
-    if given is None and not measured:
-        hint = "; GPU_TOKENS_PER_S=… gives the arithmetic" if kind == "GPU" else ""
-        return f"  {kind} hours unknown: no run on a {kind} is recorded{hint}"
-    rate = given or median(record.tokens_per_second for record in measured)
-    hours = tokens / rate / 3600
-    whence = "as given" if given else _whence(measured)
-    return f"  {kind} hours {hours:,.1f} a run, {hours * runs:,.0f} in all, at {rate:,.0f} tokens/s, {whence}"
-
-
-def _whence(measured: Sequence[Record]) -> str:
-    first = measured[0]
-    threads = "–".join(str(count) for count in sorted({record.threads for record in measured}))
-    on = "" if first.device.startswith("cuda") else f" on {threads} CPU thread{'s' * (threads != '1')}"
-    smaller = "" if first.tier == "paper" else "; its model is smaller than the paper's, which takes longer"
-    return f"the median of {len(measured)} runs of tier {first.tier}{on}{smaller}"
+    for device in ("cuda", "cpu"):
+        found = [run for run in records if run.task == task and run.device.startswith(device)]
+        tier = max((run.tier for run in found), key=TIERS.index, default="")
+        if rates := [run.tokens_per_second for run in found if run.tier == tier]:
+            hours = tokens / median(rates) / 3600
+            lines.append(
+                f"  {device}: {hours:,.1f} hours a run, {hours * missing:,.0f} in all, at "
+                f"{median(rates):,.0f} tokens/s, the median of {counted(len(rates), 'run')} of tier {tier}"
+            )
+    return "\n".join([*lines, "  models smaller than the paper's are faster"])
