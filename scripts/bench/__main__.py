@@ -39,7 +39,7 @@ def bench(arguments: Sequence[str]) -> Path:
     options = _options(arguments)
     config, chosen = _config(options), _listed(options.only)
     path = (TRIALS if options.quick else RESULTS) / f"{options.device}.json"
-    _announce(chosen, config, options.quick, path)
+    _announce(config, options.quick, path)
     read_results(path)  # a file that cannot be read had better say so now
     config = replace(config, deadline=time.monotonic() + config.seconds)
     if options.device == "cuda":
@@ -47,7 +47,7 @@ def bench(arguments: Sequence[str]) -> Path:
     for name in chosen:
         begun, load = time.perf_counter(), os.getloadavg()[0]
         try:
-            found = SECTIONS[name][0](config)
+            found = SECTIONS[name](config)
         except KeyboardInterrupt:
             print(f"\nstopped in {name}; {path} keeps what was measured before, see render", file=sys.stderr)
             sys.exit(Preempted.exit_code)
@@ -96,25 +96,15 @@ def _listed(only: str) -> list[str]:
     return names
 
 
-def _announce(chosen: Sequence[str], config: BenchConfig, is_quick: bool, path: Path) -> None:
+def _announce(config: BenchConfig, is_quick: bool, path: Path) -> None:
     found = machine(config.device)
     print(f"on {found['name']}, {found['cores']} cores; to {path}")
-    if "shapes" in chosen:
-        sizes = ", ".join(f"{rows}×{d}" for rows, d in config.shapes)
-        threads = " and ".join(map(str, config.threads))
-        print(
-            f"shapes {sizes}; scales {config.scales}; forward, and forward with backward; threads {threads}"
-        )
     if is_quick:
         print("a quick look, under a minute: no figure of it means anything", flush=True)
     elif config.seconds < math.inf:
         print(f"at most {(config.seconds + 60) / 60:.0f} min, compiling included", flush=True)
     else:
-        repeats = {"shapes": len(config.threads)}
-        seconds = {name: SECTIONS[name][1] * repeats.get(name, 1) for name in chosen}
-        parts = ", ".join(f"{name} {value} s" for name, value in seconds.items())
-        minutes = max(1, round(sum(seconds.values()) / 60))
-        print(f"about {minutes} min with all other packages: {parts}", flush=True)
+        print("about 10 min on two cores of a server, all sections with all other packages", flush=True)
 
 
 def _history(arguments: Sequence[str], config: BenchConfig) -> dict[str, Any]:

@@ -298,7 +298,10 @@ def _load_ours(mapping: str, lam: float | None) -> Bind:
 
 
 def _load_memcpy(lam: float | None) -> Bind:
-    """Copies that move as many bytes as a mapping must: see :func:`scripts.bench.timing.moved_bytes`."""
+    """Copies that move as many bytes as a mapping must.
+
+    Forward: scores in, weights out. Backward: weights and their gradient in, the scores' gradient out.
+    """
 
     def bind(scores: Tensor, gradient: Tensor) -> Calls:
         count = scores.numel()

@@ -62,25 +62,6 @@ def plot_shapes(section: Section) -> Figure:
     return figure
 
 
-def plot_training(section: Section) -> Figure:
-    """Time of a step over that with softmax, with quartiles."""
-    (cell,) = section["cells"]
-    names = ordered(section)[::-1]
-    figure, axes = new_figure(2.4)
-    labels = {}
-    for height, name in enumerate(names):
-        row, colour = cell["results"][name], _colour(section, name)
-        low, middle, high = (100 * (ratio - 1) for ratio in sorted([row["ratio"], *row["ratio_quartiles"]]))
-        axes.plot([low, high], [height, height], color=colour, linewidth=2, alpha=0.5)
-        axes.plot(middle, height, "o", color=colour, markersize=7)
-        labels[name] = f"{1e3 * row['seconds']:.1f} ms, {middle:+.1f} %"
-    _name_rows(axes, section, names, labels)
-    axes.axvline(0, color="black", linewidth=1)
-    under = f"(SNLI model, batch {section['batch']}, one thread)"
-    axes.set(ylim=(-0.6, len(names) - 0.4), xlabel=f"longer than a training step with softmax, %\n{under}")
-    return figure
-
-
 def _name_rows(axes: Axes, section: Section, names: Sequence[str], labels: Mapping[str, str]) -> None:
     """Names on the left of the rows, and on the right what is to be read of them."""
     axes.grid(axis="y", visible=False)
@@ -147,5 +128,4 @@ _PLOTS: dict[str, Callable[[Section], Figure]] = {
     "shapes": plot_shapes,
     "length": plot_length,
     "strength": plot_strength,
-    "training": plot_training,
 }

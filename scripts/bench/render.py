@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import median
 
 from scripts.bench.implementations import BASELINE, NOT_A_NUMBER
 from scripts.bench.results import (
@@ -141,21 +140,7 @@ def _shapes(section: Section) -> Iterator[str]:
         dtype, threads, direction = place
         yield f"### {DIRECTIONS[direction]}, {dtype}, threads: {threads}"
         yield _ratio_table(section, [c for c in cells if (c["dtype"], c["threads"], c["direction"]) == place])
-    yield _precision(section)
-    yield "### Bandwidth"
-    yield "GB/s of the bytes that must be read and written by forward and backward, at scale 1."
-    slowest = (min(c["threads"] for c in cells), "both", 1.0)
-    kinds = {name: found["kind"] for name, found in section["implementations"].items()}
-    columns = {
-        f"{_shape(c)} {c['dtype']}": {
-            name: f"{c['bytes'] / row['seconds'] / 1e9:.3g}"
-            for name, row in c["results"].items()
-            if kinds[name] != "other"
-        }
-        for c in cells
-        if (c["threads"], c["direction"], c["scale"]) == slowest
-    }
-    yield _table(section, "GB/s", columns)
+    yield "Everyone takes turns in one process; a figure is the median of the ratios of the same rounds."
     yield REPORTED
 
 
@@ -215,22 +200,6 @@ def cost_by_mapping(sections: Mapping[str, Section]) -> str:
 
 def _side_by_side(cells: Sequence[Section], name: str, show: Callable[[Section], str]) -> str:
     return " / ".join(show(cell["results"][name]) if name in cell["results"] else "–" for cell in cells)
-
-
-def _precision(section: Section) -> str:
-    """How many rounds, and how far they spread: in words, since a table of it would be read by nobody."""
-    texts = []
-    for kind, text in (("ours", "ours"), ("other", "others")):
-        names = [name for name, found in section["implementations"].items() if found["kind"] == kind]
-        rows = [c["results"][name] for c in section["cells"] for name in names if name in c["results"]]
-        if rows:
-            rounds = [row["rounds"] for row in rows]
-            widths = ((r["ratio_quartiles"][1] - r["ratio_quartiles"][0]) / r["ratio"] / 2 for r in rows)
-            texts.append(f"{text} {min(rounds)} to {max(rounds)} rounds, quartiles ± {median(widths):.0%}")
-    return (
-        "Everyone takes turns in one process; a figure is the median of the ratios of the same rounds. "
-        f"Rounds of a cell, and half the quartiles' distance in the middlemost cell: {'; '.join(texts)}."
-    )
 
 
 def _scaling(section: Section) -> Iterator[str]:
@@ -296,19 +265,6 @@ def _training(section: Section) -> Iterator[str]:
     yield _table(section, "", columns)
 
 
-def _host(section: Section) -> Iterator[str]:
-    (cell,) = section["cells"]
-    yield (
-        f"Until forward and backward of {_shape(cell)} scores, {cell['dtype']}, are with an idle device: "
-        "Python, PyTorch and the driver, not the kernels."
-    )
-    columns = {
-        "µs": _column(cell, lambda row: f"{1e6 * row['seconds']:.0f}"),
-        f"× {BASELINE}": _column(cell, lambda row: short(row["ratio"])),
-    }
-    yield _table(section, "", columns)
-
-
 _SECTIONS: dict[str, tuple[str, Callable[[Section], Iterable[str]]]] = {
     "shapes": ("Time by shape", _shapes),
     "scaling": ("Several threads", _scaling),
@@ -317,5 +273,4 @@ _SECTIONS: dict[str, tuple[str, Callable[[Section], Iterable[str]]]] = {
     "adversarial": ("Rows made to be hard", _adversarial),
     "memory": ("Peak memory", _memory),
     "training": ("A training step", _training),
-    "host": ("The host's time", _host),
 }

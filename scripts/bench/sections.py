@@ -40,11 +40,9 @@ from scripts.bench.timing import (
     Rounds,
     Timer,
     draw_inputs,
-    moved_bytes,
     summarize,
     threads,
     time_interleaved,
-    time_on_host,
 )
 from tasks.training.provenance import available_cores
 
@@ -88,7 +86,6 @@ class BenchConfig:
     overrides: tuple[str, ...] = ()  # of the config of training
     rounds: Rounds = FULL_ROUNDS
     turn: Rounds = FULL_TURN  # rounds of a turn in the section on threads
-    host: tuple[int, int] | None = None  # the shape in the section on the host's time
     seconds: float = math.inf  # after which nothing more is begun
     deadline: float = math.inf  # by time.monotonic()
 
@@ -113,7 +110,6 @@ CONFIGS = {
         strengths_shape=(65536, 128),
         adversarial=(256, 8192),
         rounds=Rounds(0.5, least=5),
-        host=(64, 64),
         seconds=420.0,
     ),
 }
@@ -181,7 +177,6 @@ def _time_places(
     implementations: Sequence[Implementation],
     counts: Sequence[int] = (1,),
     directions: Sequence[str] = ("both",),
-    timer: Timer | None = None,
 ) -> Section:
     """Time everyone at each place, after a look at whether they agree."""
     found: dict[tuple[torch.dtype, float | None], list[Implementation]] = {}
@@ -203,13 +198,13 @@ def _time_places(
         for count, direction in product(counts, directions):
             with threads(count):
                 seconds = time_interleaved(
-                    _calls(here, inputs, direction), timer or config.timer, config.rounds,
+                    _calls(here, inputs, direction), config.timer, config.rounds,
                     baseline=BASELINE, thorough=thorough,
                 )  # fmt: skip
             cell = {"rows": rows, "d": d, "dtype": _name(dtype), "scale": scale}
             cell |= {"threads": count, "direction": direction, **({} if lam is None else {"lam": lam})}
             results = {name: summarize(times, seconds[BASELINE]) for name, times in seconds.items()}
-            cells.append({**cell, "bytes": moved_bytes(rows, d, dtype, direction), "results": results})
+            cells.append({**cell, "results": results})
     agreement = {name: worst(several) for name, several in checks.items()}
     return _section(cells, chain.from_iterable(found.values()), skipped, agreement)
 
@@ -405,13 +400,6 @@ def training(config: BenchConfig) -> Section:
     return {"baseline": baseline, "batch": _BATCH, **_section(cells, found, {"float32": skipped})}
 
 
-def host(config: BenchConfig) -> Section:
-    """What the host takes until a forward and backward pass is on its way to an idle device."""
-    places = [Place("the host", *config.host)] if config.host else []
-    own = [i for i in IMPLEMENTATIONS if i.kind != "other"]
-    return _time_places(config, places, own, timer=time_on_host)
-
-
 def precompile(config: BenchConfig, chosen: Iterable[str], timeout: float = 150.0) -> None:
     """Compile our kernels for the sizes to come side by side, into the cache on disk, and leave late ones."""
     lengths = {
@@ -475,14 +463,7 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-# With the seconds of each (of shapes: for each number of threads), seen on two cores of a server.
-SECTIONS: dict[str, tuple[Callable[[BenchConfig], Section], int]] = {
-    "shapes": (shapes, 140),
-    "scaling": (scaling, 40),
-    "length": (length, 75),
-    "strength": (strength, 65),
-    "adversarial": (adversarial, 40),
-    "memory": (memory, 60),
-    "training": (training, 25),
-    "host": (host, 0),
+SECTIONS: dict[str, Callable[[BenchConfig], Section]] = {
+    section.__name__: section
+    for section in (shapes, scaling, length, strength, adversarial, memory, training)
 }

@@ -35,12 +35,6 @@ def time_on_cpu(calls: Sequence[Call], at: float) -> float:
     return time.perf_counter() - begun
 
 
-def time_on_host(calls: Sequence[Call], at: float) -> float:
-    """Seconds until one of the calls has been handed to an idle CUDA device."""
-    torch.cuda.synchronize()
-    return time_on_cpu(calls, at)
-
-
 def time_on_cuda(calls: Sequence[Call], at: float) -> float:
     """Seconds of a call on the device: all of them are replayed as one CUDA graph, without the host.
 
@@ -193,14 +187,6 @@ def pool_size(of_one: int, cache: int) -> int:
         (5, 13, 16)
     """
     return min(LARGEST_POOL, max(POOL, -(-2 * cache // of_one)))
-
-
-def moved_bytes(rows: int, d: int, dtype: torch.dtype, direction: str) -> int:
-    """Bytes that any mapping must read and write.
-
-    Forward: scores in, weights out. Backward: weights and their gradient in, the scores' gradient out.
-    """
-    return rows * d * dtype.itemsize * (2 if direction == "forward" else 5)
 
 
 @contextmanager
