@@ -5,14 +5,16 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from scripts import cli
-from scripts.paper.baselines import Baselines, write_baselines
+from scripts.paper.baselines import Baselines
 from scripts.runs.config import TIERS, read_config
 from scripts.runs.setup import set_up
 from tasks._registry import TASKS, import_object
-from tasks.training.provenance import commit, versions
+from tasks.data.files import write_json_atomically
+from tasks.training.provenance import commit, file_word, versions
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -39,7 +41,9 @@ def main(arguments: Sequence[str]) -> None:
         command=f"make baselines TASK={given.task} TIER={given.tier}{more}",
         versions=versions(),
     )
-    path = write_baselines(Path(setup.config.results_dir) / "baselines", found)
+    path = Path(setup.config.results_dir) / "baselines" / f"{given.task}-{file_word(corpus.name)}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json_atomically(path, asdict(found))
     for name, of in scores.items():
         figures = (f"{split} {metric} {value:.4g}" for split, m in of.items() for metric, value in m.items())
         print(f"{name}: {', '.join(figures)}")

@@ -9,7 +9,6 @@ from pathlib import Path
 from scripts.bench.implementations import BASELINE, NOT_A_NUMBER
 from scripts.bench.results import (
     Section,
-    costs,
     history,
     mean_ratio,
     nanoseconds_per_score,
@@ -183,17 +182,28 @@ def cost_by_shape(sections: Mapping[str, Section]) -> str:
 
 
 def cost_by_mapping(sections: Mapping[str, Section]) -> str:
-    """A row for each mapping: its ratio, the fastest other package's, and that of a step of training."""
-    found, rows = costs(sections, threads=1), []
-    for ours in (cost for cost in found if cost.kind == "ours"):
-        others = [cost for cost in found if (cost.mapping, cost.kind) == (ours.mapping, "other")]
-        best = min(others, key=lambda other: other.both, default=None)
-        rows.append([
-            f"`{ours.mapping}`",
-            f"{short(ours.both)} ({short(ours.low)} to {short(ours.high)})",
-            f"{short(best.both)} ({best.name})" if best else "–",
-            f"{ours.step:.3f}" if ours.step else "–",
-        ])  # fmt: skip
+    """A row for each mapping: its ratio, the fastest other package's, and that of a step of training.
+
+    Answers that were found to be wrong are left out, and what was not timed at every shape.
+    """
+    shapes, steps = sections.get("shapes", {}), sections.get("training", {}).get("cells", [])
+    cells, agreement, rows = usual_cells(shapes, "both", threads=1), shapes.get("agreement", {}), []
+    right = [name for name in ordered(shapes) if agreement.get(name, {}).get("agrees", True)] if cells else []
+    means = {name: mean for name in right if (mean := mean_ratio(cells, name))}
+    for name, mean in means.items():
+        kind, mapping = (shapes["implementations"][name][key] for key in ("kind", "mapping"))
+        if kind == "ours":
+            rival = {"kind": "other", "mapping": mapping}
+            others = [n for n in means if rival.items() <= shapes["implementations"][n].items()]
+            best = min(others, key=means.__getitem__, default=None)
+            ratios = [cell["results"][name]["ratio"] for cell in cells]
+            step = steps[0]["results"].get(name, {}).get("ratio") if steps else None
+            rows.append([
+                f"`{mapping}`",
+                f"{short(mean)} ({short(min(ratios))} to {short(max(ratios))})",
+                f"{short(means[best])} ({best})" if best else "–",
+                f"{step:.3f}" if step else "–",
+            ])  # fmt: skip
     heads = ["", "× torch.softmax, mean", "fastest other package", "a training step"]
     return markdown(heads, rows, numbers=True) if rows else ""
 

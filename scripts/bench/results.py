@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import geometric_mean
-from typing import Any, NamedTuple
+from typing import Any
 
 from regattn._registry import MAPPINGS
 from scripts.cli import UsageError
@@ -51,38 +51,6 @@ def mean_ratio(cells: Iterable[Section], name: str) -> float | None:
     """Geometric mean of the median ratios, or None where the implementation misses a cell."""
     found = [cell["results"].get(name) for cell in cells]
     return geometric_mean([row["ratio"] for row in found]) if found and all(found) else None
-
-
-class Cost(NamedTuple):
-    """Time over that of torch.softmax, means over shapes and scales, and the ends of that with backward.
-
-    ``step`` is that of a training step over one with softmax, of ours.
-    """
-
-    name: str
-    mapping: str
-    kind: str
-    both: float
-    low: float
-    high: float
-    forward: float | None
-    step: float | None
-
-
-def costs(sections: Mapping[str, Section], threads: int) -> list[Cost]:
-    """Of all that were timed at every shape, but the copy and those that were found to be wrong."""
-    shapes, steps = sections.get("shapes", {}), sections.get("training", {}).get("cells", [])
-    both, forward = (usual_cells(shapes, direction, threads) for direction in ("both", "forward"))
-    found = []
-    for name in ordered(shapes) if both else ():
-        kind, mapping = (shapes["implementations"][name][key] for key in ("kind", "mapping"))
-        is_right = shapes.get("agreement", {}).get(name, {"agrees": True})["agrees"]
-        if kind != "memcpy" and is_right and (mean := mean_ratio(both, name)):
-            ratios = [cell["results"][name]["ratio"] for cell in both]
-            step = steps[0]["results"].get(name, {}).get("ratio") if steps else None
-            ends = min(ratios), max(ratios)
-            found.append(Cost(name, mapping, kind, mean, *ends, mean_ratio(forward, name), step))
-    return found
 
 
 def nanoseconds_per_score(cell: Section, name: str) -> float:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.data.files import read_whole, write_json_atomically
-from tasks.training.provenance import file_word
+from tasks.data.files import read_whole
 from tasks.training.records import RecordError
 
 Scores = Mapping[str, Mapping[str, float]]
@@ -36,14 +35,6 @@ class Baselines:
     commit: str
     command: str
     versions: Mapping[str, str]
-
-
-def write_baselines(folder: Path, found: Baselines) -> Path:
-    """Write them to ``<folder>/<task>-<corpus>.json``, whole or not at all, and return that path."""
-    path = folder / f"{found.task}-{file_word(found.corpus['name'])}.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json_atomically(path, asdict(found))
-    return path
 
 
 def read_baselines(folder: Path, task: str, tier: str, sha256: str) -> Baselines | None:

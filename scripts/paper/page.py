@@ -13,12 +13,11 @@ from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 import regattn
 from regattn._heatmap import GROUP_COLOURS
 from scripts.bench.plots import plot_shapes
-from scripts.bench.results import Cost, costs, history, read_results, short, usual_cells
+from scripts.bench.results import history, read_results
 from scripts.paper.claims import HEADS, OUTCOMES, REPRODUCED, ClaimResults, ClaimTest, claim_label, untested
 from scripts.paper.metrics import ids
 from scripts.paper.plots import Group, chart, heatmaps, svg
@@ -58,8 +57,7 @@ def page(records: Runs, folder: Path, paper: Paper) -> str:
         RecordError: details that a record speaks of are missing or damaged, or its task is not known.
     """
     results = results_of_tiers(records, folder, paper)[::-1]
-    rows, groups = coverage(paper, records), in_order(records)
-    kernels, missing = kernel_costs(folder / "bench" / "cpu.json"), missing_table(rows)
+    groups, missing = in_order(records), missing_table(paper, records)
     tables = [missing, *(table for result in results for table in result.tables)]
     pictures = list(heatmaps(groups, folder / "details"))
     made = Environment(
@@ -74,14 +72,12 @@ def page(records: Runs, folder: Path, paper: Paper) -> str:
         paper=paper,
         tasks=TASKS,
         results=results,
-        summary=summary(rows),
         missing=missing,
-        lacking=list(dict.fromkeys(row.task for row in rows if row.tier != "paper")),
+        lacking=dict.fromkeys(row[0].text for row in missing.rows),
         lead=next((picture for picture in pictures if picture.is_single), None),
         pictures=pictures,
         charts=[chart(*group) for group in in_order([run for run in records if len(run.history) > 1])],
-        costs=kernels,
-        costs_svg=svg(kernels.figure, kernels.table.title) if kernels else "",
+        costs=kernel_costs(folder / "bench" / "cpu.json"),
         groups=groups,
         collections=collections(tables, groups),
         tiers=Counter(record.tier for record in records),
@@ -98,72 +94,33 @@ def in_order(records: Runs) -> list[Group]:
 
 
 # ------------------------------------------------------------------ what was reproduced, and what is missing
-@dataclass(frozen=True)
-class Coverage:
-    """A row of the paper's tables: how many figures it has, how many are not known, and our runs by tier."""
-
-    task: str
-    mapping: str
-    figures: int
-    unknown: int
-    runs: Mapping[str, Runs]
-
-    @property
-    def tier(self) -> str:
-        """The largest with runs; nothing where there are none."""
-        return next((tier for tier in reversed(TIERS) if tier in self.runs), "")
-
-
-def coverage(paper: Paper, records: Runs) -> list[Coverage]:
-    """What there is for every row of the paper's tables, in its order."""
-    found = []
-    for task, table in paper.tables.items():
-        tiers = {tier: rows_of(records, task, tier) for tier in TIERS}
-        for mapping, figures in table.rows.items():
-            unknown = sum(figure.value is None for figure in figures.values())
-            runs = {tier: rows[mapping] for tier, rows in tiers.items() if mapping in rows}
-            found.append(Coverage(task, mapping, len(figures), unknown, runs))
-    return found
-
-
-def missing_table(rows: Sequence[Coverage]) -> Table:
+def missing_table(paper: Paper, records: Runs) -> Table:
     """The rows of the paper's tables without a run at its scale, and the experiment that makes one."""
-    missing = [row for row in rows if row.tier != "paper"]
+    rows: list[Row] = []
+    for task, table in paper.tables.items():
+        there = {tier: rows_of(records, task, tier) for tier in TIERS}
+        rows += [
+            (
+                Cell(TASKS[task].title),
+                Cell(mapping),
+                Cell(str(len(figures)), len(figures)),
+                *(_on(there[tier].get(mapping, ())) for tier in ("small", "mini")),
+                Cell(f"paper/{task}"),
+            )
+            for mapping, figures in table.rows.items()
+            if mapping not in there["paper"]
+        ]
     return Table(
         name="missing",
         title="Rows without a run at the paper's scale",
-        intro=_MISSING if missing else "Every row of the paper's tables has a run at the paper's scale.",
+        intro=_MISSING if rows else "Every row of the paper's tables has a run at the paper's scale.",
         heads=("table", "mapping", "figures", "runs on less data", "runs on made-up data", "experiment"),
-        rows=tuple(
-            (
-                Cell(TASKS[row.task].title),
-                Cell(row.mapping),
-                Cell(str(row.figures), row.figures),
-                _on(row.runs.get("small", ())),
-                _on(row.runs.get("mini", ())),
-                Cell(f"paper/{row.task}"),
-            )
-            for row in missing
-        ),
+        rows=tuple(rows),
     )
 
 
 def _on(runs: Runs) -> Cell:
     return Cell(f"{len(runs)} on {runs[0].corpus['name']}", runs=ids(runs)) if runs else Cell(UNKNOWN)
-
-
-def summary(rows: Sequence[Coverage]) -> str:
-    """How many of the paper's figures have a run at which scale, in a sentence."""
-
-    def figures(*tiers: str) -> str:
-        return str(sum(row.figures for row in rows if row.tier in tiers) or "none")
-
-    return (
-        f"The paper's tables have {sum(row.figures for row in rows)} figures as far as we know them, "
-        f"{sum(row.unknown for row in rows)} of them of unknown value: {figures('paper')} with a run at the "
-        f"paper's own scale, {figures('small')} with runs on less data with a smaller model alone, "
-        f"{figures('mini', '')} with nothing but made-up data, or nothing at all."
-    )
 
 
 # ------------------------------------------------------------------ tables, and where their figures lead
@@ -314,42 +271,11 @@ def _typeset(text: str) -> str:
 
 
 # ------------------------------------------------------------------ what a mapping costs by itself
-class KernelCosts(NamedTuple):
-    """Geometric means of the time over that of torch.softmax, the picture of all shapes, and where and how
-    it was measured."""
-
-    table: Table
-    figure: Figure
-    history: str
-
-
-def kernel_costs(path: Path) -> KernelCosts | None:
-    """The cost by the benchmark at ``path``; None where there is none, or it has no section of shapes."""
-    sections = read_results(path)
-    shapes = sections.get("shapes", {})
+def kernel_costs(path: Path) -> tuple[Markup, str] | None:
+    """The picture of all shapes by the benchmark at ``path``, and where and how it was measured; None where
+    it has no section of shapes."""
+    shapes = read_results(path).get("shapes", {})
     if not shapes.get("cells"):
         return None
-    threads = min(cell["threads"] for cell in shapes["cells"])
-    sizes = [f"{cell['rows']}×{cell['d']}" for cell in usual_cells(shapes, "both", threads)]
-    table = Table(
-        name="kernels",
-        title="The mapping alone",
-        intro=f"Time over that of torch.softmax, float32, threads: {threads}; the geometric mean "
-        f"over rows × scores of {', '.join(dict.fromkeys(sizes))} and over scores of two scales. The last "
-        "column is a whole training step of the entailment model over one with softmax.",
-        heads=("function", "problem", "forward", "with backward", "range", "training step"),
-        rows=tuple(_row(cost) for cost in costs(sections, threads)),
-    )
     with house_style():
-        return KernelCosts(table, plot_shapes(shapes), history(shapes).replace("`", ""))
-
-
-def _row(cost: Cost) -> Row:
-    return (
-        Cell(cost.name),
-        Cell(cost.mapping or "another mapping"),
-        Cell(short(cost.forward), cost.forward),
-        Cell(short(cost.both), cost.both),
-        Cell(f"{short(cost.low)} – {short(cost.high)}", cost.high),
-        Cell(UNKNOWN if cost.step is None else f"{cost.step:.2f}", cost.step),
-    )
+        return svg(plot_shapes(shapes), "The mapping alone"), history(shapes).replace("`", "")

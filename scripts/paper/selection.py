@@ -151,15 +151,6 @@ def _place(record: Record) -> tuple[tuple[int, str], str, int]:
     return mapping_rank(record.mapping), mapping_label(record), record.seed
 
 
-def by_recipe(records: Runs) -> list[Rows]:
-    """Rows of runs that differ in attention and seed alone, sorted by corpus; one strength has one row."""
-
-    def recipe(run: Record) -> tuple[str, str, str]:
-        return *corpus_of(run)[1:3], config_hash(run.config, without=(*SEEDS, *SPEED, "attention"))
-
-    return [by_label(runs) for _, runs in sorted(grouped(records, recipe).items())]
-
-
 class Recipe(NamedTuple):
     """A recipe by its name without the tier, such as ``snli``, and the runs of it."""
 

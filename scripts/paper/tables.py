@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from scripts.bench.results import read_results
 from scripts.markdown import counted
 from scripts.paper.baselines import Baselines, Scores, read_baselines
-from scripts.paper.claims import ClaimResults, ClaimTest, claims_of_tier, median_interval
+from scripts.paper.claims import ClaimResults, ClaimTest, claims_of_tier
 from scripts.paper.metrics import (
     Signatures,
     SplitMetric,
@@ -32,7 +31,8 @@ from scripts.paper.selection import (
     Recipe,
     Rows,
     Runs,
-    by_recipe,
+    by_label,
+    by_setting,
     first_run,
     grouped,
     mapping_rank,
@@ -98,7 +98,7 @@ def results_of_tiers(records: Runs, results: Path, paper: Paper) -> list[TierRes
         claims = claims_of_tier(paper, tier, tables, items, steps)
         with_links = recipes_with_links(tier, tables, records)
         shapes, agreement = attention_tables(tier, tables, with_links)
-        cost, overview = cost_table(tier, tables, steps), overview_table(tier, tables, scores, paper)
+        cost, overview = cost_table(tier, tables), overview_table(tier, tables, scores, paper)
         said = findings(claims, with_links, tier)
         found.append(TierResults(tier, scores, claims, shapes, agreement, cost, overview, said))
     return found
@@ -265,7 +265,10 @@ def recipes_with_links(tier: str, tables: Tables, records: Runs) -> list[Recipe]
         run.id for of in tables.values() for recipe in of for runs in recipe.rows.values() for run in runs
     }
     linked = [r for r in records if r.tier == tier and r.id not in cells and _splits_with_links(r)]
-    return [Recipe(first_run(r).experiment.partition("/")[2] or UNKNOWN, r) for r in by_recipe(linked)]
+    return [
+        Recipe(runs[0].experiment.partition("/")[2] or UNKNOWN, by_label(runs))
+        for *_, runs in by_setting(linked)
+    ]
 
 
 def attention_tables(tier: str, tables: Tables, with_links: Sequence[Recipe]) -> tuple[Table, Table]:
@@ -354,66 +357,39 @@ def _splits_with_links(record: Record) -> list[str]:
 
 
 # ------------------------------------------------------------------ what it cost
-def cost_table(tier: str, tables: Tables, steps: Mapping[str, Mapping[str, Any]]) -> Table:
+def cost_table(tier: str, tables: Tables) -> Table:
     """The share of a training step that passes in the mapping, of every task with runs at a tier.
 
     Args:
         tier: of the runs.
         tables: the cells' runs at that tier.
-        steps: as :func:`training_steps` returns them.
     """
     return Table(
         name=f"cost-{tier}",
         title=f"Cost of training, tier {tier}",
-        intro="How much of a training step passes in the mapping, and what a whole step takes beside one "
-        "with softmax "
-        "where both were measured in turn, in one process.",
-        heads=(
-            "corpus", "recipe", "device", "mapping", "time in the mapping, %", "step to softmax, side by "
-            "side",
-            "runs",
-        ),
-        rows=tuple(
-            row
-            for task, recipes in tables.items()
-            for recipe in recipes
-            for row in _cost_rows(recipe, steps if recipe.name == "snli" == task else {})
-        ),
+        intro="How much of a training step, forward and backward, passes in the mapping.",
+        heads=("corpus", "recipe", "device", "mapping", "time in the mapping, %", "runs"),
+        rows=tuple(row for recipes in tables.values() for recipe in recipes for row in _cost_rows(recipe)),
         notes=(
-            "Time in the mapping: its share of a step, forward and backward, measured apart in every run; "
-            "mean ± standard deviation. Side by side: the entailment model with its recurrent encoders on "
-            "the synthetic corpus, median of the ratios with its 95 % interval (make bench). The clocks of "
-            "whole runs, which shared their machine with others, are in the records, and compare nothing.",
+            "Measured apart in every run; mean ± standard deviation. What whole steps take beside those with "
+            "softmax, measured side by side, stands among the claims. The clocks of whole runs, which shared "
+            "their machine with others, are in the records, and compare nothing.",
         ),
-    )  # fmt: skip
+    )
 
 
-def _cost_rows(recipe: Recipe, steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Row]:
-    machines = sorted({_machine(run) for runs in recipe.rows.values() for run in runs})
-    for on, mapping in product(machines, recipe.rows):
-        runs = [run for run in recipe.rows[mapping] if _machine(run) == on]
-        if runs:
-            yield (
-                Cell(corpus_label(runs[0])),
-                Cell(recipe.name),
-                Cell(f"{on[0]}, {counted(on[1], 'thread')}"),
-                Cell(mapping),
-                over_seeds(runs, [100 * run.seconds["mapping_share"] for run in runs], digits=1),
-                _side_by_side(steps.get(mapping)),
-                Cell(str(len(runs)), float(len(runs)), ids(runs)),
-            )
-
-
-def _machine(record: Record) -> tuple[str, int]:
-    """What times depend on and records know: device and threads."""
-    return record.device, record.threads
-
-
-def _side_by_side(step: Mapping[str, Any] | None) -> Cell:
-    if step is None:
-        return Cell(UNKNOWN)
-    low, high = median_interval(step)
-    return Cell(f"{step['ratio']:.2f} ({low:.2f} to {high:.2f})", step["ratio"])
+def _cost_rows(recipe: Recipe) -> Iterator[Row]:
+    every = (run for runs in recipe.rows.values() for run in runs)
+    for (mapping, *on), runs in grouped(every, lambda run: (run.mapping, run.device, run.threads)).items():
+        shares = [100 * run.seconds["mapping_share"] for run in runs]
+        yield (
+            Cell(corpus_label(runs[0])),
+            Cell(recipe.name),
+            Cell(f"{on[0]}, {counted(on[1], 'thread')}"),
+            Cell(mapping),
+            over_seeds(runs, shares, digits=1),
+            Cell(str(len(runs)), float(len(runs)), ids(runs)),
+        )
 
 
 # ------------------------------------------------------------------ what there is to quote
