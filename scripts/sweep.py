@@ -136,50 +136,38 @@ def check_settings(grid: Grid) -> list[Setting]:
     return settings
 
 
-@dataclass(frozen=True)
-class Ranked:
-    """What was chosen apart from the seed, with the records of its finished runs and how many it needs."""
-
-    choice: Choice
-    records: Sequence[Record]
-    runs: int
-
-    def value(self, name: str) -> float:
-        """The dev metric ``name``, a mean over the runs; below any other where there are none."""
-        values = [record.metrics["dev"][name] for record in self.records]
-        return mean(values) if values else float("-inf")
+Seeds = dict[Choice, list[Record | None]]
+"""The records of every setting by what was chosen apart from the seed, None where there is none yet."""
 
 
-def rank(settings: Iterable[Setting], records: Iterable[Record]) -> list[Ranked]:
-    """Collect the seeds of every setting; those with the best dev metric come first, test has no say."""
+def rank(settings: Sequence[Setting], records: Iterable[Record]) -> Seeds:
+    """Collect the seeds of every setting; those with the best mean on dev come first, test has no say."""
     known = {record.id: record for record in records}
-    settings = list(settings)
-    seeds: dict[Choice, list[Record | None]] = {}
+    seeds: Seeds = {}
     for setting in settings:
         choice = tuple(text for text in setting.choice if not text.startswith("seed="))
         seeds.setdefault(choice, []).append(known.get(setting.setup.id))
-    found = [
-        Ranked(choice, [record for record in records if record is not None], len(records))
-        for choice, records in seeds.items()
-    ]
     metric = settings[0].setup.task.metric
-    return sorted(found, key=lambda ranked: -ranked.value(metric))
+
+    def score(choice: Choice) -> float:
+        values = [record.metrics["dev"][metric] for record in seeds[choice] if record]
+        return mean(values) if values else float("-inf")
+
+    return {choice: seeds[choice] for choice in sorted(seeds, key=score, reverse=True)}
 
 
-def ranking(ranked: Sequence[Ranked], name: str) -> str:
+def ranking(ranked: Seeds, metric: str) -> str:
     """The table of :func:`rank`: the mean and standard deviation over seeds."""
-    keys = [text.partition("=")[0] for text in ranked[0].choice]
-    heads = [*(key.rpartition(".")[2] for key in keys), f"dev {name}", "runs", "s per epoch", "first run"]
-    return markdown(heads, (_row(one, name) for one in ranked), numbers=True)
-
-
-def _row(ranked: Ranked, name: str) -> list[str]:
-    values = [text.partition("=")[2] for text in ranked.choice]
-    if not ranked.records:
-        return [*values, UNKNOWN, f"0/{ranked.runs}", UNKNOWN, UNKNOWN]
-    score = mean_std([record.metrics["dev"][name] for record in ranked.records]).text(4)
-    seconds = f"{min(record.seconds['per_epoch'] for record in ranked.records):.1f}"
-    return [*values, score, f"{len(ranked.records)}/{ranked.runs}", seconds, ranked.records[0].id]
+    keys = [text.partition("=")[0].rpartition(".")[2] for text in next(iter(ranked))]
+    rows = []
+    for choice, runs in ranked.items():
+        figures = [UNKNOWN] * 3
+        if done := [run for run in runs if run]:
+            score = mean_std([run.metrics["dev"][metric] for run in done]).text(4)
+            figures = [score, f"{min(run.seconds['per_epoch'] for run in done):.1f}", done[0].id]
+        values = [text.partition("=")[2] for text in choice]
+        rows.append([*values, figures[0], f"{len(done)}/{len(runs)}", *figures[1:]])
+    return markdown([*keys, f"dev {metric}", "runs", "s per epoch", "first run"], rows, numbers=True)
 
 
 # ------------------------------------------------------------------ trained
@@ -220,8 +208,9 @@ def _report(grid: Grid, settings: Sequence[Setting]) -> None:
     setup = settings[0].setup
     ranked = rank(settings, read_records(setup.record_file.parent))
     print(f"\n{ranking(ranked, setup.task.metric)}")
-    if ranked[0].records:
-        print(f"\nbest on dev: {make_command([*grid.fixed, *ranked[0].choice])}", flush=True)
+    choice, runs = next(iter(ranked.items()))
+    if any(runs):
+        print(f"\nbest on dev: {make_command([*grid.fixed, *choice])}", flush=True)
 
 
 def _list_missing(pending: dict[Setting, str | None]) -> None:

@@ -17,6 +17,7 @@ from scripts.paper import RESULTS
 from scripts.paper.selection import Runs, task_of
 from scripts.paper.table import UNKNOWN, Cell, Table
 from scripts.style import COLOURS
+from tasks._registry import Metric
 from tasks.training.records import Record, read_records
 
 if TYPE_CHECKING:
@@ -63,14 +64,10 @@ def _lr(record: Record) -> float:
     return float(record.config["optim"]["lr"])
 
 
-def _last(record: Record) -> Mapping[str, Any]:
-    """Its attention on dev after the last epoch."""
+def _attention(record: Record) -> Mapping[str, Any]:
+    """What it does on dev after the last epoch."""
     dev: Mapping[str, Any] = record.history[-1]["dev"]
     return dev
-
-
-def _gradient(record: Record, epoch: int) -> float:
-    return float(record.history[epoch]["attention"]["scorer_gradient"])
 
 
 def study_tables(results: Path = RESULTS) -> list[Table]:
@@ -86,51 +83,47 @@ def study_tables(results: Path = RESULTS) -> list[Table]:
 
 
 def _table(name: str, title: str, about: str, records: Runs) -> Table:
-    metric = task_of(records[0]).primary_metric
-    epochs = range(len(records[0].history))
-    heads = (
-        "lr", "mapping", "γ", "λ", *(f"dev {metric.label}, epoch {n + 1}" for n in epochs), *_SHARES.values(),
-        *_FUSED.values(), *(f"scorer's gradient, epoch {n + 1}" for n in epochs),
-    )  # fmt: skip
-    best = max(metric.scale * _last(record)[metric.name] for record in records)
-    rows = []
-    for record in records:
-        scores = [metric.scale * entry["dev"][metric.name] for entry in record.history]
-        lam = record.mapping_params.get("lam")
-        rows.append(
-            (
-                Cell(f"{_lr(record):g}"),
-                Cell(record.mapping),
-                _number(record.mapping_params["gamma"], "g"),
-                _number(lam, "g") if lam is not None else Cell(UNKNOWN),
-                *(_number(value, ".1f", record, best=value == best) for value in scores),
-                *(_number(100 * _last(record)[name], ".0f", record) for name in _SHARES),
-                *(_number(_last(record)[name], ".2f", record) for name in _FUSED),
-                *(_number(_gradient(record, epoch), ".3f", record) for epoch in epochs),
-            )
-        )
-    first = records[0]
+    metric, first = task_of(records[0]).primary_metric, records[0]
+    best = max(metric.scale * _attention(record)[metric.name] for record in records)
+    rows = [_row(record, metric, best) for record in records]
     return Table(
         name, title,
         f"{first.corpus['name']}, recipe of tier {first.tier}, {len(first.history)} epochs, "
         f"seed {first.seed}, one run a row. {about} Shares, segments and groups are of the rows of "
         f"attention on dev after the last epoch; the scorer's gradient is its norm before it is clipped, the "
         f"mean over an epoch.",
-        heads, tuple(rows),
+        tuple(rows[0]), tuple(tuple(row.values()) for row in rows),
     )  # fmt: skip
 
 
-def _number(value: float, form: str, record: Record | None = None, best: bool = False) -> Cell:
-    return Cell(format(value, form), float(value), (record.id,) if record else (), best=best)
+def _row(record: Record, metric: Metric, best: float) -> dict[str, Cell]:
+    """The cells of a run under their heads."""
+
+    def cell(value: float, form: str) -> Cell:
+        return Cell(format(value, form), float(value), (record.id,), best=value == best)
+
+    strengths, attention = record.mapping_params, _attention(record)
+    row = {"lr": Cell(f"{_lr(record):g}"), "mapping": Cell(record.mapping)}
+    for sign, name in (("γ", "gamma"), ("λ", "lam")):
+        row[sign] = Cell(f"{strengths[name]:g}", strengths[name]) if name in strengths else Cell(UNKNOWN)
+    for number, epoch in enumerate(record.history, 1):
+        row[f"dev {metric.label}, epoch {number}"] = cell(metric.scale * epoch["dev"][metric.name], ".1f")
+    row |= {head: cell(100 * attention[key], ".0f") for key, head in _SHARES.items()}
+    row |= {head: cell(attention[key], ".2f") for key, head in _FUSED.items()}
+    for number, epoch in enumerate(record.history, 1):
+        row[f"scorer's gradient, epoch {number}"] = cell(epoch["attention"]["scorer_gradient"], ".3f")
+    return row
 
 
 def scale_figure(records: Runs) -> Figure:
     """The dev metric, the share of rows with one dominant word, and the scorer's gradient, each against γ."""
     metric = task_of(records[0]).primary_metric
     panels = {
-        f"dev {metric.label}": lambda record: metric.scale * _last(record)[metric.name],
-        "rows with a weight over .99, %": lambda record: 100 * _last(record)["peaked_share"],
-        "scorer's gradient in the last epoch": lambda record: _gradient(record, -1),
+        f"dev {metric.label}": lambda record: metric.scale * _attention(record)[metric.name],
+        "rows with a weight over .99, %": lambda record: 100 * _attention(record)["peaked_share"],
+        "scorer's gradient in the last epoch": lambda record: record.history[-1]["attention"][
+            "scorer_gradient"
+        ],
     }
     rates = sorted({_lr(record) for record in records}, reverse=True)
     from matplotlib.figure import Figure  # which tables need not wait for

@@ -380,12 +380,13 @@ def cost_table(tier: str, tables: Tables) -> Table:
 
 def _cost_rows(recipe: Recipe) -> Iterator[Row]:
     every = (run for runs in recipe.rows.values() for run in runs)
-    for (mapping, *on), runs in grouped(every, lambda run: (run.mapping, run.device, run.threads)).items():
+    on_machines = grouped(every, lambda run: (run.mapping, run.device, run.threads))
+    for (mapping, device, threads), runs in on_machines.items():
         shares = [100 * run.seconds["mapping_share"] for run in runs]
         yield (
             Cell(corpus_label(runs[0])),
             Cell(recipe.name),
-            Cell(f"{on[0]}, {counted(on[1], 'thread')}"),
+            Cell(f"{device}, {counted(threads, 'thread')}"),
             Cell(mapping),
             over_seeds(runs, shares, digits=1),
             Cell(str(len(runs)), float(len(runs)), ids(runs)),
