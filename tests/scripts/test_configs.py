@@ -81,6 +81,7 @@ NEEDS = {
     "translation/wmt_small": ["data.root=folder"],
     "small/snli": ["data.root=folder"],
     "small/snli_decomposable": ["data.root=folder"],
+    "small/snli_decomposable_tuned": ["data.root=folder"],
     "small/snli_untuned": ["data.root=folder"],
     "small/gigaword": ["data.root=folder"],
     "small/translation": ["data.root=folder"],
