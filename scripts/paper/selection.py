@@ -107,10 +107,16 @@ def by_setting(records: Runs) -> list[tuple[Corpus, str, list[Record]]]:
 
     The setting is the whole config but for seed, speed and attention, of which a line is shown: a trial
     stands in a table of its own.
+
+    Raises:
+        RecordError: the config of a run is not one of its task.
     """
 
     def key(run: Record) -> tuple[Corpus, str, str]:
-        setting = task_of(run).setting(run.config)
+        try:
+            setting = task_of(run).setting(run.config)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise RecordError(f"{run.id} must hold a config of {run.task}, got {error!r}") from error
         return corpus_of(run), setting, config_hash(run.config, without=(*SEEDS, *SPEED, "attention"))
 
     return [(corpus, setting, runs) for (corpus, setting, _), runs in sorted(grouped(records, key).items())]

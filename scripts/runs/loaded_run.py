@@ -102,8 +102,10 @@ def answer_lines(runs: Sequence[LoadedRun], is_list: bool) -> Iterator[Answer]:
         is_list: whether to write all outputs of the only run, in lines of Moses's form, not the best.
 
     Raises:
-        UsageError: a line is not UTF-8, or longer than any sentence.
+        UsageError: a line is not UTF-8, or longer than any sentence; there is nothing to read or write.
     """
+    if sys.stdin is None or sys.stdout is None:
+        raise UsageError("standard input and output must be open, got one that is closed")
     sentences = 0
     size = 1 if sys.stdin.isatty() else _CHUNK
     lines = _lines(sys.stdin.buffer)

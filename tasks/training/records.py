@@ -11,9 +11,11 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+import numpy as np
 import torch
 
 from tasks.attention import AttentionGrid
@@ -100,6 +102,14 @@ class Record:
         return [split for split in self.metrics if split != "dev"]
 
 
+_ENTRIES: dict[str, dict[str, Any]] = {
+    "corpus": {"name": str, "sha256": str, "sizes": dict[str, int]},
+    "seconds": {"total": float, "per_epoch": float, "mapping_share": float},
+    "history": {"epoch": int, "step": int, "loss": float, "seconds": float, "dev": dict[str, float]},
+    "config": dict.fromkeys(("task", "optim", "trainer"), dict[str, Any]),
+}
+"""What tables and curves read of a field's dictionary, or of each one in its list."""
+
 _OUTCOME = ("task", "mapping", "mapping_params", "tier", "corpus", "seed", "metrics", "epochs", "best_epoch")
 
 
@@ -175,6 +185,11 @@ def _read_record(path: Path) -> Record:
         if not fits(value, hints[name]):
             wanted_type, got = _described(hints[name]), str(value)[:40]
             raise RecordError(f"{path} must hold {wanted_type} as its {name}, got {got!r}")
+    for name, entries in _ENTRIES.items():
+        parts = [part] if isinstance(part := values.get(name, []), dict) else part
+        for key, hint in entries.items():
+            if not all(fits(part.get(key), hint) for part in parts):
+                raise RecordError(f"{path} must hold {_described(hint)} as the {key} of its {name}")
     if values["id"] != path.stem:
         # A copy under another name would count as one run more.
         raise RecordError(f"{path} must hold the record of {path.stem}, got that of {values['id']}")
@@ -338,11 +353,25 @@ def read_details(directory: Path, run_id: str, sha256: str) -> Details:
         values: dict[str, Any] = parse_json(data.decode())
         if values["id"] != run_id:
             raise ValueError(f"{path} must hold the details of {run_id}, got those of {values['id']}")
-        return Details(id=run_id, items=values["items"], example=Example(**values["example"]))
-    except (KeyError, OSError, TypeError, ValueError) as error:
+        details = Details(**{**values, "example": Example(**values["example"])})
+        _check_details(details)
+        return details
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         raise RecordError(
             f"cannot read the details of a run, {path}: {error}; make evaluate RUN={run_id} writes them again"
         ) from error
+
+
+def _check_details(details: Details) -> None:
+    """Raise ValueError or TypeError unless the example is one, and all scores are numbers."""
+    example = details.example
+    shape = len(example.target), len(example.source)
+    is_typed = all(fits(getattr(example, name), hint) for name, hint in get_type_hints(Example).items())
+    if not is_typed or not np.shape(example.weights) == np.shape(example.groups) == shape:
+        raise ValueError("an example must have words, with a weight and a group for each two of them")
+    rows = chain(*(scores.values() for scores in details.items.values()))
+    if any(np.asarray(scores).dtype.kind not in "iuf" for scores in rows):
+        raise ValueError("scores must be numbers")
 
 
 def _text(values: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ import pytest
 
 from scripts import tables
 from scripts.bench.render import render
+from scripts.cli import UsageError
 from scripts.evaluate import evaluate
 from scripts.generate import generate
 from scripts.paper.page import kernel_costs
@@ -218,6 +219,17 @@ def test_a_line_that_is_no_sentence_is_refused(
 
 
 @pytest.mark.measures("bad data")
+@pytest.mark.parametrize("closed", ["stdin", "stdout"])
+def test_a_stream_that_is_closed_is_said(
+    trained: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, closed: str
+) -> None:
+    run = a_copy(trained, folder, "translation")
+    monkeypatch.setattr(sys, closed, None)
+    with pytest.raises(UsageError, match="standard input and output must be open, got one that is closed"):
+        generate(["translate", run.name])
+
+
+@pytest.mark.measures("bad data")
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [("x" * 20_000, "1,000 characters, got 20,000"), ("a\udcff", "UTF-8, got"), (" ", "one word")],
@@ -249,6 +261,26 @@ RECORD_FAULTS: dict[str, tuple[Spoil, str]] = {
         r"must hold int as its seed, got '<img src=x>'",
     ),
     "a truth for a seed": (bad.values(lambda record: record.update(seed=True)), r"must hold int as its seed"),
+    "no name of a corpus": (
+        bad.values(lambda record: record["corpus"].pop("name")),
+        r"must hold str as the name of its corpus",
+    ),
+    "no seconds": (
+        bad.values(lambda record: record.update(seconds={})),
+        r"must hold float as the total of its seconds",
+    ),
+    "an epoch without dev": (
+        bad.values(lambda record: record["history"][0].pop("dev")),
+        r"must hold dict\[str, float\] as the dev of its history",
+    ),
+    "an empty config": (
+        bad.values(lambda record: record.update(config={})),
+        r"must hold dict\[str, .*Any\] as the task of its config",
+    ),
+    "another task's config": (
+        bad.values(lambda record: record["config"].update(task={})),
+        r"(snli|translation)-.* must hold a config of (snli|translation), got KeyError",
+    ),
     "a key twice": (bad.replace(b'"seed"', b'"seed": 1, "seed"'), r"keys must be different in an object"),
     "deep": (
         bad.replace(b'"history": [', b'"history": ' + b"[" * 20_000 + b"]" * 20_000 + b', "x": ['),

@@ -1,11 +1,15 @@
 """Details come back as they were, and only to the record that they were written with, or none is there."""
 
 import errno
+import hashlib
+import json
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,6 +39,32 @@ def test_details_come_back(tmp_path: Path) -> None:
     sha256 = write_details(tmp_path / "details", DETAILS)
     assert read_details(tmp_path / "details", "a", sha256) == DETAILS
     assert write_details(tmp_path / "again", DETAILS) == sha256
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda values: values.pop("items"),
+        lambda values: values.update(items={"test": {"accuracy": "oops"}}),
+        lambda values: values.update(items={"test": {"bleu": [[1, 2], [3]]}}),
+        lambda values: values.update(items=[]),
+        lambda values: values.pop("example"),
+        lambda values: values["example"].update(more=1),
+        lambda values: values["example"].update(source=[1, 2]),
+        lambda values: values["example"].update(weights=[[1.0]]),
+        lambda values: values["example"].update(groups="oops"),
+    ],
+)
+def test_details_that_are_none_are_refused(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    """Even with the checksum that the record has."""
+    write_details(tmp_path, DETAILS)
+    path = tmp_path / "a.json"
+    change(values := json.loads(path.read_text()))
+    path.write_text(json.dumps(values))
+    with pytest.raises(RecordError, match=r"cannot read the details of a run, .*a\.json"):
+        read_details(tmp_path, "a", hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def test_an_example_is_as_long_as_its_words() -> None:
