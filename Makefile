@@ -114,7 +114,7 @@ $(VENV)/installed: pyproject.toml constraints.txt $(LOCK)
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) --require-hashes --no-deps -r <(sed -n '/^setuptools==/,/[^\\]$$/p' $(LOCK))
 	@$(PIP) --require-hashes --no-deps --no-build-isolation -r $(LOCK)
-	@$(PIP) -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	@$(PIP) -c constraints.txt $(call option,--index-url,TORCH_INDEX) $(TORCH)
 	@$(PIP) -c constraints.txt --no-build-isolation -e '.[triton]'
 	@touch $@
 

@@ -27,6 +27,13 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message)
 
 
+def study_name(text: str) -> str:
+    """A study's name from a command line: that of a file, in the folder where studies lie."""
+    if not text.strip(".") or "/" in text:
+        raise argparse.ArgumentTypeError(f"must be a name without /, got {text!r}")
+    return text
+
+
 def main(work: Callable[[], None]) -> None:
     """Run ``work`` and exit: 0, 2 with a sentence for what a user can mend, or 75 when a signal stopped it.
 

@@ -103,7 +103,7 @@ def write(study: str, found: Mapping[str, Any], results: Path) -> list[Path]:
 
 def main(arguments: Sequence[str]) -> None:
     parser = cli.Parser(prog="make strengths")
-    parser.add_argument("--study", required=True)
+    parser.add_argument("--study", type=cli.study_name, required=True)
     parser.add_argument("--trials-in", type=Path, required=True)
     parser.add_argument("only", nargs="*", help="key=value: the trials whose config has this value")
     given = parser.parse_args(arguments)

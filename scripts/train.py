@@ -15,7 +15,7 @@ from scripts.cli import UsageError
 from scripts.runs.config import CONFIGS, check_choices, finish_config, folder_overrides
 from scripts.runs.schema import register_schemas
 from scripts.runs.setup import set_up
-from scripts.runs.stored import find_run, read_run_config, take_folders
+from scripts.runs.stored import FOLDERS, find_run, read_run_config, take_folders
 from scripts.runs.training import make_command, portable, prepare, train
 from tasks.training.run_directory import RunDirectory
 
@@ -30,7 +30,7 @@ def resume(run_name: str, overrides: Sequence[str] = ()) -> None:
 
     Args:
         run_name: as :func:`scripts.runs.stored.find_run` finds it.
-        overrides: ``results_dir=…``, where its record goes to.
+        overrides: where it writes beside its directory, as :data:`scripts.runs.stored.FOLDERS` names it.
 
     Raises:
         UsageError: its config or its corpus are no longer those that it was made with.
@@ -49,13 +49,13 @@ def resume(run_name: str, overrides: Sequence[str] = ()) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Start what the overrides say, or continue a run: ``resume <run> [results_dir=…]``.
+    """Start what the overrides say, or continue a run: ``resume <run> [results_dir=… data.cache=…]``.
 
     Overrides alone are checked by this project; Hydra's own flags (--multirun, --cfg, …) go to Hydra.
     Under torchrun several processes share the batches; the exit status is then torchrun's, 1 for any but 0.
     """
     if arguments[:1] == ["resume"]:
-        words = [word for word in arguments[1:] if not word.startswith("results_dir=")]
+        words = [word for word in arguments[1:] if word.partition("=")[0] not in FOLDERS]
         cli.main(lambda: resume(" ".join(words), [word for word in arguments[1:] if word not in words]))
     elif not any(argument.startswith("-") for argument in arguments):
         cli.main(lambda: start(folder_overrides(arguments)))

@@ -13,9 +13,9 @@ import os
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import optuna
 from filelock import FileLock, Timeout
@@ -31,7 +31,7 @@ from scripts.cli import UsageError
 from scripts.runs.config import folder_overrides, keep_apart, load_choice, read_config
 from scripts.runs.setup import Setup, set_up
 from scripts.runs.training import make_command, prepare, train
-from tasks.data.files import check_regular_file
+from tasks.data.files import open_descriptor
 from tasks.ranges import PositiveInt, check_number
 from tasks.training.callbacks import Callback, EpochEvent, StartEvent
 from tasks.training.fit import NonFiniteError
@@ -184,21 +184,18 @@ def journal_storage(path: Path, lock: Path) -> JournalStorage:
         lock: file of its lock. The end of a process, however it comes, releases it; Optuna's own locks stay
             for half a minute.
     """
-    check_regular_file(path)
-    with FileLock(lock):
-        if path.exists():
-            _cut_torn_line(path)
+    with FileLock(lock), suppress(FileNotFoundError), open(open_descriptor(path, os.O_RDWR), "r+b") as file:
+        _cut_torn_line(file)
     return JournalStorage(JournalFileBackend(str(path), cast(Any, FileLock(lock))))
 
 
-def _cut_torn_line(path: Path) -> None:
+def _cut_torn_line(file: BinaryIO) -> None:
     """Remove what a full disk left of the last line: another line after it would make the file unreadable."""
-    with path.open("r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        whole = sum(len(line) for line in file if line.endswith(b"\n"))
-        if whole < size:
-            file.truncate(whole)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    whole = sum(len(line) for line in file if line.endswith(b"\n"))
+    if whole < size:
+        file.truncate(whole)
 
 
 # ------------------------------------------------------------------ trials
@@ -317,7 +314,7 @@ def _report(trials: Sequence[FrozenTrial], metric: str, overrides: Sequence[str]
 
 def _main(arguments: Sequence[str]) -> None:
     parser = cli.Parser(prog="make tune")
-    parser.add_argument("--study", required=True)
+    parser.add_argument("--study", type=cli.study_name, required=True)
     parser.add_argument("--space", required=True)
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("overrides", nargs="*")

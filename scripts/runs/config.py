@@ -97,6 +97,8 @@ def check_choices(overrides: Sequence[str]) -> None:
         UsageError: so it is.
     """
     for override in overrides:
+        if override.startswith("~"):
+            raise UsageError(f"an override must be key=value, got {override!r}: no key can be taken away")
         group = re.split("[@=]", override.lstrip("+"))[0]
         if group and (CONFIGS / group).is_dir():
             for choice in _choices(override):
@@ -254,6 +256,8 @@ def _explain(error: BaseException, overrides: Sequence[str]) -> str:
         return _unknown_key(key, _composed_of_choices(overrides))
     if unknown := re.search(r"Could not override '([^']+)'", str(error)):
         return _unknown_key(unknown.group(1), _composed_of_choices(overrides))
+    if first.startswith("Ambiguous value"):
+        return f"{first}: a list is written [1,2], and make sweep trains with each of several values"
     if unfit := re.match(r"In '([^']+)': \w+ raised while composing config:\n(.)([^\n]*)", str(error)):
         file, initial, rest = unfit.groups()
         return f"{file} must fit the other choices, got {initial.lower()}{rest}"

@@ -35,6 +35,7 @@ from scripts.cli import UsageError
 from scripts.runs.config import CONFIGS
 from scripts.runs.schema import register_schemas
 from scripts.runs.training import prepare, train
+from tasks.data.files import open_descriptor
 from tasks.training.callbacks import format_duration
 from tasks.training.provenance import available_cores
 from tasks.training.run_directory import RunInUseError
@@ -200,7 +201,7 @@ def run_until_done(job: Job, log: Path, should_stop: Callable[[], bool], cwd: Pa
 
 def _run_once(job: Job, log: Path, should_stop: Callable[[], bool], cwd: Path | None) -> int:
     command = [sys.executable, "-m", "scripts.runs.runner", str(os.getpid()), *job.overrides]
-    with log.open("ab") as file:
+    with open(open_descriptor(log, os.O_RDWR | os.O_CREAT | os.O_APPEND), "ab") as file:
         child = subprocess.Popen(command, cwd=cwd, stdout=file, stderr=subprocess.STDOUT)
     try:
         while child.poll() is None and not should_stop():

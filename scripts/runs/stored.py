@@ -17,6 +17,8 @@ from tasks.training.run_directory import RunDirectory, read_stored
 from tasks.training.state import best_weights, load_weights
 
 _RUNS = Path("runs")
+FOLDERS = {"results_dir": Train.results_dir, "data.cache": None}
+"""Keys of the folders that a run writes to beside its directory, and what they are unless it is told."""
 
 
 def run_names(given: str) -> list[str]:
@@ -90,17 +92,19 @@ def take_folders(config: DictConfig, run: RunDirectory, overrides: Sequence[str]
     """
     config.output_dir = str(run.path.absolute().parent)
     given = dict(override.partition("=")[::2] for override in overrides)
-    if unknown := given.keys() - {"results_dir"}:
-        raise UsageError(
-            f"of a run that exists only results_dir may be given, got {', '.join(sorted(unknown))}"
-        )
-    stored, usual = str(config.get("results_dir")), Train.results_dir
-    if "results_dir" not in given and stored != usual:
-        raise UsageError(
-            f"the record of {run.path.name} was to go to {stored}: confirm it, ARGS='results_dir={stored}', "
-            f"or name another folder, such as ARGS='results_dir={usual}'"
-        )
-    config.results_dir = given.get("results_dir", usual)
+    if unknown := given.keys() - FOLDERS.keys():
+        wanted = " and ".join(FOLDERS)
+        raise UsageError(f"of a run that exists only {wanted} may be given, got {', '.join(sorted(unknown))}")
+    for key, usual in FOLDERS.items():
+        stored = OmegaConf.select(config, key)
+        if key not in given and stored != usual:
+            other = f", or name another folder, such as ARGS='{key}={usual}'" if usual else ""
+            raise UsageError(
+                f"{run.path.name} was to write to {stored} as its {key}: confirm it, "
+                f"ARGS='{key}={stored}'{other}"
+            )
+        if key in given:
+            OmegaConf.update(config, key, given[key])
 
 
 def _stored_config(run: RunDirectory) -> DictConfig:

@@ -29,6 +29,7 @@ MAX_CHARS = 10_000
 """Longer texts are taken for damage."""
 
 _REPLACED = "\ufffd"  # what a program writes for characters that it could not read
+_BYTE_ORDER_MARK = "\ufeff"  # inside a file, it is part of the word that it stands before
 
 
 @dataclass(frozen=True)
@@ -480,6 +481,8 @@ def count_files(
         first, *others = form.texts(item)
         if any(_REPLACED in text for text in (first, *others)):
             yield "replaced"
+        if any(_BYTE_ORDER_MARK in text for text in (first, *others)):
+            yield "byte_order_mark"
         if first in others:
             yield "same_text"
         if split == "dev" and not tested.isdisjoint(form.keys(item)):

@@ -27,6 +27,8 @@ _DIALECTS: dict[str, dict[str, Any]] = {
     ".tsv": {"delimiter": "\t", "quoting": csv.QUOTE_NONE},
 }
 SUFFIXES = (".parquet", ".jsonl", ".json", *_DIALECTS)
+MOST_ROWS = 2**20
+"""Of a parquet file that has fewer bytes than rows, which says the same in all of them."""
 # What an escape in JSON can say and a text cannot: NUL, and half of a pair that is one character.
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
@@ -364,6 +366,11 @@ def _read_parquet(file: Path, wanted: set[str], cache: Path) -> Table:
         if (first, stream.read()) != (b"PAR1", b"PAR1"):
             raise ValueError(f"{file} must have PAR1 at both ends of a parquet file, got a damaged one")
     with quiet_library() as datasets, unchanged(file):
+        from pyarrow import parquet
+
+        rows = _tried(lambda: parquet.read_metadata(file).num_rows, str(file))
+        if rows > (most := max(MOST_ROWS, file.stat().st_size)):
+            raise ValueError(f"{file} must have at most {most:,} rows, as many as bytes, got {rows:,}")
         # Not load_dataset: for a local file, too, it reports to a server and waits for the answer.
         load = partial(datasets.Dataset.from_parquet, str(file), cache_dir=str(cache))
         return _library_table(_tried(load, str(file)), wanted, str(file))

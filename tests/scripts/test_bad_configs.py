@@ -60,6 +60,8 @@ CONFIG_FAULTS = {
         r"attention must name a file inside configs/attention, got '\.\./\.\./fusedmax'",
     ),
     "target": (["attention._target_=os.mkdir"], r"attention\._target_ must be one of .*, got 'os\.mkdir'"),
+    "taken away": (["~seed"], r"an override must be key=value, got '~seed': no key can be taken away"),
+    "several values": (["seed=1,2"], r"Ambiguous value .*: a list is written \[1,2\], and make sweep trains"),
     "no pair": (["seed"], r"an override must be key=value, got 'seed'"),
     "no such value": (["tier='${nothing}'"], r"'nothing' not found"),
     "too large": (["task.hidden_size=1000000000000"], r"the model must fit into memory, got: .*allocate"),

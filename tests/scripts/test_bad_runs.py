@@ -20,6 +20,7 @@ from scripts.generate import generate
 from scripts.paper.page import kernel_costs
 from scripts.predict import predict
 from scripts.reliability import read as read_reliability
+from scripts.runs.runner import Job, run_until_done
 from scripts.train import main as train
 from scripts.tune import journal_storage
 from tasks.training.run_directory import RunDirectory
@@ -116,7 +117,14 @@ RUN_FAULTS: dict[str, tuple[Spoil, tuple[str, ...], str]] = {
     "another folder for its record": (
         bad.config("results_dir", value="elsewhere"),
         ("evaluate", "resume"),
-        r"was to go to elsewhere: confirm it, ARGS='results_dir=elsewhere', or name another folder",
+        r"was to write to elsewhere as its results_dir: confirm it, ARGS='results_dir=elsewhere', or name",
+    ),
+    "a folder for a cache": (
+        bad.config(
+            "data", value={"_target_": "tasks.entailment.data.load_folder", "root": ".", "cache": "c"}
+        ),
+        ("evaluate", "resume"),
+        r"was to write to c as its data\.cache: confirm it, ARGS='data\.cache=c'$",
     ),
     "a link for a log": (
         lambda run: bad.make_link(run / "metrics.jsonl"),
@@ -277,10 +285,6 @@ RECORD_FAULTS: dict[str, tuple[Spoil, str]] = {
         bad.values(lambda record: record.update(config={})),
         r"must hold dict\[str, .*Any\] as the task of its config",
     ),
-    "another task's config": (
-        bad.values(lambda record: record["config"].update(task={})),
-        r"(snli|translation)-.* must hold a config of (snli|translation), got KeyError",
-    ),
     "a key twice": (bad.replace(b'"seed"', b'"seed": 1, "seed"'), r"keys must be different in an object"),
     "deep": (
         bad.replace(b'"history": [', b'"history": ' + b"[" * 20_000 + b"]" * 20_000 + b', "x": ['),
@@ -319,10 +323,26 @@ def test_a_damaged_record_is_not_taken_for_a_finished_run(
     assert re.search(sentence, refused(lambda: train(training("snli")), capsys))
 
 
-@pytest.mark.measures("bad data")
+@pytest.mark.measures("bad checkpoint")
+@pytest.mark.parametrize("spoil", [bad.make_link, bad.make_pipe])
 @pytest.mark.parametrize(
-    "read", [kernel_costs, render, read_reliability, lambda path: journal_storage(path, Path("lock"))]
+    "write",
+    [
+        lambda path: journal_storage(path, Path("lock")),
+        lambda path: run_until_done(Job("a", ("seed=x",)), path, lambda: False),
+    ],
 )
+def test_what_is_written_to_is_a_file_of_its_own(
+    folder: Path, write: Callable[[Path], object], spoil: Spoil
+) -> None:
+    Path("a.log").touch()
+    spoil(Path("a.log"))
+    with pytest.raises(OSError, match=r"a\.log must be a file, got a (link to another|pipe or device)"):
+        write(Path("a.log"))
+
+
+@pytest.mark.measures("bad data")
+@pytest.mark.parametrize("read", [kernel_costs, render, read_reliability])
 def test_a_pipe_is_refused_and_not_waited_for(folder: Path, read: Callable[[Path], object]) -> None:
     os.mkfifo("a.json")
     with pytest.raises(OSError, match=r"a\.json must be a file, got a pipe or device"):

@@ -1,11 +1,13 @@
 """Strengths are chosen by as many trials for each mapping, and a tuned recipe has what its study chose."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from scripts import tune
 from scripts.cli import UsageError
 from scripts.runs import config
 from scripts.runs.config import CONFIGS, plain, read_config
@@ -80,6 +82,13 @@ def test_what_is_chosen_becomes_a_set_of_strengths(
     assert "softmax gamma=1.0" in capsys.readouterr().out
     with pytest.raises(UsageError, match="TRIALS_IN must be a folder with such trials"):
         main(["--study", "mine", "--trials-in", str(tmp_path), "optim.lr=7"])
+
+
+@pytest.mark.parametrize("name", ["", "..", "../a", "/a", "a/b"])
+@pytest.mark.parametrize("command", [main, tune._main])
+def test_a_study_has_the_name_of_a_file(command: Callable[[list[str]], None], name: str) -> None:
+    with pytest.raises(UsageError, match=r"--study: must be a name without /, got '.*'"):
+        command(["--study", name])
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)

@@ -84,6 +84,11 @@ def test_records_of_no_task_are_named(project: Path) -> None:
         main()
 
 
+def test_a_config_of_another_task_is_named() -> None:
+    with pytest.raises(RecordError, match=r"a must hold a config of snli, got KeyError\('train_vectors'\)"):
+        by_setting([replace(RECORD, config={"task": {}, "optim": {}, "trainer": {}})])
+
+
 def test_the_committed_tables_are_those_of_the_committed_records() -> None:
     records = committed_records()
     results = results_of_tiers(records, ROOT / "results", read_paper())

@@ -9,9 +9,13 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from tasks.data.files import read_lines
+from tasks.data.reader import MOST_ROWS, read_rows
 from tasks.data.vocabulary import Vocabulary, load_vectors
 
 GLOVE = b"the 1 2 3\ndog 4 5 6\n"
@@ -122,3 +126,13 @@ def test_a_size_too_large_reserves_nothing(folder: Path, size: int) -> None:
     """What is there is read, and its checksum looked at."""
     path = resized(zipped(folder / "v.zip", "v.txt", GLOVE), size)
     assert load_vectors(path, WORDS).weights[2].tolist() == [4, 5, 6]
+
+
+@hostile
+def test_a_table_with_more_rows_than_bytes_is_left(folder: Path) -> None:
+    """31 KB of parquet can hold three million rows, and a few more a billion."""
+    table = folder / "v.parquet"
+    parquet.write_table(pa.table({"text": np.zeros(MOST_ROWS + 1, bool)}), table)
+    with pytest.raises(ValueError, match=r"at most 1,048,576 rows, as many as bytes, got 1,048,577"):
+        read_rows(table, {"text": ["text"]})
+    table.unlink()

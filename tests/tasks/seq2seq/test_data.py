@@ -212,7 +212,7 @@ def test_training_pairs_that_stand_elsewhere_are_dropped(tmp_path: Path) -> None
     splits = {
         "test": [part(several, file="t", too_long=2)],
         "train": [part(one, two, file="a", empty=1), part(three, file="b"), part(again, file="c")],
-        "dev": [part(one, Example("c", ("C",)), Example("d\ufffd", ("d\ufffd",)), file="d")],
+        "dev": [part(one, Example("c", ("C",)), Example("\ufeffd\ufffd", ("\ufeffd\ufffd",)), file="d")],
     }
     corpus = assembled(tmp_path, splits)
     assert list(corpus.splits) == ["train", "dev", "test"] and corpus.test_splits == ("test",)
@@ -225,7 +225,7 @@ def test_training_pairs_that_stand_elsewhere_are_dropped(tmp_path: Path) -> None
     assert corpus.notes == [
         "a, for train: 3 read; dropped: 1 empty, 1 pair_held_out",
         "b, for train: 1 read; dropped: 1 pair_held_out",
-        "d, for dev: 3 read; kept, but suspicious: 1 also_tested, 1 replaced, 1 same_text",
+        "d, for dev: 3 read; kept, but suspicious: 1 also_tested, 1 replaced, 1 byte_order_mark, 1 same_text",
         "t, for test: 3 read; dropped: 2 too_long",
     ]
 
