@@ -20,6 +20,8 @@ Rows = Mapping[str, Runs]
 
 UNIFORM = "_uniform"
 """What ends the name of a recipe in which attention is uniform."""
+TUNED = "_tuned"
+"""What ends the name of a recipe at strengths chosen on dev; before it stands the name of the study."""
 SIGNS = {"gamma": "γ", "lam": "λ"}
 MAPPINGS = tuple(name for name, spec in regattn.MAPPINGS.items() if spec.in_paper)
 """The paper's mappings in its order."""
@@ -164,18 +166,34 @@ class Recipe(NamedTuple):
     rows: Rows
 
 
-def recipes_of(records: Runs, task: str, tier: str) -> list[Recipe]:
+def recipes_of(
+    records: Runs, task: str, tier: str, chosen: Mapping[str, Mapping[str, object]] | None = None
+) -> list[Recipe]:
     """The runs of a task at a tier that may share a table: those of its recipe, then of its others by name.
 
     Recipes on another corpus are left out, and those without attention, which are baselines.
+
+    Args:
+        records: of all runs.
+        task: by its name.
+        tier: by its name.
+        chosen: the strengths that studies chose for mappings: where they are those of the recipe that the
+            study is of, its runs are the tuned recipe's as well.
 
     Raises:
         RecordError: the runs of a recipe are of several corpora.
     """
     names = {run.experiment.partition("/")[2] for run in records if run.task == task and run.tier == tier}
     names -= {"", task, *(name for name in names if name.endswith(UNIFORM))}
-    found = [Recipe(name, rows_of(records, name, tier)) for name in (task, *sorted(names))]
-    found = [recipe for recipe in found if recipe.rows]
+    rows = {name: rows_of(records, name, tier) for name in (task, *sorted(names))}
+    for study, strengths in (chosen or {}).items():
+        if tuned := rows.get(study + TUNED):
+            shared = {
+                m: of for m, of in rows.get(study, {}).items() if of[0].mapping_params == strengths.get(m)
+            }
+            both = {**shared, **tuned}
+            rows[study + TUNED] = {mapping: both[mapping] for mapping in sorted(both, key=mapping_rank)}
+    found = [Recipe(name, of) for name, of in rows.items() if of]
     corpora = [corpus_of(first_run(recipe.rows)) for recipe in found]
     return [recipe for recipe, corpus in zip(found, corpora, strict=True) if corpus == corpora[0]]
 

@@ -27,6 +27,7 @@ from scripts.paper.metrics import (
 from scripts.paper.reported import LEGEND, Paper, ReportedTable
 from scripts.paper.selection import (
     MAPPINGS,
+    TUNED,
     UNIFORM,
     Recipe,
     Rows,
@@ -46,6 +47,7 @@ from scripts.paper.table import UNKNOWN, Cell, Row, Table
 from scripts.runs.config import TIERS
 from tasks._registry import TASKS
 from tasks.training.records import Record
+from tasks.training.run_directory import read_stored
 
 Tables = Mapping[str, Sequence[Recipe]]
 """Task → the recipes of its table that there are runs of."""
@@ -74,18 +76,21 @@ def results_of_tiers(records: Runs, results: Path, paper: Paper) -> list[TierRes
 
     Args:
         records: of all runs; those that are no cell's are left out.
-        results: the folder with ``details`` of the runs, ``baselines`` and ``bench``.
+        results: the folder with ``details`` of the runs, ``studies``, ``baselines`` and ``bench``.
         paper: what the paper says.
 
     Raises:
         RecordError: the runs of a table are of several corpora or were measured in several ways, or their
             details are missing or damaged.
         UsageError: the benchmark's file is damaged.
+        ValueError: a study's is.
     """
     items, found = ItemScores(results / "details"), []
     steps = training_steps(results / "bench" / "cpu.json")
+    studies = (results / "studies").glob("*.json")
+    chosen = {study.stem: read_stored(study, lambda found: found["chosen"]) for study in studies}
     for tier in TIERS:
-        every = {task: recipes_of(records, task, tier) for task in paper.tables}
+        every = {task: recipes_of(records, task, tier, chosen) for task in paper.tables}
         tables = {task: recipes for task, recipes in every.items() if recipes}
         if not tables:
             continue
@@ -457,7 +462,7 @@ def findings(claims: ClaimResults, aligned: Sequence[Recipe], tier: str) -> dict
         if parts := [one for one in first if one.role == "part"] or first:
             verdict = next(one.verdict for one in first if one.role == "primary")
             why = f" ({verdict.why})" if verdict.why else ""
-            wanted = {(one.score, f"{one.recipe}_tuned") for one in parts}
+            wanted = {(one.score, one.recipe + TUNED) for one in parts}
             tuned = [one for one in tested if (one.score, one.recipe) in wanted]
             chosen = f" At strengths chosen on dev, {_listed(tuned)}." if tuned else ""
             text = f"The claim that {claim.text}: {verdict.text}{why}; {_listed(parts)}.{chosen}"

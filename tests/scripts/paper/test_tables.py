@@ -194,6 +194,24 @@ def test_recipes_of_one_corpus_share_a_table_the_tasks_own_first() -> None:
     assert [(r.name, r.rows["softmax"][0].id) for r in found] == [("snli", "b"), ("snli_decomposable", "a")]
 
 
+def test_runs_at_the_strengths_that_were_chosen_are_tuned() -> None:
+    at = [{"gamma": 1.0}, {"gamma": 4.0}]
+    plain = [
+        run(f"p{m}", experiment="mini/snli", mapping=m, mapping_params=at[0])
+        for m in ("softmax", "sparsemax")
+    ]
+    tuned = run("t", experiment="mini/snli_tuned", mapping="fusedmax", mapping_params=at[1])
+    chosen = {"snli": {"softmax": at[0], "sparsemax": at[1], "fusedmax": at[1]}, "other": {"softmax": at[0]}}
+    _, found = recipes_of([*plain, tuned], "snli", "mini", chosen)
+    assert {mapping: [r.id for r in runs] for mapping, runs in found.rows.items()} == {
+        "softmax": ["softmax"],
+        "fusedmax": ["t"],
+    }
+    assert list(found.rows) == ["softmax", "fusedmax"]
+    (alone,) = recipes_of(plain, "snli", "mini", chosen)  # a recipe of which nothing was run
+    assert alone.name == "snli"
+
+
 def test_of_two_runs_of_a_seed_the_one_with_details_stands() -> None:
     found = [run("a"), run("b", details="0" * 64), run("c", details="0" * 64)]
     assert [r.id for r in rows_of(found, "snli", "mini")["softmax"]] == ["b"]
