@@ -8,6 +8,7 @@ everybody's.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -42,7 +43,7 @@ def export(run_name: str, overrides: Sequence[str] = ()) -> None:
     record = find_record(records, run.path.name)
     if record is None:
         raise UsageError(f"RUN must name a finished run, got {run.path.name}, without a record in {records}")
-    if run.export.exists():
+    if os.path.lexists(run.export):
         raise UsageError(f"{run.export} is there already: move it away to export the run again")
     load_trained(plain(config), run, torch.device("cpu"))  # what cannot be used is refused, not exported
     with tempfile.TemporaryDirectory(dir=run.path) as folder:

@@ -33,6 +33,8 @@ SENTENCES = {
 
 _CUT_BY = {"ja": "MeCab", "ko": "mecab_ko"}
 """Packages that sacrebleu cuts languages with, which it does not bring."""
+_SHORT = {"zho": "zh", "chi": "zh", "cmn": "zh", "yue": "zh", "jpn": "ja", "kor": "ko"}
+"""Codes of three letters, as in FLORES, which sacrebleu does not know."""
 
 
 def bleu(
@@ -90,6 +92,7 @@ def new_bleu(language: str | None, *, effective_order: bool = False) -> BLEU:
         PackageError: the package that cuts text of this language into words is not installed.
     """
     code = re.split("[-_]", language or "")[0].lower()
+    code = _SHORT.get(code, code)
     if package := _CUT_BY.get(code):
         check_installed(package, f"BLEU of {code}", f"sacrebleu[{code}]")
     return BLEU(trg_lang=code, effective_order=effective_order)

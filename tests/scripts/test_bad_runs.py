@@ -16,6 +16,7 @@ from scripts import tables
 from scripts.bench.render import render
 from scripts.cli import UsageError
 from scripts.evaluate import evaluate
+from scripts.export import export
 from scripts.generate import generate
 from scripts.paper.page import kernel_costs
 from scripts.predict import predict
@@ -194,6 +195,22 @@ def a_copy(trained: Path, folder: Path, task: str) -> Path:
     """The run of a task in the current folder, without its record."""
     (run,) = (trained / "runs").glob(f"{task}-*")
     return Path(shutil.copytree(run, folder / "runs" / run.name)).relative_to(folder)
+
+
+@pytest.mark.measures("bad checkpoint")
+def test_no_file_of_a_run_is_written_through_a_link(trained: Path, folder: Path) -> None:
+    run = a_copy(trained, folder, "snli")
+    precious = folder / "precious"
+    precious.mkdir()
+    (run / "prediction.png").touch()
+    for file in {*run.iterdir()} - {run / "metrics.jsonl", run / "run.lock"}:  # which are refused
+        file.rename(precious / file.name)
+        file.symlink_to(precious / file.name)
+    before = bad.listing(precious)
+    for command in ("resume", "evaluate", "predict"):
+        COMMANDS[command][1](run.name)
+    export(run.name)
+    assert bad.listing(precious) == before and (run / "attention.png").is_file()
 
 
 @pytest.mark.measures("bad checkpoint")

@@ -110,6 +110,13 @@ def test_recipes_name_what_they_read_and_take_it_as_typed() -> None:
     assert set(re.findall(r"\$[({](\w+)[)}]", text)) & names == {"ARGS"}
 
 
+@pytest.mark.parametrize("number", ["", "0", "-1", "x", "2 3", "$(shell touch made)"])
+def test_a_number_of_processes_is_one(number: str, made: Made) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        made("make", "train", f"NPROC={number}")
+    assert f"error: NPROC must be an integer of at least 1, got {number}\n" in refused.value.stderr
+
+
 def test_a_device_is_passed_on(made: Made) -> None:
     assert "trainer.device=cuda" in made("make", "train", "DEVICE=cuda")
     assert not [word for word in made("make", "train") if word.startswith("trainer.")]
