@@ -197,8 +197,8 @@ def test_recipes_of_one_corpus_share_a_table_the_tasks_own_first() -> None:
 def test_runs_at_the_strengths_that_were_chosen_are_tuned() -> None:
     at = [{"gamma": 1.0}, {"gamma": 4.0}]
     plain = [
-        run(f"p{m}", experiment="mini/snli", mapping=m, mapping_params=at[0])
-        for m in ("softmax", "sparsemax")
+        run(mapping, experiment="mini/snli", mapping=mapping, mapping_params=at[0])
+        for mapping in ("softmax", "sparsemax")
     ]
     tuned = run("t", experiment="mini/snli_tuned", mapping="fusedmax", mapping_params=at[1])
     chosen = {"snli": {"softmax": at[0], "sparsemax": at[1], "fusedmax": at[1]}, "other": {"softmax": at[0]}}
