@@ -1,9 +1,10 @@
-"""What γ and λ do to what each mapping learns: two studies as tables, and a plot.
+"""What γ and λ do to what each mapping learns: three studies as tables, and a plot.
 
-A mapping compares differences of scores with γ, and training gives scores the scale that they have. The study
-of γ trains one recipe for two epochs at several γ, the same ones for every mapping, with γλ held where there
-is a λ; that of λ does so at one γ and several λ. Their records lie in results/studies/scale/runs and
-results/studies/lambda/runs, and are no cells of the paper's tables.
+A mapping compares differences of scores with γ, and training gives scores the scale that they have. A study
+of γ trains one recipe for a few epochs at several γ, the same ones for every mapping, with γλ held where
+there is a λ: scale is that of translation, snli_decomposable that of the model of this name. The study
+lambda does so at one γ and several λ. Their records lie in results/studies/<study>/runs, and are no cells of
+the paper's tables.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ _FUSED = {"segment_length": "segment length", "group_size": "group size"}
 _DASHES = ("-", ":")  # learning rates, the larger one first
 
 
-def gamma_study(results: Path = RESULTS) -> Runs:
-    """The runs of the study of γ: by learning rate, the larger one first, then mapping, γ and λ."""
-    return _by_strengths(read_records(results / "studies" / "scale" / "runs"))
+def gamma_study(results: Path = RESULTS, study: str = "scale") -> Runs:
+    """The runs of a study of γ: by learning rate, the larger one first, then mapping, γ and λ."""
+    return _by_strengths(read_records(results / "studies" / study / "runs"))
 
 
 def lambda_study(results: Path = RESULTS) -> Runs:
@@ -73,9 +74,11 @@ def _attention(record: Record) -> Mapping[str, Any]:
 def study_tables(results: Path = RESULTS) -> list[Table]:
     """A table of each study that has runs, with a row for each."""
     tables = []
-    if records := gamma_study(results):
-        about = "λ is divided by γ, which holds γλ."
-        tables.append(_table("scale-study", "Scores, γ and what is learnt", about, records))
+    for study, model in (("scale", ""), ("snli_decomposable", ", without recurrence")):
+        if records := gamma_study(results, study):
+            about = "λ is divided by γ, which holds γλ."
+            title = f"Scores, γ and what is learnt{model}"
+            tables.append(_table(f"{study}-study", title, about, records))
     if records := lambda_study(results):
         about = "γ is held; sparsemax is λ = 0."
         tables.append(_table("lambda-study", "What fusing costs, and what is fused", about, records))
@@ -86,12 +89,12 @@ def _table(name: str, title: str, about: str, records: Runs) -> Table:
     metric, first = task_of(records[0]).primary_metric, records[0]
     best = max(metric.scale * _attention(record)[metric.name] for record in records)
     rows = [_row(record, metric, best) for record in records]
+    gradient = "; the scorer's gradient is its norm before it is clipped, the mean over an epoch"
     return Table(
         name, title,
         f"{first.corpus['name']}, recipe of tier {first.tier}, {len(first.history)} epochs, "
-        f"seed {first.seed}, one run a row. {about} Shares, segments and groups are of the rows of "
-        f"attention on dev after the last epoch; the scorer's gradient is its norm before it is clipped, the "
-        f"mean over an epoch.",
+        f"seed {first.seed}, one run a row. {about} Shares, segments and groups are of the rows of attention "
+        f"on dev after the last epoch{gradient if any('gradient' in head for head in rows[0]) else ''}.",
         tuple(rows[0]), tuple(tuple(row.values()) for row in rows),
     )  # fmt: skip
 
@@ -106,12 +109,14 @@ def _row(record: Record, metric: Metric, best: float) -> dict[str, Cell]:
     row = {"lr": Cell(f"{_lr(record):g}"), "mapping": Cell(record.mapping)}
     for sign, name in (("γ", "gamma"), ("λ", "lam")):
         row[sign] = Cell(f"{strengths[name]:g}", strengths[name]) if name in strengths else Cell(UNKNOWN)
-    for number, epoch in enumerate(record.history, 1):
+    first_and_last = {1: record.history[0], len(record.history): record.history[-1]}
+    for number, epoch in first_and_last.items():
         row[f"dev {metric.label}, epoch {number}"] = cell(metric.scale * epoch["dev"][metric.name], ".1f")
     row |= {head: cell(100 * attention[key], ".0f") for key, head in _SHARES.items()}
     row |= {head: cell(attention[key], ".2f") for key, head in _FUSED.items()}
-    for number, epoch in enumerate(record.history, 1):
-        row[f"scorer's gradient, epoch {number}"] = cell(epoch["attention"]["scorer_gradient"], ".3f")
+    for number, epoch in first_and_last.items():
+        if "scorer_gradient" in epoch["attention"]:  # one without weights has none
+            row[f"scorer's gradient, epoch {number}"] = cell(epoch["attention"]["scorer_gradient"], ".3f")
     return row
 
 
