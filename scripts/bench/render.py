@@ -275,6 +275,19 @@ def _training(section: Section) -> Iterator[str]:
     yield _table(section, "", columns)
 
 
+def _host(section: Section) -> Iterator[str]:
+    (cell,) = section["cells"]
+    yield (
+        f"Until forward and backward of {_shape(cell)} scores, {cell['dtype']}, are with an idle device: "
+        "Python, PyTorch and the driver, not the kernels."
+    )
+    columns = {
+        "µs": _column(cell, lambda row: f"{1e6 * row['seconds']:.0f}"),
+        f"× {BASELINE}": _column(cell, lambda row: short(row["ratio"])),
+    }
+    yield _table(section, "", columns)
+
+
 _SECTIONS: dict[str, tuple[str, Callable[[Section], Iterable[str]]]] = {
     "shapes": ("Time by shape", _shapes),
     "scaling": ("Several threads", _scaling),
@@ -283,4 +296,5 @@ _SECTIONS: dict[str, tuple[str, Callable[[Section], Iterable[str]]]] = {
     "adversarial": ("Rows made to be hard", _adversarial),
     "memory": ("Peak memory", _memory),
     "training": ("A training step", _training),
+    "host": ("The host's time", _host),
 }

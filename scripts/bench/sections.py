@@ -43,6 +43,7 @@ from scripts.bench.timing import (
     summarize,
     threads,
     time_interleaved,
+    time_on_host,
 )
 from tasks.training.provenance import available_cores
 
@@ -86,6 +87,7 @@ class BenchConfig:
     overrides: tuple[str, ...] = ()  # of the config of training
     rounds: Rounds = FULL_ROUNDS
     turn: Rounds = FULL_TURN  # rounds of a turn in the section on threads
+    host: tuple[int, int] | None = None  # the shape in the section on the host's time
     seconds: float = math.inf  # after which nothing more is begun
     deadline: float = math.inf  # by time.monotonic()
 
@@ -110,6 +112,7 @@ CONFIGS = {
         strengths_shape=(65536, 128),
         adversarial=(256, 8192),
         rounds=Rounds(0.5, least=5),
+        host=(64, 64),
         seconds=420.0,
     ),
 }
@@ -177,6 +180,7 @@ def _time_places(
     implementations: Sequence[Implementation],
     counts: Sequence[int] = (1,),
     directions: Sequence[str] = ("both",),
+    timer: Timer | None = None,
 ) -> Section:
     """Time everyone at each place, after a look at whether they agree."""
     found: dict[tuple[torch.dtype, float | None], list[Implementation]] = {}
@@ -198,7 +202,7 @@ def _time_places(
         for count, direction in product(counts, directions):
             with threads(count):
                 seconds = time_interleaved(
-                    _calls(here, inputs, direction), config.timer, config.rounds,
+                    _calls(here, inputs, direction), timer or config.timer, config.rounds,
                     baseline=BASELINE, thorough=thorough,
                 )  # fmt: skip
             cell = {"rows": rows, "d": d, "dtype": _name(dtype), "scale": scale}
@@ -400,6 +404,13 @@ def training(config: BenchConfig) -> Section:
     return {"baseline": baseline, "batch": _BATCH, **_section(cells, found, {"float32": skipped})}
 
 
+def host(config: BenchConfig) -> Section:
+    """What the host takes until a forward and backward pass is on its way to an idle device."""
+    places = [Place("the host", *config.host)] if config.host else []
+    own = [i for i in IMPLEMENTATIONS if i.kind != "other"]
+    return _time_places(config, places, own, timer=time_on_host)
+
+
 def precompile(config: BenchConfig, chosen: Iterable[str], timeout: float = 150.0) -> None:
     """Compile our kernels for the sizes to come side by side, into the cache on disk, and leave late ones."""
     lengths = {
@@ -465,5 +476,5 @@ def _name(dtype: torch.dtype) -> str:
 
 SECTIONS: dict[str, Callable[[BenchConfig], Section]] = {
     section.__name__: section
-    for section in (shapes, scaling, length, strength, adversarial, memory, training)
+    for section in (shapes, scaling, length, strength, adversarial, memory, training, host)
 }

@@ -35,6 +35,12 @@ def time_on_cpu(calls: Sequence[Call], at: float) -> float:
     return time.perf_counter() - begun
 
 
+def time_on_host(calls: Sequence[Call], at: float) -> float:
+    """Seconds until one of the calls has been handed to an idle CUDA device."""
+    torch.cuda.synchronize()
+    return time_on_cpu(calls, at)
+
+
 def time_on_cuda(calls: Sequence[Call], at: float) -> float:
     """Seconds of a call on the device: all of them are replayed as one CUDA graph, without the host.
 
