@@ -53,14 +53,10 @@ def main(work: Callable[[], None]) -> None:
         cause = error.__cause__ if hydra and isinstance(error, hydra.InstantiationException) else error
         if not isinstance(cause, Refusal | OSError | ValueError):
             raise
-        _refuse(cause)
-
-
-def _refuse(error: BaseException) -> None:
-    if os.environ.get("HYDRA_FULL_ERROR"):
-        raise error
-    _say(f"error: {' '.join(sentence(error).split())}")
-    sys.exit(WRONG_INPUT)
+        if os.environ.get("HYDRA_FULL_ERROR"):
+            raise cause from None
+        _say(f"error: {' '.join(sentence(cause).split())}")
+        sys.exit(WRONG_INPUT)
 
 
 def sentence(error: BaseException) -> str:

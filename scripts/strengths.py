@@ -63,7 +63,10 @@ def choose(records: Sequence[Record]) -> dict[str, Any]:
         },
         "commits": sorted({run.commit for run in records}),
         "seconds": round(sum(run.seconds["total"] for run in records)),
-        "trials": [_trial(run, metric) for run in sorted(records, key=_order)],
+        "trials": [
+            {"mapping": run.mapping, **_strengths(run), "seed": run.seed, "dev": run.metrics["dev"][metric]}
+            for run in sorted(records, key=_order)
+        ],
         "chosen": {name: _strengths(max(found.values(), key=mean)[0]) for name, found in settings.items()},
     }
 
@@ -77,10 +80,6 @@ def _strengths(run: Record) -> dict[str, Any]:
 
 def _order(run: Record) -> tuple[tuple[int, str], list[tuple[str, float]], int]:
     return mapping_rank(run.mapping), sorted(run.mapping_params.items()), run.seed
-
-
-def _trial(run: Record, metric: str) -> dict[str, Any]:
-    return {"mapping": run.mapping, **_strengths(run), "seed": run.seed, "dev": run.metrics["dev"][metric]}
 
 
 def write(study: str, found: Mapping[str, Any], results: Path) -> list[Path]:

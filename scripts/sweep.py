@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -222,23 +223,25 @@ def _list_missing(pending: dict[Setting, str | None]) -> None:
         print("\nthe same command continues the sweep: finished runs are not repeated", file=sys.stderr)
 
 
-def _main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
+    """Exit 0 where all is finished, 1 where a run failed, 2 for a wrong command, 75 where it was stopped."""
     parser = cli.Parser(prog="make sweep")
     parser.add_argument("--sweep", default="", metavar="GRID")
     parser.add_argument("--launcher", default="basic", choices=LAUNCHERS)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--list", action="store_true", help="name the settings, for a shell, and train none")
     parser.add_argument("overrides", nargs="*")
     given = parser.parse_args(arguments)
     check_number("JOBS", given.jobs, PositiveInt)
-    if not sweep(given.sweep, given.launcher, given.jobs, folder_overrides(given.overrides)):
+    overrides = folder_overrides(given.overrides)
+    if given.list:  # as docs/slurm/sweep.sbatch asks for them
+        grid = read_grid(given.sweep, overrides)
+        fixed = keep_apart(grid.fixed, RESULTS)
+        print("\n".join(shlex.join([*fixed, *choice]) for choice in grid.choices))
+    elif not sweep(given.sweep, given.launcher, given.jobs, overrides):
         sys.exit(1)
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Exit 0 where all is finished, 1 where a run failed, 2 for a wrong command, 75 where it was stopped."""
-    die_with_make()
-    cli.main(lambda: _main(arguments))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    die_with_make()
+    cli.main(lambda: main(sys.argv[1:]))

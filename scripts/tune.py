@@ -11,9 +11,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -41,7 +40,7 @@ RESULTS = "results/studies"
 """Where the records of trials lie, unless told otherwise: apart from those that tables are made of."""
 
 _DEFAULTS: dict[str, Any] = {"low": None, "high": None, "log": False, "choices": []}  # of a space's entry
-_AGAIN, _WORKER = "again", "worker"  # attributes of a trial: whose place it takes, the process that has it
+_AGAIN = "again"  # attribute of a trial: whose place it takes
 
 Space = dict[str, BaseDistribution]
 """What a search may choose, by key of the config."""
@@ -105,6 +104,7 @@ class SharedStudy:
         self.path, self.seed = path, seed
         self._locks = path.with_suffix(".locks")
         self._locks.mkdir(parents=True, exist_ok=True)
+        self._held: list[FileLock] = []
         with self._alone():
             self.study = optuna.create_study(
                 storage=journal_storage(path, self._locks / "journal"),
@@ -118,19 +118,12 @@ class SharedStudy:
                 raise UsageError(f"{path} must go on with what it was begun with, {begun}, got {about}")
             self.study.set_user_attr("about", about)
 
-    @contextmanager
-    def worker(self) -> Iterator[str]:
-        """Be known as alive, under a name, until the block or the process ends."""
-        name = uuid.uuid4().hex
-        with FileLock(self._locks / name):
-            yield name
-        (self._locks / name).unlink()
-
-    def ask(self, worker: str, trials: int, space: Space) -> optuna.Trial | None:
+    def ask(self, trials: int, space: Space) -> optuna.Trial | None:
         """Begin the next trial and return it, or None where ``trials`` exist.
 
+        It counts as this process's until that ends, however it does.
+
         Args:
-            worker: this process's name.
             trials: how many there shall be, those of other processes and pruned ones included.
             space: what it may choose.
         """
@@ -143,7 +136,8 @@ class SharedStudy:
             # By count, lest a continued study draw the numbers of its beginning again.
             self.study.sampler = TPESampler(seed=(self.seed * 1_000_003 + len(counted)) % 2**32)
             trial = self.study.ask(space)
-            trial.set_user_attr(_WORKER, worker)
+            self._held.append(self._lock_of(trial.number))
+            self._held[-1].acquire()
             return trial
 
     def trials(self) -> list[FrozenTrial]:
@@ -155,19 +149,19 @@ class SharedStudy:
     def _reclaim(self) -> None:
         """Queue the trials of processes that have ended once more, and fail the old ones."""
         for trial in self.study.get_trials(deepcopy=False):
-            if trial.state != TrialState.RUNNING or self._is_alive(trial.user_attrs.get(_WORKER)):
+            if trial.state != TrialState.RUNNING or self._is_alive(trial.number):
                 continue
             # Killed between these two lines, the next process only has the second left to do.
             if trial in self.trials():
                 self.study.enqueue_trial(trial.params, user_attrs={_AGAIN: trial.number})
             self.study.tell(trial.number, state=TrialState.FAIL)
 
-    def _is_alive(self, worker: str | None) -> bool:
-        lock = self._locks / str(worker)
-        if worker is None or not lock.exists():
-            return False
+    def _lock_of(self, trial: int) -> FileLock:
+        return FileLock(self._locks / f"trial-{trial}", timeout=0)
+
+    def _is_alive(self, trial: int) -> bool:
         try:
-            with FileLock(lock, timeout=0):
+            with self._lock_of(trial):
                 return False
         except Timeout:
             return True
@@ -285,12 +279,11 @@ def tune(name: str, space_name: str, trials: int, overrides: Sequence[str]) -> N
     journal = Path(setup.config.output_dir) / "studies" / f"{name}.journal"
     study = SharedStudy(journal, setup.config.seed, {"overrides": sorted(shared), "space": entries})
     print(f"study {journal}: {len(study.trials())} of {trials} trials begun before", flush=True)
-    with study.worker() as worker:
-        while trial := study.ask(worker, trials, space):
-            chosen = overrides_of(trial.params)
-            print(f"\ntrial {trial.number}: {' '.join(chosen)}", flush=True)
-            said = run_trial(study.study, trial, [*shared, *chosen])
-            print(f"trial {trial.number}: {said}", flush=True)
+    while trial := study.ask(trials, space):
+        chosen = overrides_of(trial.params)
+        print(f"\ntrial {trial.number}: {' '.join(chosen)}", flush=True)
+        said = run_trial(study.study, trial, [*shared, *chosen])
+        print(f"trial {trial.number}: {said}", flush=True)
     _report(study.trials(), setup.task.metric, overrides)
 
 
@@ -312,7 +305,8 @@ def _report(trials: Sequence[FrozenTrial], metric: str, overrides: Sequence[str]
     print(make_command([*overrides, *overrides_of(best.params)]), flush=True)
 
 
-def _main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
+    """Exit 0 where the study has its trials, 2 for a wrong command, 75 where it was stopped."""
     parser = cli.Parser(prog="make tune")
     parser.add_argument("--study", type=cli.study_name, required=True)
     parser.add_argument("--space", required=True)
@@ -324,10 +318,5 @@ def _main(arguments: Sequence[str]) -> None:
     tune(given.study, given.space, given.trials, folder_overrides(given.overrides))
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Exit 0 where the study has its trials, 2 for a wrong command, 75 where it was stopped."""
-    cli.main(lambda: _main(arguments))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    cli.main(lambda: main(sys.argv[1:]))

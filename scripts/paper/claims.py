@@ -50,10 +50,6 @@ class Verdict:
     data: str = ""
 
     @property
-    def is_decided(self) -> bool:
-        return self.outcome in (REPRODUCED, NOT_REPRODUCED)
-
-    @property
     def text(self) -> str:
         """The outcome, and of one that is not decided at how many seeds.
 
@@ -61,7 +57,7 @@ class Verdict:
             >>> Verdict(UNDECIDED, 1).text, Verdict(REPRODUCED, 3).text
             ('undecided at n = 1 seed', 'reproduced')
         """
-        if self.is_decided or self.seeds is None:
+        if self.outcome in (REPRODUCED, NOT_REPRODUCED) or self.seeds is None:
             return self.outcome
         return f"{self.outcome} at n = {counted(self.seeds, 'seed')}"
 
@@ -274,7 +270,7 @@ def _tested(pairs: Sequence[_Pair], paper: Paper, tier: str) -> list[ClaimTest]:
 
 
 def _compared(pair: _Pair, p: float | None, level: float, role: str, paper: Paper, tier: str) -> ClaimTest:
-    claim, runs = pair.claim, ids(*pair.runs)
+    claim, runs, interval = pair.claim, ids(*pair.runs), pair.found.interval
     reported = paper.tables[claim.table].rows
     sign = ">" if claim.relation == "greater" else f"within {claim.margin:g} below"
     verdict = verdict_on_scores(
@@ -285,7 +281,9 @@ def _compared(pair: _Pair, p: float | None, level: float, role: str, paper: Pape
         Cell(f"{pair.metric.label}, {pair.recipe.name}{', primary' if pair.is_primary else ''}"),
         _beside(*(reported_cell(reported[mapping][pair.metric.column.key]) for mapping in (pair.a, pair.b))),
         _beside(*(our_cell(of, pair.metric) for of in pair.runs)),
-        *_figures(pair.found, p, runs),
+        Cell(_signed(pair.found.difference), pair.found.difference, runs),
+        Cell(_signed(*interval), runs=runs) if interval else Cell(UNKNOWN),
+        Cell(UNKNOWN) if p is None else Cell(f"{p:.3f}", p, runs),
         Cell(str(pair.seeds), float(pair.seeds), runs),
     )
     score = pair.a, pair.b, pair.metric.label
@@ -318,15 +316,6 @@ def _beside(a: Cell, b: Cell) -> Cell:
     """Two figures in a cell; it is sorted by the first of ours."""
     value = a.value if a.runs else None
     return Cell(f"{a.text} / {b.text}", value, (*a.runs, *b.runs), f"{a.note} / {b.note}")
-
-
-def _figures(found: Comparison, p: float | None, runs: tuple[str, ...]) -> Row:
-    interval = found.interval
-    return (
-        Cell(_signed(found.difference), found.difference, runs),
-        Cell(_signed(*interval), runs=runs) if interval else Cell(UNKNOWN),
-        Cell(UNKNOWN) if p is None else Cell(f"{p:.3f}", p, runs),
-    )
 
 
 def _data(tier: str, runs: Runs) -> str:

@@ -165,6 +165,10 @@ class Recipe(NamedTuple):
     name: str
     rows: Rows
 
+    @property
+    def runs(self) -> list[Record]:
+        return [run for runs in self.rows.values() for run in runs]
+
 
 def recipes_of(
     records: Runs, task: str, tier: str, chosen: Mapping[str, Mapping[str, object]] | None = None

@@ -142,7 +142,7 @@ def score_table(
         RecordError: figures of a column were measured in several ways, or not in the paper's.
     """
     metrics = metrics_in(reported, first_run(recipes[0].rows))
-    runs = [run for recipe in recipes for of in recipe.rows.values() for run in of]
+    runs = [run for recipe in recipes for run in recipe.runs]
     measured: dict[str, Signatures] = {run.id: run.signatures for run in (*runs, *uniform)}
     if simple is not None:
         measured["results/baselines"] = simple.signatures
@@ -259,16 +259,8 @@ _BY_HAND = "hansards"
 
 
 def recipes_with_links(tier: str, tables: Tables, records: Runs) -> list[Recipe]:
-    """Runs outside the paper's tables, on texts of which is known what attention should find.
-
-    Args:
-        tier: of the runs.
-        tables: the cells' runs at that tier.
-        records: of all runs.
-    """
-    cells = {
-        run.id for of in tables.values() for recipe in of for runs in recipe.rows.values() for run in runs
-    }
+    """Runs outside the paper's ``tables``, on texts of which it is known what attention should find."""
+    cells = {run.id for of in tables.values() for recipe in of for run in recipe.runs}
     linked = [r for r in records if r.tier == tier and r.id not in cells and _splits_with_links(r)]
     return [
         Recipe(runs[0].experiment.partition("/")[2] or UNKNOWN, by_label(runs))
@@ -277,13 +269,8 @@ def recipes_with_links(tier: str, tables: Tables, records: Runs) -> list[Recipe]
 
 
 def attention_tables(tier: str, tables: Tables, with_links: Sequence[Recipe]) -> tuple[Table, Table]:
-    """Statistics of attention at a tier: what it looks like, and how far it agrees with what is known.
-
-    Args:
-        tier: of the runs.
-        tables: the cells' runs at that tier.
-        with_links: further runs, from :func:`recipes_with_links`.
-    """
+    """Statistics of attention in the runs of ``tables``, and in further ones from :func:`recipes_with_links`:
+    what it looks like, and how far it agrees with what is known."""
     found = [*(recipe for recipes in tables.values() for recipe in recipes), *with_links]
     firsts = {corpus_label(first_run(recipe.rows)): first_run(recipe.rows) for recipe in found}
     sizes = [f"{label} ({run.corpus['sizes']['train']:,} training pairs)" for label, run in firsts.items()]
@@ -363,12 +350,7 @@ def _splits_with_links(record: Record) -> list[str]:
 
 # ------------------------------------------------------------------ what it cost
 def cost_table(tier: str, tables: Tables) -> Table:
-    """The share of a training step that passes in the mapping, of every task with runs at a tier.
-
-    Args:
-        tier: of the runs.
-        tables: the cells' runs at that tier.
-    """
+    """The share of a training step that passes in the mapping, of every task with runs at a tier."""
     return Table(
         name=f"cost-{tier}",
         title=f"Cost of training, tier {tier}",
@@ -384,8 +366,7 @@ def cost_table(tier: str, tables: Tables) -> Table:
 
 
 def _cost_rows(recipe: Recipe) -> Iterator[Row]:
-    every = (run for runs in recipe.rows.values() for run in runs)
-    on_machines = grouped(every, lambda run: (run.mapping, run.device, run.threads))
+    on_machines = grouped(recipe.runs, lambda run: (run.mapping, run.device, run.threads))
     for (mapping, device, threads), runs in on_machines.items():
         shares = [100 * run.seconds["mapping_share"] for run in runs]
         yield (
@@ -400,14 +381,8 @@ def _cost_rows(recipe: Recipe) -> Iterator[Row]:
 
 # ------------------------------------------------------------------ what there is to quote
 def overview_table(tier: str, tables: Tables, scores: Sequence[Table], paper: Paper) -> Table:
-    """One row for each recipe: its primary score under every mapping, and the best that needs no attention.
-
-    Args:
-        tier: of the runs.
-        tables: the cells' runs at that tier.
-        scores: the table of each task in the same order.
-        paper: names the primary score of each task.
-    """
+    """One row for each recipe: its primary score under every mapping, and the best that needs no attention,
+    which ``scores`` tells, the table of each task in the same order."""
     names = dict.fromkeys((*MAPPINGS, *(m for of in tables.values() for one in of for m in one.rows)))
     mappings, rows, corpora = sorted(names, key=mapping_rank), [], []
     for (task, recipes), table in zip(tables.items(), scores, strict=True):

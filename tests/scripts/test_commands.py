@@ -42,12 +42,6 @@ TINY = [
 TINY += ["task.hidden_size=16", "progress=false"]
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def only(paths: list[Path]) -> Path:
     assert len(paths) == 1, paths
     return paths[0]

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 import regattn
+from scripts import cli
 from scripts.cli import UsageError
 from scripts.runs import runner
 from scripts.runs.config import CONFIGS, read_config
@@ -42,7 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def status_of(arguments: list[str]) -> int | str | None:
     try:
-        main(arguments)
+        cli.main(lambda: main(arguments))
     except SystemExit as stop:
         return stop.code
     return 0
@@ -172,7 +173,8 @@ def test_a_stopped_job_is_begun_again_and_a_failed_one_is_not(
 def test_a_stopped_sweep_stops_its_trainings_and_tells(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    sweeping = Child(lambda: main([*TINY, "trainer.epochs=300", "trainer.patience=300", "seed=1,2"]))
+    arguments = [*TINY, "trainer.epochs=300", "trainer.patience=300", "seed=1,2"]
+    sweeping = Child(lambda: cli.main(lambda: main(arguments)))
     while not (logs := list(folder.glob("runs/*/metrics.jsonl"))) or not logs[0].stat().st_size:
         assert not sweeping.has_ended()
         time.sleep(0.02)

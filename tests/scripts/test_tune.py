@@ -111,12 +111,11 @@ def go(path: Path, trials: int, abandon: tuple[int, ...] = ()) -> list[dict]:
     told = 0
     for left in (*abandon, None):
         shared = SharedStudy(path, 1, "the same")
-        with shared.worker() as worker:
-            while trial := shared.ask(worker, trials, SPACE):
-                if told == left:
-                    break
-                shared.study.tell(trial, value(overrides_of(trial.params)))
-                told += 1
+        while trial := shared.ask(trials, SPACE):
+            if told == left:
+                break
+            shared.study.tell(trial, value(overrides_of(trial.params)))
+            told += 1
     return [
         {**trial.params, "value": trial.value} for trial in sorted(shared.trials(), key=lambda t: t.number)
     ]
@@ -131,11 +130,10 @@ def test_an_interrupted_study_is_the_one_that_was_not(folder: Path) -> None:
 
 def test_a_trial_of_a_living_process_is_left_to_it(folder: Path) -> None:
     first, second = (SharedStudy(folder / "a.journal", 1, None) for _ in range(2))
-    with first.worker() as one, second.worker() as other:
-        mine, theirs = first.ask(one, 3, SPACE), second.ask(other, 3, SPACE)
-        assert mine is not None and theirs is not None
-        assert (mine.number, theirs.number) == (0, 1) and mine.params != theirs.params
-        second.study.tell(theirs, 0.0)
+    mine, theirs = first.ask(3, SPACE), second.ask(3, SPACE)
+    assert mine is not None and theirs is not None
+    assert (mine.number, theirs.number) == (0, 1) and mine.params != theirs.params
+    second.study.tell(theirs, 0.0)
     assert [trial.state for trial in first.trials()] == [TrialState.RUNNING, TrialState.COMPLETE]
 
 
