@@ -85,7 +85,7 @@ def test_what_is_chosen_becomes_a_set_of_strengths(
 
 
 @pytest.mark.parametrize("name", ["", "..", "../a", "/a", "a/b"])
-@pytest.mark.parametrize("command", [main, tune._main])
+@pytest.mark.parametrize("command", [main, tune.main])
 def test_a_study_has_the_name_of_a_file(command: Callable[[list[str]], None], name: str) -> None:
     with pytest.raises(UsageError, match=r"--study: must be a name without /, got '.*'"):
         command(["--study", name])
