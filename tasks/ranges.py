@@ -32,11 +32,6 @@ class Range:
         # Infinity is not below infinity, and NaN fails everything.
         return self.above < number < self.below and self.least <= number <= self.most
 
-    @property
-    def is_bounded(self) -> bool:
-        """Whether there is an upper end."""
-        return min(self.most, self.below) < math.inf
-
     def __str__(self) -> str:
         ends = {"of at least": self.least, "above": self.above, "at most": self.most, "below": self.below}
         return " and ".join(f"{words} {end:,}" for words, end in ends.items() if math.isfinite(end))
@@ -80,7 +75,8 @@ def check_number(name: str, value: object, hint: Any) -> None:
         return
     accepted, noun = (int, "an integer") if int in kinds else (int | float, "a number")
     if not isinstance(value, accepted) or isinstance(value, bool) or value not in bounds:
-        finite = "" if bounds.is_bounded or int in kinds else " and finite"
+        is_bounded = min(bounds.most, bounds.below) < math.inf
+        finite = "" if is_bounded or int in kinds else " and finite"
         raise ValueError(f"{name} must be {noun} {bounds}{finite}, got {value!r}")
 
 

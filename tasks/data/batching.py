@@ -64,15 +64,15 @@ def epoch_batches(
     return [batches[number] for number in random.permutation(len(batches))]
 
 
-def in_order_batches(n: int, batch_size: int) -> list[list[int]]:
-    """Cut ``0 ... n - 1`` into consecutive batches, for evaluation.
+def length_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Deal items into batches of similar length, the shortest first, for evaluation.
 
     Example:
-        >>> in_order_batches(5, 2)
-        [[0, 1], [2, 3], [4]]
+        >>> length_batches([3, 9, 3, 9, 1], 2)
+        [[4, 0], [2, 1], [3]]
     """
     check_number("batch_size", batch_size, PositiveInt)
-    return _cut(list(range(n)), batch_size)
+    return _cut(sorted(range(len(lengths)), key=lengths.__getitem__), batch_size)
 
 
 def pad(sequences: Sequence[Sequence[int]], multiple: int = 1) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,8 +14,8 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -88,42 +88,31 @@ def _made_once(folder: Path, make: Callable[[Path], object]) -> Path:
     if _is_whole(folder):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder) as is_locked:
+    made, damaged = (folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.tmp") for _ in range(2))
+    lock = FileLock(f"{folder}.lock")
+    with suppress(NotImplementedError, PermissionError):  # a file system without locks, another user's lock
+        lock.acquire()
+    try:
         if _is_whole(folder):  # another process has made it meanwhile
             return folder
-        if is_locked:
+        if lock.is_locked:
             for left in folder.parent.glob(f"{glob.escape(folder.name)}.*.tmp"):
                 shutil.rmtree(left, ignore_errors=True)
-        made, damaged = (folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.tmp") for _ in range(2))
         made.mkdir()
-        try:
-            make(made)
-            digests = {file.name: digest(file) for file in sorted(made.iterdir())}
-            (made / _DIGESTS).write_text(json.dumps(digests))
-            if folder.exists():
-                os.rename(folder, damaged)
-            os.rename(made, folder)
-        except OSError:
-            if not _is_whole(folder):  # where nothing can be locked, another process may have been first
-                raise
-        finally:
-            for left in (made, damaged):
-                shutil.rmtree(left, ignore_errors=True)
-    return folder
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    lock = FileLock(f"{folder}.lock")
-    try:
-        lock.acquire()
-    except (NotImplementedError, PermissionError):  # a file system without locks, or another user's lock
-        yield False
-        return
-    try:
-        yield True
+        make(made)
+        digests = {file.name: digest(file) for file in sorted(made.iterdir())}
+        (made / _DIGESTS).write_text(json.dumps(digests))
+        if folder.exists():
+            os.rename(folder, damaged)
+        os.rename(made, folder)
+    except OSError:
+        if not _is_whole(folder):  # where nothing can be locked, another process may have been first
+            raise
     finally:
+        for left in (made, damaged):
+            shutil.rmtree(left, ignore_errors=True)
         lock.release()
+    return folder
 
 
 def _is_whole(folder: Path) -> bool:

@@ -6,7 +6,7 @@ import shutil
 import uuid
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from tasks.data import cache as caches
 from tasks.data.arrow import ITEM, PLACE, Items, row_batch, write_batches
 from tasks.data.files import RandomLines, file_state, write_line_starts
 from tasks.data.parallel import CHUNK, map_chunks, map_items
-from tasks.data.reader import HUB_SPLITS, Row, hub_tables, read_hub
+from tasks.data.reader import Source
 
 Item = TypeVar("Item")
 Raw = TypeVar("Raw")
@@ -30,40 +30,6 @@ MAX_CHARS = 10_000
 
 _REPLACED = "\ufffd"  # what a program writes for characters that it could not read
 _BYTE_ORDER_MARK = "\ufeff"  # inside a file, it is part of the word that it stands before
-
-
-@dataclass(frozen=True)
-class Source(Generic[Raw]):
-    """What a split is read from: files that belong together, or a split of a data set of the hub.
-
-    ``name`` is what counts call it; ``read`` gives what is in it, one item after the other.
-    """
-
-    name: str
-    read: Callable[[], Iterable[Raw]]
-    files: Sequence[Path] = ()
-
-
-def hub_sources(
-    name: str,
-    columns: Mapping[str, Sequence[str]],
-    item: Callable[[Row], Raw],
-    *,
-    config: str | None = None,
-    revision: str | None = None,
-    cache: Path | None = None,
-) -> dict[str, list[Source[Raw]]]:
-    """The splits ``train``, ``validation`` and ``test`` of a data set of the Hugging Face hub.
-
-    Args:
-        name, columns, config, revision, cache: as for :func:`tasks.data.reader.read_hub`.
-        item: makes an item of a row.
-    """
-
-    def read(split: str) -> Iterator[Raw]:
-        return map(item, read_hub(name, split, columns, config=config, revision=revision, cache=cache))
-
-    return {split: [Source(f"{name} {there}", partial(read, there))] for split, there in HUB_SPLITS.items()}
 
 
 class FileCounts(NamedTuple):
@@ -270,17 +236,17 @@ def batched(items: Iterable[Raw], size: int) -> Iterator[list[Raw]]:
 
 
 def keep_whole(
-    corpus: AnyCorpus,
+    name: str,
     parts: Mapping[str, Sequence[Part[Any]]],
     form: Form,
     folder: Path,
     limit: int | None = None,
     shared: Mapping[str, Keys[Any]] | None = None,
 ) -> None:
-    """Write a corpus into its folder, without the training items that stand in another split.
+    """Write what is read of a corpus into its folder, without training items that stand in another split.
 
     Args:
-        corpus: without items.
+        name: of the corpus.
         parts: those of every split.
         form: of the items.
         folder: gets the corpus.
@@ -293,8 +259,7 @@ def keep_whole(
     parts = {split: parts[split] for split in dict.fromkeys(("train", "dev", *parts))}
     for reason, keys in {HELD_OUT: form.keys, **(shared or {})}.items():
         drop_shared(reason, parts, keys)
-    corpus = replace(corpus, files=count_files(corpus.name, parts, form))
-    digest = hashlib.sha256()
+    digest, files = hashlib.sha256(), count_files(name, parts, form)
 
     def batches(split: str, schema: Any, rows: Iterator[tuple[tuple[Any, ...], bytes]]) -> Iterator[Any]:
         for chunk in batched(rows, CHUNK):
@@ -305,24 +270,21 @@ def keep_whole(
         rows = islice((row for part in of_split for row in _rows(part.items, form)), limit)
         schema = of_split[0].items.schema
         write_batches(folder / f"{split}.arrow", schema, batches(split, schema, rows))
-    values = {entry.name: getattr(corpus, entry.name) for entry in fields(corpus)}
-    rest = {name: value for name, value in values.items() if name not in ("splits", "folder", "sha256")}
-    told = {**rest, "sha256": digest.hexdigest(), "splits": list(parts)}
+    told = {"sha256": digest.hexdigest(), "files": files, "splits": list(parts)}
     (folder / _CORPUS).write_text(json.dumps(told))
     for raw in folder.glob(f"*{_RAW}"):
         raw.unlink()
 
 
-def load_prepared(kind: type[AnyCorpus], form: Form, folder: Path) -> AnyCorpus:
-    """The corpus that :func:`keep_whole` has written there."""
-    told: dict[str, Any] = json.loads((folder / _CORPUS).read_bytes())
-    told["splits"] = {split: _items(folder / f"{split}.arrow", form) for split in told["splits"]}
-    told["files"] = {
-        split: {file: FileCounts(read, *map(Counter, counts)) for file, (read, *counts) in files.items()}
-        for split, files in told["files"].items()
+def load_prepared(empty: AnyCorpus, form: Form, folder: Path) -> AnyCorpus:
+    """The corpus with what :func:`keep_whole` has written there."""
+    told = json.loads((folder / _CORPUS).read_bytes())
+    files = {
+        split: {file: FileCounts(read, *map(Counter, counts)) for file, (read, *counts) in found.items()}
+        for split, found in told["files"].items()
     }
-    values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in told.items()}
-    return kind(**values)
+    splits = {split: _items(folder / f"{split}.arrow", form) for split in told["splits"]}
+    return replace(empty, sha256=told["sha256"], splits=splits, files=files)
 
 
 def prepare(
@@ -341,8 +303,7 @@ def prepare(
         form: of its items.
         options: the arguments of what loads it, which decide what is read; ``prepared`` among them is the
             folder of what is prepared, or None to keep nothing.
-        sources: what every split is read from; where there are no files, the data set of the hub that the
-            options name.
+        sources: what every split is read from.
         keep: for a split, what becomes of some of its items, as for :func:`read_part`.
         finish: what else becomes of the splits, once they are read.
         shared: as for :func:`keep_whole`.
@@ -369,7 +330,7 @@ def prepare(
             ]
             for split, of_split in sources.items()
         }
-        keep_whole(empty, finish(parts), form, made, options["limit"], shared)
+        keep_whole(empty.name, finish(parts), form, made, options["limit"], shared)
         for file, state in zip(files, states, strict=False):
             if file_state(file) != state:
                 raise ValueError(f"{file} must stay as it is while it is read, got a change")
@@ -378,12 +339,10 @@ def prepare(
     if cache is not None and all(file.is_file() for file in files):  # else reading will say better
         states += map(file_state, files)
         decisive = {name: value for name, value in options.items() if name not in ("cache", "prepared")}
-        if not files:
-            named = {name: options.get(name) for name in ("config", "revision", "cache")}
-            decisive["tables"] = hub_tables(options["name"], **named)
+        decisive["versions"] = [source.version() for of_split in sources.values() for source in of_split]
         task = form.content.__module__.split(".")[1]
         folder = cache / f"{task}-{caches.fingerprint(files, decisive)}"
-    found = caches.prepared(folder, read_unchanged, partial(load_prepared, type(empty), form))
+    found = caches.prepared(folder, read_unchanged, partial(load_prepared, empty, form))
     if (wanted := options.get("sha256")) not in (None, found.sha256):
         raise ValueError(f"{found.name} must have the checksum of data.sha256, {wanted}, got {found.sha256}")
     return replace(found, folder=folder)

@@ -103,12 +103,6 @@ def no_file(path: Path) -> OSError:
     return FileNotFoundError(f"{path} must be a file, got {got}")
 
 
-def check_regular_file(path: Path) -> None:
-    """Raise OSError where it is a pipe or device: to open it may be to wait for ever."""
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise no_file(path)
-
-
 @contextmanager
 def unchanged(file: Path) -> Iterator[None]:
     """Raise ValueError at the end where somebody has written to the file meanwhile."""

@@ -10,10 +10,11 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from tasks.data.files import check_file, first_line, parse_json, read_lines, unchanged
 from tasks.errors import check_installed
@@ -35,9 +36,6 @@ _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 Keep = Mapping[str, str | Sequence[str]]
 """Columns, each with the value, or values, of the rows to read."""
-
-HUB_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
-"""Splits of a corpus, and what data sets of the hub call them."""
 
 
 class Table(NamedTuple):
@@ -116,43 +114,56 @@ def read_rows(
         return _select(table, str(file), {**columns, **more}, keep or {})
 
 
-def read_hub(
+@dataclass(frozen=True)
+class Source(Generic[T]):
+    """What a split is read from: files that belong together, or a split of a data set of the hub.
+
+    ``name`` is what counts call it; ``read`` gives what is in it, one item after the other; ``version`` tells
+    it from another under the same name, where there are no files that do.
+    """
+
+    name: str
+    read: Callable[[], Iterable[T]]
+    files: Sequence[Path] = ()
+    version: Callable[[], str] = str
+
+
+def hub_sources(
     name: str,
-    split: str,
     columns: Mapping[str, Sequence[str]],
+    item: Callable[[Row], T],
     *,
     config: str | None = None,
     revision: str | None = None,
     cache: Path | None = None,
-) -> list[Row]:
-    """Read one split of a data set on the Hugging Face hub, or of the library's cache if HF_HUB_OFFLINE=1.
+) -> dict[str, list[Source[T]]]:
+    """The splits of a data set on the Hugging Face hub, or of the library's cache if HF_HUB_OFFLINE=1.
+
+    To read one raises ConnectionError where the hub cannot be reached, or HF_HUB_OFFLINE=1 and the cache
+    lacks the data set; ValueError where there is no such data set or split, or a wanted column is missing.
 
     Args:
         name: the data set, such as ``"stanfordnlp/snli"``.
-        split: such as ``"train"``.
         columns: as for :func:`read_rows`.
+        item: makes an item of a row.
         config: which of the data set's configurations, such as ``"de-en"``, where it has several.
         revision: the commit of the data set to read; ``None`` takes its newest.
         cache: folder for the library's cache; ``None`` takes the library's own.
-
-    Raises:
-        ConnectionError: the hub cannot be reached, or HF_HUB_OFFLINE=1 and the cache lacks the data set.
-        ValueError: there is no such data set or split, or a wanted column is missing.
     """
-    table = _hub_table(name, split, config, revision, cache)
-    where = f"{name} {split}"
-    return _select(_library_table(table, _names(columns, None), where), where, columns, {})
 
+    def table(split: str) -> Any:
+        return _hub_table(name, split, config, revision, cache)
 
-def hub_tables(
-    name: str, *, config: str | None = None, revision: str | None = None, cache: Path | None = None
-) -> list[str]:
-    """What tells the splits that :func:`read_hub` reads from those of another version of the data set.
+    def read(split: str, where: str) -> Iterator[T]:
+        found = _library_table(table(split), _names(columns, None), where)
+        return map(item, _select(found, where, columns, {}))
 
-    Raises:
-        ConnectionError, ValueError: as there.
-    """
-    return [str(_hub_table(name, s, config, revision, cache)._fingerprint) for s in HUB_SPLITS.values()]
+    def source(split: str) -> Source[T]:
+        where = f"{name} {split}"
+        return Source(where, lambda: read(split, where), version=lambda: str(table(split)._fingerprint))
+
+    splits = {"train": "train", "dev": "validation", "test": "test"}
+    return {split: [source(there)] for split, there in splits.items()}
 
 
 def _hub_table(name: str, split: str, config: str | None, revision: str | None, cache: Path | None) -> Any:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data import corpus
-from tasks.data.corpus import MAX_CHARS, SPLITS, Form, Keys, Source, check_different, hub_sources, prepare
+from tasks.data.corpus import MAX_CHARS, SPLITS, Form, Keys, check_different, prepare
 from tasks.data.files import first_found, resolve_within
 from tasks.data.normalize import tokenize
-from tasks.data.reader import Row, read_rows
+from tasks.data.reader import Row, Source, hub_sources, read_rows
 from tasks.entailment.agreement import explained_words
-from tasks.ranges import PositiveIntOrNone, check_number
+from tasks.ranges import PositiveIntOrNone, check_ranges
 
 LABELS = ("entailment", "neutral", "contradiction")
 
@@ -83,7 +83,7 @@ def load_folder(
     keep: Mapping[str, Mapping[str, str]] | None = None,
     lowercase: bool = True,
     disjoint_premises: bool = False,
-    limit: int | None = None,
+    limit: PositiveIntOrNone = None,
     cache: Path | None = None,
     prepared: Path | None = None,
 ) -> Corpus:
@@ -113,7 +113,7 @@ def load_folder(
             without pairs; ``limit < 1``; anything that the reader rejects.
     """
     options = {**locals()}
-    check_number("limit", limit, PositiveIntOrNone)
+    check_ranges(load_folder, options)
     root, named = Path(root), dict(zip(SPLITS, (train_files, dev_files, test_files), strict=True))
     files = {
         split: list(names) or [first_found(root, [usual.format(split) for usual in _FILE_NAMES])]
@@ -137,7 +137,7 @@ def load_hub(
     *,
     lowercase: bool = True,
     disjoint_premises: bool = False,
-    limit: int | None = None,
+    limit: PositiveIntOrNone = None,
     revision: str | None = None,
     sha256: str | None = None,
     cache: Path | None = None,
@@ -154,7 +154,7 @@ def load_hub(
             ``limit < 1``.
     """
     options = {**locals()}
-    check_number("limit", limit, PositiveIntOrNone)
+    check_ranges(load_hub, options)
 
     return _prepare(
         name, options, hub_sources(name, _COLUMNS, lambda row: row, revision=revision, cache=cache)

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from tasks._registry import Config
 from tasks.attention import AttentionGrid, AttentionTally
-from tasks.data.batching import epoch_batches, in_order_batches, pad
+from tasks.data.batching import epoch_batches, length_batches, pad
 from tasks.data.normalize import tokenize
 from tasks.data.vocabulary import Vectors, Vocabulary, load_vectors, random_vectors
 from tasks.entailment.agreement import AgreementTally, is_content
@@ -234,18 +234,15 @@ class EntailmentTask:
         """The metrics of :class:`Tally` on all of the split: nothing here takes a search."""
         self.model.eval()
         pairs, tally = self.corpus.splits[split], Tally()
-        answers = [""] * len(pairs)
-        by_length = sorted(range(len(pairs)), key=lambda i: len(pairs[i].premise))
-        for batch in in_order_batches(len(pairs), _EVALUATION_BATCH):
-            chosen = [pairs[by_length[i]] for i in batch]
+        answers: dict[int, str] = {}
+        for batch in length_batches([len(pair.premise) for pair in pairs], _EVALUATION_BATCH):
+            chosen = [pairs[i] for i in batch]
             found = self.model.predict(*batch_of(chosen, self.vocabulary, self.model.device))
             tally.add(chosen, found)
-            for i, label in zip(batch, found.logits.argmax(-1).tolist(), strict=True):
-                answers[by_length[i]] = LABELS[label]
-            on_batch("reading", batch[-1] + 1, len(pairs))
-        self.outputs[split] = answers
-        right = [int(answer == LABELS[pair.label]) for answer, pair in zip(answers, pairs, strict=True)]
-        self.items[split] = {"accuracy": right}
+            answers.update(zip(batch, (LABELS[n] for n in found.logits.argmax(-1).tolist()), strict=True))
+            on_batch("reading", len(answers), len(pairs))
+        self.outputs[split] = [answers[i] for i in range(len(pairs))]
+        self.items[split] = {"accuracy": [int(answers[i] == LABELS[p.label]) for i, p in enumerate(pairs)]}
         return tally.metrics()
 
     def summarize(self, metrics: dict[str, dict[str, float]]) -> str:
@@ -283,9 +280,7 @@ def build(
     Raises:
         ValueError: another model, a number out of its range, too many weights, or a file without vectors.
     """
-    if model not in MODELS:
-        raise ValueError(f"model must be one of {', '.join(MODELS)}, got {model!r}")
-    check_ranges(build, {"batch_size": batch_size, "vector_size": vector_size})
+    check_ranges(build, {"model": model, "batch_size": batch_size, "vector_size": vector_size})
     vocabulary = vocabulary_of(corpus)
     if not vectors:
         check_size(len(vocabulary) * vector_size)

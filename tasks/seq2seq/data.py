@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks.data import corpus
-from tasks.data.corpus import MAX_CHARS, Form, Kept, Source, check_different
+from tasks.data.corpus import MAX_CHARS, Form, Kept, check_different
 from tasks.data.files import read_lines, resolve_within
-from tasks.data.reader import Keep, Row, is_table, read_rows
-from tasks.ranges import PositiveInt, PositiveIntOrNone, check_number
+from tasks.data.reader import Keep, Row, Source, is_table, read_rows
 
 Link = tuple[int, int]
 
@@ -213,12 +212,6 @@ class Rule:
             else:
                 dropped["empty"] += 1
         return kept, dropped
-
-
-def check_bounds(max_chars: int, limit: int | None = None) -> None:
-    """Raise ValueError where a bound on what to keep is below 1: before any file is looked for."""
-    check_number("max_chars", max_chars, PositiveInt)
-    check_number("limit", limit, PositiveIntOrNone)
 
 
 def check_test_names(names: Iterable[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,8 @@ from regattn import AdditiveScorer, Attention, BilinearScorer, DotScorer
 from tasks.data.vocabulary import PAD
 from tasks.ranges import Fraction, PositiveInt, Range, check_ranges
 
-CELLS: dict[str, tuple[Callable[..., nn.RNNBase], Any]] = {
+Cell = Literal["lstm", "gru"]
+CELLS: dict[Cell, tuple[Callable[..., nn.RNNBase], Any]] = {
     # The functions behind nn.LSTMCell and nn.GRUCell, which take the weights that the sequence form owns.
     "lstm": (nn.LSTM, torch.lstm_cell),
     "gru": (nn.GRU, torch.gru_cell),
@@ -53,23 +54,20 @@ class ModelSettings:
         ValueError: a value out of its range.
     """
 
-    cell: str = "lstm"
+    cell: Cell = "lstm"
     layers: PositiveInt = 2
     hidden_size: PositiveInt = 500
     embedding_size: PositiveInt = 500
     bidirectional: bool = False
     input_feed: bool = True
-    scorer: str = "bilinear"
+    scorer: Literal["dot", "scaled_dot", "bilinear", "additive"] = "bilinear"
     dropout: Fraction = 0.3
     embedding_dropout: Fraction = 0.0
     init_range: Annotated[float, Range(above=0, most=1_000)] = 0.1
     tie_embeddings: bool = False
 
     def __post_init__(self) -> None:
-        cell_of(self.cell)
         check_ranges(type(self), vars(self))
-        if self.scorer not in SCORERS:
-            raise ValueError(f"scorer must be one of {', '.join(SCORERS)}, got {self.scorer!r}")
         if self.bidirectional and self.hidden_size % 2:
             raise ValueError(f"hidden_size must be even for two directions, got {self.hidden_size}")
         if self.tie_embeddings and self.embedding_size != self.hidden_size:
@@ -86,14 +84,11 @@ class Recurrent(nn.Module):
         hidden_size: size of every layer's state.
         layers: at least 1.
         dropout: share dropped between layers, in training.
-
-    Raises:
-        ValueError: another cell.
     """
 
-    def __init__(self, cell: str, input_size: int, hidden_size: int, layers: int, dropout: float) -> None:
+    def __init__(self, cell: Cell, input_size: int, hidden_size: int, layers: int, dropout: float) -> None:
         super().__init__()
-        sequence, self._step = cell_of(cell)
+        sequence, self._step = CELLS[cell]
         # torch warns of a dropout that has no layers to stand between.
         between = dropout if layers > 1 else 0.0
         self.sequence = sequence(input_size, hidden_size, layers, batch_first=True, dropout=between)
@@ -113,13 +108,6 @@ class Recurrent(nn.Module):
             if layer + 1 < self.sequence.num_layers:
                 inputs = nn.functional.dropout(inputs, self.sequence.dropout, self.training)
         return new[-1][0], tuple(torch.stack(kind) for kind in zip(*new, strict=True))
-
-
-def cell_of(name: str) -> tuple[Callable[..., nn.RNNBase], Any]:
-    """Sequence form and step function of a cell."""
-    if name not in CELLS:
-        raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {name!r}")
-    return CELLS[name]
 
 
 def split(state: Tensor | tuple[Tensor, ...]) -> States:
@@ -209,7 +197,7 @@ class Seq2Seq(nn.Module):
         tied_source = settings.tie_embeddings and shared
         self.embed_source = self.embed_target if tied_source else nn.Embedding(source_size, embedding, PAD)
         directions = 2 if settings.bidirectional else 1
-        self.encoder = cell_of(settings.cell)[0](
+        self.encoder = CELLS[settings.cell][0](
             embedding,
             hidden // directions,
             settings.layers,

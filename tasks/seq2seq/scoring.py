@@ -76,7 +76,11 @@ def alignment_from_attention(
         [(0, 1), (1, 0)]
     """
     table = weights.detach().cpu().double()
-    _check_weights(table, source_words, target_words)
+    wanted = len(target_words), len(source_words)
+    if table.shape != wanted:
+        raise ValueError(f"weights of these words must have the shape {wanted}, got {tuple(table.shape)}")
+    if (bad := table[~((table >= 0) & table.isfinite())]).numel():
+        raise ValueError(f"weights must be finite and not negative, got {float(bad[0])}")
     if not table.numel():
         return set()
     source, target = torch.tensor(source_words), torch.tensor(target_words)
@@ -140,12 +144,3 @@ def aer_of_totals(totals: np.ndarray, items: int) -> np.ndarray:
     found_sure, found_possible, found, sure = np.moveaxis(totals, -1, 0)
     links = found + sure
     return 1 - np.where(links > 0, (found_sure + found_possible) / np.maximum(links, 1), 1.0)
-
-
-def _check_weights(table: torch.Tensor, source_words: Sequence[int], target_words: Sequence[int]) -> None:
-    wanted = (len(target_words), len(source_words))
-    if table.shape != wanted:
-        raise ValueError(f"weights of these words must have the shape {wanted}, got {tuple(table.shape)}")
-    bad = table[~((table >= 0) & table.isfinite())]
-    if bad.numel():
-        raise ValueError(f"weights must be finite and not negative, got {float(bad[0])}")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad as pad_right
 
-from tasks.data.batching import in_order_batches, pad
+from tasks.data.batching import length_batches, pad
 from tasks.data.corpus import MAX_CHARS
 from tasks.data.vocabulary import BOS, EOS, PAD, UNK
 from tasks.ranges import NonNegativeInt, PositiveInt, Range, check_ranges
@@ -168,13 +168,12 @@ def search_all(
     if empty:
         raise ValueError(f"every sentence must have at least one token, got none at position {empty[0]}")
     # Longest first, so that memory that does not suffice shows at once.
-    order = sorted(range(len(sources)), key=lambda position: -len(sources[position]))
     found: dict[int, list[Hypothesis]] = {}
-    for batch in in_order_batches(len(order), batch_size):
-        positions = [order[number] for number in batch]
+    # Longest first, so that memory that does not suffice shows at once.
+    for positions in length_batches([-len(ids) for ids in sources], batch_size):
         source, lengths = pad([sources[position] for position in positions])
         found.update(zip(positions, search(model, source.to(device), lengths, settings), strict=True))
-        on_batch(len(found), len(order))
+        on_batch(len(found), len(sources))
     return [found[position] for position in range(len(sources))]
 
 

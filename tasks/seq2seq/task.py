@@ -53,6 +53,7 @@ class Seq2SeqTask:
         seed: int,
     ) -> None:
         self.corpus, self.translator, self.scoring = corpus, translator, scoring
+        self.model = translator.model
         self.shown_example = corpus.splits[corpus.test_splits[0]][0] if corpus.synthetic else shown_example
         self.batches, self.seed = batches, seed
         self.shown = (scoring.metric, "perplexity", "zero_share", "aer")
@@ -73,10 +74,6 @@ class Seq2SeqTask:
             f"training pairs of 1 to {self.batches.max_length} tokens on both sides: {kept:,} of {of:,}",
             f"model: {sum(p.numel() for p in self.model.parameters()):,} parameters",
         ]  # fmt: skip
-
-    @property
-    def model(self) -> Seq2Seq:
-        return self.translator.model
 
     def train_batches(self, epoch: int) -> list[list[int]]:
         batches = self.batches
@@ -157,7 +154,8 @@ class Seq2SeqTask:
             mask = forced.pairs.target_mask
             likelihood += float(forced.log_likelihood[mask].double().sum())
             tokens += int(mask.sum())
-            _add_attention(attention, forced)
+            rows, allowed = forced.pairs.words, forced.pairs.mask.unsqueeze(1).expand_as(forced.weights)
+            attention.add(forced.weights[rows], allowed[rows], forced.groups[rows])
             links = _alignments(forced, [examples[n] for n in numbers], self.vocabulary)
             found |= zip(numbers, links, strict=True)
             on_batch("reading", len(found), len(examples))
@@ -183,12 +181,6 @@ def evenly_spaced(examples: Sequence[Example], items: int | None) -> Sequence[Ex
     if items is None or items >= len(examples):
         return examples
     return [examples[number * len(examples) // items] for number in range(items)]
-
-
-def _add_attention(tally: AttentionTally, forced: ForcedBatch) -> None:
-    rows = forced.pairs.words
-    mask = forced.pairs.mask.unsqueeze(1).expand_as(forced.weights)
-    tally.add(forced.weights[rows], mask[rows], forced.groups[rows])
 
 
 def _alignments(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, overload
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -71,14 +71,10 @@ class Texts(Sequence[str]):
     def __len__(self) -> int:
         return len(self.sides) * len(self.examples)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, int):
             number, place = divmod(range(len(self))[index], len(self.examples))
-            return str(getattr(self.examples[place], self.sides[number]))
+            return getattr(self.examples[place], self.sides[number])
         start, stop, step = index.indices(len(self))
         found: list[str] = []
         for side in self.sides:
@@ -195,10 +191,6 @@ class ShortPairs(Sequence[tuple[Numbers, Numbers]]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, index: int) -> tuple[Numbers, Numbers]: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[tuple[Numbers, Numbers]]: ...
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self._numbered(row) for row in self._rows[index].tolist()]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 import regattn
 from tasks.attention import AttentionGrid
-from tasks.data.batching import in_order_batches
+from tasks.data.batching import length_batches
 from tasks.seq2seq.model import Seq2Seq
 from tasks.seq2seq.search import Hypothesis, SearchSettings, search_all
 from tasks.seq2seq.text import PairBatch, Tokenizers, pair_batch
@@ -66,13 +66,7 @@ class Translator:
     ) -> None:
         self.model, self.tokenizers = model, tokenizers
         self.settings, self.replace_unknown = settings, replace_unknown
-
-    @property
-    def mapping(self) -> regattn.Mapping:
-        """The mapping that its attention has."""
-        mapping = self.model.attention.mapping
-        assert isinstance(mapping, regattn.Mapping)
-        return mapping
+        self.mapping = cast(regattn.Mapping, model.attention.mapping)
 
     def generate(
         self,
@@ -115,13 +109,11 @@ class Translator:
         """
         encode = self.tokenizers.source.encode, self.tokenizers.target.encode
         pairs = [(encode[0](s), encode[1](t)) for s, t in zip(sources, targets, strict=True)]
-        order = sorted((n for n, pair in enumerate(pairs) if pair[0]), key=lambda n: len(pairs[n][0]))
-        for batch in in_order_batches(len(order), _SENTENCES):
-            numbers = [order[i] for i in batch]
-            yield (
-                numbers,
-                self.teacher_forced_batch([pairs[n][0] for n in numbers], [pairs[n][1] for n in numbers]),
-            )
+        full = [number for number, (source, _) in enumerate(pairs) if source]
+        for batch in length_batches([len(pairs[number][0]) for number in full], _SENTENCES):
+            numbers = [full[i] for i in batch]
+            chosen = [pairs[number] for number in numbers]
+            yield numbers, self.teacher_forced_batch([s for s, _ in chosen], [t for _, t in chosen])
 
     @torch.no_grad()
     def teacher_forced_batch(

@@ -6,18 +6,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks.data.corpus import MAX_CHARS, Part, Parts, Source, hub_sources
+from tasks.data.corpus import MAX_CHARS, Part, Parts
 from tasks.data.corpus import prepare as prepare_corpus
 from tasks.data.files import existing, first_found, nothing_found, with_gz
 from tasks.data.normalize import Normalizer
 from tasks.data.parallel import map_items
-from tasks.data.reader import Keep, is_table
+from tasks.data.reader import Keep, Source, hub_sources, is_table
+from tasks.ranges import PositiveInt, PositiveIntOrNone, check_ranges
 from tasks.seq2seq.data import (
     Columns,
     Corpus,
     Example,
     Rule,
-    check_bounds,
     check_test_names,
     example_from_row,
     folder_sources,
@@ -45,8 +45,8 @@ def load_folder(
     keep: Mapping[str, Mapping[str, Keep]] | None = None,
     rush_filter: bool = False,
     prepare: bool = False,
-    max_chars: int = MAX_CHARS,
-    limit: int | None = None,
+    max_chars: PositiveInt = MAX_CHARS,
+    limit: PositiveIntOrNone = None,
     stream: bool = False,
     cache: Path | None = None,
     prepared: Path | None = None,
@@ -85,7 +85,7 @@ def load_folder(
             to be streamed; anything that the reader rejects.
     """
     options = {**locals()}
-    check_bounds(max_chars, limit)
+    check_ranges(load_folder, options)
     root, columns = Path(root), columns or {}
     files = {"train": list(train) or [_usual_file(root, "train")], "dev": list(dev)}
     files["dev"] = files["dev"] or [_usual_file(root, "dev")]
@@ -105,8 +105,8 @@ def load_hub(
     *,
     rush_filter: bool = False,
     prepare: bool = False,
-    max_chars: int = MAX_CHARS,
-    limit: int | None = None,
+    max_chars: PositiveInt = MAX_CHARS,
+    limit: PositiveIntOrNone = None,
     revision: str | None = None,
     sha256: str | None = None,
     cache: Path | None = None,
@@ -126,7 +126,7 @@ def load_hub(
             below 1.
     """
     options = {**locals()}
-    check_bounds(max_chars, limit)
+    check_ranges(load_hub, options)
     wanted = {"source": SOURCES, "target": TARGETS}
 
     sources = hub_sources(name, wanted, example_from_row, config=config, revision=revision, cache=cache)
@@ -231,14 +231,14 @@ def _prepare(
 
 def _check_sides(part: Part[Example]) -> None:
     """Refuse headlines with sentences in the place of sentences with headlines."""
-    longer = sum(map_items(_longer_targets, part.items))
+
+    def count(examples: Sequence[Example]) -> int:
+        return sum(len(example.target.split()) > len(example.source.split()) for example in examples)
+
+    longer = sum(map_items(count, part.items))
     if 2 * longer > len(part.items):
         got = f"{longer:,} longer ones of {len(part.items):,}: are the two exchanged?"
         raise ValueError(f"{part.file} must have headlines that are shorter than their sentences, got {got}")
-
-
-def _longer_targets(examples: Sequence[Example]) -> int:
-    return sum(len(e.target.split()) > len(e.source.split()) for e in examples)
 
 
 def _title(text: str) -> str:

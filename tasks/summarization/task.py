@@ -161,32 +161,23 @@ def unicode_words(text: str) -> list[str]:
 def duc_output(output: str, source: str) -> str:
     """Return a model's output as it is scored on DUC 2004: with numbers, and ``fail`` if nothing is left.
 
-    Example:
-        >>> duc_output("   ", "The ship sank .")
-        'fail'
-    """
-    return replace_numbers(output, source) or "fail"
-
-
-def replace_numbers(output: str, source: str) -> str:
-    """Replace every word of an output that begins with ``#`` by a number of the source that is as long.
-
-    A number is a word that begins with a digit. Of equally long ones the last is taken, as often as asked
-    for; where there is none, the ``#…`` stays. Words ``<s>`` are left out.
+    Every word that begins with ``#`` becomes a number of the source that is as long, a number being a word
+    that begins with a digit. Of equally long ones the last is taken, as often as asked for; where there is
+    none, the ``#…`` stays. Words ``<s>`` are left out.
 
     Args:
         output: text in which every digit is written ``#``.
         source: the input, with its digits.
 
     Example:
-        >>> replace_numbers("## dead , ## hurt in #,###-mile run", "In 12 towns and 36 hours , 1,500 ran")
+        >>> duc_output("## dead , ## hurt in #,###-mile run", "In 12 towns and 36 hours , 1,500 ran")
         '36 dead , 36 hurt in #,###-mile run'
 
     Source: the script of Rush, Chopra & Weston (2015) that prepares outputs for ROUGE.
     """
     numbers = {len(word): word for word in source.split() if word[0].isdigit()}
     words = (numbers.get(len(word), word) if word[0] == "#" else word for word in output.split())
-    return " ".join(word for word in words if word != "<s>")
+    return " ".join(word for word in words if word != "<s>") or "fail"
 
 
 def _ngrams(words: list[str], n: int) -> Counter[tuple[str, ...]]:

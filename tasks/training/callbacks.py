@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TextIO
@@ -127,8 +128,7 @@ class Progress(Callback):
         self._bar: RichProgress | None = None
         self._evaluation: TaskID | None = None
         self._printed = time.monotonic()
-        self._compilations = _Compilations(self._say_compiling)
-        self._is_listening = False
+        self._listening = ExitStack()
 
     def on_start(self, event: StartEvent) -> None:
         for note in event.notes:
@@ -139,8 +139,8 @@ class Progress(Callback):
         self._throughput = Throughput()
         if self._is_live:
             self._task = self._new_bar().add_task("", total=event.total_steps, completed=event.step)
-        numba_event.register("numba:compile", self._compilations)
-        self._is_listening = True
+        compilations = _Compilations(self._say_compiling)
+        self._listening.enter_context(numba_event.install_listener("numba:compile", compilations))
 
     def on_step(self, event: StepEvent) -> None:
         for note in event.notes:
@@ -179,9 +179,7 @@ class Progress(Callback):
         )
 
     def on_end(self) -> None:
-        if self._is_listening:
-            numba_event.unregister("numba:compile", self._compilations)
-            self._is_listening = False
+        self._listening.close()
         if self._bar is not None:
             self._bar.refresh()  # which stop() leaves out in a notebook: the bar of an evaluation would stay
             self._bar.stop()

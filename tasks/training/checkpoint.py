@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from tasks.data.files import check_regular_file, read_whole, write_atomically
+from tasks.data.files import no_file, read_whole, write_atomically
 from tasks.errors import Refusal
 
 FORMAT = 1
@@ -214,7 +214,8 @@ def deserialize(stored: Any, tensors: dict[str, Tensor]) -> Any:
 
 def _read(path: Path) -> tuple[bytes, bytes]:
     try:
-        check_regular_file(path)
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise no_file(path)  # to open a pipe may be to wait for ever
         with open(path, "rb") as file:
             # Bounded, so that a file without a newline is not read as one line.
             header = file.readline(256)

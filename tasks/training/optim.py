@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
 from torch import nn
@@ -19,7 +19,7 @@ Schedule = Callable[[int, int, int], float]
 """From an update, counted from 1, those that warm up and those of the training to a factor of the rate."""
 
 
-class Scheduler(Protocol):
+class Scheduler:
     """Changes the optimizer's learning rate, between updates or between epochs; it sets the first one too."""
 
     def step(self) -> None:
@@ -30,12 +30,14 @@ class Scheduler(Protocol):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and tensors, from which :meth:`load_state_dict` continues."""
+        raise NotImplementedError
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from ``state_dict``."""
+        raise NotImplementedError
 
 
-class EpochDecay:
+class EpochDecay(Scheduler):
     """The optimizer's rate, which falls by ``decay`` after every epoch, once that has begun.
 
     It begins after epoch ``start_decay_at``, or after the first epoch whose dev ``metric`` is larger than
@@ -58,9 +60,6 @@ class EpochDecay:
         self.epochs, self.rate = 0, learning_rate(optimizer)
         self.last: float | None = None
         self.is_decaying = False
-
-    def step(self) -> None:
-        pass
 
     def epoch(self, dev: Mapping[str, float]) -> None:
         """Close an epoch.
@@ -91,7 +90,7 @@ class EpochDecay:
         self.last, self.is_decaying = state_dict["last"], state_dict["is_decaying"]
 
 
-class Warmup(LambdaLR):
+class Warmup(LambdaLR, Scheduler):
     """k/w of the optimizer's rate in update k of w that warm up, then what the schedule makes of it.
 
     Args:
@@ -120,9 +119,6 @@ class Warmup(LambdaLR):
             return update / warmup if update < warmup else schedule(update, warmup, total_steps)
 
         super().__init__(optimizer, factor)
-
-    def epoch(self, dev: Mapping[str, float]) -> None:
-        """The rate moves with updates alone."""
 
     def state_dict(self) -> dict[str, Any]:
         return {"steps": self.last_epoch}
@@ -232,12 +228,7 @@ class AdamW(Adam):
 
     weight_decay: NotNegative = 0.01
     warmup_steps: NonNegativeInt = 0
-    schedule: str = "linear"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
+    schedule: Literal["linear", "inverse_square_root"] = "linear"
 
     def build(self, parameters: Iterable[nn.Parameter], total_steps: int) -> tuple[torch.optim.AdamW, Warmup]:
         """As :class:`OptimSettings` says."""

@@ -19,14 +19,7 @@ import numpy as np
 import torch
 
 from tasks.attention import AttentionGrid
-from tasks.data.files import (
-    locked_directory,
-    parse_json,
-    read_whole,
-    remove_abandoned,
-    write_atomically,
-    write_json_atomically,
-)
+from tasks.data import files
 from tasks.ranges import fits
 from tasks.training.provenance import config_hash
 
@@ -126,12 +119,14 @@ def write_record(directory: Path, record: Record) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     try:
         if not path.exists():
-            write_json_atomically(path, asdict(record), is_new=True)
+            files.write_json_atomically(path, asdict(record), is_new=True)
             return path
     except FileExistsError:  # another process was first
         pass
     _check_same_outcome(path, _read_record(path), record)
-    remove_abandoned(path)  # the second name of a record whose writer was killed just after it had the first
+    files.remove_abandoned(
+        path
+    )  # the second name of a record whose writer was killed just after it had the first
     return path
 
 
@@ -170,7 +165,7 @@ def read_records(directory: Path) -> list[Record]:
 
 def _read_record(path: Path) -> Record:
     try:
-        values = parse_json(read_whole(path).decode())
+        values = files.parse_json(files.read_whole(path).decode())
     except (OSError, ValueError) as error:
         raise RecordError(f"cannot read the record {path}: {error}") from error
     known = {entry.name for entry in fields(Record)}
@@ -197,9 +192,7 @@ def _read_record(path: Path) -> Record:
 
 
 def _described(hint: Any) -> str:
-    return (
-        hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint).replace("typing.", "")
-    )
+    return str(hint).replace("typing.", "") if get_args(hint) else hint.__name__
 
 
 def _check_same_outcome(path: Path, found: Record, wanted: Record) -> None:
@@ -275,7 +268,7 @@ def write_results(results: Path, record: Record, details: Details) -> Record:
         OSError: the file system refuses.
     """
     # One at a time: else the details of a process would stand beside the record of another.
-    with locked_directory(results / "details"):
+    with files.locked_directory(results / "details"):
         if find_record(results / "runs", record.id) is None:
             record = replace(record, details=write_details(results / "details", details))
         write_record(results / "runs", record)
@@ -310,7 +303,7 @@ def complete_results(
     """
     if find_record(results / "runs", run_id) is None:
         return
-    with locked_directory(results / "runs"):
+    with files.locked_directory(results / "runs"):
         record = find_record(results / "runs", run_id)
         assert record is not None
         check_metrics(record, metrics)
@@ -318,7 +311,7 @@ def complete_results(
             details = write_details(results / "details", make_details())
             known = {split: {**metrics[split], **of} for split, of in record.metrics.items()}
             completed = replace(record, metrics=known, details=details)
-            write_json_atomically(results / "runs" / f"{run_id}.json", asdict(completed))
+            files.write_json_atomically(results / "runs" / f"{run_id}.json", asdict(completed))
 
 
 def write_details(directory: Path, details: Details) -> str:
@@ -330,7 +323,7 @@ def write_details(directory: Path, details: Details) -> str:
     """
     data = _text(asdict(details)).encode()
     directory.mkdir(parents=True, exist_ok=True)
-    write_atomically(directory / f"{details.id}.json", [data])
+    files.write_atomically(directory / f"{details.id}.json", [data])
     return hashlib.sha256(data).hexdigest()
 
 
@@ -347,10 +340,10 @@ def read_details(directory: Path, run_id: str, sha256: str) -> Details:
     """
     path = directory / f"{run_id}.json"
     try:
-        data = read_whole(path)
+        data = files.read_whole(path)
         if (found := hashlib.sha256(data).hexdigest()) != sha256:
             raise ValueError(f"{path} must have the SHA-256 {sha256[:16]}… of its record, got {found[:16]}…")
-        values: dict[str, Any] = parse_json(data.decode())
+        values: dict[str, Any] = files.parse_json(data.decode())
         if values["id"] != run_id:
             raise ValueError(f"{path} must hold the details of {run_id}, got those of {values['id']}")
         details = Details(**{**values, "example": Example(**values["example"])})

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -76,18 +76,25 @@ def catch_stop_signals() -> Iterator[StopRequest]:
     the main thread, where Python allows no handlers, nothing is ever requested.
     """
     request = StopRequest()
-    with _handled_by(request.hear):
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        request.hear(signal.Signals(number).name)
+
+    if threading.current_thread() is not threading.main_thread():
         yield request
+        return
+    before = {number: signal.signal(number, handler) for number in STOPPING}
+    try:
+        yield request
+    finally:
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)
 
 
 @contextmanager
 def raise_stop_signals() -> Iterator[None]:
     """Turn the same signals into :class:`Interrupted`, raised wherever the block is."""
-
-    def stop(name: str) -> None:
-        raise Interrupted(name)
-
-    with _handled_by(stop):
+    with catch_stop_signals() as request, request.interrupting():
         yield
 
 
@@ -100,22 +107,6 @@ def exit_at_stop_signals() -> None:
 
     for number in STOPPING:
         signal.signal(number, stop)
-
-
-@contextmanager
-def _handled_by(handle: Callable[[str], None]) -> Iterator[None]:
-    def handler(number: int, frame: FrameType | None) -> None:
-        handle(signal.Signals(number).name)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number in STOPPING}
-    try:
-        yield
-    finally:
-        for number, handler_before in before.items():
-            signal.signal(number, handler_before)
 
 
 def die_with_parent(parent: int, number: signal.Signals = signal.SIGTERM) -> None:

@@ -22,9 +22,8 @@ def ignore(what: str, done: int, total: int) -> None:
 class Vocabulary(Protocol):
     """What the numbers in a model's inputs and outputs stand for."""
 
-    @property
-    def sha256(self) -> str:
-        """Hash of everything: weights mean nothing under another vocabulary."""
+    sha256: str
+    """Hash of everything: weights mean nothing under another vocabulary."""
 
     def to_json(self) -> Any:
         """Everything as plain JSON, for the run's directory."""
@@ -38,17 +37,12 @@ class Task(Protocol[Batch]):
     opaque to the trainer; a slice of a batch is a batch too, the share of one process of several.
     """
 
-    @property
-    def model(self) -> nn.Module:
-        """The module whose weights are trained, on its device already."""
-
-    @property
-    def metric(self) -> str:
-        """Name of the dev metric that chooses the checkpoint; larger is better."""
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """What the numbers in the model's inputs and outputs stand for."""
+    model: nn.Module
+    """The module whose weights are trained, on its device already."""
+    metric: str
+    """Name of the dev metric that chooses the checkpoint; larger is better."""
+    vocabulary: Vocabulary
+    """What the numbers in the model's inputs and outputs stand for."""
 
     def train_batches(self, epoch: int) -> Sequence[Batch]:
         """Return the batches of ``epoch`` (counted from 1) in order.
@@ -81,33 +75,20 @@ class Task(Protocol[Batch]):
 class RecordedTask(Task[Batch], Protocol[Batch]):
     """A task whose run leaves a record."""
 
-    @property
-    def corpus(self) -> Corpus[Any]:
-        """What is learnt and tested."""
-
-    @property
-    def inputs(self) -> dict[str, str]:
-        """SHA-256 of everything that the run reads; of the corpus under ``corpus``."""
-
-    @property
-    def data_notes(self) -> list[str]:
-        """Lines about the prepared data, to show before training."""
-
-    @property
-    def shown(self) -> Sequence[str]:
-        """Dev metrics worth a look after every epoch, in order; not every corpus has to have all of them."""
-
-    @property
-    def outputs(self) -> dict[str, list[str]]:
-        """What the model answered, a line for each item, of every split since it was last evaluated."""
-
-    @property
-    def items(self) -> dict[str, dict[str, Rows]]:
-        """What the scores of every split since it was last evaluated are made of, item by item."""
-
-    @property
-    def signatures(self) -> dict[str, dict[str, str]]:
-        """For every split evaluated so far, how its metrics were computed, where there are several ways."""
+    corpus: Corpus[Any]
+    """What is learnt and tested."""
+    inputs: dict[str, str]
+    """SHA-256 of everything that the run reads; of the corpus under ``corpus``."""
+    data_notes: list[str]
+    """Lines about the prepared data, to show before training."""
+    shown: Sequence[str]
+    """Dev metrics worth a look after every epoch, in order; not every corpus has to have all of them."""
+    outputs: dict[str, list[str]]
+    """What the model answered, a line for each item, of every split since it was last evaluated."""
+    items: dict[str, dict[str, Rows]]
+    """What the scores of every split since it was last evaluated are made of, item by item."""
+    signatures: dict[str, dict[str, str]]
+    """For every split evaluated so far, how its metrics were computed, where there are several ways."""
 
     def summarize(self, metrics: dict[str, dict[str, float]]) -> str:
         """Say in one line what the metrics of all splits come to."""

@@ -6,16 +6,16 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from tasks.data.corpus import MAX_CHARS, Parts, Source, hold_out, hub_sources, items_of, prepare
+from tasks.data.corpus import MAX_CHARS, Parts, hold_out, items_of, prepare
 from tasks.data.files import existing, nothing_found, resolve_within, with_gz
-from tasks.data.reader import Keep, Row, read_rows
+from tasks.data.reader import Keep, Row, Source, hub_sources, read_rows
+from tasks.ranges import PositiveInt, PositiveIntOrNone, check_ranges
 from tasks.seq2seq.data import (
     Corpus,
     Example,
     Link,
     Links,
     Rule,
-    check_bounds,
     check_test_names,
     example_from_row,
     folder_sources,
@@ -46,8 +46,8 @@ def load_folder(
     held_out: Mapping[str, int] | None = None,
     alignments: Mapping[str, Mapping[str, str]] | None = None,
     tokenized: bool = False,
-    max_chars: int = MAX_CHARS,
-    limit: int | None = None,
+    max_chars: PositiveInt = MAX_CHARS,
+    limit: PositiveIntOrNone = None,
     stream: bool = False,
     cache: Path | None = None,
     prepared: Path | None = None,
@@ -89,7 +89,7 @@ def load_folder(
             below 1; a table or archive to be streamed; anything that the reader rejects.
     """
     options = {**locals()}
-    check_bounds(max_chars, limit)
+    check_ranges(load_folder, options)
     root, languages = Path(root), _languages(pair)
     held_out, alignments = held_out or {}, alignments or {}
     files = _files(root, languages, train, dev, tests, held_out, alignments)
@@ -110,8 +110,8 @@ def load_hub(
     pair: str = "de-en",
     *,
     columns: Mapping[str, str] | None = None,
-    max_chars: int = MAX_CHARS,
-    limit: int | None = None,
+    max_chars: PositiveInt = MAX_CHARS,
+    limit: PositiveIntOrNone = None,
     revision: str | None = None,
     sha256: str | None = None,
     cache: Path | None = None,
@@ -132,7 +132,7 @@ def load_hub(
             below 1.
     """
     options = {**locals()}
-    check_bounds(max_chars, limit)
+    check_ranges(load_hub, options)
     languages = _languages(pair)
     named = zip(("source", "target"), _columns(languages, columns), strict=True)
     wanted = {side: (column, f"translation.{column}") for side, column in named}

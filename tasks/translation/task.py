@@ -71,7 +71,11 @@ def bleu(
     Source: Papineni et al. (2002); Popović (2015); Post (2018), "A Call for Clarity in Reporting BLEU
         Scores".
     """
-    _check(outputs, references)
+    check_outputs(outputs, references)
+    numbers = {len(item) for item in references}
+    if len(numbers) != 1 or 0 in numbers:
+        got = ", ".join(map(str, sorted(numbers)))
+        raise ValueError(f"every item must have the same number of references, at least 1, got {got}")
     if tokenized:
         outputs, references = _detokenize(outputs, references, language)
     streams = list(zip(*references, strict=True))
@@ -133,14 +137,6 @@ def _detokenize(
         return str(detokenizer.detokenize(text.split(" ")))
 
     return [plain(text) for text in outputs], [[plain(text) for text in item] for item in references]
-
-
-def _check(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-    check_outputs(outputs, references)
-    numbers = {len(item) for item in references}
-    if len(numbers) != 1 or 0 in numbers:
-        got = ", ".join(map(str, sorted(numbers)))
-        raise ValueError(f"every item must have the same number of references, at least 1, got {got}")
 
 
 class Bleu:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.data.batching import epoch_batches, in_order_batches, pad
+from tasks.data.batching import epoch_batches, length_batches, pad
 
 LENGTHS = [int(n) for n in np.random.default_rng(7).integers(1, 60, size=5003)]
 
@@ -85,9 +85,9 @@ def test_batches_counted_in_tokens_are_full_and_in_no_order() -> None:
     assert batches != epoch_batches(LENGTHS, 1000, seed=0, epoch=1, count="tokens")
 
 
-def test_in_order_batches_keep_the_order() -> None:
-    assert in_order_batches(5, 2) == [[0, 1], [2, 3], [4]]
-    assert in_order_batches(0, 2) == []
+def test_evaluation_goes_by_length_and_then_in_order() -> None:
+    assert length_batches([2, 1, 2, 1, 1], 2) == [[1, 3], [4, 0], [2]]
+    assert length_batches([], 2) == []
 
 
 @given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=8), min_size=1, max_size=6))
@@ -110,7 +110,7 @@ def test_padding_can_be_undone(sequences: list[list[int]]) -> None:
             lambda: epoch_batches([1], 0, seed=0, epoch=0),
             "batch_size must be an integer of at least 1, got 0",
         ),
-        (lambda: in_order_batches(1, -1), "batch_size must be an integer of at least 1, got -1"),
+        (lambda: length_batches([1], -1), "batch_size must be an integer of at least 1, got -1"),
         (
             lambda: epoch_batches([1], 1, seed=0, epoch=0, count="words"),
             "one of sentences, tokens, got 'words'",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tasks.data.reader import read_hub, read_rows
+from tasks.data.reader import hub_sources, read_rows
 from tests.generated_corpus import write_hub
 
 COLUMNS = {"premise": ("premise", "sentence1"), "label": ("gold_label", "label")}
@@ -231,9 +231,9 @@ def test_no_network_is_said_at_once_and_what_to_do(tmp_path: Path, setting: dict
 import time
 slept = []
 time.sleep = lambda seconds: slept.append(seconds)
-from tasks.data.reader import read_hub
+from tasks.data.reader import hub_sources
 try:
-    read_hub("stanfordnlp/snli", "train", {})
+    hub_sources("stanfordnlp/snli", {}, str)["train"][0].read()
 finally:
     assert sum(slept) < 10, slept  # between tries: how long all takes, a busy machine decides
 """
@@ -255,7 +255,7 @@ def test_importing_the_reader_does_not_import_the_library() -> None:
 
 def test_names_that_no_data_set_can_have_are_rejected() -> None:
     with pytest.raises(ValueError, match="must have the data set and split, got 'a/b/c', 'train'"):
-        read_hub("a/b/c", "train", COLUMNS)
+        hub_sources("a/b/c", COLUMNS, str)["train"][0].read()
 
 
 def test_reading_a_local_file_asks_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,8 +294,10 @@ def test_a_data_set_of_the_hub(tmp_path: Path, config: str | None) -> None:
     }
     name = str(write_hub(tmp_path / "set", rows, config))
     columns = {"source": ("de", "translation.de")}
+    sources = hub_sources(name, columns, lambda row: row.values, config=config, cache=tmp_path / "cache")
     for split in rows:
-        found = read_hub(name, split, columns, config=config, cache=tmp_path / "cache")
-        assert [row.values for row in found] == [{"source": f"{split} ja"}]
+        assert [*sources[split][0].read()] == [{"source": f"{split} ja"}]
+        assert sources[split][0].name == f"{name} {split}"
+    assert sources["train"][0].version() != sources["test"][0].version()
     with pytest.raises(ValueError, match=r"must have the data set and split, got .*, 'validation'"):
-        read_hub(name, "validation", columns, config=config, cache=tmp_path / "cache")
+        sources["dev"][0].read()

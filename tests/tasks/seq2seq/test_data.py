@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.data.corpus import Part, Source, keep_whole, load_prepared, read_part
-from tasks.data.reader import Row
+from tasks.data.corpus import Part, keep_whole, load_prepared, read_part
+from tasks.data.reader import Row, Source
 from tasks.seq2seq.data import (
     FORM,
     Corpus,
@@ -237,8 +237,8 @@ def part_in(folder: Path, *examples: Example, file: str = "a", **dropped: int) -
 
 
 def assembled(folder: Path, splits: dict[str, list[Part[Example]]], limit: int | None = None) -> Corpus:
-    keep_whole(Corpus("x", "", {}, {}), splits, FORM, folder, limit)
-    return load_prepared(Corpus, FORM, folder)
+    keep_whole("x", splits, FORM, folder, limit)
+    return load_prepared(Corpus("x", "", {}, {}), FORM, folder)
 
 
 def test_a_split_without_examples_is_an_error(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tasks.data.corpus import Source, hold_out, items_of, read_part
+from tasks.data.corpus import hold_out, items_of, read_part
+from tasks.data.reader import Source
 from tasks.seq2seq.data import FORM, Corpus, Example, Rule
 from tasks.translation.data import load_folder, load_hub
 from tests.generated_corpus import write_hub
