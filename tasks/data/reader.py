@@ -150,9 +150,7 @@ def hub_sources(
         revision: the commit of the data set to read; ``None`` takes its newest.
         cache: folder for the library's cache; ``None`` takes the library's own.
     """
-
-    def table(split: str) -> Any:
-        return _hub_table(name, split, config, revision, cache)
+    table = partial(_hub_table, name, config, revision, cache)
 
     def read(split: str, where: str) -> Iterator[T]:
         found = _library_table(table(split), _names(columns, None), where)
@@ -166,7 +164,7 @@ def hub_sources(
     return {split: [source(there)] for split, there in splits.items()}
 
 
-def _hub_table(name: str, split: str, config: str | None, revision: str | None, cache: Path | None) -> Any:
+def _hub_table(name: str, config: str | None, revision: str | None, cache: Path | None, split: str) -> Any:
     try:
         _ask_hub(name)
         with quiet_library() as datasets:

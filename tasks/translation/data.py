@@ -202,17 +202,21 @@ def _aligned_source(root: Path, pair: str, gold: Mapping[str, str], cache: Path 
         raise ValueError(f"alignments must name a file and a pair, got {', '.join(gold) or 'nothing'}")
     if sorted(gold["pair"].split("-")) != sorted(pair.split("-")):
         raise ValueError(f"alignments must be of the languages of {pair}, got {gold['pair']}")
-    file, is_turned = resolve_within(root, gold["file"]), gold["pair"] != pair
-    return Source(str(root / gold["file"]), lambda: _read_alignments(file, is_turned, cache), [file])
-
-
-def _read_alignments(file: Path, is_turned: bool, cache: Path | None) -> Iterator[Example]:
+    file = resolve_within(root, gold["file"])
     columns = {"source": ("src",), "target": ("tgt",), "sure": ("sure",), "possible": ("possible",)}
-    for row in read_rows(file, columns, cache=cache):
-        example = example_from_row(row)
-        sure, possible = (_links(row, kind, example) for kind in ("sure", "possible"))
-        example = replace(example, links=Links(sure, possible | sure))
-        yield _turned(example) if is_turned else example
+
+    def read() -> Iterator[Example]:
+        for row in read_rows(file, columns, cache=cache):
+            example = example_from_row(row)
+            sure, possible = (_links(row, kind, example) for kind in ("sure", "possible"))
+            links = Links(sure, possible | sure)
+            if gold["pair"] == pair:
+                yield replace(example, links=links)
+            else:
+                turned = Links(*(frozenset((j, i) for i, j in kind) for kind in links))
+                yield Example(example.target, (example.source,), turned)
+
+    return Source(str(root / gold["file"]), read, [file])
 
 
 def _links(row: Row, kind: str, example: Example) -> frozenset[Link]:
@@ -228,12 +232,6 @@ def _links(row: Row, kind: str, example: Example) -> frozenset[Link]:
             raise ValueError(f"{row.where} must have {wanted}, got {link}")
         links.add((link[0], link[1]))
     return frozenset(links)
-
-
-def _turned(example: Example) -> Example:
-    assert example.links is not None
-    sure, possible = (frozenset((j, i) for i, j in kind) for kind in example.links)
-    return Example(example.target, (example.source,), Links(sure, possible))
 
 
 def _finish(held_out: Mapping[str, int], parts: Parts) -> Parts:

@@ -80,7 +80,9 @@ def bleu(
         outputs, references = _detokenize(outputs, references, language)
     streams = list(zip(*references, strict=True))
     scores, signatures = {}, {}
-    items = {"bleu": _counts(outputs, references, language).tolist()}
+    single = new_bleu(language, effective_order=True)  # the score of an item, unused here, warns without it
+    counts = [single.sentence_score(*item) for item in zip(outputs, references, strict=True)]
+    items = {"bleu": [[item.sys_len, item.ref_len, *item.counts, *item.totals] for item in counts]}
     for name, metric in (("bleu", new_bleu(language)), ("chrf", CHRF())):
         scores[name] = float(metric.corpus_score(outputs, streams).score)
         signatures[name] = str(metric.get_signature())
@@ -100,13 +102,6 @@ def new_bleu(language: str | None, *, effective_order: bool = False) -> BLEU:
     if package := _CUT_BY.get(code):
         check_installed(package, f"BLEU of {code}", f"sacrebleu[{code}]")
     return BLEU(trg_lang=code, effective_order=effective_order)
-
-
-def _counts(outputs: Sequence[str], references: Sequence[Sequence[str]], language: str | None) -> np.ndarray:
-    """Everything that BLEU counts of each item, of which :func:`bleu_of_totals` takes sums."""
-    metric = new_bleu(language, effective_order=True)  # the score of an item, unused here, warns without it
-    items = [metric.sentence_score(*item) for item in zip(outputs, references, strict=True)]
-    return np.array([[item.sys_len, item.ref_len, *item.counts, *item.totals] for item in items])
 
 
 def bleu_of_totals(totals: np.ndarray, items: int) -> np.ndarray:
