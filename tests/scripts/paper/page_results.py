@@ -58,7 +58,10 @@ def run(mapping: str, seed: int, tier: str, folder: Path, **changes: object) -> 
         },
         metrics={"dev": {"accuracy": accuracy}, "test": {"accuracy": accuracy, "zero_share": 0.25}},
         config=config_of(mapping, tier),
-        history=[{"epoch": n, "dev": {"accuracy": accuracy - 0.1 / n}} for n in (1, 2)],
+        history=[
+            {"epoch": n, "step": n, "loss": 1.0, "seconds": 2.0, "dev": {"accuracy": accuracy - 0.1 / n}}
+            for n in (1, 2)
+        ],
         command=f"make train ATTN={mapping} ARGS='seed={seed}' # <script>",
     )
     items = {"test": {"accuracy": [1, 0, seed % 2, 1]}}
