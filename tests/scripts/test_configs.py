@@ -15,6 +15,7 @@ from tasks.seq2seq.model import ModelSettings
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.text import BatchSettings, TextSettings
 from tasks.training.optim import SGD
+from tasks.training.settings import TrainerSettings
 
 MAPPINGS = sorted(path.stem for path in (CONFIGS / "attention").glob("*.yaml"))
 
@@ -191,3 +192,8 @@ def test_a_choice_changes_the_run_but_a_display_does_not(tmp_path: Path) -> None
     assert set_up(read_config([*small, "progress=false", f"output_dir={tmp_path}"])).id == base
     for override in ("seed=2", "attention=sparsemax", "optim.lr=0.1", "data.seed=2"):
         assert set_up(read_config([*small, override])).id != base, override
+
+
+def test_to_debug_is_to_write_few_outputs() -> None:
+    trainer = TrainerSettings(**read_config(["debug=tiny"]).trainer)
+    assert all(0 < (trainer.items(split) or 0) <= 64 for split in ("dev", "test", "another"))
