@@ -55,7 +55,10 @@ class Attention(nn.Module):
         return weights @ (keys if values is None else values), weights
 
     if TYPE_CHECKING:  # nn.Module has a call return Any; so below
-        __call__ = forward
+
+        def __call__(
+            self, query: Tensor, keys: Tensor, values: Tensor | None = None, mask: Tensor | None = None
+        ) -> tuple[Tensor, Tensor]: ...
 
 
 # ------------------------------------------------------------------ scorers
@@ -86,7 +89,8 @@ class DotScorer(nn.Module):
         return scores / math.sqrt(keys.shape[-1]) if self.scaled else scores
 
     if TYPE_CHECKING:
-        __call__ = forward
+
+        def __call__(self, query: Tensor, keys: Tensor) -> Tensor: ...
 
 
 class BilinearScorer(nn.Module):
@@ -114,7 +118,8 @@ class BilinearScorer(nn.Module):
         return scores
 
     if TYPE_CHECKING:
-        __call__ = forward
+
+        def __call__(self, query: Tensor, keys: Tensor) -> Tensor: ...
 
 
 class AdditiveScorer(nn.Module):
@@ -147,4 +152,5 @@ class AdditiveScorer(nn.Module):
         return scores
 
     if TYPE_CHECKING:
-        __call__ = forward
+
+        def __call__(self, query: Tensor, keys: Tensor) -> Tensor: ...

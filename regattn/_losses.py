@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -370,6 +370,10 @@ class FenchelYoungLoss(nn.Module):
         return _as_cross_entropy(
             self.mapping, scores, target, self.weight, self.ignore_index, self.reduction, **self.strengths
         )
+
+    if TYPE_CHECKING:  # nn.Module has a call return Any
+
+        def __call__(self, scores: Tensor, target: Tensor) -> Tensor: ...
 
     def extra_repr(self) -> str:
         return shown(self.mapping, **self.strengths, reduction=self.reduction)

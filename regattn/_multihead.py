@@ -128,7 +128,18 @@ class MultiheadAttention(nn.MultiheadAttention):
         return output, (weights.mean(-3) if average_attn_weights else weights) if need_weights else None
 
     if TYPE_CHECKING:  # nn.Module has a call return Any
-        __call__ = forward
+
+        def __call__(
+            self,
+            query: Tensor,
+            key: Tensor,
+            value: Tensor,
+            key_padding_mask: Tensor | None = None,
+            need_weights: bool = True,
+            attn_mask: Tensor | None = None,
+            average_attn_weights: bool = True,
+            is_causal: bool = False,
+        ) -> tuple[Tensor, Tensor | None]: ...
 
     def _batch_first(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(batch, positions, size) each; what was one tensor stays one, so that it is projected at once."""

@@ -80,7 +80,8 @@ class Mapping(nn.Module):
         return self.function(scores, self.dim, mask=mask, **self.strengths)
 
     if TYPE_CHECKING:  # nn.Module has a call return Any
-        __call__ = forward
+
+        def __call__(self, scores: Tensor, mask: Tensor | None = None) -> Tensor: ...
 
     def extra_repr(self) -> str:
         shown = {name: _shape(value) for name, value in {"dim": self.dim, **self.strengths}.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import pkgutil
 import re
@@ -204,6 +205,7 @@ assert_type(regattn.MultiheadAttention(4, 2, mapping="fusedmax")(x, x, x), tuple
 attend = regattn.scaled_dot_product_attention
 assert_type(attend(x, x, x, mapping=regattn.fusedmax, lam=0.2), Tensor)
 assert_type(attend(x, x, x, mask, need_weights=True), tuple[Tensor, Tensor])
+assert_type(regattn.SparsemaxLoss()(x, x), Tensor)
 assert_type(regattn.__version__, str)
 regattn.Fusedmax()(x, mask=3)
 attend(x, x, x, mapping=3)
@@ -225,3 +227,19 @@ def test_calls_have_types_under_strict_mypy(tmp_path):
     errors = [line for line in found.stdout.splitlines() if re.match(r"calls.py:\d+: error", line)]
     assert len(errors) == 2, found.stdout + found.stderr
     assert "[arg-type]" in errors[0] and "[call-overload]" in errors[1]
+
+
+def test_every_module_declares_its_call_as_its_forward():
+    """To pyright an assignment has the type that ``nn.Module`` declares for it, which returns Any."""
+    found = 0
+    for file in (ROOT / "regattn").glob("*.py"):
+        for one in (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ClassDef)):
+            functions = {f.name: f for f in ast.walk(one) if isinstance(f, ast.FunctionDef)}
+            forward, call = functions.get("forward"), functions.get("__call__")
+            if forward is None or forward.args.args[0].arg != "self":
+                continue
+            found += 1
+            assert call is not None, f"{one.name} declares no __call__"
+            assert ast.dump(call.args) == ast.dump(forward.args), one.name
+            assert ast.unparse(call.returns or call) == ast.unparse(forward.returns or forward), one.name
+    assert found >= 7
