@@ -119,10 +119,8 @@ $(VENV)/installed: pyproject.toml constraints.txt $(LOCK)
 	@touch $@
 
 train: $(VENV)/installed ## train, test, record: TASK=… ATTN=… DATA=… PAIR=… NPROC=… DEVICE=… ARGS="…", or RESUME=<run>
-	@[[ $(call quoted,NPROC) =~ ^[1-9][0-9]*$$ ]] || \
-	  { echo 'error: NPROC must be an integer of at least 1, got' $(call quoted,NPROC) >&2; exit 2; }
-	@$(if $(filter 1,$(value NPROC)),$(BIN)/python,$(BIN)/torchrun --standalone --nproc-per-node $(call quoted,NPROC)) \
-	  -m scripts.train $(if $(value RESUME),resume $(call quoted,RESUME) $(ARGS),$(choices) $(logger) $(device) $(ARGS))
+	@$(BIN)/python -m scripts.$(if $(filter 1,$(value NPROC)),train,several $(call quoted,NPROC)) \
+	  $(if $(value RESUME),resume $(call quoted,RESUME) $(ARGS),$(choices) $(logger) $(device) $(ARGS))
 
 evaluate: $(VENV)/installed ## evaluate a trained run again: RUN=<run>
 	@$(BIN)/python -m scripts.evaluate $(call quoted,RUN) $(ARGS)

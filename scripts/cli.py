@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from scripts import end_imports
 from tasks.errors import Refusal
-from tasks.training.signals import Preempted, raise_stop_signals
+from tasks.training.signals import Interrupted, Preempted, raise_stop_signals
 
 WRONG_INPUT = 2
 
@@ -52,11 +52,21 @@ def main(work: Callable[[], None]) -> None:
         hydra = sys.modules.get("hydra.errors")  # which wraps what goes wrong in what it builds
         cause = error.__cause__ if hydra and isinstance(error, hydra.InstantiationException) else error
         if not isinstance(cause, Refusal | OSError | ValueError):
+            if heard := _stop_behind(error):
+                _say(f"stopped: {heard}; the same command continues it")
+                sys.exit(Preempted.exit_code)
             raise
         if os.environ.get("HYDRA_FULL_ERROR"):
             raise cause from None
         _say(f"error: {' '.join(sentence(cause).split())}")
         sys.exit(WRONG_INPUT)
+
+
+def _stop_behind(error: BaseException | None) -> BaseException | None:
+    """The signal in whose wake a library, broken off in the middle, raised an error of its own."""
+    while error and not isinstance(error, Interrupted):
+        error = error.__context__
+    return error
 
 
 def sentence(error: BaseException) -> str:

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
     """Start what the overrides say, or continue a run: ``resume <run> [results_dir=… data.cache=…]``.
 
     Overrides alone are checked by this project; Hydra's own flags (--multirun, --cfg, …) go to Hydra.
-    Under torchrun several processes share the batches; the exit status is then torchrun's, 1 for any but 0.
+    Where several processes share the batches, :mod:`scripts.several` starts this in each of them.
     """
     if arguments[:1] == ["resume"]:
         words = [word for word in arguments[1:] if word.partition("=")[0] not in FOLDERS]

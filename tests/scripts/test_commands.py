@@ -135,6 +135,28 @@ def test_a_signal_ends_any_command_with_one_sentence(
     assert capsys.readouterr().err == f"stopped: {number.name}; the same command continues it\n"
 
 
+def test_an_error_in_the_wake_of_a_signal_is_the_signal(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            raise AttributeError("of a library that was broken off")
+
+    with pytest.raises(SystemExit) as stop:
+        cli.main(work)
+    assert stop.value.code == 75
+    assert capsys.readouterr().err == "stopped: SIGTERM; the same command continues it\n"
+
+
+def test_several_processes_end_with_the_word_of_one(folder: Path) -> None:
+    command = [sys.executable, "-m", "scripts.several", "2", *TINY, "trainer.epochs=0"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == cli.WRONG_INPUT
+    assert "error: epochs must be an integer of at least 1, got 0\n" in done.stderr
+    assert "Traceback" not in done.stderr and not list(folder.iterdir())
+
+
 def test_every_command_collects_garbage_after_its_imports() -> None:
     for path in ROOT.glob("scripts/**/*.py"):
         before, _, begin = path.read_text().partition('if __name__ == "__main__":')
@@ -380,9 +402,8 @@ def test_a_fake_device_is_refused(folder: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_two_processes_leave_one_record(folder: Path) -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*torchrun, "-m", "scripts.train", *TINY, "task.dropout=0", "trainer.epochs=1"],
+        [sys.executable, "-m", "scripts.several", "2", *TINY, "task.dropout=0", "trainer.epochs=1"],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True, text=True,
     )  # fmt: skip
