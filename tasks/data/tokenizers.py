@@ -8,7 +8,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import accumulate, chain
 from typing import Annotated, Any, ClassVar, Self
@@ -292,8 +292,14 @@ class SubwordTokenizer(Tokenizer):
         texts = texts if isinstance(texts, Sequence) else list(texts)
         step = max(1, len(texts) / SAMPLE)
         sample = texts if step == 1 else [texts[int(n * step)] for n in range(SAMPLE)]
+
+        def cleaned(part: Sequence[str]) -> list[str]:
+            """Take apart what sentencepiece would leave out of its training."""
+            kept = (_prepare(text, normalizer).replace(_RESERVED, " ").strip() for text in part)
+            return [_LITERAL.sub("< ", text) for text in kept if text]
+
         # All of them, for sentencepiece would hide an error of reading them.
-        sentences = list(chain.from_iterable(map_items(lambda part: [*_sentences(part, normalizer)], sample)))
+        sentences = list(chain.from_iterable(map_items(cleaned, sample)))
         if not sentences:
             raise ValueError("a tokenizer must have at least one word to learn from, got none")
         return cls(_learn(sentences, vocab_size), normalizer)
@@ -320,14 +326,6 @@ class SubwordTokenizer(Tokenizer):
 
 def _prepare(text: str, normalizer: Normalizer) -> str:
     return normalizer(text).replace(SPACE, "_")
-
-
-def _sentences(texts: Iterable[str], normalizer: Normalizer) -> Iterator[str]:
-    """Take apart what sentencepiece would leave out of its training."""
-    for text in texts:
-        text = _prepare(text, normalizer).replace(_RESERVED, " ").strip()
-        if text:
-            yield _LITERAL.sub("< ", text)
 
 
 def _learn(sentences: list[str], vocab_size: int) -> bytes:

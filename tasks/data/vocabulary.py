@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import lzma
+import re
 import zipfile
 import zlib
 from collections import Counter
@@ -100,6 +101,8 @@ class Vocabulary:
 _SCALE = 0.4  # of drawn vectors, about that of GloVe's 300 dimensions
 
 _LONGEST_LINE = 2**20  # bytes: of 10,000 numbers it would have a tenth
+
+_NUMBER = re.compile(rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 # What the ways to pack a member, a password, and damaged names and places of members come as.
 _DAMAGE = (
@@ -207,17 +210,9 @@ def _scan(stream: IO[bytes], path: Path, words: set[str]) -> tuple[int, dict[str
 def _check_spaces_in_word(line: bytes, dim: int, where: str) -> None:
     """Let pass the few words of GloVe 840B that hold spaces (". . ."); none is in a vocabulary."""
     extra = line.rsplit(b" ", dim)[0].split(b" ")[1:] if dim else []
-    if not extra or any(map(_is_number, extra)):
+    if not extra or any(map(_NUMBER.fullmatch, extra)):
         got = line.count(b" ")
         raise ValueError(f"{where} must have a word and {max(dim, 1)} numbers, got {got} numbers")
-
-
-def _is_number(text: bytes) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _numbers(line: bytes, where: str) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,11 +51,6 @@ def _content(pair: Pair) -> tuple[Any, ...]:
     return pair.premise, pair.hypothesis, pair.label
 
 
-def _rest(pair: Pair) -> list[int] | None:
-    assert pair.evidence is None, "of generated pairs alone, which nobody stores"
-    return sorted(pair.explained) or None
-
-
 def _decoded(content: list[Any], explained: list[int] | None) -> Pair:
     premise, hypothesis, label = content
     return Pair(tuple(premise), tuple(hypothesis), label, explained=frozenset(explained or ()))
@@ -65,12 +60,13 @@ def _texts(pair: Pair) -> tuple[str, str]:
     return " ".join(pair.premise), " ".join(pair.hypothesis)
 
 
-def _keys(pair: Pair) -> list[Hashable]:
-    """What makes two pairs one, whatever their labels."""
-    return [(pair.premise, pair.hypothesis)]
-
-
-FORM = Form(_content, _decoded, _texts, _keys, _rest)
+FORM = Form(
+    _content,
+    _decoded,
+    _texts,
+    keys=lambda pair: [(pair.premise, pair.hypothesis)],  # what makes two pairs one, whatever their labels
+    rest=lambda pair: sorted(pair.explained) or None,  # evidence is of generated pairs, which nobody stores
+)
 
 
 def load_folder(

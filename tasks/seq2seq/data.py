@@ -78,8 +78,8 @@ def _decoded(content: list[Any], _: None) -> Example:
 
 FORM = Form(_content, _decoded, texts_of, lambda pair: [(pair.source, text) for text in pair.references])
 
-Columns = tuple[Sequence[str], Sequence[str]]
-"""Names accepted for the source and for the target column of a table."""
+Columns = Mapping[str, Sequence[str]]
+"""Names accepted for the columns ``source`` and ``target`` of a table."""
 
 
 def example_from_row(row: Row) -> Example:
@@ -161,8 +161,7 @@ def folder_sources(
         file = resolve_within(root, name)
         if not is_table(name):
             return text_source(file)
-        named = dict(zip(("source", "target"), columns(name), strict=True))
-        read = partial(read_rows, file, named, kept, cache=cache)
+        read = partial(read_rows, file, columns(name), kept, cache=cache)
         return Source(str(file), lambda: map(example_from_row, read()), [file])
 
     found = {

@@ -183,9 +183,8 @@ def _check_columns(files: Mapping[str, list[str]], columns: Mapping[str, Mapping
 
 
 def _columns(columns: Mapping[str, Mapping[str, str]], table: str) -> Columns:
-    given = columns.get(table, {})
-    source, target = ([given[side]] if side in given else None for side in ("source", "target"))
-    return source or SOURCES, target or TARGETS
+    given = {side: [column] for side, column in columns.get(table, {}).items()}
+    return {"source": SOURCES, "target": TARGETS, **given}
 
 
 def _text_source(file: Path) -> Source[Example]:

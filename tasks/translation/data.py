@@ -93,9 +93,9 @@ def load_folder(
     root, languages = Path(root), _languages(pair)
     held_out, alignments = held_out or {}, alignments or {}
     files = _files(root, languages, train, dev, tests, held_out, alignments)
-    source, target = _columns(languages, columns)
+    named = {side: [column] for side, column in _columns(languages, columns).items()}
     sources = folder_sources(
-        root, files, lambda table: ([source], [target]), partial(_text_source, languages),
+        root, files, lambda table: named, partial(_text_source, languages),
         keep=keep, stream=stream, cache=cache,
     )  # fmt: skip
     sources |= {split: [_aligned_source(root, pair, gold, cache)] for split, gold in alignments.items()}
@@ -134,7 +134,7 @@ def load_hub(
     options = {**locals()}
     check_ranges(load_hub, options)
     languages = _languages(pair)
-    named = zip(("source", "target"), _columns(languages, columns), strict=True)
+    named = _columns(languages, columns).items()
     wanted = {side: (column, f"translation.{column}") for side, column in named}
 
     sources = hub_sources(name, wanted, example_from_row, config=config, revision=revision, cache=cache)
@@ -149,9 +149,9 @@ def _languages(pair: str) -> tuple[str, str]:
     return source, target
 
 
-def _columns(languages: tuple[str, str], columns: Mapping[str, str] | None) -> tuple[str, str]:
-    source, target = ((columns or {}).get(language, language) for language in languages)
-    return source, target
+def _columns(languages: tuple[str, str], columns: Mapping[str, str] | None) -> dict[str, str]:
+    sides = zip(("source", "target"), languages, strict=True)
+    return {side: (columns or {}).get(language, language) for side, language in sides}
 
 
 def _files(

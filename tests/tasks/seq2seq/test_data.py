@@ -199,7 +199,11 @@ def test_tables_have_the_rows_of_their_filter(tmp_path: Path) -> None:
     file.write_text('de\ten\tsplit\nja "x\tyes "x\ttrain\nnein\tno\tdev\n')
     keep = {"train": {"a.tsv": {"split": "train"}}}
     splits = folder_sources(
-        tmp_path, {"train": ["a.tsv"]}, lambda table: (["de"], ["en"]), pytest.fail, keep=keep
+        tmp_path,
+        {"train": ["a.tsv"]},
+        lambda table: {"source": ["de"], "target": ["en"]},
+        pytest.fail,
+        keep=keep,
     )
     assert [list(source.read()) for source in splits["train"]] == [[Example('ja "x', ('yes "x',))]]
 
