@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import nn
@@ -19,25 +19,7 @@ Schedule = Callable[[int, int, int], float]
 """From an update, counted from 1, those that warm up and those of the training to a factor of the rate."""
 
 
-class Scheduler:
-    """Changes the optimizer's learning rate, between updates or between epochs; it sets the first one too."""
-
-    def step(self) -> None:
-        """Called once after every update."""
-
-    def epoch(self, dev: Mapping[str, float]) -> None:
-        """Called once after every epoch with its dev metrics."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain values and tensors, from which :meth:`load_state_dict` continues."""
-        raise NotImplementedError
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from ``state_dict``."""
-        raise NotImplementedError
-
-
-class EpochDecay(Scheduler):
+class EpochDecay:
     """The optimizer's rate, which falls by ``decay`` after every epoch, once that has begun.
 
     It begins after epoch ``start_decay_at``, or after the first epoch whose dev ``metric`` is larger than
@@ -60,6 +42,9 @@ class EpochDecay(Scheduler):
         self.epochs, self.rate = 0, learning_rate(optimizer)
         self.last: float | None = None
         self.is_decaying = False
+
+    def step(self) -> None:
+        """The rate moves with epochs alone."""
 
     def epoch(self, dev: Mapping[str, float]) -> None:
         """Close an epoch.
@@ -90,7 +75,7 @@ class EpochDecay(Scheduler):
         self.last, self.is_decaying = state_dict["last"], state_dict["is_decaying"]
 
 
-class Warmup(LambdaLR, Scheduler):
+class Warmup(LambdaLR):
     """k/w of the optimizer's rate in update k of w that warm up, then what the schedule makes of it.
 
     Args:
@@ -120,12 +105,19 @@ class Warmup(LambdaLR, Scheduler):
 
         super().__init__(optimizer, factor)
 
+    def epoch(self, dev: Mapping[str, float]) -> None:
+        """The rate moves with updates alone."""
+
     def state_dict(self) -> dict[str, Any]:
         return {"steps": self.last_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         # The rate itself is the optimizer's to keep.
         self.last_epoch = state_dict["steps"]
+
+
+Scheduler = EpochDecay | Warmup
+"""Sets the optimizer's learning rate: told of every update by ``step``, and of every epoch by ``epoch``."""
 
 
 def linear(update: int, warmup: int, total: int) -> float:
@@ -158,18 +150,6 @@ def learning_rate(optimizer: torch.optim.Optimizer) -> float:
     return float(optimizer.param_groups[0]["lr"])
 
 
-class OptimSettings(Protocol):
-    """What the config group ``optim`` chooses."""
-
-    def build(
-        self, parameters: Iterable[nn.Parameter], total_steps: int
-    ) -> tuple[torch.optim.Optimizer, Scheduler | None]:
-        """Return an optimizer over those ``parameters`` that require a gradient, and what moves its rate.
-
-        ``total_steps`` is the number of updates that the training may take, at least 1.
-        """
-
-
 @dataclass(frozen=True)
 class Adam:
     """Adam with an L2 penalty and a learning rate that stays.
@@ -199,7 +179,10 @@ class Adam:
     def build(
         self, parameters: Iterable[nn.Parameter], total_steps: int
     ) -> tuple[torch.optim.Adam, Scheduler | None]:
-        """As :class:`OptimSettings` says."""
+        """Return an optimizer over those ``parameters`` that require a gradient, and what moves its rate.
+
+        ``total_steps`` is the number of updates that the training may take, at least 1.
+        """
         # Adam and not AdamW: the paper's penalty is part of the objective, so it enters through the gradient.
         return torch.optim.Adam(_trained(parameters), **self._options()), None
 
@@ -231,7 +214,7 @@ class AdamW(Adam):
     schedule: Literal["linear", "inverse_square_root"] = "linear"
 
     def build(self, parameters: Iterable[nn.Parameter], total_steps: int) -> tuple[torch.optim.AdamW, Warmup]:
-        """As :class:`OptimSettings` says."""
+        """As :meth:`Adam.build` says."""
         optimizer = torch.optim.AdamW(_trained(parameters), **self._options())
         return optimizer, Warmup(optimizer, self.warmup_steps, SCHEDULES[self.schedule], total_steps)
 
@@ -263,9 +246,13 @@ class SGD:
     def build(
         self, parameters: Iterable[nn.Parameter], total_steps: int
     ) -> tuple[torch.optim.SGD, EpochDecay]:
-        """As :class:`OptimSettings` says."""
+        """As :meth:`Adam.build` says."""
         optimizer = torch.optim.SGD(_trained(parameters), lr=self.lr)
         return optimizer, EpochDecay(optimizer, self.decay, self.start_decay_at, self.metric)
+
+
+OptimSettings = Adam | AdamW | SGD
+"""What the config group ``optim`` chooses."""
 
 
 def _trained(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
