@@ -48,7 +48,10 @@ class Store(NamedTuple):
 
 def made(writer: int, number: int) -> Record:
     """A record that is as large as one of a real run, and known in all its parts."""
-    history = [{"epoch": e, "loss": writer + number / 7, "dev": {"accuracy": e / 100}} for e in range(40)]
+    history = [
+        {"epoch": e, "step": e, "loss": writer + number / 7, "seconds": 1.0, "dev": {"accuracy": e / 100}}
+        for e in range(40)
+    ]
     return replace(RECORD, id=f"{writer}-{number}", seed=number, history=history)
 
 
