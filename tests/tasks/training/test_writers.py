@@ -210,7 +210,9 @@ def test_of_processes_that_finish_one_run_one_is_recorded(tmp_path: Path) -> Non
     wait = tmp_path / "go"
 
     def finish(number: int, outcome: float) -> None:
-        record = replace(RECORD, metrics={"dev": {"accuracy": outcome}}, seconds={"total": float(number)})
+        record = replace(
+            RECORD, metrics={"dev": {"accuracy": outcome}}, seconds=RECORD.seconds | {"total": float(number)}
+        )
         details = Details(id=RECORD.id, items={"test": {"accuracy": [outcome]}}, example=EXAMPLE)
         while not wait.exists():
             pass
