@@ -101,7 +101,9 @@ def _read_override(text: str) -> tuple[str, list[str]]:
     key = override.get_key_element()
     if not override.is_sweep_override():
         return key, [text]
-    return key, [f"{key}={value}" for value in override.sweep_string_iterator()]
+    if not (choices := [f"{key}={value}" for value in override.sweep_string_iterator()]):
+        raise UsageError(f"an override must have a value at least, got {text!r}, which has none")
+    return key, choices
 
 
 @dataclass(frozen=True, eq=False)

@@ -86,9 +86,14 @@ class LoadedRun:
 
 
 def load_translator(run: RunDirectory, device: torch.device) -> Translator:
-    """The translator of a run whose config is one of this project's: :func:`tasks.loading.from_run`."""
+    """The translator of a run whose config is one of this project's: :func:`tasks.loading.from_run`.
+
+    Raises:
+        UsageError: the run is of a task that writes no text.
+    """
     translator = load_trained(plain(read_run_config(run)), run, device)
-    assert isinstance(translator, Translator)
+    if not isinstance(translator, Translator):
+        raise UsageError(f"RUN must name runs that write text, got {run.path.name}")
     return translator
 
 

@@ -229,3 +229,8 @@ def test_the_ranking_is_by_dev_and_over_seeds() -> None:
 def test_a_misspelt_grid_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="got 'nothing'"):
         read_grid("nothing", [])
+
+
+def test_a_key_that_varies_over_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"must have a value at least, got 'seed=range\(1,1\)'"):
+        read_grid("", ["seed=range(1,1)"])
