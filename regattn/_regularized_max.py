@@ -34,12 +34,8 @@ def weighted_omega(weights: Tensor, allowed: Tensor, spec: MappingSpec, strength
     return gamma * spec.omega(weights, allowed, **each)
 
 
-class _Envelope(torch.autograd.Function):
-    """Attach the gradient that the envelope theorem gives: the derivative of max_Ω is its argument.
-
-    The argument enters as an input, so that differentiating again differentiates the mapping. The
-    value brings the derivatives with respect to the strengths.
-    """
+class _ReverseEnvelope(torch.autograd.Function):
+    """:class:`_Envelope` without forward mode, which the compiler (torch 2.13) takes in no Function."""
 
     generate_vmap_rule = True
 
@@ -50,11 +46,23 @@ class _Envelope(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         ctx.save_for_backward(inputs[2])
-        ctx.save_for_forward(inputs[2])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         return gradient, gradient.unsqueeze(-1) * ctx.saved_tensors[0], None
+
+
+class _Envelope(_ReverseEnvelope):
+    """Attach the gradient that the envelope theorem gives: the derivative of max_Ω is its argument.
+
+    The argument enters as an input, so that differentiating again differentiates the mapping. The
+    value brings the derivatives with respect to the strengths.
+    """
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[2])
+        ctx.save_for_forward(inputs[2])
 
     @staticmethod
     def jvp(ctx: Any, of_value: Tensor, tangent: Tensor, _: Tensor) -> Tensor:
@@ -99,7 +107,8 @@ def max_omega(
     inner = torch.where(y > 0, x.detach() * y, y).sum(-1)
     value = inner - weighted_omega(y, allowed, spec, strengths).to(inner.dtype)
     value = value.masked_fill(~allowed.any(-1), -torch.inf)
-    return _Envelope.apply(value, x, weights)
+    envelope = _ReverseEnvelope if torch.compiler.is_compiling() else _Envelope
+    return envelope.apply(value, x, weights)
 
 
 # ------------------------------------------------------------------ any Ω

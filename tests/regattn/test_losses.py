@@ -39,6 +39,20 @@ def test_a_class_is_the_weight_1_on_it(name, strengths):
     torch.testing.assert_close(*found, rtol=0, atol=1e-14)
 
 
+@each_case
+def test_compiled_losses_are_the_eager_ones(name, strengths, fresh_compiler):
+    if torch.__version__.startswith("2.6."):
+        pytest.skip("the compiler of torch 2.6 cannot read a function's defaults")
+    x, classes = drawn()
+    loss = partial(fenchel_young_loss, target=classes, mapping=FUNCTIONS[name], **strengths)
+    found = []
+    for function in (loss, torch.compile(loss, fullgraph=True, backend="aot_eager")):
+        scores = x.clone().requires_grad_()
+        losses = function(scores)
+        found.append((losses.detach(), *torch.autograd.grad((losses * x[:, 0]).sum(), scores)))
+    torch.testing.assert_close(*found, rtol=0, atol=1e-14)
+
+
 @each_named
 def test_named_losses_are_fenchel_young_losses(name):
     function, module, strengths = NAMED[name]
