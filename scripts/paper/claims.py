@@ -22,7 +22,7 @@ AGAINST = "points against the paper"
 UNDECIDED = "undecided"
 OUTCOMES = (REPRODUCED, NOT_REPRODUCED, AGAINST, UNDECIDED)
 HEADS = (
-    "compared", "on", "paper", "ours", "difference", "95 % interval", "p", "seeds",
+    "compared", "on", "paper", "ours", "difference", "95 % interval", "p", "paired t", "seeds", "could see",
 )  # fmt: skip
 _ROLES = {
     "primary": "primary endpoints",
@@ -111,7 +111,8 @@ _METHOD = (
     "with these n seeds and m² what the choice of test items changes whatever the seeds, by {:,} test sets "
     "drawn with replacement, the same for all runs. Student's distribution with (k − 1)(n − 1) degrees of "
     "freedom then gives intervals and p: of no difference, on both sides (>); of a deficit of the margin or "
-    "more, on one (within)."
+    "more, on one (within). Paired t: Student's paired test over the seeds alone, to compare, which decides "
+    "nothing."
 )
 _FAMILIES = (
     f"Primary comparisons were named before the runs were made, at most one endpoint for each task; each is "
@@ -122,9 +123,10 @@ _FAMILIES = (
 )
 _VERDICTS = (
     f"Reproduced: p is at most {LEVEL:g} and the difference lies as claimed. Not reproduced: as surely, it "
-    "does not. Points against the paper: it does not, and chance may be why. Undecided: all else. Seeds that "
-    "would decide: to find a difference as large as this one in four of five cases; of secondary comparisons "
-    "at the level divided by their number."
+    "does not. Points against the paper: it does not, and chance may be why. Undecided: all else. Could see: "
+    "the least difference that this many seeds find in four of five cases, or for a margin the largest "
+    "deficit that they still show to lie within; of secondary comparisons at the level divided by their "
+    "number. Seeds that would decide: to find a difference as large as this one, likewise."
 )
 _TIMES = (
     "Times: of whole training steps of the entailment model on the synthetic corpus, mappings in turn in one "
@@ -270,7 +272,7 @@ def _tested(pairs: Sequence[_Pair], paper: Paper, tier: str) -> list[ClaimTest]:
 
 
 def _compared(pair: _Pair, p: float | None, level: float, role: str, paper: Paper, tier: str) -> ClaimTest:
-    claim, runs, interval = pair.claim, ids(*pair.runs), pair.found.interval
+    claim, runs, interval, paired = pair.claim, ids(*pair.runs), pair.found.interval, pair.found.paired
     reported = paper.tables[claim.table].rows
     sign = ">" if claim.relation == "greater" else f"within {claim.margin:g} below"
     verdict = verdict_on_scores(
@@ -284,7 +286,9 @@ def _compared(pair: _Pair, p: float | None, level: float, role: str, paper: Pape
         Cell(_signed(pair.found.difference), pair.found.difference, runs),
         Cell(_signed(*interval), runs=runs) if interval else Cell(UNKNOWN),
         Cell(UNKNOWN) if p is None else Cell(f"{p:.3f}", p, runs),
+        Cell(UNKNOWN) if paired is None else Cell(f"{paired:.3f}", paired, runs),
         Cell(str(pair.seeds), float(pair.seeds), runs),
+        _sight(pair, level, runs),
     )
     score = pair.a, pair.b, pair.metric.label
     return ClaimTest(cells, verdict, runs, role, pair.a, _finding(pair), score, pair.recipe.name)
@@ -318,6 +322,17 @@ def _beside(a: Cell, b: Cell) -> Cell:
     return Cell(f"{a.text} / {b.text}", value, (*a.runs, *b.runs), f"{a.note} / {b.note}")
 
 
+def _sight(pair: _Pair, level: float, runs: tuple[str, ...]) -> Cell:
+    """The least difference that these seeds find, or the largest deficit that they show to be within."""
+    if pair.seeds < 2:
+        return Cell(UNKNOWN)
+    least = pair.found.design.least(pair.sides, level)
+    if pair.claim.relation == "greater":
+        return Cell(f"{least:.2f}", least, runs)
+    deficit = pair.claim.margin - least
+    return Cell(f"−{deficit:.2f}" if deficit > 0 else "no deficit", deficit, runs)
+
+
 def _data(tier: str, runs: Runs) -> str:
     corpus = runs[0].corpus["name"]
     return f"on {corpus}" if tier == "paper" else f"on {corpus}, not the paper's data"
@@ -346,7 +361,7 @@ def verdict_on_scores(
     Example:
         >>> from scripts.paper.significance import Design
         >>> claim = Claim("c", "a beats b", "stated", "greater")
-        >>> found = Comparison(0.4, Design(5, 5, 0.075, 0.0025))
+        >>> found = Comparison(0.4, Design(5, 5, 0.075, 0.0025), 0.1)
         >>> verdict_on_scores(found, claim, 0.04).text, verdict_on_scores(found, claim, 0.06).text
         ('reproduced', 'undecided at n = 5 seeds')
         >>> verdict_on_scores(found, claim, 0.06).why
@@ -378,7 +393,7 @@ def _timed(claim: Claim, steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Cla
             Cell(UNKNOWN),
             Cell(found, ratio),
             Cell(interval),
-            *(Cell(UNKNOWN),) * 2,
+            *(Cell(UNKNOWN),) * 4,
         )
         verdict = Verdict(outcome_on_time(claim.margin, low, high), data="measured side by side")
         yield ClaimTest(cells, verdict, (), "time", mapping, f"{mapping} {found} ({interval})")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import sqrt
 from pathlib import Path
@@ -127,6 +127,9 @@ class Design:
         """The standard error of a difference."""
         return sqrt(2 * self.mean_square / self.seeds + self.item_variance)
 
+    def with_seeds(self, seeds: int) -> Design:
+        return Design(self.mappings, seeds, self.mean_square, self.item_variance)
+
     def p_value(self, shift: float, sides: int) -> float:
         """Of the hypothesis that a shift is 0, on the side where it was found or on both.
 
@@ -143,7 +146,7 @@ class Design:
 
         Example:
             >>> design = Design(5, 5, 0.075, 0.0025)
-            >>> round(design.power(0.5, sides=2), 2), round(replace(design, seeds=10).power(0.5, sides=2), 2)
+            >>> round(design.power(0.5, sides=2), 2), round(design.with_seeds(10).power(0.5, sides=2), 2)
             (0.74, 0.96)
         """
         if not self.error:
@@ -152,6 +155,21 @@ class Design:
         critical = float(stdtrit(self.freedom, 1 - level / sides))
         # Far beyond the critical value SciPy's distribution may be NaN, and the answer is 1.
         return 1.0 if far > critical + 8 else float(1 - nctdtr(self.freedom, far, critical))
+
+    def least(self, sides: int, level: float = LEVEL) -> float:
+        """The least shift that is found with a power of 80 %.
+
+        Example:
+            >>> round(Design(5, 5, 0.075, 0.0025).least(sides=2), 2)
+            0.54
+        """
+        if not self.error:
+            return 0.0
+        low, high = 0.0, self.error * (float(stdtrit(self.freedom, 1 - level / sides)) + 8)
+        for _ in range(60):  # as long as doubles tell the halves apart
+            middle = (low + high) / 2
+            low, high = (low, middle) if self.power(middle, sides, level) >= POWER else (middle, high)
+        return high
 
     def seeds_for(self, shift: float, sides: int, level: float = LEVEL) -> int | None:
         """How many seeds find a shift with a power of 80 %, at least two; None where ``MOST_SEEDS`` do not.
@@ -162,7 +180,7 @@ class Design:
             (6, None)
         """
         counts = range(2, MOST_SEEDS + 1)
-        place = bisect_left(counts, POWER, key=lambda n: replace(self, seeds=n).power(shift, sides, level))
+        place = bisect_left(counts, POWER, key=lambda n: self.with_seeds(n).power(shift, sides, level))
         return counts[place] if place < len(counts) else None
 
 
@@ -173,10 +191,13 @@ class Comparison:
     Attributes:
         difference: of their means over these seeds.
         design: what it is known by.
+        paired: p-value of Student's paired test over these seeds, beside which the design's is to be seen;
+            None of one seed.
     """
 
     difference: float
     design: Design
+    paired: float | None
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -210,13 +231,15 @@ def compare(block: Mapping[str, Mapping[int, Floats]], a: str, b: str) -> Compar
     found, drawn = differences[:, 0], differences[:, 1:]
     k, n = scores.shape
     if n == 1:
-        return Comparison(float(found[0]), Design(k, 1, float("nan"), float("nan")))
+        return Comparison(float(found[0]), Design(k, 1, float("nan"), float("nan")), None)
     residuals = scores - scores.mean(0) - scores.mean(1, keepdims=True) + scores.mean()
     # What items change of a mean over seeds, less the part that differs from seed to seed, which the
     # residuals hold already: the mean covariance of the differences of two seeds.
     shared = (n**2 * drawn.mean(0).var() - drawn.var(1).sum()) / (n * (n - 1))
     design = Design(k, n, float((residuals**2).sum() / ((k - 1) * (n - 1))), max(0.0, float(shared)))
-    return Comparison(float(found.mean()), design)
+    error = found.std(ddof=1) / sqrt(n)
+    paired = 2 * stdtr(n - 1, -abs(found.mean()) / error) if error else float(found[0] == 0)
+    return Comparison(float(found.mean()), design, float(paired))
 
 
 # ------------------------------------------------------------------ items

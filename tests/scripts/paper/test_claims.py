@@ -21,7 +21,7 @@ PAPER = read_paper()
 
 
 def found(difference: float, seeds: int = 5) -> Comparison:
-    return Comparison(difference, Design(5, seeds, 0.075, 0.0025))
+    return Comparison(difference, Design(5, seeds, 0.075, 0.0025), 0.5)
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,8 @@ def test_a_line_holds_the_papers_figures_ours_and_the_verdict(tmp_path: Path) ->
     ]
     low, high = map(float, texts[6].split(" to "))
     assert 0 < low < 10.1 < high < 20
-    assert texts[8] == "5"
-    assert texts[9] == "reproduced; on snli, not the paper's data"
+    assert texts[9] == "5" and 0 < float(texts[10]) < 10
+    assert texts[11] == "reproduced; on snli, not the paper's data"
     assert found[4].runs == (*(f"fusedmax{n}" for n in range(1, 6)), *(f"softmax{n}" for n in range(1, 6)))
 
 

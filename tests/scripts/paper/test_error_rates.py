@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import sqrt
 from typing import NamedTuple
 
@@ -86,13 +85,19 @@ def test_error_rates(
 def test_the_least_differences_that_are_seen(spread: Spread, least: tuple[float, ...]) -> None:
     for seeds, difference in zip((3, 5, 8, 10), least, strict=True):
         design = Design(5, seeds, spread.run**2, spread.items**2)
-        powers = [design.power(difference + of, sides=2) for of in (-0.006, 0.006)]
-        assert powers[0] < 0.8 < powers[1]
+        assert design.least(sides=2) == pytest.approx(difference, abs=0.006)
+        assert design.power(design.least(sides=2), sides=2) == pytest.approx(0.8)
+
+
+def test_the_deficits_that_are_shown_to_be_within_a_point() -> None:
+    for seeds, deficit in zip((3, 5, 8, 10), (0.10, 0.26, 0.36, 0.39), strict=True):
+        found = 1 - Design(5, seeds, BLEU.run**2, BLEU.items**2).least(sides=1)
+        assert found == pytest.approx(deficit, abs=0.01)
 
 
 def test_the_seeds_that_decide_are_the_fewest_that_do() -> None:
     design = Design(5, 3, SNLI.run**2, SNLI.items**2)
     needed = design.seeds_for(0.5, sides=2)
     assert needed == 6
-    assert replace(design, seeds=6).power(0.5, sides=2) >= 0.8 > replace(design, seeds=5).power(0.5, sides=2)
+    assert design.with_seeds(6).power(0.5, sides=2) >= 0.8 > design.with_seeds(5).power(0.5, sides=2)
     assert Design(5, 3, SNLI.run**2, 0.2**2).seeds_for(0.3, sides=2) is None  # the items alone hide it

@@ -54,7 +54,7 @@ def test_two_mappings_are_compared_as_by_students_paired_test() -> None:
     wanted = stats.ttest_rel(first, second)
     assert found.difference == pytest.approx(np.mean(first) - np.mean(second))
     assert found.design.p_value(found.difference, sides=2) == pytest.approx(wanted.pvalue)
-    assert found.design.freedom == 3
+    assert found.paired == pytest.approx(wanted.pvalue) and found.design.freedom == 3
     interval = wanted.confidence_interval(0.95)
     assert found.interval == pytest.approx((interval.low, interval.high))
 
@@ -87,7 +87,7 @@ def test_only_seeds_that_both_have_are_compared() -> None:
     found = compare(scores, "a", "b")
     assert found is not None and (found.difference, found.design.seeds, found.design.mappings) == (1.0, 3, 2)
     alone = compare(scores, "a", "c")
-    assert alone is not None and (alone.difference, alone.interval) == (-4.0, None)
+    assert alone is not None and (alone.difference, alone.interval, alone.paired) == (-4.0, None, None)
     assert compare({**scores, "d": {7: np.zeros(5)}}, "a", "d") is None
 
 
