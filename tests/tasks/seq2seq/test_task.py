@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -298,6 +298,15 @@ def test_headlines_that_rouge_cannot_read_are_refused_with_the_way_out() -> None
         scores.metrics["rouge1"] == pytest.approx(200 / 3) and "letters:unicode" in scores.signatures["rouge"]
     )
     built(*[Example("a ship", ("ship",))] * 9)
+
+
+def test_headlines_that_rouge_never_scores_are_not_read() -> None:
+    class Unread(list[Example]):
+        def __iter__(self) -> NoReturn:
+            raise AssertionError("four million pairs take seconds of every start")
+
+    scored = [Example("a ship", ("ship",))]
+    summarization.check_letters(Corpus("own", "0", {"train": Unread(scored), "dev": scored}, {}))
 
 
 def test_test_sets_called_after_duc_are_scored_by_its_rules() -> None:
