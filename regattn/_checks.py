@@ -54,7 +54,8 @@ def _broadcasts(tensor: Tensor, scores: Tensor) -> bool:
     if tensor.ndim > scores.ndim:
         return False
     last = scores.shape[scores.ndim - tensor.ndim :]
-    return all(t in (1, s) for t, s in zip(tensor.shape, last, strict=True))
+    # not "in": while code is compiled, a number is never found beside a size that is not fixed
+    return all(t == 1 or t == s for t, s in zip(tensor.shape, last, strict=True))
 
 
 @dataclass(frozen=True)
