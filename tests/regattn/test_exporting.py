@@ -88,6 +88,20 @@ def test_compiled_transforms_are_those_of_eager_code(name, fresh_compiler):
     torch.testing.assert_close(compiled(gamma), slopes(gamma))
 
 
+def test_a_mask_and_a_strength_may_come_after_other_lengths(fresh_compiler):
+    def weights(scores: Tensor, mask: Tensor | None, gamma: Tensor | None) -> Tensor:
+        return regattn.fusedmax(scores, mask=mask, gamma=1.0 if gamma is None else gamma)
+
+    compiled = torch.compile(weights, fullgraph=True, backend="aot_eager")
+    for rows, d in ((4, 6), (5, 7)):  # from here on no size is fixed
+        compiled(torch.randn(rows, d), None, None)
+    x = torch.randn(3, 8)
+    for arguments in ((torch.rand(3, 8) < 0.7, None), (None, torch.full((3, 1), 0.5))):
+        assert torch.equal(compiled(x, *arguments), weights(x, *arguments))
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="must be broadcastable"):
+        compiled(x, torch.ones(2, 8, dtype=torch.bool), None)
+
+
 @ignores_warnings
 @each_solved
 def test_tracing_is_refused_in_one_sentence(name):
