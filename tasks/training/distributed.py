@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import torch
@@ -139,8 +140,7 @@ def _exchange(make: Callable[[], Any], exchange: Callable[[object], list[Any]]) 
         own = make()
     except Exception as raised:
         error, failure = raised, f"{type(raised).__name__}: {raised}"
-    with _noticing_the_end():
-        received = exchange((own, failure))
+    received = _communicate(lambda: exchange((own, failure)))
     if error is not None:
         raise error
     for number, (_, failure) in enumerate(received):
@@ -178,8 +178,7 @@ def sum_gradients(parameters: Sequence[nn.Parameter], weight: float) -> None:
     # How many processes have one: a parameter without any is left alone by its optimizer.
     present = own[0].new_tensor([float(p.grad is not None) for p in parameters])
     flat = torch.cat([*(gradient.reshape(-1) for gradient in own), present])
-    with _noticing_the_end():
-        dist.all_reduce(flat)
+    _communicate(lambda: dist.all_reduce(flat))
     *sums, counts = flat.split([*(p.numel() for p in parameters), len(parameters)])
     for parameter, total, count in zip(parameters, sums, counts.tolist(), strict=True):
         parameter.grad = total.view_as(parameter).to(parameter.dtype) if count else None
@@ -188,14 +187,13 @@ def sum_gradients(parameters: Sequence[nn.Parameter], weight: float) -> None:
 def broadcast(tensors: Iterable[Tensor]) -> None:
     """Give every process the values that rank 0's ``tensors`` have."""
     if dist.is_initialized():
-        with _noticing_the_end():
-            for tensor in tensors:
-                dist.broadcast(tensor, src=0)
+        for tensor in tensors:
+            _communicate(partial(dist.broadcast, tensor, src=0))
 
 
-@contextmanager
-def _noticing_the_end() -> Iterator[None]:
+def _communicate(collective: Callable[[], T]) -> T:
+    # Not a context manager: Python 3.12 keeps the frame of one left by an error, and so the group's threads.
     try:
-        yield
+        return collective()
     except RuntimeError as error:
         raise ProcessError(f"another process of this training has ended: {error}") from error
