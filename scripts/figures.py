@@ -22,7 +22,9 @@ from scripts.paper.plots import mappings_figure
 from scripts.paper.scale import gamma_study, scale_figure
 from scripts.paper.selection import (
     MAPPINGS,
+    Chosen,
     Runs,
+    chosen_strengths,
     corpus_of,
     example_rows,
     file_names,
@@ -47,25 +49,20 @@ def draw_mappings(path: Path) -> None:
         save_figure(mappings_figure(), path)
 
 
-def panel_rows(records: Runs, details: Path) -> list[list[Panel]]:
+def panel_rows(records: Runs, details: Path, chosen: Chosen | None = None) -> list[list[Panel]]:
     """One panel for each of the paper's mappings, of the first run at its strengths; a row for each recipe.
 
-    Words that were cut into pieces stand whole: a source word has the sum of its pieces' weights, an output
-    word the mean of its pieces' rows.
+    Titles name the strengths where there are several rows, or of trials. Words that were cut into pieces
+    stand whole: a source word has the sum of its pieces' weights, an output word the mean of their rows.
     """
     runs = [run for run in records if run.mapping in MAPPINGS]
-    return [
-        [panel_of(whole_words(example.grid), _title(run)) for run, example in row]
-        for row in example_rows(runs, details)
-    ]
+    rows = example_rows(runs, details, chosen)
 
+    def title(run: Record) -> str:
+        plain = run.experiment and len(rows) == 1
+        return run.mapping if plain else f"{run.mapping}, {strengths_label(run)}"
 
-def _title(run: Record) -> str:
-    """The mapping, with the recipe where it is not the task's own, or of a trial its strengths."""
-    if not run.experiment:
-        return f"{run.mapping}, {strengths_label(run)}"
-    recipe = run.experiment.partition("/")[2]
-    return run.mapping if recipe == run.task else f"{run.mapping}, {recipe.removeprefix(run.task + '_')}"
+    return [[panel_of(whole_words(example.grid), title(run)) for run, example in row] for row in rows]
 
 
 def runs_to_show(records: Runs) -> Runs:
@@ -75,13 +72,15 @@ def runs_to_show(records: Runs) -> Runs:
     return [run for run in found if run.config["task"].get("model") == "decomposable"] or found
 
 
-def draw_attention(records: Runs, details: Path, folder: Path) -> Iterator[Path]:
+def draw_attention(
+    records: Runs, details: Path, folder: Path, chosen: Chosen | None = None
+) -> Iterator[Path]:
     """Figures 2 and 3 for every corpus and tier with runs that have details, and where they are."""
     corpora = grouped(sorted((run for run in records if run.details), key=corpus_of), corpus_of)
     for kind in sorted({task.figure for task in TASKS.values()}):
         shown = [corpus for corpus in corpora if TASKS[corpus.task].figure == kind]
         for corpus, name in file_names(kind, shown).items():
-            lines = panel_rows(runs_to_show(corpora[corpus]), details)
+            lines = panel_rows(runs_to_show(corpora[corpus]), details, chosen)
             for ending in ENDINGS:
                 draw_panels(folder / f"{name}{ending}", lines, *TASKS[corpus.task].axes)
                 yield folder / f"{name}{ending}"
@@ -108,7 +107,7 @@ def main() -> None:
         draw_mappings(FIGURES / f"figure1{ending}")
         print(FIGURES / f"figure1{ending}")
     records = read_records(RESULTS / "runs")
-    for path in draw_attention(records, DETAILS, FIGURES):
+    for path in draw_attention(records, DETAILS, FIGURES, chosen_strengths(RESULTS / "studies")):
         print(path)
     save_figure(picture(), FIGURES / "attention.png", dpi=300)  # for screens that show two dots for one
     print(FIGURES / "attention.png")

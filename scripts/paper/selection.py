@@ -11,12 +11,15 @@ import regattn
 from tasks._registry import TASKS, TaskSpec
 from tasks.training.provenance import SEEDS, SPEED, config_hash, file_word
 from tasks.training.records import Example, Record, RecordError, read_details
+from tasks.training.run_directory import read_stored
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 Runs = Sequence[Record]
 Rows = Mapping[str, Runs]
 """Mapping → its runs, by seed; only mappings that have any, in the library's order."""
+Chosen = Mapping[str, Mapping[str, object]]
+"""Study → mapping → the strengths that it chose."""
 
 UNIFORM = "_uniform"
 """What ends the name of a recipe in which attention is uniform."""
@@ -129,25 +132,37 @@ def by_label(records: Runs) -> dict[str, list[Record]]:
     return grouped(sorted(records, key=_place), mapping_label)
 
 
-def example_rows(records: Runs, details: Path) -> list[list[tuple[Record, Example]]]:
+def example_rows(
+    records: Runs, details: Path, chosen: Chosen | None = None
+) -> list[list[tuple[Record, Example]]]:
     """What attention does in the first run with details of each mapping at its strengths.
 
     Rows are of one recipe and hold a mapping once: trials at further strengths follow in rows of their own.
     Recipes without attention are left out.
+
+    Args:
+        records: of runs on one corpus at one tier.
+        details: the folder with their details.
+        chosen: as :func:`recipes_of` takes it.
 
     Raises:
         RecordError: details are missing or damaged.
     """
     kept = [run for run in records if run.details and not run.experiment.endswith(UNIFORM)]
     rows: dict[tuple[str, int], list[tuple[Record, Example]]] = defaultdict(list)
-    for recipe, runs in grouped(kept, lambda run: run.experiment).items():
+    recipes = {name: by_mapping(runs) for name, runs in grouped(kept, _recipe_name).items()}
+    for recipe, of in with_shared(recipes, chosen or {}).items():
         before = Counter[str]()
-        for run, *_ in by_label(runs).values():
+        for run, *_ in by_label([run for runs in of.values() for run in runs]).values():
             rows[recipe, before[run.mapping]].append(
                 (run, read_details(details, run.id, run.details).example)
             )
             before[run.mapping] += 1
     return [row for _, row in sorted(rows.items())]
+
+
+def _recipe_name(record: Record) -> str:
+    return record.experiment.partition("/")[2]
 
 
 def by_mapping(records: Runs) -> dict[str, list[Record]]:
@@ -170,9 +185,7 @@ class Recipe(NamedTuple):
         return [run for runs in self.rows.values() for run in runs]
 
 
-def recipes_of(
-    records: Runs, task: str, tier: str, chosen: Mapping[str, Mapping[str, object]] | None = None
-) -> list[Recipe]:
+def recipes_of(records: Runs, task: str, tier: str, chosen: Chosen | None = None) -> list[Recipe]:
     """The runs of a task at a tier that may share a table: those of its recipe, then of its others by name.
 
     Recipes on another corpus are left out, and those without attention, which are baselines.
@@ -187,19 +200,24 @@ def recipes_of(
     Raises:
         RecordError: the runs of a recipe are of several corpora.
     """
-    names = {run.experiment.partition("/")[2] for run in records if run.task == task and run.tier == tier}
+    names = {_recipe_name(run) for run in records if run.task == task and run.tier == tier}
     names -= {"", task, *(name for name in names if name.endswith(UNIFORM))}
     rows = {name: rows_of(records, name, tier) for name in (task, *sorted(names))}
-    for study, strengths in (chosen or {}).items():
-        if tuned := rows.get(study + TUNED):
-            shared = {
-                m: of for m, of in rows.get(study, {}).items() if of[0].mapping_params == strengths.get(m)
-            }
-            both = {**shared, **tuned}
-            rows[study + TUNED] = {mapping: both[mapping] for mapping in sorted(both, key=mapping_rank)}
-    found = [Recipe(name, of) for name, of in rows.items() if of]
+    found = [Recipe(name, of) for name, of in with_shared(rows, chosen or {}).items() if of]
     corpora = [corpus_of(first_run(recipe.rows)) for recipe in found]
     return [recipe for recipe, corpus in zip(found, corpora, strict=True) if corpus == corpora[0]]
+
+
+def with_shared(recipes: Mapping[str, Rows], chosen: Chosen) -> dict[str, Rows]:
+    """Recipes by name, and in those at chosen strengths the runs of the study's own recipe that have them."""
+    found = dict(recipes)
+    for study, strengths in chosen.items():
+        if tuned := found.get(study + TUNED):
+            base = found.get(study, {})
+            shared = {m: of for m, of in base.items() if of[0].mapping_params == strengths.get(m)}
+            both = {**shared, **tuned}
+            found[study + TUNED] = {mapping: both[mapping] for mapping in sorted(both, key=mapping_rank)}
+    return found
 
 
 def rows_of(records: Runs, recipe: str, tier: str) -> Rows:
@@ -217,6 +235,16 @@ def rows_of(records: Runs, recipe: str, tier: str) -> Rows:
         )
     last_wins = sorted(cells, key=lambda run: (not run.details, run.id), reverse=True)
     return by_mapping(list({(run.mapping, run.seed): run for run in last_wins}.values()))
+
+
+def chosen_strengths(studies: Path) -> Chosen:
+    """What each study in a folder chose.
+
+    Raises:
+        ValueError: the file of one is damaged.
+    """
+    files = sorted(studies.glob("*.json"))
+    return {file.stem: read_stored(file, lambda found: found["chosen"]) for file in files}
 
 
 def first_run(rows: Rows) -> Record:

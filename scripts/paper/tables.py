@@ -34,6 +34,7 @@ from scripts.paper.selection import (
     Runs,
     by_label,
     by_setting,
+    chosen_strengths,
     first_run,
     grouped,
     mapping_rank,
@@ -47,7 +48,6 @@ from scripts.paper.table import UNKNOWN, Cell, Row, Table
 from scripts.runs.config import TIERS
 from tasks._registry import TASKS
 from tasks.training.records import Record
-from tasks.training.run_directory import read_stored
 
 Tables = Mapping[str, Sequence[Recipe]]
 """Task → the recipes of its table that there are runs of."""
@@ -87,8 +87,7 @@ def results_of_tiers(records: Runs, results: Path, paper: Paper) -> list[TierRes
     """
     items, found = ItemScores(results / "details"), []
     steps = training_steps(results / "bench" / "cpu.json")
-    studies = (results / "studies").glob("*.json")
-    chosen = {study.stem: read_stored(study, lambda found: found["chosen"]) for study in studies}
+    chosen = chosen_strengths(results / "studies")
     for tier in TIERS:
         every = {task: recipes_of(records, task, tier, chosen) for task in paper.tables}
         tables = {task: recipes for task, recipes in every.items() if recipes}

@@ -49,6 +49,21 @@ def test_a_mapping_stands_once_in_a_row_and_recipes_in_rows_of_their_own(tmp_pat
     ]
 
 
+def test_a_run_at_chosen_strengths_stands_in_the_row_of_these_too(tmp_path: Path) -> None:
+    strengths = {"t": [("softmax", 1.0), ("fusedmax", 1.0)], "t_tuned": [("fusedmax", 4.0)]}
+    records = [
+        run(tmp_path, mapping, seed, experiment=f"small/{recipe}", mapping_params={"gamma": gamma})
+        for recipe, settings in strengths.items()
+        for seed, (mapping, gamma) in enumerate(settings, 1 if recipe == "t" else 3)
+    ]
+    chosen = {"t": {"softmax": {"gamma": 1.0}, "fusedmax": {"gamma": 4.0}}}
+    rows = panel_rows(records, tmp_path, chosen)
+    assert [[panel.title for panel in row] for row in rows] == [
+        ["softmax, γ 1", "fusedmax, γ 1"],
+        ["softmax, γ 1", "fusedmax, γ 4"],
+    ]
+
+
 def test_a_picture_for_each_corpus_and_tier_with_details(tmp_path: Path) -> None:
     records = [run(tmp_path, "fusedmax", 1), run(tmp_path, "softmax", 2, tier="mini"), RECORD]
     drawn = list(draw_attention(records, tmp_path, tmp_path / "figures"))
