@@ -148,6 +148,7 @@ class Solver:
     product: Callable[..., Tensor]
     dx_dparams: tuple[ParamDerivative | None, ...]
     plain: Callable[..., Tensor] | None
+    penalty_slope: Callable[..., Tensor] | None
 
     @property
     def derivatives(self) -> Derivatives:
@@ -226,18 +227,20 @@ def define_solver(
     structured: bool,
     file: str = "",
     plain: Callable[..., Tensor] | None = None,
+    penalty_slope: Callable[..., Tensor] | None = None,
 ) -> Solver:
     """Register ``regattn::name(Tensor scores, Tensor? mask, parameters)``.
 
     Args:
         name: of the operator, and of the function with its kernel.
-        parameters: for each parameter ∂x/∂θ if it is a strength, else its type in schema language.
-            A derivative is ``(scores, present, values, *parameters) -> ∂x/∂θ``.
+        parameters: for each parameter ∂x/∂θ if it is a strength, else its type in schema language. A
+            derivative is ``(solution, *parameters) -> Tensor``, as :meth:`Solution.along` has it.
         product: ``(found, direction, *parameters) -> J @ direction``, where ``found`` is the
             structure if there is one, else the values.
         structured: whether the solver also returns a structure.
         file: in ``kernels/cpu`` and ``kernels/cuda``; called like the operator if "".
         plain: the same in operators that ONNX has, ``(scores, mask, *parameters) -> values``.
+        penalty_slope: ``(scores, mask, values, structure, product)``, for :class:`Solution`.
     """
     file = file or name
     qualified = f"regattn::{name}"
@@ -277,7 +280,9 @@ def define_solver(
         return output[0], load_kernel(scores.device.type, "groups", "whole")(output[1])
 
     load_kernel("cpu", file, name)  # now, before the process may be forked: see openmp.py
-    solver = Solver(name, file, getattr(torch.ops.regattn, name).default, product, dx_dparams, plain)
+    solver = Solver(
+        name, file, getattr(torch.ops.regattn, name).default, product, dx_dparams, plain, penalty_slope
+    )
     if plain is not None:
         _IN_PLAIN_OPERATORS.append(name)
     torch.library.impl(qualified, ("CPU", "CUDA"), lib=library)(solve)
@@ -317,14 +322,44 @@ def _placements(outputs: int, first: Any, *others: Any) -> list[tuple[list[Any],
     return [([each[0]] * outputs, each) for each in inputs]
 
 
-def dx_dgamma(scores: Tensor, present: Tensor, values: Tensor, gamma: Any, *_: Any) -> Tensor:
-    """A mapping depends on x/γ alone; the maximum comes off, since a constant changes nothing."""
-    x = torch.where(present, scores, -torch.inf)
-    top = x.detach().amax(-1, keepdim=True)
-    return torch.where(present & (values > 0), top - x, 0.0) / gamma
-
-
 # ------------------------------------------------------------------ derivatives, for all paths
+@dataclass(eq=False)
+class Solution:
+    """What derivatives by strengths are made of.
+
+    Attributes:
+        product: J @ gradient in the backward pass, which needs ∂x/∂θ along it alone; None in forward mode.
+        penalty_slope: ∂/∂y of what λ multiplies, on the support; as :meth:`along` has it. The solver's
+            kernel left the structure that it is read off.
+    """
+
+    solver: Solver
+    found: Tensor
+    scores: Tensor
+    mask: Tensor | None
+    values: Tensor
+    product: Tensor | None = None
+
+    def along(self, u: Tensor) -> Tensor:
+        """⟨product, u⟩ of each row in the backward pass, else u; outside the support it does not matter."""
+        return u if self.product is None else torch.linalg.vecdot(self.product, u).unsqueeze(-1)
+
+    @cached_property
+    def penalty_slope(self) -> Tensor:
+        assert self.solver.penalty_slope is not None
+        inputs = self.scores.detach(), self.mask, self.values.detach(), self.found
+        if self.product is not None and can_call_kernel(self.product) and not torch.is_grad_enabled():
+            return self.solver.penalty_slope(*inputs, self.product)
+        return self.along(self.solver.penalty_slope(*inputs, None))
+
+
+def dx_dgamma(solution: Solution, gamma: Any, *_: Any) -> Tensor:
+    """A mapping depends on x/γ alone; the maximum comes off, since a constant changes nothing."""
+    scores, inside = solution.scores, solution.values > 0
+    top = torch.where(inside, scores.detach(), -torch.inf).amax(-1, keepdim=True)
+    return solution.along(torch.where(inside, top - scores, 0.0)) / gamma
+
+
 def _setup(solver: Solver, ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     """Keep what derivatives need: scores and values only if a strength may have one."""
     scores, mask, *parameters = inputs
@@ -344,29 +379,22 @@ def _setup(solver: Solver, ctx: Any, inputs: tuple[Any, ...], output: Any) -> No
         ctx.mark_non_differentiable(output[1])
 
 
-def _restore(ctx: Any) -> tuple[Tensor, tuple[Any, ...], tuple[Any, ...]]:
-    """What the solver found, (scores, mask, values), and the parameters."""
+def _restore(ctx: Any) -> tuple[Solution, tuple[Any, ...]]:
     found, scores, mask, values, *tensors = ctx.saved_tensors
     parameters = (p if t is None else t for p, t in zip(ctx.parameters, tensors, strict=True))
-    return found, (scores, mask, values), tuple(parameters)
-
-
-def _dx_dparam(derivative: ParamDerivative, context: tuple[Any, ...], parameters: tuple[Any, ...]) -> Tensor:
-    scores, mask, values = context
-    present = scores > -torch.inf if mask is None else mask & (scores > -torch.inf)
-    return derivative(scores, present, values, *parameters)
+    return Solution(ctx.solver, found, scores, mask, values), tuple(parameters)
 
 
 def _backward(ctx: Any, gradient: Tensor | None, *_: object) -> tuple[Tensor | None, ...]:
     wanted = ctx.needs_input_grad[3:]  # after keys of dispatch, scores and mask
     if gradient is None:
         return None, None, *(None for _ in wanted)
-    found, context, parameters = _restore(ctx)
-    product = ctx.solver.product(found, gradient, *parameters)
+    solution, parameters = _restore(ctx)
+    product = solution.product = ctx.solver.product(solution.found, gradient, *parameters)
     gradients: list[Tensor | None] = [product, None]
     for parameter, derivative, want in zip(parameters, ctx.solver.dx_dparams, wanted, strict=True):
         if want and derivative is not None:
-            pulled = product * _dx_dparam(derivative, context, parameters)
+            pulled = derivative(solution, *parameters)
             gradients.append(pulled.sum_to_size(parameter.shape).to(parameter.dtype))
         else:
             gradients.append(None)
@@ -374,15 +402,15 @@ def _backward(ctx: Any, gradient: Tensor | None, *_: object) -> tuple[Tensor | N
 
 
 def _jvp(ctx: Any, tangent: Tensor | None, _: None, *tangents: Tensor | None) -> Any:
-    found, context, parameters = _restore(ctx)
+    solution, parameters = _restore(ctx)
     moved = [] if tangent is None else [tangent]
     for step, derivative in zip(tangents, ctx.solver.dx_dparams, strict=True):
         if step is not None and derivative is not None:
-            moved.append(step * _dx_dparam(derivative, context, parameters))
+            moved.append(step * derivative(solution, *parameters))
     direction = sum(moved[1:], moved[0])
-    if context[0] is not None:
-        direction = direction.to(context[0].dtype)
-    product = ctx.solver.product(found, direction, *parameters)
+    if solution.scores is not None:
+        direction = direction.to(solution.scores.dtype)
+    product = ctx.solver.product(solution.found, direction, *parameters)
     return (product, None) if ctx.structured else product
 
 
@@ -455,18 +483,65 @@ def define_partition_solver(
 ) -> Solver:
     """Register a solver, as :func:`define_solver` does, whose values and derivative are constant in groups.
 
-    On the simplex the first parameter is γ, by which the derivative is divided.
+    On the simplex the first parameter is γ, by which the derivative is divided; if λ is a strength, a kernel
+    ``penalty_slope`` stands beside the solver's.
     """
 
     def product(structure: Tensor, direction: Tensor, *parameters: Any) -> Tensor:
         if not on_simplex:
             return group_average(direction, structure, 1.0, False)
         gamma = parameters[0]
-        if isinstance(gamma, Tensor):
-            return (group_average(direction, structure, 1.0, True) / gamma).to(direction.dtype)
-        return group_average(direction, structure, 1.0 / gamma, True)
+        if not isinstance(gamma, Tensor):
+            return group_average(direction, structure, 1.0 / gamma, True)
+        if can_call_kernel(direction) and not torch.is_grad_enabled():
+            return _average(direction, structure, 1.0 / gamma, True)
+        return (group_average(direction, structure, 1.0, True) / gamma).to(direction.dtype)
 
-    return define_solver(name, parameters, product, structured=True, file=file, plain=plain)
+    slope = _define_penalty_slope(name, file or name) if parameters.get("lam") is by_lam else None
+    return define_solver(
+        name, parameters, product, structured=True, file=file, plain=plain, penalty_slope=slope
+    )
+
+
+def by_gamma(solution: Solution, _: Any, lam: Any = 0.0) -> Tensor:
+    """−x/γ, which on the support is −(y + λ·slope of the penalty), up to what a group or all of it share."""
+    of_values = -solution.along(solution.values)
+    return of_values if solution.solver.penalty_slope is None else of_values - lam * solution.penalty_slope
+
+
+def by_lam(solution: Solution, gamma: Any, _: Any) -> Tensor:
+    return -gamma * solution.penalty_slope
+
+
+def _define_penalty_slope(name: str, file: str) -> Callable[..., Tensor]:
+    """Register ``regattn::name_slope``, which is piecewise constant, so that it has no derivatives itself."""
+    qualified = f"regattn::{name}_slope"
+    tensors = "Tensor scores, Tensor? mask, Tensor values, Tensor structure, Tensor? product"
+    library.define(f"{name}_slope({tensors}) -> Tensor")
+    operator: Any = getattr(torch.ops.regattn, f"{name}_slope").default
+
+    def by_kernel(scores: Tensor, *others: Any) -> Tensor:
+        slope: Callable[..., Tensor] = load_kernel(scores.device.type, file, "penalty_slope")
+        return slope(scores, *others)
+
+    def fake(scores: Tensor, *others: Any) -> Tensor:
+        like = scores if others[-1] is None else scores[..., :1]
+        return torch.empty_like(like, memory_format=torch.contiguous_format)
+
+    def batched(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Tensor, int]:
+        return operator(*_batch(info, in_dims, *arguments)), 0
+
+    torch.library.impl(qualified, ("CPU", "CUDA"), lib=library)(by_kernel)
+    torch.library.register_fake(qualified, fake, lib=library)
+    none = Derivatives(
+        setup=lambda ctx, inputs, output: ctx.mark_non_differentiable(output),
+        backward=lambda ctx, _: (None,) * 5,
+        jvp=lambda ctx, *_: None,
+    )
+    register_derivatives(operator, none)
+    torch.library.register_vmap(qualified, batched, lib=library)
+    _ON_ROWS.append(operator)
+    return lambda scores, *others: (by_kernel if can_call_kernel(scores) else operator)(scores, *others)
 
 
 library.define("group_average(Tensor direction, Tensor structure, float scale, bool centre) -> Tensor")
@@ -498,7 +573,7 @@ def group_average(direction: Tensor, structure: Tensor, scale: float, centre: bo
     return averaged
 
 
-def _average(direction: Tensor, structure: Tensor, scale: float, centre: bool) -> Tensor:
+def _average(direction: Tensor, structure: Tensor, scale: float | Tensor, centre: bool) -> Tensor:
     average: Callable[..., Tensor] = load_kernel(direction.device.type, "groups", "group_average")
     return average(direction, structure, scale, centre)
 

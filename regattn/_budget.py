@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from regattn._autograd import define_partition_solver, dx_dgamma, solve_along
+from regattn._autograd import by_gamma, define_partition_solver, solve_along
 from regattn._certify import Rows, half_gap
 from regattn._checks import Strength, check_scores, check_strengths
 from regattn._registry import Mapping, MappingSpec
 from regattn._sparsemax import half_square
 
-solve_budget = define_partition_solver("budget", {"gamma": dx_dgamma, "k": "float"}, on_simplex=True)
+solve_budget = define_partition_solver("budget", {"gamma": by_gamma, "k": "float"}, on_simplex=True)
 
 
 def budget(

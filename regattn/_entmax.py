@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from regattn._autograd import define_solver, dx_dgamma, product_by_kernel, solve_along
+from regattn._autograd import Solution, define_solver, dx_dgamma, product_by_kernel, solve_along
 from regattn._certify import Rows
 from regattn._checks import Strength, check_scores, check_strengths
 from regattn._prox import ranked_rows, solve_simplex
@@ -135,13 +134,11 @@ def _log_of(y: Tensor) -> Tensor:
     return torch.where(y > 0, y, 1.0).log()
 
 
-def _dx_dalpha(
-    scores: Tensor, present: Tensor, values: Tensor, gamma: Strength, alpha: Tensor, *_: Any
-) -> Tensor:
+def _dx_dalpha(solution: Solution, gamma: Strength, alpha: Tensor) -> Tensor:
     """−γ ∂/∂α of y^(α−1)/(α−1), the derivative of Ω, less 1/(α−1)², which moves nothing."""
-    log = _log_of(values)
-    slope = -gamma * log * log * _slope_of_expm1_ratio((alpha - 1) * log)
-    return torch.where(present & (values > 0), slope, 0.0)
+    log = _log_of(solution.values)
+    u = log * log * _slope_of_expm1_ratio((alpha.to(log.dtype) - 1) * log)
+    return -gamma * solution.along(u)
 
 
 solve_entmax = define_solver(

@@ -8,24 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regattn._autograd import define_partition_solver, dx_dgamma, solve_along
+from regattn._autograd import by_gamma, by_lam, define_partition_solver, solve_along
 from regattn._certify import Rows, half_gap
 from regattn._checks import Strength, check_scores, check_strengths
 from regattn._registry import Mapping, MappingSpec
 from regattn._sparsemax import half_square
 
-
-def _dx_dlam(scores: Tensor, present: Tensor, values: Tensor, gamma: Any, lam: Any) -> Tensor:
-    """−∂TV/∂y, the number of neighbours above less that of neighbours below; inside a group they cancel."""
-    order = torch.argsort(~present, dim=-1, stable=True)  # what takes part, moved together
-    y, taking = values.detach().gather(-1, order), present.gather(-1, order)
-    step = torch.sign(y.diff(dim=-1)) * taking[..., 1:]
-    zero = torch.zeros_like(y[..., :1])
-    pulls = torch.cat([step, zero], -1) - torch.cat([zero, step], -1)
-    return gamma * torch.zeros_like(values).scatter(-1, order, pulls)
-
-
-solve_fusedmax = define_partition_solver("fusedmax", {"gamma": dx_dgamma, "lam": _dx_dlam}, on_simplex=True)
+solve_fusedmax = define_partition_solver("fusedmax", {"gamma": by_gamma, "lam": by_lam}, on_simplex=True)
 
 
 def fusedmax(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from regattn._autograd import define_solver, dx_dgamma, product_by_kernel, solve_along
+from regattn._autograd import Solution, define_solver, dx_dgamma, product_by_kernel, solve_along
 from regattn._certify import Rows
 from regattn._checks import Strength, check_scores, check_strengths
 from regattn._pnormmax import power_certificate
@@ -84,15 +83,14 @@ def _product(weights: Tensor, direction: Tensor, gamma: Strength, alpha: Strengt
     return ((solved - y * solved.sum(-1, keepdim=True)) / gamma).to(direction.dtype)
 
 
-def _dx_dalpha(
-    scores: Tensor, present: Tensor, values: Tensor, gamma: Strength, alpha: Tensor, *_: Any
-) -> Tensor:
+def _dx_dalpha(solution: Solution, gamma: Strength, alpha: Tensor) -> Tensor:
     """−γ ∂/∂α of v^(α−1), the derivative of Ω."""
-    support, _norm, v = _of_support(values, alpha)
+    alpha = alpha.to(solution.values.dtype)
+    support, _norm, v = _of_support(solution.values, alpha)
     log = v.log()
     mean = (torch.where(support, v, 0.0) ** alpha * log).sum(-1, keepdim=True)
-    slope = -gamma * v ** (alpha - 1) * (log - (alpha - 1) / alpha * mean)
-    return torch.where(present & support, slope, 0.0)
+    slope = v ** (alpha - 1) * (log - (alpha - 1) / alpha * mean)
+    return -gamma * solution.along(torch.where(support, slope, 0.0))
 
 
 solve_normmax = define_solver(

@@ -8,24 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regattn._autograd import define_partition_solver, dx_dgamma, solve_along
+from regattn._autograd import by_gamma, by_lam, define_partition_solver, solve_along
 from regattn._certify import Rows, half_gap
 from regattn._checks import Strength, check_scores, check_strengths
 from regattn._prox import solve_oscar, solve_simplex
 from regattn._registry import Mapping, MappingSpec
 from regattn._sparsemax import half_square
 
-
-def _dx_dlam(scores: Tensor, present: Tensor, values: Tensor, gamma: Any, lam: Any) -> Tensor:
-    """−∂/∂y of the sum over pairs: how many stand below, those in the same group counted half."""
-    y = torch.where(present, values.detach(), torch.inf).contiguous()
-    ascending = y.sort(dim=-1).values
-    below = torch.searchsorted(ascending, y)
-    equal = torch.searchsorted(ascending, y, right=True) - below
-    return -gamma * (below + 0.5 * (equal - 1)).to(values.dtype)
-
-
-solve_oscarmax = define_partition_solver("oscarmax", {"gamma": dx_dgamma, "lam": _dx_dlam}, on_simplex=True)
+solve_oscarmax = define_partition_solver("oscarmax", {"gamma": by_gamma, "lam": by_lam}, on_simplex=True)
 
 
 def oscarmax(

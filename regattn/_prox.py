@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from regattn._autograd import define_partition_solver, dx_dgamma, solve_along
+from regattn._autograd import by_gamma, define_partition_solver, solve_along
 from regattn._checks import Strength, check_scores, check_strengths
 
 
@@ -30,7 +30,7 @@ def _simplex_in_plain_operators(scores: Tensor, mask: Tensor | None, gamma: Stre
 
 
 solve_simplex = define_partition_solver(
-    "sparsemax", {"gamma": dx_dgamma}, on_simplex=True, plain=_simplex_in_plain_operators
+    "sparsemax", {"gamma": by_gamma}, on_simplex=True, plain=_simplex_in_plain_operators
 )
 solve_tv1d = define_partition_solver("prox_tv1d", {"lam": "float"}, on_simplex=False, file="prox")
 solve_oscar = define_partition_solver("prox_oscar", {"lam": "float"}, on_simplex=False, file="prox")

@@ -24,7 +24,10 @@ def precompile(spec: MappingSpec) -> float:
     for dtype in (torch.float32, torch.float64):
         for shape in _SHAPES:
             scores = torch.zeros(shape, dtype=dtype, requires_grad=True)
-            spec.function(scores).sum().backward()
+            learnt = {}
+            if spec.solver is not None and spec.solver.penalty_slope is not None:
+                learnt["lam"] = torch.tensor(spec.defaults["lam"], requires_grad=True)
+            spec.function(scores, **learnt).sum().backward()
     torch.set_num_threads(threads)
     return time.perf_counter() - start
 

@@ -137,8 +137,15 @@ def compare(mapping: str, d: int, dtype: str, masked: bool, seed: int = 0) -> di
         mask = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)) > 0.2
         mask[1] = False
     exact, slope = weights_and_gradient(function, x.double(), direction.double(), mask=mask)
+    slope_of_penalty, leaf = SOLVERS[mapping].penalty_slope, x.clone().requires_grad_()
+    slopes: list[Tensor] = []
     with on_gpu(emulated()):
-        y, g = weights_and_gradient(function, x, direction, mask=mask)
+        y = function(leaf, mask=mask)
+        (structure,) = y.grad_fn.saved_tensors  # type: ignore[union-attr]
+        (g,) = torch.autograd.grad(y, leaf, direction)
+        y = y.detach()
+        if slope_of_penalty is not None:
+            slopes = [slope_of_penalty(x, mask, y, structure, product) for product in (None, g)]
     invalid = exact.isnan().all(-1)
     assert (y.isnan() == exact.isnan()).all() and (g.isnan().all(-1) == invalid).all(), "NaN elsewhere"
     finite = torch.where(x.isfinite(), x.double(), 0.0)
@@ -155,8 +162,15 @@ def compare(mapping: str, d: int, dtype: str, masked: bool, seed: int = 0) -> di
         assert (y.masked_select(~mask & ~invalid.unsqueeze(-1)) == 0).all(), "a weight under the mask"
     smooth = slice(0, 1)  # elsewhere two derivatives may be right
     bound = 64 * max(eps, rounding / 4) * scale.unsqueeze(-1) / strengths["gamma"]
-    slopes = ((g.double() - slope).abs() / bound)[smooth].max()
-    return {"weights": float(weights), "gradient": float(slopes)}
+    gradient = ((g.double() - slope).abs() / bound)[smooth].max()
+    if slope_of_penalty is not None:
+        each, total = (slope_of_penalty(x, mask, y, structure, product) for product in (None, g))
+        assert torch.equal(slopes[0][y > 0], each[y > 0]), "another slope of the penalty"
+        size = (each.double() * g.double()).nan_to_num().abs().sum(-1, keepdim=True)
+        assert (slopes[1].isnan() == total.isnan()).all(), "NaN in another slope"
+        off = (slopes[1].double() - total.double()).abs().nan_to_num()
+        assert (off <= (8 * eps + rounding) * size).all(), "another slope along the gradient"
+    return {"weights": float(weights), "gradient": float(gradient)}
 
 
 def compile_all(mapping: str, d: int, dtype: str, masked: bool) -> dict[str, Any]:
@@ -174,7 +188,11 @@ def compile_all(mapping: str, d: int, dtype: str, masked: bool) -> dict[str, Any
     mask = torch.ones(4, d, dtype=torch.bool) if masked else None
     with on_gpu(compiled_only(record)):
         y = mappings()[mapping](x, mask=mask)
+        (structure,) = y.grad_fn.saved_tensors  # type: ignore[union-attr]
         torch.autograd.grad(y, x, torch.zeros_like(y))
+        slope = SOLVERS[mapping].penalty_slope
+        if slope is not None:
+            slope(x, mask, y.detach(), structure, x)
     return seconds
 
 

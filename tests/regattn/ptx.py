@@ -248,6 +248,14 @@ class Machine:
 
     def _setp(self, words: list[str], operands: list[str], active: Array) -> None:
         kind, name = words[-1], words[1]
+        if kind in ("f16x2", "bf16x2"):  # two numbers in a register, the lower half first
+            halves = [_split(self.get(o, "b32"), 2) for o in operands[1:3]]
+            for to, *pair in zip(operands[0].split("|"), *halves, strict=True):
+                names = [f"%rs.{which}" for which in "ab"]
+                for half, value in zip(names, pair, strict=True):
+                    self.put(half, value, np.True_)
+                self._setp([*words[:-1], kind[:-2]], [to, *names, *operands[3:]], active)
+            return
         a, b = (self.get(o, kind) for o in operands[1:3])
         unordered = (np.isnan(a) | np.isnan(b)) if kind in ("bf16", *_FLOATS) else np.zeros(1, bool)
         if name in ("nan", "num"):

@@ -18,7 +18,7 @@ import torch
 
 import regattn
 from regattn import MAPPINGS, precompile
-from regattn.kernels.cpu import compiling, groups, openmp, sparsemax
+from regattn.kernels.cpu import compiling, fusedmax, groups, openmp, sparsemax
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTICE = "regattn: compiling double (once, about 10 s)"
@@ -161,8 +161,10 @@ def test_who_waits_for_long_is_told_why(compile_anew, kept, capsys, monkeypatch)
 
 
 def test_nothing_is_left_to_compile_after_precompiling(threads, capsys):
-    assert precompile.main(["sparsemax"]) == 0 and capsys.readouterr().out.startswith("sparsemax: ")
+    assert precompile.main(["sparsemax", "fusedmax"]) == 0
+    assert capsys.readouterr().out.startswith("sparsemax: ")
     kernels = (sparsemax.sparsemax_rows, groups.group_average_rows, openmp._solve_in_threads)
+    kernels += (fusedmax.fusedmax_rows, fusedmax.penalty_slope_rows)
     compiled = [kernel.signatures for kernel in kernels]
     for dtype, shape, number in product(
         [torch.float64, torch.float32, torch.bfloat16], [(2, 3), (5,), (2, 9_000), (50_000, 3)], [1, 2]
@@ -172,6 +174,7 @@ def test_nothing_is_left_to_compile_after_precompiling(threads, capsys):
         gamma = torch.tensor(0.5, requires_grad=True)
         for mask in (None, torch.rand(shape) < 0.5):
             regattn.sparsemax(scores, gamma=gamma, mask=mask).sum().backward()
+            regattn.fusedmax(scores, gamma=gamma, lam=gamma, mask=mask).sum().backward()
     assert [kernel.signatures for kernel in kernels] == compiled
 
 

@@ -568,10 +568,11 @@ def test_public_functions_reach_these_kernels(mapping, monkeypatch):
         inputs = [t.to(device).requires_grad_() for t in (x, *strengths.values())]
         learnt = dict(zip(strengths, inputs[1:], strict=True))
         y = function(inputs[0], mask=mask.to(device), **learnt)
+        once = torch.autograd.grad((y * y).sum(), inputs, retain_graph=True)
         first = torch.autograd.grad((y * y).sum(), inputs, create_graph=True)
         second = torch.autograd.grad(sum((f * f).sum() for f in first), inputs)
         plain = function(x.to(device), 1, gamma=0.5)
-        return [t.cpu() for t in (y, *first, *second, plain)]
+        return [t.cpu() for t in (y, *once, *first, *second, plain)]
 
     theirs = derivatives("cpu")
     if not ON_GPU:
@@ -606,10 +607,12 @@ cuda._launch = compile_only
 each = torch.ones(4, 1)
 for d, dtype, strength in ((33, torch.float32, 1.0), (120, torch.bfloat16, each), (120, torch.float64, 1.0)):
     x, mask = torch.zeros(4, d, dtype=dtype), torch.ones(1, d, dtype=torch.bool)
-    oscarmax.oscarmax(x, mask, strength, strength)
+    y, structure = oscarmax.oscarmax(x, mask, strength, strength)
+    oscarmax.penalty_slope(x, mask, y, structure, x)
     if dtype == torch.float64:  # of which only the sort is written anew
         continue
-    _, structure = fusedmax.fusedmax(x.T.contiguous().T, None, strength, strength)
+    y, structure = fusedmax.fusedmax(x.T.contiguous().T, None, strength, strength)
+    fusedmax.penalty_slope(x, mask, y, structure, None)
     groups.group_average(x, structure, strength, True)
     groups.group_average(x, sparsemax.sparsemax(x, mask, strength), strength, True)
     softmax.product(x, softmax.softmax(x, mask, strength), strength)
@@ -641,5 +644,5 @@ def test_every_kernel_compiles_for_a_gpu(pytestconfig, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     names = {"softmax", "sparsemax", "fusedmax", "remaining", "oscarmax", "entmax15", "pnormmax"}
     names |= {"entmax", "normmax", "budget"}
-    names |= {"group_average", "centre", "product"}
+    names |= {"group_average", "centre", "product", "penalty_slope"}
     assert set(done.stdout.split()) == {f"{name}_rows" for name in names}

@@ -266,10 +266,16 @@ def test_opcheck_of_the_derivative_and_that_none_is_forgotten():
     _, structure = torch.ops.regattn.fusedmax(x, None, GAMMA.detach(), LAM.detach())
     average = torch.ops.regattn.group_average.default
     torch.library.opcheck(average, (points(3, 6), structure, 0.7, True), test_utils=OPCHECKS)
+    solvers = [spec.solver for spec in regattn.MAPPINGS.values() if spec.solver is not None]
+    slopes = {f"{solver.name}_slope" for solver in solvers if solver.penalty_slope is not None}
+    for slope in slopes:
+        operator, y = getattr(torch.ops.regattn, slope).default, torch.softmax(x, -1)
+        for product in (None, points(3, 6).detach()):
+            torch.library.opcheck(operator, (x, None, y, structure, product), test_utils=OPCHECKS)
     registered = {
         name.split("::")[1] for name in torch._C._dispatch_get_all_op_names() if name.startswith("regattn::")
     }
-    assert registered == {*OPERATORS, "group_average"}
+    assert registered == {*OPERATORS, "group_average", *slopes}
 
 
 @each_function

@@ -327,6 +327,28 @@ def test_groups_that_round_to_one_weight_are_apart_still(name, dtype):
     torch.testing.assert_close(of_lam, expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", LAMS)
+def test_slope_of_the_penalty_on_long_rows_with_gaps_and_ties(name):
+    x, direction = torch.randint(-64, 64, (60, 300)) / 64.0, random_scores(60, 300)
+    x[::5, ::3], mask = -INF, torch.rand(60, 300) > 0.2
+    mask[1], mask[2] = False, True
+    solver = regattn.MAPPINGS[name].solver
+    for lam in (0.0, LAMS[name][0] / 20):
+        y, structure = solver.kernel(x.double(), mask, 1.0, lam)
+        slope = solver.penalty_slope(x.double(), mask, y, structure, None)
+        product = solver.product(structure, direction, 1.0)
+        along = solver.penalty_slope(x.double(), mask, y, structure, product)
+        assert (structure[:, 1] > 1).sum() > 50
+        for r in range(len(x)):
+            there = mask[r] & (x[r] > -INF)
+            wanted = slopes_of_the_penalty(name, y[r : r + 1, there])[0]
+            if structure[r, 1] > 1:
+                support = y[r, there] > 0
+                assert torch.equal(slope[r, there][support], wanted[support])
+            total = (wanted * product[r, there]).sum()
+            torch.testing.assert_close(along[r, 0], total, rtol=0, atol=1e-10)
+
+
 # ------------------------------------------------------------------ function transforms
 @each_mapping
 def test_vmap_is_the_loop(name):

@@ -51,9 +51,7 @@ def on_tensors(kernel: Callable[..., None], *, structured: bool = True) -> Calla
 
     def solve(scores: Tensor, mask: Tensor | None, *strengths: float | Tensor) -> Any:
         x = working_rows(scores)
-        flags = _NO_MASK
-        if mask is not None:
-            flags = mask.detach().expand(scores.shape).reshape(x.shape).contiguous().numpy()
+        flags = _flags(mask, scores)
         numbers = [_constant(s) if type(s) is float else strength_array(s, scores) for s in strengths]
         values, (count, d) = torch.empty_like(x), x.shape
         arguments = (x.numpy(), flags, mask is not None, *numbers, values.numpy())
@@ -67,6 +65,23 @@ def on_tensors(kernel: Callable[..., None], *, structured: bool = True) -> Calla
         return like(values, scores), structure
 
     return solve
+
+
+def slope_on_tensors(kernel: Callable[..., None]) -> Callable[..., Tensor]:
+    """What a kernel of a penalty's slope does: the slope like the scores, or with ``product`` of each row."""
+
+    def penalty_slope(
+        scores: Tensor, mask: Tensor | None, values: Tensor, structure: Tensor, product: Tensor | None
+    ) -> Tensor:
+        x, y = working_rows(scores), working_rows(values)
+        g = y if product is None else working_rows(product)
+        output = torch.empty_like(y if product is None else y[:, :1])
+        entries = structure.reshape(len(x), structure.shape[-1]).contiguous()
+        arrays = y.numpy(), entries.numpy(), g.numpy(), product is not None, output.numpy()
+        run_rows(kernel, len(x), x.numel(), x.numpy(), _flags(mask, scores), mask is not None, *arrays)
+        return output.view(*scores.shape[:-1], output.shape[-1]).to(scores.dtype)
+
+    return penalty_slope
 
 
 def product_on_tensors(kernel: Callable[..., None]) -> Callable[..., Tensor]:
@@ -91,6 +106,12 @@ def run_rows(kernel: Callable[..., None], count: int, work: int, *arguments: Any
 
 
 # ------------------------------------------------------------------ tensors to arrays
+def _flags(mask: Tensor | None, scores: Tensor) -> np.ndarray:
+    if mask is None:
+        return _NO_MASK
+    return mask.detach().expand(scores.shape).reshape(-1, scores.shape[-1]).contiguous().numpy()
+
+
 def working_rows(scores: Tensor) -> Tensor:
     """(…, d) -> contiguous (rows, d) in the working precision, detached."""
     flat = scores.detach()  # each step only where it does something: a short row feels them all

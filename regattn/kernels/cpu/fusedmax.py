@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from regattn.kernels.cpu import on_tensors
+from regattn.kernels.cpu import on_tensors, slope_on_tensors
 from regattn.kernels.cpu.compiling import called, inlined, kernel
-from regattn.kernels.cpu.screening import LONG, MANY, load_row, set_counts, within_reach
+from regattn.kernels.cpu.screening import INVALID, LONG, MANY, fill, load_row, set_counts, within_reach
 from regattn.kernels.cpu.sparsemax import add_up, singletons, threshold
 from regattn.kernels.cpu.total_variation import append_string, long_run
 from regattn.kernels.cpu.vectors import first_flag, where_at_least
@@ -200,3 +200,38 @@ def fusedmax_rows(start, stop, scores, mask, masked, gammas, lams, values, struc
 
 
 fusedmax = on_tensors(fusedmax_rows)
+
+
+@inlined
+def _step_from(values, scores, mask, masked, r, at, stop, way):
+    """Whether a weight is above (1) or below (−1) the next one that takes part before ``stop``."""
+    for i in range(at + way, stop, way):
+        if scores[r, i] > -np.inf and (not masked or mask[r, i]):
+            return (values[r, at] > values[r, i]) - np.int64(values[r, at] < values[r, i])
+    return np.int64(0)
+
+
+@kernel
+def penalty_slope_rows(start, stop, scores, mask, masked, values, structure, product, along, output):
+    """∂/∂y Σ|y_{i+1} − y_i| on the support: the steps at both ends of each segment. If ``along``, its sum
+    with ``product``."""
+    d = scores.shape[1]
+    for r in range(start, stop):
+        members, total = structure[r, 0], 0.0
+        fill(output[r], np.nan if members == INVALID else 0.0)
+        for k in range(members):
+            entry, slope = structure[r, 2 + k], 0
+            at = np.int64(entry >> 2)
+            if entry & 1:
+                slope += _step_from(values, scores, mask, masked, r, at, -1, -1)
+            if k + 1 == members or structure[r, 3 + k] & 1:
+                slope += _step_from(values, scores, mask, masked, r, at, d, 1)
+            if along:
+                total += slope * product[r, at]
+            else:
+                output[r, at] = slope
+        if along and members > 0:
+            output[r, 0] = total
+
+
+penalty_slope = slope_on_tensors(penalty_slope_rows)

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from regattn.kernels.cpu import like, run_rows, working_rows
+from regattn.kernels.cpu import like, run_rows, strength_array, working_rows
 from regattn.kernels.cpu.compiling import inlined, kernel, reordered_sum
-from regattn.kernels.cpu.screening import INVALID, LONG, fill
+from regattn.kernels.cpu.screening import INVALID, LONG, fill, strength_of
 from regattn.kernels.cpu.sparsemax import add_up
 from regattn.kernels.cpu.vectors import prefetch
 
@@ -76,7 +76,7 @@ def _look_ahead(direction, structure, r, stop):
 
 
 @kernel
-def group_average_rows(start, stop, direction, structure, output, scale, centre):
+def group_average_rows(start, stop, direction, structure, output, scales, centre):
     """scale · (direction, less its mean over all groups if ``centre``, averaged inside each group)."""
     numbers = np.empty(direction.shape[1])
     for r in range(start, stop):
@@ -85,6 +85,7 @@ def group_average_rows(start, stop, direction, structure, output, scale, centre)
         fill(output[r], np.nan if members == INVALID else 0.0)
         if members <= 0 or (centre and groups == 1):
             continue
+        scale = strength_of(scales, r)
         mean = _sum_of_members(direction, structure, r, 0, members) / members if centre else 0.0
         entries = structure[r, 2 : 2 + members]
         if groups == members:
@@ -124,14 +125,14 @@ def group_average_rows(start, stop, direction, structure, output, scale, centre)
 _AVERAGED_PER_SOLVED = 8  # scores that are averaged in the time that one takes to be solved
 
 
-def group_average(direction: Tensor, structure: Tensor, scale: float, centre: bool) -> Tensor:
+def group_average(direction: Tensor, structure: Tensor, scale: float | Tensor, centre: bool) -> Tensor:
     g = working_rows(direction)
     output = torch.empty_like(g)
     if structure.ndim != 2:
         structure = structure.reshape(-1, structure.shape[-1])
     arrays = g.numpy(), structure.contiguous().numpy(), output.numpy()
     work = g.numel() // _AVERAGED_PER_SOLVED
-    run_rows(group_average_rows, g.shape[0], work, *arrays, float(scale), centre)
+    run_rows(group_average_rows, g.shape[0], work, *arrays, strength_array(scale, direction), centre)
     return like(output, direction)
 
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from regattn.kernels.cpu import on_tensors
+from regattn.kernels.cpu import on_tensors, slope_on_tensors
 from regattn.kernels.cpu.compiling import inlined, kernel, reordered_sum
 from regattn.kernels.cpu.screening import (
     FULL,
     GAPS,
+    INVALID,
     MANY,
     count_present,
+    fill,
     load_row,
     reciprocal,
     score_floor,
     set_counts,
     within_reach,
 )
-from regattn.kernels.cpu.sorting import SOME, pool, sort_by_counting, sort_descending
+from regattn.kernels.cpu.sorting import SOME, heap_sort, pool, sort_by_counting, sort_descending
 from regattn.kernels.cpu.sparsemax import add_up, largest, singletons
 
 
@@ -217,3 +219,45 @@ def oscarmax_rows(start, stop, scores, mask, masked, gammas, lams, values, struc
 
 
 oscarmax = on_tensors(oscarmax_rows)
+
+
+@kernel
+def penalty_slope_rows(start, stop, scores, mask, masked, values, structure, product, along, output):
+    """∂/∂y Σ_{i<j} max(y_i, y_j) on the support: how many stand below, those that are equal counted half. If
+    ``along``, its sum with ``product``.
+
+    The groups are listed from the largest weight down; positions alone, where λ = 0, are not.
+    """
+    d = scores.shape[1]
+    lowest = scores.dtype.type(np.finfo(scores.dtype).min)
+    key, item = np.empty(d), np.empty(d, np.int64)
+    for r in range(start, stop):
+        members = structure[r, 0]
+        fill(output[r], np.nan if members == INVALID else 0.0)
+        if structure[r, 1] <= 1:
+            continue  # one group has no derivative
+        ordered = True
+        for k in range(members):
+            item[k] = structure[r, 2 + k] >> 2
+            key[k] = -values[r, item[k]]
+            ordered &= k == 0 or key[k - 1] <= key[k]
+        if not ordered:
+            heap_sort(key, item, members)
+        n, total, i = count_present(scores, mask, masked, r, lowest), 0.0, 0
+        while i < members:
+            j, part = i + 1, 0.0
+            while j < members and key[j] == key[i]:
+                j += 1
+            slope = n - j + 0.5 * (j - i - 1)
+            for k in range(i, j):
+                if along:
+                    part += product[r, item[k]]
+                else:
+                    output[r, item[k]] = slope
+            total += slope * part
+            i = j
+        if along:
+            output[r, 0] = total
+
+
+penalty_slope = slope_on_tensors(penalty_slope_rows)

@@ -255,3 +255,12 @@ def launch_structured(inputs: Sequence[Input], *launches: Launch) -> tuple[Tenso
     for solve, tile in launches:
         launch_rows(solve, inputs, (values, structure), tile=tile)
     return values, structure
+
+
+def launch_slope(solve: Any, inputs: Sequence[Input], *read: Tensor, tile: Callable[[int], Tile]) -> Tensor:
+    """A penalty's slope like the scores; with ``product``, the last of the inputs, a number for each row."""
+    scores, _, product = inputs
+    assert isinstance(scores, Tensor)
+    out = scores.new_zeros(scores.shape if product is None else (*scores.shape[:-1], 1))
+    launch_rows(solve, inputs, (*[tensor.contiguous() for tensor in read], out), tile=tile)
+    return out

@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from regattn.kernels.cuda import launch_structured
+from regattn.kernels.cuda import launch_slope, launch_structured
 from regattn.kernels.cuda.rows import (
     INF,
     INVALID,
@@ -23,6 +23,7 @@ from regattn.kernels.cuda.rows import (
     some_in_row,
     strength,
     threshold,
+    write_slope,
     write_structure,
 )
 from regattn.kernels.cuda.survivors import (
@@ -220,3 +221,40 @@ def fusedmax(
 ) -> tuple[Tensor, Tensor]:
     launches = (fusedmax_rows, tile), (remaining_rows, coarse_tile)
     return launch_structured((scores, mask, gamma, lam), *launches)
+
+
+@triton.jit
+def _last_values(count_a, last_a, before_a, count_b, last_b, before_b):
+    """The last two values, of so many."""
+    before = tl.where(count_b > 1, before_b, tl.where(count_b > 0, last_a, before_a))
+    return tl.minimum(count_a + count_b, 2), tl.where(count_b > 0, last_b, last_a), before
+
+
+@triton.jit
+def _step_from(y, present, REVERSE: tl.constexpr):
+    """Whether a value is above (1) or below (−1) that of the nearest present position before or after it."""
+    parts = (present.to(tl.int32), y, y)
+    count, _, other = tl.associative_scan(parts, 1, _last_values, reverse=REVERSE)
+    step = (y > other).to(y.dtype) - (y < other).to(y.dtype)
+    return tl.where(present & (count > 1), step, 0.0)
+
+
+@triton.jit
+def penalty_slope_rows(
+    x, mask, g, values, out, strides, mask_strides, g_strides, sizes, n, d,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
+):  # fmt: skip
+    """∂/∂y Σ|y_{i+1} − y_i|, or its sum with ``g``."""
+    rows = program_rows(ROWS)
+    columns = tl.arange(0, BLOCK)[None, :] + tl.zeros([ROWS, BLOCK], tl.int32)
+    scores, _ = load_scores(x, mask, strides, mask_strides, sizes, rows, columns, n, d, WORK)
+    inside, present = (rows < n) & (columns < d), scores > -INF
+    y = tl.load(values + rows * d + columns, mask=inside, other=0.0).to(WORK)
+    slope = _step_from(y, present, False) + _step_from(y, present, True)
+    write_slope(slope, g, out, g_strides, sizes, rows, columns, inside, n, d, WORK)
+
+
+def penalty_slope(
+    scores: Tensor, mask: Tensor | None, values: Tensor, structure: Tensor, product: Tensor | None
+) -> Tensor:
+    return launch_slope(penalty_slope_rows, (scores, mask, product), values, tile=coarse_tile)

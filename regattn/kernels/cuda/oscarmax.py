@@ -9,17 +9,20 @@ import triton.language as tl
 from torch import Tensor
 
 from regattn.kernels import LONGEST_ON_CUDA
-from regattn.kernels.cuda import Tile, launch_structured
+from regattn.kernels.cuda import Tile, launch_slope, launch_structured
 from regattn.kernels.cuda.rows import (
     INF,
     INVALID,
     convert,
+    load_scores,
     program_rows,
+    segment_sums,
     some,
     some_in_row,
     strength,
+    write_slope,
 )
-from regattn.kernels.cuda.survivors import tile_of
+from regattn.kernels.cuda.survivors import coarse_tile, tile_of
 from regattn.kernels.cuda.tiles import read_scores, reciprocal, write_rows
 
 EACH = tl.constexpr(16)
@@ -151,3 +154,33 @@ def oscarmax(
     scores: Tensor, mask: Tensor | None, gamma: float | Tensor, lam: float | Tensor
 ) -> tuple[Tensor, Tensor]:
     return launch_structured((scores, mask, gamma, lam), (oscarmax_rows, _tile))
+
+
+@triton.jit
+def penalty_slope_rows(
+    x, mask, g, values, structure, out, strides, mask_strides, g_strides, sizes, n, d,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
+):  # fmt: skip
+    """∂/∂y Σ_{i<j} max(y_i, y_j) of the members, or its sum with ``g``: how many stand below, those that are
+    equal counted half."""
+    rows, listed = program_rows(ROWS), tl.arange(0, BLOCK)[None, :] + tl.zeros([ROWS, BLOCK], tl.int32)
+    scores, _ = load_scores(x, mask, strides, mask_strides, sizes, rows, listed, n, d, WORK)
+    count = tl.sum((scores > -INF).to(WORK), 1, keep_dims=True)
+    row = structure + rows * (2 + d)
+    state = tl.load(row, mask=rows < n, other=0).to(tl.int32)
+    groups = tl.load(row + 1, mask=rows < n, other=0)
+    member = listed < tl.where(groups > 1, state, 0)  # one group has no derivative
+    position = tl.load(row + 2 + listed, mask=member, other=0).to(tl.int32) >> 2
+    above = tl.load(row + 1 + listed, mask=member & (listed > 0), other=0).to(tl.int32) >> 2
+    weight = tl.load(values + rows * d + position, mask=member, other=0.0)
+    start = member & ((listed == 0) | (weight != tl.load(values + rows * d + above, mask=member, other=0.0)))
+    _, size, rank = segment_sums(weight.to(WORK), member, start)
+    slope = tl.where(member, count - (listed + 1 + size - rank) + 0.5 * (size - 1), 0.0)
+    slope = tl.where(state == INVALID, float("nan"), slope)
+    write_slope(slope, g, out, g_strides, sizes, rows, position, member, n, d, WORK)
+
+
+def penalty_slope(
+    scores: Tensor, mask: Tensor | None, values: Tensor, structure: Tensor, product: Tensor | None
+) -> Tensor:
+    return launch_slope(penalty_slope_rows, (scores, mask, product), values, structure, tile=coarse_tile)

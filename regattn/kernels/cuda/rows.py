@@ -157,3 +157,15 @@ def write_structure(structure, rows, position, inside, start, state, n, d):
     groups = tl.sum((start & inside).to(tl.int32), 1, keep_dims=True)
     tl.store(row, tl.where(state < 0, state, members).to(tl.int16), mask=rows < n)
     tl.store(row + 1, groups.to(tl.int16), mask=rows < n)
+
+
+@triton.jit
+def write_slope(slope, g, out, g_strides, sizes, rows, columns, inside, n, d, WORK: tl.constexpr):
+    """Each where it belongs; or, if there is a direction, the sum of a row with that."""
+    if g is None:
+        tl.store(out + rows * d + columns, convert(slope, out.dtype.element_ty), mask=inside)
+    else:
+        at = offset(rows, sizes, g_strides) + along(columns, g_strides)
+        v = convert(tl.load(g + at, mask=inside, other=0.0), WORK)
+        total = tl.sum(slope * v, 1, keep_dims=True)
+        tl.store(out + rows, convert(total, out.dtype.element_ty), mask=rows < n)
