@@ -143,8 +143,9 @@ def load_vectors(path: Path | str, vocabulary: Vocabulary) -> Vectors:
     drawn from a generator seeded with the word itself: in every run and vocabulary the same direction.
 
     Args:
-        path: plain, ``.gz`` or ``.zip``, with a byte-order mark or without. A first line ``count dim``, as
-            word2vec writes it, says how many numbers a vector has; else the first vector does.
+        path: plain, ``.gz`` or ``.zip``, with spaces or tabs between columns; a byte-order mark before a line
+            is dropped. A first line ``count dim``, as word2vec writes it, says how many numbers a vector has;
+            else the first vector does.
         vocabulary: the words wanted.
 
     Raises:
@@ -187,32 +188,34 @@ def _scan(stream: IO[bytes], path: Path, words: set[str]) -> tuple[int, dict[str
     found: dict[str, np.ndarray] = {}
     dim = start = 0
     for number, line in enumerate(raw_lines(stream, path, _LONGEST_LINE), 1):
+        begin, start = start, start + len(line)
         if not line.isascii():
-            check_utf8(line, start, path)
-        start += len(line)
-        line = line.rstrip(b" \r\n")
-        if number == 1:
-            line = line.removeprefix(codecs.BOM_UTF8)
-            if b"\0" in line:
-                raise ValueError(f"{path} must be text, or one .txt file in a .gz or .zip, got bytes of 0")
-            columns = line.split(b" ")
-            if len(columns) == 2 and all(map(bytes.isdigit, columns)):
+            check_utf8(line, begin, path)
+            line = line.removeprefix(codecs.BOM_UTF8)  # files that were joined have one at each seam
+        line = line.rstrip(b" \t\r\n")
+        if number == 1 and b"\0" in line:
+            raise ValueError(f"{path} must be text, or one .txt file in a .gz or .zip, got bytes of 0")
+        if not dim or b"\t" in line or line.count(b" ") != dim:
+            columns = line.split()
+            if number == 1 and len(columns) == 2 and all(map(bytes.isdigit, columns)):
                 dim = int(columns[1])
                 continue
-        dim = dim or line.count(b" ")
-        if line.count(b" ") != dim or not dim:
-            _check_spaces_in_word(line, dim, f"{path}, line {number}")
-        elif (word := wanted.get(line[: line.index(b" ")])) and word not in found:
+            dim = dim or max(0, len(columns) - 1)
+            if len(columns) != dim + 1 or not dim:
+                _check_spaces_in_word(columns, dim, f"{path}, line {number}")
+                continue
+            line = b" ".join(columns)
+        if (word := wanted.get(line[: line.index(b" ")])) and word not in found:
             found[word] = _numbers(line, f"{path}, line {number}")
     return dim, found
 
 
-def _check_spaces_in_word(line: bytes, dim: int, where: str) -> None:
+def _check_spaces_in_word(columns: Sequence[bytes], dim: int, where: str) -> None:
     """Let pass the few words of GloVe 840B that hold spaces (". . ."); none is in a vocabulary."""
-    extra = line.rsplit(b" ", dim)[0].split(b" ")[1:] if dim else []
+    extra = columns[1 : len(columns) - dim] if dim else []
     if not extra or any(map(_NUMBER.fullmatch, extra)):
-        got = line.count(b" ")
-        raise ValueError(f"{where} must have a word and {max(dim, 1)} numbers, got {got} numbers")
+        wanted = f"{where} must have a word and {dim or 'its'} numbers, with spaces or tabs between them"
+        raise ValueError(f"{wanted}, got {max(0, len(columns) - 1)} numbers")
 
 
 def _numbers(line: bytes, where: str) -> np.ndarray:

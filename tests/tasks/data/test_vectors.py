@@ -46,13 +46,17 @@ def test_vectors_of_the_file_are_read_exactly(tmp_path: Path, name: str) -> None
         "4 3\n" + GLOVE,
         "\ufeff" + GLOVE,
         "\ufeff4 3\n" + GLOVE,
+        GLOVE.replace("dog", "\ufeffdog"),
         "5 3\n. . . 1 1 1\n" + GLOVE,
+        GLOVE.replace(" ", "\t"),
+        "4\t3\n" + GLOVE.replace(" ", "\t", 1).replace("dog ", "dog\t"),
+        GLOVE.replace("dog 4 5", " dog  4\t 5 "),
         GLOVE.replace("\n", "\r\n"),
         GLOVE.replace("\n", " \n"),
         GLOVE[:-1],
     ],
 )
-def test_header_line_ends_and_trailing_blanks_do_not_matter(tmp_path: Path, text: str) -> None:
+def test_header_marks_line_ends_and_blanks_do_not_matter(tmp_path: Path, text: str) -> None:
     plain = load_vectors(write(tmp_path, GLOVE, "plain.txt"), WORDS)
     assert torch.equal(load_vectors(write(tmp_path, text), WORDS).weights, plain.weights)
 
@@ -98,10 +102,14 @@ def test_random_vectors_have_the_scale_of_glove() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (GLOVE + "cat 1 2\n", "line 5 must have a word and 3 numbers, got 2 numbers"),
-        (GLOVE + "cat 1 2 3 4\n", "line 5 must have a word and 3 numbers, got 4 numbers"),
-        (GLOVE + "\n", "line 5 must have a word and 3 numbers, got 0 numbers"),
-        ("word\n", "line 1 must have a word and 1 numbers, got 0 numbers"),
+        (
+            GLOVE + "cat 1 2\n",
+            "line 5 must have a word and 3 numbers, with spaces or tabs between them, got 2 numbers",
+        ),
+        ("\n" + GLOVE, "line 1 must have a word and its numbers, .*, got 0 numbers"),
+        (GLOVE + "cat 1 2 3 4\n", "line 5 must have a word and 3 numbers, .*, got 4 numbers"),
+        (GLOVE + "\n", "line 5 must have a word and 3 numbers, .*, got 0 numbers"),
+        ("the,1,2,3\n", "line 1 must have a word and its numbers, with spaces or tabs .*, got 0 numbers"),
         ("the 1 2 3\ndog 1 nan 3\n", "line 2 must have finite numbers, got nan"),
         ("the 1 2 3\ndog 1 -inf 3\n", "line 2 must have finite numbers, got -inf"),
         ("the 1 2 3\ndog 1 1e39 3\n", "line 2 must have finite numbers, got 1e"),
