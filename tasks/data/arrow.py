@@ -33,6 +33,8 @@ class Items(Sequence[Item], Generic[Item]):
 
     def __init__(self, path: Path, decode: Callable[..., Item]) -> None:
         self._decode = decode
+        # To read all in order: of a mapped file every page that was read counts as memory ever after.
+        self._in_order = pa.ipc.open_file(pa.OSFile(str(path)))
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
         self.schema = reader.schema
         self._batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
@@ -73,7 +75,8 @@ class Items(Sequence[Item], Generic[Item]):
         for number in range(first - 1, last):
             begin, end = np.searchsorted(rows, self._starts[number : number + 2])
             if begin < end:
-                taken = self._batches[number].take(pa.array(rows[begin:end] - self._starts[number]))
+                batch = self._in_order.get_batch(number)
+                taken = batch.take(pa.array(rows[begin:end] - self._starts[number]))
                 yield from zip(*(column.to_pylist() for column in taken.columns), strict=True)
 
     def where(self, flags: Iterable[bool]) -> Items[Item]:

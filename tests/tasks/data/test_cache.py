@@ -84,6 +84,20 @@ def test_an_odd_place_among_the_items_is_that_of_a_list(source: Path, wanted: Ou
     assert list(chosen.where(place > 200 for place in range(len(chosen)))) == known[3::7][201:]
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell what is mapped")
+def test_items_read_in_order_stay_in_no_memory(tmp_path: Path) -> None:
+    def mapped() -> int:
+        (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if "RssFile" in line)
+        return int(line.split()[1])
+
+    batches = (arrow.row_batch(arrow.ITEM, [b"x" * 1_000] * 1_000) for _ in range(40))
+    arrow.write_batches(tmp_path / "items", arrow.ITEM, batches)
+    items: arrow.Items[bytes] = arrow.Items(tmp_path / "items", lambda stored: stored)
+    before = mapped()
+    assert sum(map(len, items)) == 40_000_000
+    assert mapped() - before < 10_000, "of the 39,000 kB of the file"
+
+
 def test_another_file_option_or_code_is_another_preparation(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
