@@ -106,8 +106,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in written.items():
         write_atomically(folder / name, [text.encode()])
-        if name.endswith(".md"):
-            print(text)
+    print("\n".join(text for name, text in written.items() if name.endswith(".md")))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from scripts import cli, end_imports
+from scripts import cli
 from scripts.cli import UsageError
 from scripts.runs.config import CONFIGS, check_choices, finish_config, folder_overrides
 from scripts.runs.schema import register_schemas
@@ -60,10 +60,13 @@ def main(arguments: Sequence[str]) -> None:
     elif not any(argument.startswith("-") for argument in arguments):
         cli.main(lambda: start(folder_overrides(arguments)))
     else:
-        end_imports()
-        sys.argv[1:] = folder_overrides(sys.argv[1:])
-        register_schemas()
-        hydra.main(str(CONFIGS), "train", version_base="1.3")(_start_job)()
+        cli.main(_start_hydra)
+
+
+def _start_hydra() -> None:
+    sys.argv[1:] = folder_overrides(sys.argv[1:])
+    register_schemas()
+    hydra.main(str(CONFIGS), "train", version_base="1.3")(_start_job)()
 
 
 def _start_job(config: DictConfig) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import json
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -125,9 +124,7 @@ def answer_lines(runs: Sequence[LoadedRun], is_list: bool) -> Iterator[Answer]:
                 sys.stdout.buffer.write(_written(answer, is_list).encode())
             sys.stdout.buffer.flush()
         except BrokenPipeError:
-            # Whoever read has seen enough, as head has; what is buffered still needs somewhere to go.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return
+            return  # whoever read has seen enough, as head has; the attention until here is saved
         yield from answers
     if not sentences:
         print("standard input is empty: nothing to answer", file=sys.stderr)

@@ -166,7 +166,7 @@ def _announce(setup: Setup) -> None:
     device = f"{describe_device(setup.device)}, {counted(threads, 'thread')}, {setup.trainer.precision}"
     for note in (*(corpus.notes or ["nothing dropped"]), *task.data_notes, f"device {device}", *setup.notes):
         print(note)
-    print(f"run {setup.id}")
+    print(f"run {setup.id}", flush=True)  # a full disk there is better known now than after the training
 
 
 _HISTORY = (

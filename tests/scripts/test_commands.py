@@ -135,6 +135,61 @@ def test_a_signal_ends_any_command_with_one_sentence(
     assert capsys.readouterr().err == f"stopped: {number.name}; the same command continues it\n"
 
 
+needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no file that is full")
+PRINTING = """
+import sys
+from scripts import cli
+
+def work():
+    for _ in range({times}):
+        print("x" * {length})
+    {then}
+
+cli.main(work)
+"""
+
+
+@needs_full
+@pytest.mark.parametrize(("times", "length"), [(1, 1), (1, 20_000), (1_000, 100)])
+@pytest.mark.parametrize("then", ["pass", "sys.exit(0)"])
+def test_output_that_nothing_takes_is_named_or_nobodys(times: int, length: int, then: str) -> None:
+    command = [sys.executable, "-c", PRINTING.format(times=times, length=length, then=then)]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    wanted = "error: standard output cannot be used: No space left on device\n"
+    assert (done.returncode, done.stderr) == (cli.WRONG_INPUT, wanted)
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@needs_full
+def test_full_output_hides_no_error_and_no_exit_status() -> None:
+    command = [sys.executable, "-c", PRINTING.format(times=1, length=5, then="raise ValueError('bad')")]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+        assert (done.returncode, done.stderr) == (cli.WRONG_INPUT, "error: bad\n")
+        assert subprocess.run(command, cwd=ROOT, stdout=full, stderr=full).returncode == cli.WRONG_INPUT
+
+
+@needs_full
+def test_a_training_does_not_begin_where_its_output_is_full(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "scripts.train",
+        *TINY,
+        f"output_dir={tmp_path}",
+        f"results_dir={tmp_path}",
+    ]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == cli.WRONG_INPUT and "error: standard output cannot be used" in done.stderr
+    assert not [*tmp_path.rglob("*.ckpt")]
+
+
 def test_an_error_in_the_wake_of_a_signal_is_the_signal(capsys: pytest.CaptureFixture[str]) -> None:
     def work() -> None:
         try:
