@@ -134,6 +134,12 @@ class Corpus(Generic[Item]):
             if counts.dropped or counts.suspicious
         ]
 
+    def beside(self, kind: str, of: str = "") -> Path | None:
+        """The folder of what is made of the corpus, and of what has the checksum ``of``, if that is kept."""
+        return self.folder and self.folder.with_name(
+            "-".join(filter(None, [self.folder.name, kind, of[:32]]))
+        )
+
     @property
     def test_splits(self) -> tuple[str, ...]:
         """Names of the splits that are for testing."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise, product
+from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -15,7 +18,9 @@ from torch.nn.functional import cross_entropy
 from tasks._registry import Config
 from tasks.attention import AttentionGrid, AttentionTally
 from tasks.data.batching import epoch_batches, length_batches, pad
+from tasks.data.cache import prepared
 from tasks.data.normalize import tokenize
+from tasks.data.parallel import map_items
 from tasks.data.vocabulary import Vectors, Vocabulary, load_vectors, random_vectors
 from tasks.entailment.agreement import AgreementTally, is_content
 from tasks.entailment.data import LABELS, Corpus, Pair
@@ -38,18 +43,37 @@ _EVALUATION_BATCH = 256  # memory only: metrics do not depend on it
 
 
 def vocabulary_of(corpus: Corpus) -> Vocabulary:
-    """Every word of every split, most frequent in training first.
+    """Every word of every split, most frequent in training first; counted now or before.
 
     Held-out words belong to it because the vectors know them; they have no trained weights of their own.
     """
-    counts = Counter(_words(corpus.splits["train"]))
-    for split in ("dev", "test"):
-        counts.update(dict.fromkeys(set(_words(corpus.splits[split])) - counts.keys(), 1))
-    return Vocabulary.from_counts(counts)
+
+    def write(folder: Path) -> None:
+        counts: Counter[str] = Counter()
+        for some in map_items(_count_words, corpus.splits["train"]):
+            counts.update(some)
+        for split in ("dev", "test"):
+            counts.update(dict.fromkeys(_count_words(corpus.splits[split]).keys() - counts.keys(), 1))
+        (folder / "words.json").write_text(json.dumps(Vocabulary.from_counts(counts).to_json()))
+
+    def read(folder: Path) -> Vocabulary:
+        return Vocabulary.from_json(json.loads((folder / "words.json").read_bytes()))
+
+    return prepared(corpus.beside("words"), write, read)
 
 
-def _words(pairs: Sequence[Pair]) -> chain[str]:
-    return chain.from_iterable((*pair.premise, *pair.hypothesis) for pair in pairs)
+def _count_words(pairs: Sequence[Pair]) -> Counter[str]:
+    return Counter(chain.from_iterable((*pair.premise, *pair.hypothesis) for pair in pairs))
+
+
+def _premise_lengths(corpus: Corpus) -> np.ndarray:
+    """How many words each training premise has, int32; counted now or before."""
+
+    def write(folder: Path) -> None:
+        counts = map_items(lambda pairs: [len(pair.premise) for pair in pairs], corpus.splits["train"])
+        np.save(folder / "lengths.npy", np.array([*chain.from_iterable(counts)], np.int32))
+
+    return prepared(corpus.beside("lengths"), write, lambda folder: np.load(folder / "lengths.npy"))
 
 
 def batch_of(
@@ -208,7 +232,7 @@ class EntailmentTask:
         self.signatures: dict[str, dict[str, str]] = {}
         self.batch_size, self.seed = batch_size, seed
         self._pairs = corpus.splits["train"]
-        self._lengths = [len(pair.premise) for pair in self._pairs]
+        self._lengths = _premise_lengths(corpus)
 
     def train_batches(self, epoch: int) -> list[list[int]]:
         return epoch_batches(self._lengths, self.batch_size, seed=self.seed, epoch=epoch)

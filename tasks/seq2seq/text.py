@@ -113,7 +113,7 @@ class Tokenizers(NamedTuple):
             return cls.from_json(json.loads((folder / "tokenizers.json").read_bytes()))
 
         asked = json.dumps([asdict(settings), corpus.languages], sort_keys=True)
-        return prepared(_beside(corpus, "tokenizers", sha256(asked.encode()).hexdigest()), learn, read)
+        return prepared(corpus.beside("tokenizers", sha256(asked.encode()).hexdigest()), learn, read)
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Tokenizers:
@@ -233,15 +233,10 @@ def short_pairs(corpus: Corpus, tokenizers: Tokenizers, longest: int) -> ShortPa
         pair_of = (lambda row: numbered(train[row])) if is_streamed else stored.__getitem__
         return ShortPairs(np.load(folder / "lengths.npy"), longest, pair_of)
 
-    pairs = prepared(_beside(corpus, "numbers", tokenizers.sha256), write, read)
+    pairs = prepared(corpus.beside("numbers", tokenizers.sha256), write, read)
     if not pairs:
         raise ValueError(f"training must have a pair of 1 to {longest} tokens on both sides, got none")
     return pairs
-
-
-def _beside(corpus: Corpus, kind: str, of: str) -> Path | None:
-    """The folder of what is made of a corpus, if that is kept."""
-    return corpus.folder and corpus.folder.with_name(f"{corpus.folder.name}-{kind}-{of[:32]}")
 
 
 class PairBatch(NamedTuple):

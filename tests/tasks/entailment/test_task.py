@@ -1,5 +1,6 @@
 """Entailment as the trainer sees it: batches, metric_sums, metrics."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 import torch
 
 import regattn
-from tasks.entailment.data import LABELS, Pair
+from tasks.data.arrow import Items
+from tasks.entailment.data import LABELS, Pair, load_folder
 from tasks.entailment.mini import generate
 from tasks.entailment.model import EntailmentOutput
 from tasks.entailment.task import MODELS, PAIR, EntailmentTask, Tally, batch_of, build, vocabulary_of
@@ -192,6 +194,25 @@ def test_a_held_out_word_counts_as_one_seen_once() -> None:
     held_out = [pair("new", "new", "twice", "twice", "twice", "twice")] * 3
     splits = {"train": train, "dev": held_out, "test": held_out}
     assert vocabulary_of(replace(CORPUS, splits=splits)).words[2:] == ("often", "twice", "new")
+
+
+def test_a_later_start_reads_no_training_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for split, pairs in CORPUS.splits.items():
+        rows = (
+            {"premise": " ".join(p.premise), "hypothesis": " ".join(p.hypothesis), "label": p.label}
+            for p in pairs
+        )
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+    def start(prepared: Path | None) -> tuple[object, ...]:
+        corpus = load_folder(tmp_path, prepared=prepared)
+        task = build(corpus, regattn.Softmax(), 1, torch.device("cpu"), hidden_size=4)
+        return task.vocabulary.words, task.train_batches(3)
+
+    wanted = start(None)
+    assert start(tmp_path / "cache") == wanted
+    monkeypatch.setattr(Items, "stored", None)
+    assert start(tmp_path / "cache") == wanted
 
 
 def test_a_batch_size_below_one_is_refused() -> None:
