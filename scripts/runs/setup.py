@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -107,15 +106,12 @@ def load_corpus(config: DictConfig) -> tuple[Corpus[Any], list[str]]:
     if "prepared" not in signature(get_method(config._target_)).parameters:
         return instantiate(config, _convert_="all"), []
     folder, notes = cache.default_folder(), []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
+    if error := cache.refusal(folder):
         notes.append(
-            f"what is prepared is not kept: {folder} cannot be written ({error.strerror}); "
+            f"what has to be prepared is not kept: {folder} cannot be written ({error.strerror}); "
             f"{cache.VARIABLE} names another"
         )
-    return instantiate(config, _convert_="all", prepared=None if notes else folder), notes
+    return instantiate(config, _convert_="all", prepared=folder), notes
 
 
 def task_builder(config: DictConfig) -> Callable[..., RecordedTask[Any]]:

@@ -2,27 +2,32 @@
 
 A folder is there whole or not at all: it is made under a temporary name, with the digest of every file, and
 then renamed. Of processes that want it at once one makes it and the others wait; what a killed one leaves is
-removed by the next. A folder that is damaged is made again, and any of them may be deleted at any time.
+removed by the next. A folder that is damaged is made again, and any of them may be deleted at any time. What
+a cache that cannot be written holds is used; what it lacks is made for one process alone.
 """
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import unicodedata
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
 import xxhash
-from filelock import FileLock
+from filelock import lock_descriptor
+
+from tasks.data.files import open_descriptor
 
 T = TypeVar("T")
 
@@ -35,9 +40,29 @@ _PACKAGES = ("datasets", "pyarrow", "sacremoses", "sentencepiece")
 
 
 def default_folder() -> Path:
-    """The folder that the environment names, or ``regattn`` among the user's caches."""
-    caches = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    return Path(os.environ.get(VARIABLE) or Path(caches, "regattn"))
+    """The folder that the environment names, or ``regattn`` among the user's caches.
+
+    Raises:
+        ValueError: the environment names none, and the user has no home directory.
+    """
+    if named := os.environ.get(VARIABLE):
+        return Path(named)
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser(), "regattn")
+    except RuntimeError:
+        raise ValueError(
+            f"{VARIABLE} must name a folder where there is no home directory, got none"
+        ) from None
+
+
+def refusal(folder: Path) -> OSError | None:
+    """Why nothing can be written into a folder, which is made where it is missing; None where it can be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        return error
+    return None
 
 
 def fingerprint(files: Sequence[Path], options: Mapping[str, Any]) -> str:
@@ -54,8 +79,8 @@ def digest(file: Path) -> str:
 
 @cache
 def code_version() -> str:
-    """A hash of the code that prepares data, and of the packages that it prepares with."""
-    state = hashlib.sha256()
+    """A hash of the code that prepares data, and of the packages and alphabets that it prepares with."""
+    state = hashlib.sha256(unicodedata.unidata_version.encode())
     for file in sorted(_TASKS.rglob("*.py")):
         if file.relative_to(_TASKS).parts[0] != "training":
             state.update(file.read_bytes())
@@ -77,42 +102,59 @@ def prepared(folder: Path | None, make: Callable[[Path], object], load: Callable
     Raises:
         OSError: the disk is full or cannot be written; what ``make`` and ``load`` raise.
     """
-    if folder is not None:
+    if folder is not None and (_is_whole(folder) or refusal(folder.parent) is None):
         return load(_made_once(folder, make))
     with tempfile.TemporaryDirectory() as made:
-        make(Path(made))
+        _make(make, Path(made))
         return load(Path(made))
+
+
+def _make(make: Callable[[Path], object], folder: Path) -> None:
+    try:
+        make(folder)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # which names no file
+            wanted = f"{folder.parent} must have room for what is prepared"
+            raise OSError(f"{wanted}, got a full disk; {VARIABLE} names another folder") from error
+        raise
 
 
 def _made_once(folder: Path, make: Callable[[Path], object]) -> Path:
     if _is_whole(folder):
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
     made, damaged = (folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.tmp") for _ in range(2))
-    lock = FileLock(f"{folder}.lock")
-    with suppress(NotImplementedError, PermissionError):  # a file system without locks, another user's lock
-        lock.acquire()
-    try:
-        if _is_whole(folder):  # another process has made it meanwhile
-            return folder
-        if lock.is_locked:
-            for left in folder.parent.glob(f"{glob.escape(folder.name)}.*.tmp"):
+    with _locked(Path(f"{folder}.lock")) as is_locked:
+        try:
+            if _is_whole(folder):  # another process has made it meanwhile
+                return folder
+            if is_locked:
+                for left in folder.parent.glob(f"{glob.escape(folder.name)}.*.tmp"):
+                    shutil.rmtree(left, ignore_errors=True)
+            made.mkdir()
+            _make(make, made)
+            digests = {file.name: digest(file) for file in sorted(made.iterdir())}
+            (made / _DIGESTS).write_text(json.dumps(digests))
+            if folder.exists():
+                os.rename(folder, damaged)
+            os.rename(made, folder)
+        except OSError:
+            if not _is_whole(folder):  # where nothing can be locked, another process may have been first
+                raise
+        finally:
+            for left in (made, damaged):
                 shutil.rmtree(left, ignore_errors=True)
-        made.mkdir()
-        make(made)
-        digests = {file.name: digest(file) for file in sorted(made.iterdir())}
-        (made / _DIGESTS).write_text(json.dumps(digests))
-        if folder.exists():
-            os.rename(folder, damaged)
-        os.rename(made, folder)
-    except OSError:
-        if not _is_whole(folder):  # where nothing can be locked, another process may have been first
-            raise
-    finally:
-        for left in (made, damaged):
-            shutil.rmtree(left, ignore_errors=True)
-        lock.release()
     return folder
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[bool]:
+    """Keep other processes out of the block; False where a file system or another user's lock has no such."""
+    with ExitStack() as stack:
+        is_locked = False
+        with suppress(OSError):
+            opened = stack.enter_context(open(open_descriptor(file, os.O_RDWR | os.O_CREAT), "rb"))
+            is_locked = lock_descriptor(opened.fileno())
+        yield is_locked
 
 
 def _is_whole(folder: Path) -> bool:

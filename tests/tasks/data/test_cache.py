@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -221,10 +222,52 @@ def test_a_folder_that_cannot_be_written_is_said_and_done_without(
         {"_target_": "tasks.summarization.data.load_folder", "root": str(source), "limit": 30}
     )
     found, (note,) = setup.load_corpus(config)
-    assert len(found.splits["train"]) == 30 and found.folder is None
-    assert note.startswith("what is prepared is not kept: ") and note.endswith(
-        f"{cache.VARIABLE} names another"
-    )
+    assert len(found.splits["train"]) == 30 and len(Tokenizers.train(found, SETTINGS)) == 2
+    assert note.startswith("what has to be prepared is not kept: ")
+    assert note.endswith(f"{cache.VARIABLE} names another")
+
+
+def test_a_cache_that_cannot_be_written_is_read(
+    source: Path, wanted: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_folder(source, prepared=tmp_path)
+    kept = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(cache, "refusal", lambda folder: OSError(errno.EROFS, "Read-only file system"))
+    monkeypatch.setattr(corpus, "read_part", None)
+    assert start(source, tmp_path) == wanted, "the corpus is found, the rest made for this start"
+    assert sorted(tmp_path.rglob("*")) == kept
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_without_locks_a_start_prepares(
+    source: Path, wanted: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(pytest.importorskip("fcntl"), "flock", refuse)
+    assert start(source, tmp_path) == wanted
+    assert not [*tmp_path.glob("*.tmp")]
+
+
+def test_a_disk_that_fills_up_is_named(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "Error writing bytes to file. Detail: no space left on device")
+
+    monkeypatch.setattr(corpus, "write_batches", fill)
+    with pytest.raises(OSError, match=rf"{tmp_path} must have room for what is prepared, got a full disk; "):
+        load_folder(source, prepared=tmp_path)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_without_a_home_the_cache_must_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (cache.VARIABLE, "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31)
+    with pytest.raises(ValueError, match="must name a folder where there is no home directory, got none"):
+        cache.default_folder()
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path))
+    assert cache.default_folder() == tmp_path
 
 
 def test_a_tokenizer_of_many_texts_is_learnt_from_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
