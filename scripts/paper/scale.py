@@ -1,10 +1,9 @@
-"""What γ and λ do to what each mapping learns: three studies as tables, and a plot.
+"""What γ and λ do to what each mapping learns: studies as tables, and a plot.
 
 A mapping compares differences of scores with γ, and training gives scores the scale that they have. A study
 of γ trains one recipe for a few epochs at several γ, the same ones for every mapping, with γλ held where
-there is a λ: scale is that of translation, snli_decomposable that of the model of this name. The study
-lambda does so at one γ and several λ. Their records lie in results/studies/<study>/runs, and are no cells of
-the paper's tables.
+there is a λ; the study lambda does so at one γ and several λ. Their records lie in
+results/studies/<study>/runs, and are no cells of the paper's tables.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ _SHARES = {
     "peaked_share": "over .99, %",
     "fused_share": "fused whole, %",
 }
+_OF = {"scale": "translation", "gigaword": "headlines", "snli_decomposable": "entailment without recurrence"}
 _FUSED = {"segment_length": "segment length", "group_size": "group size"}
 _DASHES = ("-", ":")  # learning rates, the larger one first
 
@@ -74,10 +74,10 @@ def _attention(record: Record) -> Mapping[str, Any]:
 def study_tables(results: Path = RESULTS) -> list[Table]:
     """A table of each study that has runs, with a row for each."""
     tables = []
-    for study, model in (("scale", ""), ("snli_decomposable", ", without recurrence")):
+    for study, model in _OF.items():
         if records := gamma_study(results, study):
             about = "λ is divided by γ, which holds γλ."
-            title = f"Scores, γ and what is learnt{model}"
+            title = f"Scores, γ and what is learnt in {model}"
             tables.append(_table(f"{study}-study", title, about, records))
     if records := lambda_study(results):
         about = "γ is held; sparsemax is λ = 0."

@@ -85,6 +85,7 @@ NEEDS = {
     "small/snli_decomposable_tuned": ["data.root=folder"],
     "small/snli_untuned": ["data.root=folder"],
     "small/gigaword": ["data.root=folder"],
+    "small/gigaword_tuned": ["data.root=folder"],
     "small/translation": ["data.root=folder"],
     "small/translation_alignment": ["data.root=folder"],
     "small/translation_tuned": ["data.root=folder"],
