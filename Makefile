@@ -49,6 +49,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK := requirements/locked.txt
+PEERS := requirements/peers.txt
 TORCH := $(shell grep '^torch==' constraints.txt)
 # What a target reads. A variable of the command line that it does not read would be passed over in silence.
 reads-train := TASK ATTN DATA PAIR NPROC LOGGER DEVICE ARGS RESUME
@@ -159,8 +160,15 @@ bench: $(VENV)/installed ## time against torch.softmax and other packages: DEVIC
 bench-decoding: $(VENV)/installed ## time trained encoder–decoders: RUN="<run> <run> …" THREADS=2 < sentences.txt
 	@$(BIN)/python -m scripts.bench.decoding $(call quoted,RUN) $(call option,--threads,THREADS)
 
+# What has to be compiled comes last and one by one: what cannot be keeps out no other. A torchsort that sees nvcc is built
+# for CUDA, which fails where torch has none.
+COMPILED := prox-tv torchsort
 bench-peers: $(VENV)/installed ## install what the benchmark compares with, as far as it installs here
-	@$(BIN)/python -m scripts.bench.install_peers
+	@$(PIP) --require-hashes --no-deps -r <(sed $(foreach peer,$(COMPILED),-e '/^$(peer)==/,/[^\\]$$/d') $(PEERS))
+	@for peer in $(COMPILED); do $(if $(shell command -v nvidia-smi),,PATH=/usr/bin:/bin) \
+	  $(PIP) --require-hashes --no-deps --no-build-isolation -r <(sed -n "/^$$peer==/,/[^\\\\]\$$/p" $(PEERS)) || \
+	  echo "$$peer did not install: it takes a C++ compiler, prox-tv LAPACK too: apt-get install liblapacke-dev libopenblas-dev"; \
+	done
 
 bench-busy: $(VENV)/installed ## time training beside eight processes that keep the processors busy
 	@$(BIN)/python -m scripts.bench.busy
@@ -205,9 +213,9 @@ COMPILE := uv pip compile --quiet pyproject.toml --constraint constraints.txt --
   --no-annotate --custom-compile-command 'make lock' --no-emit-package regattn --no-emit-package torch
 lock: ## renew requirements/ after a change of constraints.txt or pyproject.toml, with uv (pip install uv)
 	@$(COMPILE) --extra dev --output-file $(LOCK)
-	@$(COMPILE) --extra bench --excludes $(LOCK) --output-file requirements/peers.txt
+	@$(COMPILE) --extra bench --excludes $(LOCK) --output-file $(PEERS)
 	@$(COMPILE) --extra docs --excludes $(LOCK) --output-file requirements/docs.txt
-	@sed -i '/^\(cuda\|nvidia\|triton\)\b/,/[^\\]$$/d' $(LOCK) requirements/peers.txt requirements/docs.txt
+	@sed -i '/^\(cuda\|nvidia\|triton\)\b/,/[^\\]$$/d' $(LOCK) $(PEERS) requirements/docs.txt
 
 test: $(VENV)/installed ## run the tests
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts import cli
-from scripts.runs.setup import set_up
-from scripts.runs.stored import find_run, load_best, read_run_config, take_folders
+from scripts.runs.setup import find_run, load_best, read_run_config, set_up, take_folders
 from tasks.training.records import complete_results
 
 

@@ -22,7 +22,7 @@ from scripts import cli
 from scripts.cli import UsageError
 from scripts.markdown import markdown
 from scripts.runs.config import plain
-from scripts.runs.stored import find_run, read_run_config, take_folders
+from scripts.runs.setup import find_run, read_run_config, take_folders
 from tasks._registry import TASKS
 from tasks.loading import load_trained
 from tasks.training.records import Record, find_record

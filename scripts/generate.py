@@ -22,7 +22,7 @@ from typing import get_args
 from scripts import cli
 from scripts.cli import UsageError
 from scripts.runs.loaded_run import FILES, PICTURED, LoadedRun, answer_lines, load_translator, save_attention
-from scripts.runs.stored import find_run_for, read_run_config, run_names
+from scripts.runs.setup import find_run_for, read_run_config, run_names
 from scripts.style import ENDINGS, check_drawing
 from tasks._registry import TASKS
 from tasks.seq2seq.search import SearchSettings

@@ -10,7 +10,7 @@ import torch
 from scripts import cli
 from scripts.cli import UsageError
 from scripts.runs.config import plain
-from scripts.runs.stored import find_run_for, read_run_config
+from scripts.runs.setup import find_run_for, read_run_config
 from scripts.style import check_drawing
 from tasks.entailment.data import LABELS
 from tasks.entailment.task import EntailmentPredictor, Prediction

@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scripts import cli
-from scripts.bench.render import cost_by_mapping, cost_by_shape
-from scripts.bench.results import Section, read_results
+from scripts.bench.render import Section, cost_by_mapping, cost_by_shape, read_results
 from scripts.markdown import DOCS, README, fill
 from scripts.paper import RESULTS
 from scripts.paper.reported import LEGEND, read_paper

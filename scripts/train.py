@@ -14,8 +14,7 @@ from scripts import cli
 from scripts.cli import UsageError
 from scripts.runs.config import CONFIGS, check_choices, finish_config, folder_overrides
 from scripts.runs.schema import register_schemas
-from scripts.runs.setup import set_up
-from scripts.runs.stored import FOLDERS, find_run, read_run_config, take_folders
+from scripts.runs.setup import FOLDERS, find_run, read_run_config, set_up, take_folders
 from scripts.runs.training import make_command, portable, prepare, train
 from tasks.training.run_directory import RunDirectory
 
@@ -29,8 +28,8 @@ def resume(run_name: str, overrides: Sequence[str] = ()) -> None:
     """Continue a run in its own directory, wherever that lies now.
 
     Args:
-        run_name: as :func:`scripts.runs.stored.find_run` finds it.
-        overrides: where it writes beside its directory, as :data:`scripts.runs.stored.FOLDERS` names it.
+        run_name: as :func:`scripts.runs.setup.find_run` finds it.
+        overrides: where it writes beside its directory, as :data:`scripts.runs.setup.FOLDERS` names it.
 
     Raises:
         UsageError: its config or its corpus are no longer those that it was made with.

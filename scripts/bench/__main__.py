@@ -19,8 +19,7 @@ import torch
 
 from scripts import cli
 from scripts.bench.implementations import IMPLEMENTATIONS
-from scripts.bench.render import disagreement, render
-from scripts.bench.results import read_results
+from scripts.bench.render import disagreement, read_results, render
 from scripts.bench.sections import CONFIGS, SECTIONS, BenchConfig, precompile, quick
 from scripts.bench.timing import machine
 from tasks.data.files import write_json_atomically

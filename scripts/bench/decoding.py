@@ -20,7 +20,7 @@ from scripts import cli
 from scripts.cli import UsageError
 from scripts.markdown import markdown
 from scripts.runs.loaded_run import load_translator
-from scripts.runs.stored import find_run, run_names
+from scripts.runs.setup import find_run, run_names
 from tasks.data.files import write_atomically, write_json_atomically
 from tasks.ranges import check_number
 from tasks.seq2seq.search import SearchSettings

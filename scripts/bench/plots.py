@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from scripts.bench.results import Section, mean_ratio, nanoseconds_per_score, ordered, short
+from scripts.bench.render import Section, mean_ratio, nanoseconds_per_score, ordered, short
 from scripts.style import COLOURS, house_style, name_lines, new_figure, save_figure
 
 PLAIN = FuncFormatter(lambda value, _: f"{value:g}")

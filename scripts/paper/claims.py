@@ -10,11 +10,21 @@ from math import sqrt
 from typing import Any
 
 from scripts.markdown import counted
-from scripts.paper.metrics import SplitMetric, corpus_label, ids, metrics_in, our_cell, reported_cell
 from scripts.paper.reported import LEGEND, MARKS, Claim, Paper, Primary
 from scripts.paper.selection import Recipe, Runs, first_run
 from scripts.paper.significance import LEVEL, MOST_SEEDS, Comparison, ItemScores, compare, holm
-from scripts.paper.table import UNKNOWN, Cell, Row, Table
+from scripts.paper.table import (
+    UNKNOWN,
+    Cell,
+    Row,
+    SplitMetric,
+    Table,
+    corpus_label,
+    ids,
+    metrics_in,
+    our_cell,
+    reported_cell,
+)
 
 REPRODUCED = "reproduced"
 NOT_REPRODUCED = "not reproduced"

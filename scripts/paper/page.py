@@ -17,9 +17,8 @@ from markupsafe import Markup
 import regattn
 from regattn._heatmap import GROUP_COLOURS
 from scripts.bench.plots import plot_shapes
-from scripts.bench.results import history, read_results
+from scripts.bench.render import history, read_results
 from scripts.paper.claims import HEADS, OUTCOMES, REPRODUCED, ClaimResults, ClaimTest, claim_label, untested
-from scripts.paper.metrics import ids
 from scripts.paper.plots import Group, chart, heatmaps, svg
 from scripts.paper.reported import Paper
 from scripts.paper.selection import (
@@ -30,7 +29,7 @@ from scripts.paper.selection import (
     rows_of,
     strengths_label,
 )
-from scripts.paper.table import UNKNOWN, Cell, Row, Table
+from scripts.paper.table import UNKNOWN, Cell, Row, Table, ids
 from scripts.paper.tables import results_of_tiers
 from scripts.runs.config import TIERS
 from scripts.style import house_style

@@ -1,13 +1,17 @@
-"""A table of results, and what it is in Markdown and CSV."""
+"""Tables of results: what they are in Markdown and CSV, and scores as their cells."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from scripts.markdown import markdown
+from scripts.paper.reported import MARKS, ReportedColumn, ReportedTable, ReportedValue
+from scripts.paper.selection import Runs, task_of
+from scripts.paper.significance import mean_std
+from tasks.training.records import Record, RecordError
 
 UNKNOWN = "–"
 NOT_REPORTED = "?"
@@ -108,3 +112,120 @@ def _plain(cell: Cell) -> str | float:
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {"md": to_markdown, "csv": to_csv}
+
+
+# ------------------------------------------------------------------ scores as cells: ours, and the paper's
+Signatures = Mapping[str, Mapping[str, str]]
+"""For every split, how its metrics were computed, by kind."""
+
+
+@dataclass(frozen=True)
+class SplitMetric:
+    """A score that runs have: the metric of a test split, the paper's column that it stands beside, and what
+    makes it one of 0 to 100."""
+
+    split: str
+    metric: str
+    label: str
+    column: ReportedColumn
+    scale: float
+
+
+def metrics_in(table: ReportedTable, record: Record) -> list[SplitMetric]:
+    """What runs like this one have of a table's scores, in the table's order."""
+    tests, names = record.test_splits, task_of(record).test_names
+    found = []
+    for column in table.columns:
+        wanted = tests if column.split is None else [column.split, names.get(column.split, "")]
+        splits = [split for split in tests if split in wanted and column.metric in record.metrics[split]]
+        scale = task_of(record).scale(column.metric)
+        found += [SplitMetric(split, column.metric, _label(column, split), column, scale) for split in splits]
+    return found
+
+
+def check_signatures(metrics: Sequence[SplitMetric], measured: Mapping[str, Signatures]) -> None:
+    """Refuse a column of figures that were measured in several ways, or in another than the column's.
+
+    Args:
+        metrics: the columns.
+        measured: the signatures of whatever stands in the rows, under a name for the message.
+
+    Raises:
+        RecordError: so it is.
+    """
+    for one in metrics:
+        first: tuple[str, str] | None = None
+        for name, signatures in measured.items():
+            of = signatures.get(one.split, {})
+            # "rouge" says how rouge1, rouge2 and rougeL were measured; accuracy has one way alone.
+            signature = next((text for kind, text in of.items() if one.metric.startswith(kind)), "")
+            wanted = one.column.measure
+            if wanted and signature.partition("|")[0] != wanted:
+                raise RecordError(
+                    f"{name} must have {one.label} measured by {wanted}, got the signature {signature!r}"
+                )
+            first = first or (name, signature)
+            if signature != first[1]:
+                raise RecordError(
+                    f"{name} must have the {one.label} of the signature {first[1]!r}, as {first[0]}, "
+                    f"got {signature!r}"
+                )
+
+
+def _label(column: ReportedColumn, split: str) -> str:
+    """
+    Example:
+        >>> _label(ReportedColumn("k", None, "bleu", "BLEU"), "test_2016_flickr")
+        'BLEU, test_2016_flickr'
+    """
+    return column.label if split == column.split else f"{column.label.split()[-1]}, {split}"
+
+
+def reported_cell(reported: ReportedValue) -> Cell:
+    """The paper's figure with the mark of its confidence.
+
+    Example:
+        >>> reported_cell(ReportedValue(82.4, "recalled")).text
+        '82.40ʳ'
+    """
+    if not isinstance(reported.value, int | float):
+        return Cell(NOT_REPORTED, note="not known")
+    text = f"{reported.value:.2f}{MARKS[reported.confidence]}"
+    return Cell(text, float(reported.value), note=f"the paper's, {reported.confidence}")
+
+
+def our_cell(runs: Runs, one: SplitMetric) -> Cell:
+    """The mean of runs over their seeds; unknown of none."""
+    return over_seeds(runs, [one.scale * run.metrics[one.split][one.metric] for run in runs])
+
+
+def over_seeds(
+    runs: Runs, values: Sequence[float | None], digits: int = 2, *, interval: bool = False
+) -> Cell:
+    """A mean over the seeds of runs; unknown where not all of them know a value.
+
+    Its standard deviation stands behind it and its 95 % interval in a note, or ``interval`` behind it.
+    """
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(runs):
+        return Cell(UNKNOWN)
+    found = mean_std(known)
+    if interval:
+        half = "" if found.half_width is None else f" ± {found.half_width:.{digits}f}"
+        return Cell(f"{found.mean:.{digits}f}{half}", found.mean, ids(runs))
+    return Cell(found.text(digits), found.mean, ids(runs), found.interval(digits))
+
+
+def seeds_cell(runs: Runs) -> Cell:
+    """The seeds of runs; unknown of none."""
+    return Cell(", ".join(str(record.seed) for record in runs) or UNKNOWN, float(len(runs)), ids(runs))
+
+
+def corpus_label(record: Record) -> str:
+    """What a run is of: corpora of two tasks may have one name."""
+    return f"{record.task} on {record.corpus['name']}"
+
+
+def ids(*several: Runs) -> tuple[str, ...]:
+    """Ids of runs, for the cell that is made of them."""
+    return tuple(record.id for runs in several for record in runs)

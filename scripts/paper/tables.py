@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scripts.bench.results import read_results
+from scripts.bench.render import read_results
 from scripts.markdown import counted
-from scripts.paper.baselines import Baselines, Scores, read_baselines
 from scripts.paper.claims import ClaimResults, ClaimTest, claims_of_tier
-from scripts.paper.metrics import (
-    Signatures,
-    SplitMetric,
-    check_signatures,
-    corpus_label,
-    ids,
-    metrics_in,
-    our_cell,
-    over_seeds,
-    reported_cell,
-    seeds_cell,
-)
 from scripts.paper.reported import LEGEND, Paper, ReportedTable
 from scripts.paper.selection import (
     MAPPINGS,
@@ -44,13 +32,69 @@ from scripts.paper.selection import (
     strengths_label,
 )
 from scripts.paper.significance import ItemScores
-from scripts.paper.table import UNKNOWN, Cell, Row, Table
+from scripts.paper.table import (
+    UNKNOWN,
+    Cell,
+    Row,
+    Signatures,
+    SplitMetric,
+    Table,
+    check_signatures,
+    corpus_label,
+    ids,
+    metrics_in,
+    our_cell,
+    over_seeds,
+    reported_cell,
+    seeds_cell,
+)
 from scripts.runs.config import TIERS
 from tasks._registry import TASKS
-from tasks.training.records import Record
+from tasks.data.files import read_whole
+from tasks.training.records import Record, RecordError
 
 Tables = Mapping[str, Sequence[Recipe]]
 """Task → the recipes of its table that there are runs of."""
+Scores = Mapping[str, Mapping[str, float]]
+"""Test split → metric → figure, as records have them."""
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """What simple systems reach on a corpus, with the history of these figures.
+
+    Attributes:
+        task, tier: which table they belong to.
+        corpus: ``name``, ``sha256`` and ``sizes`` per split.
+        scores: baseline → its scores.
+        signatures: how they were computed, as in records.
+        commit, command, versions: of what computed them.
+    """
+
+    task: str
+    tier: str
+    corpus: Mapping[str, Any]
+    scores: Mapping[str, Scores]
+    signatures: Mapping[str, Mapping[str, str]]
+    commit: str
+    command: str
+    versions: Mapping[str, str]
+
+
+def read_baselines(folder: Path, task: str, tier: str, sha256: str) -> Baselines | None:
+    """The baselines of a task at a tier on the corpus with that checksum; None where there are none.
+
+    Raises:
+        RecordError: a file there does not hold baselines.
+    """
+    for path in sorted(folder.glob("*.json")):
+        try:
+            found = Baselines(**json.loads(read_whole(path)))
+            if (found.task, found.tier, found.corpus["sha256"]) == (task, tier, sha256):
+                return found
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise RecordError(f"{path} must hold baselines, got {error!r}") from error
+    return None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 
 from scripts.cli import UsageError
 from scripts.runs.config import plain
-from scripts.runs.stored import read_run_config
+from scripts.runs.setup import read_run_config
 from scripts.style import ENDINGS
 from tasks.attention import AttentionGrid
 from tasks.data.corpus import MAX_CHARS

@@ -1,4 +1,4 @@
-"""From a checked config to everything that it stands for, built."""
+"""From a checked config to everything that it stands for, built; and runs that exist, read with suspicion."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from typing import Any
 
 import torch
 from hydra.utils import get_method, instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from regattn import Mapping
-from scripts.runs.config import plain
+from scripts.cli import UsageError
+from scripts.runs.config import leaves, plain
+from scripts.runs.schema import Train, validate_config
+from tasks._registry import TASKS
 from tasks.attention import AttentionGrid
 from tasks.data import cache
 from tasks.data.corpus import Corpus
@@ -23,8 +27,9 @@ from tasks.ranges import Seed, check_number
 from tasks.training.optim import OptimSettings
 from tasks.training.provenance import config_hash, run_id
 from tasks.training.records import Details, Example
-from tasks.training.run_directory import RunDirectory
+from tasks.training.run_directory import RunDirectory, read_stored
 from tasks.training.settings import TrainerSettings, in_memory
+from tasks.training.state import best_weights, load_weights
 from tasks.training.task import RecordedTask
 
 
@@ -122,3 +127,113 @@ def task_builder(config: DictConfig) -> Callable[..., RecordedTask[Any]]:
     """
     build = get_method(config._target_)
     return partial(build, **task_options(build, config))
+
+
+# ------------------------------------------------------------------ of a run that exists
+_RUNS = Path("runs")
+FOLDERS = {"results_dir": Train.results_dir, "data.cache": None}
+"""Keys of the folders that a run writes to beside its directory, and what they are unless it is told."""
+
+
+def run_names(given: str) -> list[str]:
+    """The runs that RUN names: one, or several with spaces between them; a path may have spaces in it.
+
+    Raises:
+        UsageError: it names none.
+    """
+    names = [given] if (Path(given) / "config.json").exists() else given.split()
+    if not names:
+        raise UsageError("RUN must name a run, or several with spaces between them, got none")
+    return names
+
+
+def find_run(run: str) -> RunDirectory:
+    """The directory of a run given by its id, the beginning of its id, or its path.
+
+    Raises:
+        UsageError: there is no such run, or several.
+    """
+    # Compared as names: neither a pattern nor a way out of the folder means anything here.
+    begun = sorted(path for path in _RUNS.glob("*") if path.name.startswith(run))
+    given = [Path(run)] if (Path(run) / "config.json").exists() else begun
+    found = [path for path in given if (path / "config.json").exists()]
+    if not run or len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise UsageError(f"RUN must name one run in {_RUNS}/, got {run!r}, which fits {names}")
+    return RunDirectory(found[0])
+
+
+def find_run_for(command: str, run: str) -> RunDirectory:
+    """The directory of a run of the task whose trained models ``command`` asks.
+
+    Raises:
+        UsageError: there is no such run, or several, or its task is another.
+    """
+    found = find_run(run)
+    task = _stored_config(found).get("task_name")
+    asked_by = {name: spec.command for name, spec in TASKS.items()}
+    if asked_by.get(task) != command:
+        wanted = " or ".join(name for name, other in asked_by.items() if other == command)
+        other = f": make {asked_by[task]} asks it" if task in asked_by else ""
+        raise UsageError(f"make {command} must get a run of {wanted}, got {found.path.name} of {task}{other}")
+    return found
+
+
+def read_run_config(run: RunDirectory) -> DictConfig:
+    """The config that the run was made from.
+
+    Raises:
+        ValueError: it is damaged, or names or holds what no config of this project does.
+    """
+    config = _stored_config(run)
+    for key, value in leaves(OmegaConf.to_container(config, resolve=False)):
+        if isinstance(value, str) and ("${" in value or value == "???"):  # read, it would look elsewhere
+            raise ValueError(f"{run.config} must hold plain values, got {value!r} as {key}")
+    try:
+        validate_config(config)
+    except ValueError as error:
+        raise ValueError(f"{run.config} is not the config of a run: {error}") from None
+    return config
+
+
+def take_folders(config: DictConfig, run: RunDirectory, overrides: Sequence[str] = ()) -> None:
+    """Have a stored run stay where it lies, and its results go where the command line says.
+
+    A directory may come from anywhere: that its config names a folder is no reason to write there.
+
+    Raises:
+        UsageError: the config names another folder than the usual one, and the command line none.
+    """
+    config.output_dir = str(run.path.absolute().parent)
+    given = dict(override.partition("=")[::2] for override in overrides)
+    if unknown := given.keys() - FOLDERS.keys():
+        wanted = " and ".join(FOLDERS)
+        raise UsageError(f"of a run that exists only {wanted} may be given, got {', '.join(sorted(unknown))}")
+    for key, usual in FOLDERS.items():
+        stored = OmegaConf.select(config, key)
+        if key not in given and stored != usual:
+            other = f", or name another folder, such as ARGS='{key}={usual}'" if usual else ""
+            raise UsageError(
+                f"{run.path.name} was to write to {stored} as its {key}: confirm it, "
+                f"ARGS='{key}={stored}'{other}"
+            )
+        if key in given:
+            OmegaConf.update(config, key, given[key])
+
+
+def _stored_config(run: RunDirectory) -> DictConfig:
+    try:
+        config = read_stored(run.config, OmegaConf.create)
+    except OmegaConfBaseException as error:
+        raise ValueError(
+            f"{run.config} must hold the config of a run, got something else: {error!r}"
+        ) from error
+    if not isinstance(config, DictConfig):
+        raise ValueError(f"{run.config} must hold a dictionary, got another JSON value")
+    return config
+
+
+def load_best(setup: Setup, run: RunDirectory) -> None:
+    """Give the model the weights that did best on dev."""
+    weights = best_weights(run.weights, setup.task.vocabulary.sha256)
+    load_weights(setup.task.model, weights, run.weights)

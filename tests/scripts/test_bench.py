@@ -31,8 +31,7 @@ from scripts.bench.implementations import (
     torch_calls,
     worst,
 )
-from scripts.bench.render import cost_by_mapping, render, tables
-from scripts.bench.results import mean_ratio, read_results, short
+from scripts.bench.render import cost_by_mapping, mean_ratio, read_results, render, short, tables
 from scripts.bench.sections import BenchConfig, hard_rows, quick, shapes
 from scripts.bench.timing import (
     LARGEST_POOL,

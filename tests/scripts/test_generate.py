@@ -16,7 +16,7 @@ from scripts.generate import generate as ask
 from scripts.predict import predict
 from scripts.runs import loaded_run
 from scripts.runs.loaded_run import load_translator
-from scripts.runs.stored import find_run
+from scripts.runs.setup import find_run
 from scripts.train import main as train
 from tasks._registry import TASKS
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.bench.results import read_results
+from scripts.bench.render import read_results
 from scripts.markdown import filled
 from scripts.paper.reported import read_paper
 from scripts.paper.scale import study_tables
