@@ -6,12 +6,12 @@ import ctypes
 import gc
 import math
 import multiprocessing
-import subprocess
 import sys
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, product
@@ -32,6 +32,7 @@ from scripts.bench.implementations import (
     candidates,
     check_agreement,
     error_of,
+    our_function,
     worst,
 )
 from scripts.bench.timing import (
@@ -420,36 +421,17 @@ def precompile(config: BenchConfig, chosen: Iterable[str], timeout: float = 150.
         "adversarial": {config.adversarial[1]},
     }
     sizes = set[int]().union(*(lengths.get(name, ()) for name in chosen))
-    jobs = list(product(OURS, sorted(sizes, reverse=True), config.dtypes))
-    command = [sys.executable, "-c", _COMPILE]
-    deadline = time.monotonic() + timeout
-    running: list[subprocess.Popen[bytes]] = []
-    shares = [jobs[k :: available_cores()] for k in range(available_cores())]
-    try:
-        for share in filter(None, shares):
-            asked = [f"{mapping},{d},{_name(dtype)}" for mapping, d, dtype in share]
-            running.append(subprocess.Popen([*command, *asked], stderr=subprocess.DEVNULL))
-        for process in running:
-            process.wait(max(0.0, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        print(
-            f"compiling took more than {timeout:.0f} s; the rest is compiled where it is timed",
-            file=sys.stderr,
-        )
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
+    jobs = product(OURS, sorted(sizes, reverse=True), config.dtypes)
+    pool = ProcessPoolExecutor(available_cores(), multiprocessing.get_context("spawn"))
+    with suppress(TimeoutError):  # the rest is compiled where it is timed
+        deque(pool.map(_compile, *zip(*jobs, strict=True), timeout=timeout), maxlen=0)
+    pool.shutdown(cancel_futures=True)
 
 
-_COMPILE = """
-import sys, torch, regattn
-for job in sys.argv[1:]:
-    name, d, dtype = job.split(",")
-    x = torch.randn(8, int(d), device="cuda", dtype=getattr(torch, dtype), requires_grad=True)
-    getattr(regattn, name)(x).sum().backward()
-"""
-"""A process of its own for each core, each with its share of the kernels."""
+def _compile(mapping: str, d: int, dtype: torch.dtype) -> None:
+    scores = torch.randn(8, d, device="cuda", dtype=dtype, requires_grad=True)
+    with suppress(Exception):  # it is told where it is timed
+        our_function(mapping)(scores).sum().backward()
 
 
 def _training_steps(mapping: str, config: BenchConfig) -> list[Call]:

@@ -63,16 +63,6 @@ class EpochEvent:
     is_best: bool
 
 
-@dataclass(frozen=True)
-class EvaluationEvent:
-    """One batch of an evaluation: ``what`` is done on ``split``, to ``done`` of ``total`` items so far."""
-
-    split: str
-    what: str
-    done: int
-    total: int
-
-
 class Callback:
     """Watches a training and must not change it: neither weights nor the global random state."""
 
@@ -82,8 +72,14 @@ class Callback:
     def on_step(self, event: StepEvent) -> None:
         """After every update."""
 
-    def on_evaluation(self, event: EvaluationEvent) -> None:
-        """After every batch of an evaluation, of dev after each epoch and of the test sets in the end."""
+    def on_evaluation(self, split: str, what: str, done: int, total: int) -> None:
+        """After every batch of an evaluation, of dev after each epoch and of the test sets in the end.
+
+        Args:
+            split: dev or a test set.
+            what: is done, such as ``"writing"``.
+            done, total: items so far, and in all.
+        """
 
     def on_epoch(self, event: EpochEvent) -> None:
         """After every evaluation, once its checkpoint is saved."""
@@ -155,16 +151,16 @@ class Progress(Callback):
         else:
             self._print_rarely(f"step {event.step}/{event.total_steps} · {self._describe(event)}")
 
-    def on_evaluation(self, event: EvaluationEvent) -> None:
-        said = f"{event.what} {event.split}"
+    def on_evaluation(self, split: str, what: str, done: int, total: int) -> None:
+        said = f"{what} {split}"
         if not self._is_live:
-            self._print_rarely(f"{said} {event.done}/{event.total}")
+            self._print_rarely(f"{said} {done}/{total}")
             return
         bar = self._bar or self._new_bar()
         if self._evaluation is None:
-            self._evaluation = bar.add_task(said, total=event.total)
-        bar.update(self._evaluation, completed=event.done, total=event.total, description=said)
-        if event.done == event.total:
+            self._evaluation = bar.add_task(said, total=total)
+        bar.update(self._evaluation, completed=done, total=total, description=said)
+        if done == total:
             bar.remove_task(self._evaluation)
             self._evaluation = None
 

@@ -13,7 +13,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from tasks.attention import AttentionMonitor, warning
 from tasks.errors import Refusal
 from tasks.training import distributed
-from tasks.training.callbacks import Callback, EpochEvent, EvaluationEvent, StartEvent, StepEvent
+from tasks.training.callbacks import Callback, EpochEvent, StartEvent, StepEvent
 from tasks.training.optim import Scheduler, learning_rate
 from tasks.training.run_directory import MetricsLog, RunDirectory
 from tasks.training.settings import TrainerSettings
@@ -274,7 +274,7 @@ def evaluate(
 
     def on_batch(what: str, done: int, total: int) -> None:
         for callback in callbacks:
-            callback.on_evaluation(EvaluationEvent(split, what, done, total))
+            callback.on_evaluation(split, what, done, total)
 
     metrics = task.evaluate(split, items=settings.items(split), on_batch=on_batch)
     for name, value in metrics.items():

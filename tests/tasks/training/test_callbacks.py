@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.progress import Task
 from tiny_run import train
 
-from tasks.training.callbacks import EpochEvent, EvaluationEvent, Progress, StartEvent, StepEvent
+from tasks.training.callbacks import EpochEvent, Progress, StartEvent, StepEvent
 
 METRIC_SUMS = {"examples": 8.0, "correct": 6.0, "tokens": 100.0}
 
@@ -96,10 +96,10 @@ def test_a_notebook_ends_with_one_bar(monkeypatch: pytest.MonkeyPatch) -> None:
         return list(progress._bar.tasks) if progress._bar else []
 
     progress.on_start(StartEvent(10, 14, 2, ()))
-    progress.on_evaluation(EvaluationEvent("dev", "evaluating", 4, 8))
+    progress.on_evaluation("dev", "evaluating", 4, 8)
     assert progress._bar is not None
     progress._bar.refresh()
-    progress.on_evaluation(EvaluationEvent("dev", "evaluating", 8, 8))
+    progress.on_evaluation("dev", "evaluating", 8, 8)
     progress.on_end()
     assert [14, 8] in shown and shown[-1] == [14]
     assert all(total in ([], [14], [14, 8]) for total in shown)  # none begins with a total of its own
@@ -122,7 +122,7 @@ def test_the_bar_fits_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) 
     progress.on_start(StartEvent(59000, 72000, 12, ()))
     progress.on_step(StepEvent(59001, 72000, 10, 10.5, METRIC_SUMS, 25.0, is_warmup=True))
     progress.on_step(StepEvent(59002, 72000, 10, 10.5, METRIC_SUMS, 0.1))
-    progress.on_evaluation(EvaluationEvent("test_2017_flickr", "writing", 640, 1000))
+    progress.on_evaluation("test_2017_flickr", "writing", 640, 1000)
     assert progress._bar is not None
     plain = Console(width=width, file=io.StringIO(), color_system=None)
     plain.print(progress._bar.get_renderable())
@@ -136,7 +136,7 @@ def test_the_bar_fits_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) 
 
 def test_an_evaluation_is_told_in_plain_lines_too() -> None:
     stream = io.StringIO()
-    Progress(stream, every=0.0).on_evaluation(EvaluationEvent("dev", "writing", 64, 1014))
+    Progress(stream, every=0.0).on_evaluation("dev", "writing", 64, 1014)
     assert stream.getvalue() == "writing dev 64/1014\n"
 
 
