@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from scripts import cli
 from scripts.markdown import DOCS, counted, fill, markdown
-from tasks.data.files import read_whole
+from tasks.training.run_directory import read_stored
 
 RESULT = Path("results", "reliability.json")
 PAGE, PLACE = DOCS / "reliability.md", "reliability"
@@ -57,24 +56,9 @@ def measured(row: dict[str, Any]) -> str:
     return f"{before}{text}{rate}{because}"
 
 
-def read(path: Path = RESULT) -> dict[str, Any]:
-    """What `make soak` has written.
-
-    Raises:
-        UsageError: there is no such file, or it is no JSON.
-    """
-    try:
-        found: dict[str, Any] = json.loads(read_whole(path))
-    except FileNotFoundError:
-        raise cli.UsageError(f"{path} must be written first, by `make soak`, got no such file") from None
-    except ValueError as error:
-        raise cli.UsageError(f"{path} must hold JSON, got a damaged file: {error}") from None
-    return found
-
-
 def main() -> None:
     """Print the tables; those of the full numbers go into docs/reliability.md."""
-    found = read()
+    found = read_stored(RESULT, dict)
     tables = markdown_tables(found)
     print(tables)
     if found["share"] >= 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Any
 
 from regattn._registry import MAPPINGS
 from scripts.bench.implementations import BASELINE, NOT_A_NUMBER
-from scripts.cli import UsageError
 from scripts.markdown import markdown
-from tasks.data.files import read_whole, write_atomically
+from tasks.data.files import write_atomically
+from tasks.training.run_directory import read_stored
 
 # What this project aims at, forward and backward: times torch.softmax on one thread, geometric mean over the
 # shapes and scales; and two threads over one, at a shape.
@@ -40,14 +39,9 @@ def read_results(path: Path) -> dict[str, Any]:
     """The sections that a file holds, by name; none if there is no file.
 
     Raises:
-        UsageError: it holds something else.
+        ValueError: it holds something else.
     """
-    if not path.exists():
-        return {}
-    try:
-        return dict(json.loads(read_whole(path))["sections"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{path} must be a benchmark's JSON, got {error!r}; move it away") from error
+    return read_stored(path, lambda found: dict(found["sections"])) if path.exists() else {}
 
 
 def ordered(section: Section) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -50,8 +49,8 @@ from scripts.paper.table import (
 )
 from scripts.runs.config import TIERS
 from tasks._registry import TASKS
-from tasks.data.files import read_whole
-from tasks.training.records import Record, RecordError
+from tasks.training.records import Record
+from tasks.training.run_directory import read_stored
 
 Tables = Mapping[str, Sequence[Recipe]]
 """Task → the recipes of its table that there are runs of."""
@@ -85,16 +84,11 @@ def read_baselines(folder: Path, task: str, tier: str, sha256: str) -> Baselines
     """The baselines of a task at a tier on the corpus with that checksum; None where there are none.
 
     Raises:
-        RecordError: a file there does not hold baselines.
+        ValueError: a file there does not hold baselines.
     """
-    for path in sorted(folder.glob("*.json")):
-        try:
-            found = Baselines(**json.loads(read_whole(path)))
-            if (found.task, found.tier, found.corpus["sha256"]) == (task, tier, sha256):
-                return found
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise RecordError(f"{path} must hold baselines, got {error!r}") from error
-    return None
+    every = (read_stored(path, lambda found: Baselines(**found)) for path in sorted(folder.glob("*.json")))
+    wanted = task, tier, sha256
+    return next((one for one in every if (one.task, one.tier, one.corpus.get("sha256")) == wanted), None)
 
 
 @dataclass(frozen=True)
@@ -126,8 +120,7 @@ def results_of_tiers(records: Runs, results: Path, paper: Paper) -> list[TierRes
     Raises:
         RecordError: the runs of a table are of several corpora or were measured in several ways, or their
             details are missing or damaged.
-        UsageError: the benchmark's file is damaged.
-        ValueError: a study's is.
+        ValueError: the file of the benchmark, of baselines or of a study is damaged.
     """
     items, found = ItemScores(results / "details"), []
     steps = training_steps(results / "bench" / "cpu.json")
@@ -156,7 +149,7 @@ def training_steps(path: Path) -> dict[str, Mapping[str, Any]]:
     """Mapping → what the benchmark at ``path`` has of training steps with it beside those with softmax.
 
     Raises:
-        UsageError: the file is damaged.
+        ValueError: the file is damaged.
     """
     cells = read_results(path).get("training", {}).get("cells", [])
     return {name.removeprefix("regattn."): row for cell in cells for name, row in cell["results"].items()}

@@ -120,7 +120,7 @@ class RunDirectory:
 
 
 def read_stored(path: Path, build: Callable[[Any], T]) -> T:
-    """What ``build`` makes of a JSON file of a run.
+    """What ``build`` makes of a JSON file, such as one of a run.
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no file of that name.
@@ -135,7 +135,7 @@ def read_stored(path: Path, build: Callable[[Any], T]) -> T:
     try:
         return build(values)
     except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} must hold what a run keeps there, got something else: {error!r}") from error
+        raise ValueError(f"{path} must hold what is kept there, got something else: {error!r}") from error
 
 
 def _read_holder(descriptor: int) -> str:

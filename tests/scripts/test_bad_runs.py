@@ -21,7 +21,6 @@ from scripts.export import export
 from scripts.generate import generate
 from scripts.paper.page import kernel_costs
 from scripts.predict import predict
-from scripts.reliability import read as read_reliability
 from scripts.runs.runner import Job, run_until_done
 from scripts.train import main as train
 from scripts.tune import journal_storage
@@ -173,7 +172,7 @@ RUN_FAULTS: dict[str, tuple[Spoil, tuple[str, ...], str]] = {
     "no vocabulary": (
         bad.stored("vocabulary.json", "5"),
         EVERY[1:3],
-        r"vocabulary\.json must hold what a run keeps there, got something else",
+        r"vocabulary\.json must hold what is kept there, got something else",
     ),
 }
 CASES = [(fault, command) for fault, (_, commands, _) in RUN_FAULTS.items() for command in commands]
@@ -369,7 +368,7 @@ def test_what_is_written_to_is_a_file_of_its_own(
 
 
 @pytest.mark.measures("bad data")
-@pytest.mark.parametrize("read", [kernel_costs, render, read_reliability])
+@pytest.mark.parametrize("read", [kernel_costs, render])
 def test_a_pipe_is_refused_and_not_waited_for(folder: Path, read: Callable[[Path], object]) -> None:
     os.mkfifo("a.json")
     with pytest.raises(OSError, match=r"a\.json must be a file, got a pipe or device"):

@@ -363,7 +363,7 @@ def test_a_file_that_is_no_result_is_not_written_over(
     monkeypatch.setattr(program, "SECTIONS", {"shapes": None})  # measuring would fail in another way
     with pytest.raises(SystemExit):
         cli.main(lambda: program.main([]))
-    assert "results/bench/cpu.json must be a benchmark's JSON" in capsys.readouterr().err
+    assert "results/bench/cpu.json must be JSON, got a damaged file" in capsys.readouterr().err
     assert path.read_text(encoding="utf-8") == "half a fi"
 
 

@@ -10,7 +10,6 @@ from scripts.baselines import main
 from scripts.paper.selection import UNIFORM, first_run, recipes_of, rows_of
 from scripts.paper.tables import Baselines, read_baselines
 from tasks._registry import TASKS
-from tasks.training.records import RecordError
 from tests.example_record import RECORD
 from tests.scripts.paper.committed import ROOT, committed, committed_records
 
@@ -40,7 +39,7 @@ def test_baselines_come_back_with_their_history(tmp_path: Path) -> None:
     assert read_baselines(tmp_path, "snli", "small", RECORD.corpus["sha256"]) is None
     assert read_baselines(tmp_path, "snli", "mini", "2" * 64) is None
     (tmp_path / "a.json").write_text("{}")
-    with pytest.raises(RecordError, match=r"a\.json must hold baselines, got"):
+    with pytest.raises(ValueError, match=r"a\.json must hold what is kept there, got"):
         read_baselines(tmp_path, "snli", "mini", RECORD.corpus["sha256"])
 
 
