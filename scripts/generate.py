@@ -5,7 +5,7 @@ for one of TASK=gigaword. The run's directory is all that is read: its config, i
 that did best on dev; its corpus is not needed.
 
 Standard input is UTF-8, a sentence a line, ended by "\\n" only. Standard output has one line for each, empty
-for one without words, and nothing else; speed and remarks go to standard error. Lines are read, answered and
+for one without words, and nothing else; remarks go to standard error. Lines are read, answered and
 written in chunks (one by one at a terminal), so that the input may be of any length.
 """
 
@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import get_args
 
 from scripts import cli
-from scripts.cli import UsageError
-from scripts.runs.loaded_run import FILES, PICTURED, LoadedRun, answer_lines, load_translator, save_attention
-from scripts.runs.setup import find_run_for, read_run_config, run_names
+from scripts.runs.loaded_run import FILES, PICTURED, answer_lines, load_translator, save_attention
+from scripts.runs.setup import find_run_for, read_run_config
 from scripts.style import ENDINGS, check_drawing
 from tasks._registry import TASKS
 from tasks.seq2seq.search import SearchSettings
@@ -34,15 +33,15 @@ def generate(arguments: Sequence[str]) -> None:
     options = _options(arguments)
     if options.attention is not None and options.attention.suffix in ENDINGS:
         check_drawing()
-    runs = [_load(run, options) for run in run_names(options.run)]
-    if options.nbest is not None and len(runs) > 1:
-        raise UsageError(f"--nbest must get one run, got {len(runs)}")
-    _say_raised_beam(runs, options)
-    answers = answer_lines(runs, options.nbest is not None)
+    run = find_run_for(options.command, options.run)
+    trainer = replace(TrainerSettings(**read_run_config(run).trainer), device=options.device)
+    translator = load_translator(run, trainer.torch_device())
+    settings = _settings(translator.settings, options)
+    answers = answer_lines(translator, settings, is_list=options.nbest is not None)
     if options.attention is None:
         deque(answers, maxlen=0)
     else:
-        _say(save_attention(options.attention, answers, runs))
+        print(save_attention(options.attention, answers, translator), file=sys.stderr)
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -56,11 +55,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         choices=[spec.command for spec in TASKS.values() if spec.writes_text],
         help="which task the run must be of",
     )
-    parser.add_argument(
-        "run",
-        help="id of the run, its beginning, or the run's directory; of several, with spaces between them, "
-        "the outputs stand in one line in that order, with tabs between them",
-    )
+    parser.add_argument("run", help="id of the run, its beginning, or the run's directory")
     parser.add_argument(
         "--nbest",
         type=int,
@@ -68,9 +63,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         help="write at most N outputs for each line, best first, each in a line of Moses's form "
         "`number ||| output ||| score`, lines numbered from 0; a beam below N becomes N, unless it was given",
     )
-    width = parser.add_mutually_exclusive_group()
-    width.add_argument("--beam-size", type=int, metavar="K", help="width of the search")
-    width.add_argument("--greedy", action="store_true", help="the same as --beam-size 1")
+    parser.add_argument("--beam-size", type=int, metavar="K", help="width of the search")
     parser.add_argument("--max-length", type=int, metavar="N", help="most tokens of an output")
     parser.add_argument(
         "--length-penalty", type=float, metavar="A", help="exponent of the length that scores are divided by"
@@ -79,10 +72,10 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         "--attention",
         type=_attention_file,
         metavar="FILE",
-        help="also save the attention: a .json is a list with an object for each output (index from 0, run, "
+        help="also save the attention: a .json is a list with an object for each output (index from 0, "
         "mapping, input, output, score, source and target tokens, and for each target token a row of weights "
         f"and one of groups, 0 being none); a {', '.join(FILES[1:])} shows the best outputs of the first "
-        f"{PICTURED} sentences, those of several runs side by side",
+        f"{PICTURED} sentences",
     )
     parser.add_argument(
         "--device",
@@ -101,35 +94,15 @@ def _attention_file(name: str) -> Path:
     return path
 
 
-def _load(run: str, options: argparse.Namespace) -> LoadedRun:
-    found = find_run_for(options.command, run)
-    trainer = replace(TrainerSettings(**read_run_config(found).trainer), device=options.device)
-    translator = load_translator(found, trainer.torch_device())
-    return LoadedRun(found.path.name, translator, _settings(translator.settings, options))
-
-
 def _settings(trained: SearchSettings, options: argparse.Namespace) -> SearchSettings:
     """The settings of the run, changed as asked."""
-    given = {
-        "beam_size": 1 if options.greedy else options.beam_size,
-        "max_length": options.max_length,
-        "length_penalty": options.length_penalty,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
     n_best = 1 if options.nbest is None else options.nbest
-    given.setdefault("beam_size", max(trained.beam_size, n_best))
-    return replace(trained, **given, n_best=n_best)
-
-
-def _say_raised_beam(runs: Sequence[LoadedRun], options: argparse.Namespace) -> None:
-    for run in runs:
-        trained = run.translator.settings.beam_size
-        if not options.greedy and options.beam_size is None and run.settings.beam_size > trained:
-            _say(f"beam of {run.settings.beam_size} instead of {trained}, for as many outputs")
-
-
-def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
+    beam = max(trained.beam_size, n_best) if options.beam_size is None else options.beam_size
+    if options.beam_size is None and beam > trained.beam_size:
+        print(f"beam of {beam} instead of {trained.beam_size}, for as many outputs", file=sys.stderr)
+    given = {"max_length": options.max_length, "length_penalty": options.length_penalty}
+    given = {name: value for name, value in given.items() if value is not None}
+    return replace(trained, **given, beam_size=beam, n_best=n_best)
 
 
 if __name__ == "__main__":
