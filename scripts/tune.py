@@ -8,7 +8,6 @@ the same values, and its run continues from its checkpoint.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,6 @@ from typing import Any, BinaryIO, cast
 import optuna
 from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -28,13 +26,12 @@ from optuna.trial import FrozenTrial, TrialState
 from scripts import cli
 from scripts.cli import UsageError
 from scripts.runs.config import folder_overrides, keep_apart, load_choice, read_config
-from scripts.runs.setup import Setup, set_up
+from scripts.runs.setup import set_up
 from scripts.runs.training import make_command, prepare, train
 from tasks.data.files import open_descriptor
 from tasks.ranges import PositiveInt, check_number
-from tasks.training.callbacks import Callback, EpochEvent, StartEvent
 from tasks.training.fit import NonFiniteError
-from tasks.training.records import Record, find_record
+from tasks.training.records import find_record
 
 RESULTS = "results/studies"
 """Where the records of trials lie, unless told otherwise: apart from those that tables are made of."""
@@ -110,7 +107,6 @@ class SharedStudy:
                 storage=journal_storage(path, self._locks / "journal"),
                 study_name=path.stem,
                 direction="maximize",
-                pruner=MedianPruner(n_startup_trials=5),
                 load_if_exists=True,
             )
             begun = self.study.user_attrs.setdefault("about", about)
@@ -124,7 +120,7 @@ class SharedStudy:
         It counts as this process's until that ends, however it does.
 
         Args:
-            trials: how many there shall be, those of other processes and pruned ones included.
+            trials: how many there shall be, those of other processes included.
             space: what it may choose.
         """
         with self._alone():
@@ -193,71 +189,19 @@ def _cut_torn_line(file: BinaryIO) -> None:
 
 
 # ------------------------------------------------------------------ trials
-class Pruning(Callback):
-    """Tells Optuna the dev metric of every epoch, and ends a run that lags behind the median of others.
-
-    Args:
-        trial: the trial that the run is.
-        setup: the run.
-    """
-
-    def __init__(self, trial: optuna.Trial, setup: Setup) -> None:
-        self.trial = trial
-        self.metric, self.log = setup.task.metric, setup.directory.metrics
-
-    def on_start(self, event: StartEvent) -> None:
-        """Tell the epochs of an earlier start again: this trial may not know them."""
-        epochs = [line for line in map(json.loads, self.log.open()) if line["event"] == "epoch"]
-        for line in epochs:
-            self._report(line["epoch"], line["dev"])
-        if epochs:
-            self._prune(epochs[-1]["epoch"], event.epochs)
-
-    def on_epoch(self, event: EpochEvent) -> None:
-        """Tell the epoch.
-
-        Raises:
-            TrialPruned: it is not worth another one.
-        """
-        self._report(event.epoch, event.dev)
-        self._prune(event.epoch, event.epochs)
-
-    def _report(self, epoch: int, dev: dict[str, float]) -> None:
-        self.trial.report(dev[self.metric], epoch)
-
-    def _prune(self, epoch: int, epochs: int) -> None:
-        if epoch < epochs and self.trial.should_prune():
-            raise optuna.TrialPruned(f"pruned after epoch {epoch}")
-
-
 def run_trial(study: optuna.Study, trial: optuna.Trial, overrides: Sequence[str]) -> str:
     """Train one setting and tell the study; say what became of it."""
     setup = prepare(overrides)
     try:
-        record = _train(trial, setup)
-    except optuna.TrialPruned as pruned:
-        study.tell(trial, state=TrialState.PRUNED)
-        return str(pruned)
+        train(setup)
     except NonFiniteError as error:
         study.tell(trial, state=TrialState.FAIL)
         return f"failed: {error}"
+    record = find_record(setup.record_file.parent, setup.id)
+    assert record is not None
     value = record.metrics["dev"][setup.task.metric]
     study.tell(trial, value)
     return f"{setup.task.metric} {value:.4f} on dev, run {record.id}"
-
-
-def _train(trial: optuna.Trial, setup: Setup) -> Record:
-    if finished := _record(setup):
-        for entry in finished.history:
-            trial.report(entry["dev"][setup.task.metric], entry["epoch"])
-    train(setup, [Pruning(trial, setup)])
-    record = _record(setup)
-    assert record is not None
-    return record
-
-
-def _record(setup: Setup) -> Record | None:
-    return find_record(setup.record_file.parent, setup.id)
 
 
 def tune(name: str, space_name: str, trials: int, overrides: Sequence[str]) -> None:
@@ -266,7 +210,7 @@ def tune(name: str, space_name: str, trials: int, overrides: Sequence[str]) -> N
     Args:
         name: of the study; the same one goes on with it, in any number of processes.
         space_name: of what is searched, a file of configs/tune.
-        trials: how many settings to try, pruned ones included.
+        trials: how many settings to try.
         overrides: of the config that they share.
 
     Raises:
@@ -289,9 +233,9 @@ def tune(name: str, space_name: str, trials: int, overrides: Sequence[str]) -> N
 
 def _report(trials: Sequence[FrozenTrial], metric: str, overrides: Sequence[str]) -> None:
     counts = {state: sum(trial.state == state for trial in trials) for state in TrialState}
-    finished, pruned = counts[TrialState.COMPLETE], counts[TrialState.PRUNED]
+    finished = counts[TrialState.COMPLETE]
     print(
-        f"\n{len(trials)} trials: {finished} finished, {pruned} pruned, {counts[TrialState.FAIL]} failed, "
+        f"\n{len(trials)} trials: {finished} finished, {counts[TrialState.FAIL]} failed, "
         f"{counts[TrialState.RUNNING]} running in other processes"
     )
     if not finished:

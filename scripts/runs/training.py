@@ -69,18 +69,13 @@ def prepare(overrides: Sequence[str]) -> Setup:
     return set_up(config)
 
 
-def train(setup: Setup, more_callbacks: Sequence[Callback] = ()) -> None:
-    """One run to its record, in as many processes as there are. A finished run is shown, not repeated.
-
-    Args:
-        setup: the run.
-        more_callbacks: told after the loggers.
-    """
+def train(setup: Setup) -> None:
+    """One run to its record, in as many processes as there are. A finished run is shown, not repeated."""
     with init_distributed(setup.device):
-        _train(setup, more_callbacks)
+        _train(setup)
 
 
-def _train(setup: Setup, more_callbacks: Sequence[Callback]) -> None:
+def _train(setup: Setup) -> None:
     config = setup.config
     if on_rank_zero(partial(_is_finished, setup)):
         return
@@ -96,7 +91,6 @@ def _train(setup: Setup, more_callbacks: Sequence[Callback]) -> None:
         callbacks.append(instantiate(config.logger, _partial_=True)(setup.id, run.path, plain(config)))
         if config.progress:
             callbacks.append(Progress(shown=setup.task.shown))
-        callbacks.extend(more_callbacks)
 
     with enter_on_rank_zero(setup.directory) as run:
         on_rank_zero(begin)

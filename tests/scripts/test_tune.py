@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from optuna.trial import TrialState, create_trial
+from optuna.trial import TrialState
 
 import regattn
 from scripts.cli import UsageError
@@ -141,25 +141,6 @@ def test_a_study_goes_on_only_with_what_it_was_begun_with(folder: Path) -> None:
     SharedStudy(folder / "a.journal", 1, {"epochs": 2})
     with pytest.raises(UsageError, match=r"begun with, \{'epochs': 2\}, got \{'epochs': 3\}"):
         SharedStudy(folder / "a.journal", 1, {"epochs": 3})
-
-
-def test_a_run_that_lags_is_pruned_and_leaves_no_record(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    space = {"attention.lam": FloatDistribution(0.01, 1)}
-    monkeypatch.setattr("scripts.tune.read_space", lambda name: (space, ["lam"]))
-    tune("a", "lam", 1, TINY)
-    study = optuna.load_study(study_name="a", storage=storage(folder / "runs/studies/a.journal"))
-    for _ in range(5):
-        better = create_trial(
-            value=1.1, params={"attention.lam": 0.5}, intermediate_values={1: 1.1, 2: 1.1},
-            distributions={"attention.lam": FloatDistribution(0.01, 1)},
-        )  # fmt: skip
-        study.add_trial(better)
-    tune("a", "lam", 7, TINY)
-    assert "trial 6: pruned after epoch 1" in capsys.readouterr().out
-    assert len(read_records(folder / "results/studies/runs")) == 1
-    assert len(list((folder / "runs").glob("*/checkpoint.ckpt"))) == 2
 
 
 def storage(path: Path) -> optuna.storages.JournalStorage:
