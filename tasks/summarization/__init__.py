@@ -54,7 +54,7 @@ SPEC = register(
         primary_metric=Metric("rougeL", "ROUGE-L, greedy"),
         item_scores={
             **dict.fromkeys(ROUGE, ""),
-            "aer": "tasks.seq2seq.scoring.aer_of_totals",
+            "aer": "tasks.seq2seq.task.aer_of_totals",
         },
         setting=setting,
         baselines="tasks.summarization.task.baselines",

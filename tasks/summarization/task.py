@@ -18,9 +18,8 @@ from tasks.errors import check_installed
 from tasks.ranges import PositiveIntOrNone, check_ranges
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings
-from tasks.seq2seq.scoring import Scores, check_outputs
 from tasks.seq2seq.search import SearchSettings
-from tasks.seq2seq.task import Seq2SeqTask, copied, new_model
+from tasks.seq2seq.task import Scores, Seq2SeqTask, check_outputs, copied, new_model
 from tasks.seq2seq.text import BatchSettings, TextSettings
 from tasks.seq2seq.translator import Translator
 from tasks.summarization import UNTIL_UNKNOWN

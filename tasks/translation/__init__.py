@@ -35,7 +35,7 @@ SPEC = register(
         primary_metric=Metric("bleu", "BLEU, greedy"),
         item_scores={
             "bleu": "tasks.translation.task.bleu_of_totals",
-            "aer": "tasks.seq2seq.scoring.aer_of_totals",
+            "aer": "tasks.seq2seq.task.aer_of_totals",
         },
         setting=setting,
         baselines="tasks.translation.task.baselines",

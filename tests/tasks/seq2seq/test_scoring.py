@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.seq2seq.data import Link, Links
-from tasks.seq2seq.scoring import AlignmentTally, alignment_from_attention
+from tasks.seq2seq.task import AlignmentTally, alignment_from_attention
 
 
 def test_source_pieces_are_summed_target_pieces_averaged() -> None:
