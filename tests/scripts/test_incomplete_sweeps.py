@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from scripts.paper import metrics, selection, tables
+from scripts.paper import selection, table, tables
 from scripts.paper.reported import read_paper
 from scripts.paper.selection import MAPPINGS, recipes_of
 from scripts.paper.significance import MeanStd
@@ -123,7 +123,7 @@ WRONG: dict[str, tuple[Any, str, Any]] = {
     "the last seed alone": (selection, "by_mapping", last_seed_alone),
     "recipes not told apart": (selection, "rows_of", recipes_not_told_apart),
     "seeds as they were planned": (tables, "seeds_cell", lambda records: Cell("1, 2, 3, 4")),
-    "missing runs counted as 0": (metrics, "mean_std", over_all_seeds),
+    "missing runs counted as 0": (table, "mean_std", over_all_seeds),
 }
 
 
