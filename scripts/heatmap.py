@@ -11,7 +11,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from regattn._heatmap import Panel, lay_out
-from scripts.style import ENDINGS, house_style, save_figure
+from scripts.style import house_style, save_figure
 from tasks.attention import AttentionGrid
 
 
@@ -71,23 +71,18 @@ def _places(pieces: Sequence[str]) -> list[list[int]]:
     return words
 
 
-def draw_panels(
-    path: Path | str, lines: Sequence[Sequence[Panel]], source: str = "", target: str = ""
-) -> None:
+def draw_panels(path: Path, lines: Sequence[Sequence[Panel]], source: str = "", target: str = "") -> None:
     """Save a picture of several panels, laid out as :func:`regattn._heatmap.lay_out` does.
 
     Args:
-        path: where to, ending in ``.png``, ``.pdf`` or ``.svg``; a missing directory is made.
+        path: where to, ending in one of :data:`scripts.style.ENDINGS`; a missing directory is made.
         lines: what stands side by side, line by line.
         source, target: what the words below and beside the panels are; where they are named the scale of
             the shades stands on the right.
 
     Raises:
-        ValueError: another ending, or no panels.
+        ValueError: no panels.
     """
-    path = Path(path)
-    if path.suffix not in ENDINGS:
-        raise ValueError(f"path must end in {', '.join(ENDINGS)}, got {path.name!r}")
     figure = lay_out(lines)
     with house_style():
         if source:

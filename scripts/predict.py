@@ -31,8 +31,6 @@ def predict(arguments: Sequence[str]) -> None:
     run = find_run_for("predict", arguments[0])
     predictor = load_trained(plain(read_run_config(run)), run, torch.device("cpu"))
     assert isinstance(predictor, EntailmentPredictor)
-    if not all(predictor.words(text) for text in arguments[1:]):
-        raise UsageError("PREMISE and HYPOTHESIS must have at least one word each, got none")
     _print(reading := predictor.predict(*arguments[1:]))
     words = dict.fromkeys(word for text in arguments[1:] for word in predictor.words(text))
     if unknown := [word for word in words if word not in predictor.vocabulary]:

@@ -84,12 +84,9 @@ class AttentionTally:
             mask: bool, of that shape; ``True`` where attention is allowed.
             groups: int64, of that shape; numbers of the groups as :func:`regattn.groups` returns them, 0
                 outside the support.
-
-        Raises:
-            ValueError: the shapes differ or are not of two dimensions, or a masked position has a weight or
-                a group.
         """
-        _check(weights, mask, groups)
+        assert weights.ndim == 2 and weights.shape == mask.shape == groups.shape and mask.dtype == torch.bool
+        assert not (((weights != 0) | (groups != 0)) & ~mask).any(), "masked positions weigh nothing"
         kept = mask.any(-1)
         weights, mask, groups = weights.detach()[kept].double(), mask[kept], groups[kept]
         allowed, support = mask.sum(-1), (weights != 0).sum(-1)
@@ -136,17 +133,6 @@ def _changes(labels: Tensor) -> Tensor:
     """How often a row goes over to a new label that is not 0; (rows,)."""
     before = torch.nn.functional.pad(labels, (1, 0))[:, :-1]
     return ((labels != before) & (labels != 0)).sum(-1)
-
-
-def _check(weights: Tensor, mask: Tensor, groups: Tensor) -> None:
-    shapes = [tuple(tensor.shape) for tensor in (weights, mask, groups)]
-    if weights.ndim != 2 or len(set(shapes)) != 1:
-        got = ", ".join(map(str, shapes))
-        raise ValueError(f"weights, mask and groups must have one shape (rows, sources), got {got}")
-    if mask.dtype != torch.bool:
-        raise ValueError(f"mask must be bool, got {mask.dtype}")
-    if bool((((weights != 0) | (groups != 0)) & ~mask).any()):
-        raise ValueError("masked positions must have weight 0 and group 0, got others")
 
 
 # ------------------------------------------------------------------ while it is trained

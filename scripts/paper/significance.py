@@ -18,7 +18,6 @@ from scipy.special import nctdtr, stdtr, stdtrit  # type: ignore[import-untyped]
 from scripts.paper.selection import Rows as Cells
 from scripts.paper.selection import first_run, task_of
 from tasks._registry import import_object
-from tasks.ranges import PositiveInt, Seed, check_number
 from tasks.training.records import Record, read_details
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -275,9 +274,6 @@ def resampled_scores(
     Returns:
         For each run the score on the real test set and those on the drawn ones; (runs, 1 + samples).
 
-    Raises:
-        ValueError: there are no items, ``samples < 1``, or ``seed`` is out of range.
-
     Example:
         >>> resampled_scores([[1.0, 2.0, 6.0]], samples=3).tolist()
         [[3.0, 3.3333333333333335, 1.0, 3.0]]
@@ -288,10 +284,6 @@ def resampled_scores(
     if rows.ndim == 2:
         rows = rows[..., np.newaxis]
     runs, count, width = rows.shape
-    if count < 1:
-        raise ValueError(f"a test set must have at least 1 item, got {count}")
-    check_number("samples", samples, PositiveInt)
-    check_number("seed", seed, Seed)
     flat = np.rint(rows.transpose(1, 0, 2).reshape(count, -1) / _STEP) * _STEP
     drawn = [score(rows.sum(1), count)]
     times = _draws(count, samples, seed)
@@ -319,11 +311,10 @@ class ItemScores:
     Args:
         folder: of the runs' details.
         samples: number of test sets drawn.
-        seed: of drawing them.
     """
 
-    def __init__(self, folder: Path, samples: int = SAMPLES, seed: int = 0) -> None:
-        self.folder, self.samples, self.seed = folder, samples, seed
+    def __init__(self, folder: Path, samples: int = SAMPLES) -> None:
+        self.folder, self.samples = folder, samples
         self._items: dict[str, Mapping[str, Mapping[str, Any]]] = {}
 
     def block(self, rows: Cells, split: str, metric: str) -> dict[str, dict[int, Floats]]:
@@ -340,7 +331,6 @@ class ItemScores:
             [self._read(run)[split][metric] for run in runs],
             score=import_object(name) if (name := task.item_scores[metric]) else mean_of_items,
             samples=self.samples,
-            seed=self.seed,
         )
         block: dict[str, dict[int, Floats]] = {run.mapping: {} for run in runs}
         for run, scored in zip(runs, scores, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from inspect import signature
@@ -100,9 +100,10 @@ def set_up(config: DictConfig, *, like: Setup | None = None) -> Setup:
     trainer, notes = trainer.on_this_machine(device)
     if like is not None:
         return Setup(config, mapping, trainer, optim, device, like.task, notes)
-    build = task_builder(config.task)
+    build = get_method(config.task._target_)
+    options = task_options(build, config.task)
     corpus, cache_notes = load_corpus(config.data)
-    task = in_memory(partial(build, corpus, mapping, config.seed, device))
+    task = in_memory(partial(build, corpus, mapping, config.seed, device, **options))
     return Setup(config, mapping, trainer, optim, device, task, [*notes, *cache_notes])
 
 
@@ -117,16 +118,6 @@ def load_corpus(config: DictConfig) -> tuple[Corpus[Any], list[str]]:
             f"{cache.VARIABLE} names another"
         )
     return instantiate(config, _convert_="all", prepared=folder), notes
-
-
-def task_builder(config: DictConfig) -> Callable[..., RecordedTask[Any]]:
-    """What builds the task named in a config, its options given.
-
-    Raises:
-        ValueError: an option out of its range.
-    """
-    build = get_method(config._target_)
-    return partial(build, **task_options(build, config))
 
 
 # ------------------------------------------------------------------ of a run that exists

@@ -167,7 +167,6 @@ def search_all(
     empty = [position for position, ids in enumerate(sources) if not len(ids)]
     if empty:
         raise ValueError(f"every sentence must have at least one token, got none at position {empty[0]}")
-    # Longest first, so that memory that does not suffice shows at once.
     found: dict[int, list[Hypothesis]] = {}
     # Longest first, so that memory that does not suffice shows at once.
     for positions in length_batches([-len(ids) for ids in sources], batch_size):

@@ -257,20 +257,6 @@ class Scores:
     items: Mapping[str, Rows]
 
 
-def check_outputs(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-    """Refuse what is no test set.
-
-    Raises:
-        ValueError: there are no items, an item has no output, or a text in place of its references.
-    """
-    if not len(outputs) == len(references) > 0:
-        got = f"{len(outputs)} outputs for {len(references)} items"
-        raise ValueError(f"a test set must have an output for every item, got {got}")
-    # A text is a sequence of texts too, one for each of its letters.
-    if any(isinstance(item, str) for item in references):
-        raise ValueError("an item must have a tuple of references, got a text")
-
-
 class Scoring(Protocol):
     """The metrics of a task."""
 
@@ -298,20 +284,13 @@ def alignment_from_attention(
         Pairs (source word, target word): one for each target word with tokens, of equal source words the
         first; none for a target word all of whose weights are 0.
 
-    Raises:
-        ValueError: the shape of ``weights`` is not that of the words, or a weight is negative or not finite.
-
     Example:
         >>> weights = torch.tensor([[0.4, 0.3, 0.3], [0.9, 0.1, 0.0]])
         >>> sorted(alignment_from_attention(weights, [0, 1, 1], [0, 1]))
         [(0, 1), (1, 0)]
     """
     table = weights.detach().cpu().double()
-    wanted = len(target_words), len(source_words)
-    if table.shape != wanted:
-        raise ValueError(f"weights of these words must have the shape {wanted}, got {tuple(table.shape)}")
-    if (bad := table[~((table >= 0) & table.isfinite())]).numel():
-        raise ValueError(f"weights must be finite and not negative, got {float(bad[0])}")
+    assert table.shape == (len(target_words), len(source_words)) and bool((table >= 0).all())
     if not table.numel():
         return set()
     source, target = torch.tensor(source_words), torch.tensor(target_words)

@@ -17,7 +17,7 @@ from tasks.errors import check_installed
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings
 from tasks.seq2seq.search import SearchSettings
-from tasks.seq2seq.task import Scores, Seq2SeqTask, check_outputs, copied, new_model
+from tasks.seq2seq.task import Scores, Seq2SeqTask, copied, new_model
 from tasks.seq2seq.text import BatchSettings, TextSettings
 from tasks.seq2seq.translator import Translator
 
@@ -59,8 +59,8 @@ def bleu(
         Of every item the counts whose sums :func:`bleu_of_totals` takes.
 
     Raises:
-        ValueError: there are no items; the numbers of outputs and references differ; items differ in their
-            number of references, or have none; ``tokenized`` without ``language``.
+        ValueError: the numbers of outputs and references differ; items differ in their number of references,
+            or have none; ``tokenized`` without ``language``.
 
     Example:
         >>> scores = bleu(["a cat sits on the mat"], [("the cat sits on the mat",)])
@@ -70,7 +70,6 @@ def bleu(
     Source: Papineni et al. (2002); Popović (2015); Post (2018), "A Call for Clarity in Reporting BLEU
         Scores".
     """
-    check_outputs(outputs, references)
     numbers = {len(item) for item in references}
     if len(numbers) != 1 or 0 in numbers:
         got = ", ".join(map(str, sorted(numbers)))

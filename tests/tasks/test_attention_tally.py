@@ -131,25 +131,7 @@ def test_rows_masked_everywhere_do_not_count() -> None:
     assert tallied((nothing, nothing.bool(), nothing.long())) == {}
 
 
-@pytest.mark.parametrize(
-    ("weights", "mask", "groups", "message"),
-    [
-        (
-            torch.ones(2, 3),
-            torch.ones(2, 4).bool(),
-            torch.ones(2, 3).long(),
-            r"got \(2, 3\), \(2, 4\), \(2, 3\)",
-        ),
-        (torch.ones(3), torch.ones(3).bool(), torch.ones(3).long(), r"\(rows, sources\), got \(3,\)"),
-        (torch.ones(1, 3), torch.ones(1, 3), torch.ones(1, 3).long(), "mask must be bool, got torch.float32"),
-        (
-            torch.ones(1, 3),
-            torch.zeros(1, 3).bool(),
-            torch.zeros(1, 3).long(),
-            "must have weight 0 and group 0",
-        ),
-    ],
-)
-def test_refusals(weights: torch.Tensor, mask: torch.Tensor, groups: torch.Tensor, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        AttentionTally().add(weights, mask, groups)
+def test_a_weight_behind_the_mask_is_noticed() -> None:
+    for weights, groups in ((torch.ones(1, 3), torch.zeros(1, 3)), (torch.zeros(1, 3), torch.ones(1, 3))):
+        with pytest.raises(AssertionError):
+            AttentionTally().add(weights, torch.zeros(1, 3).bool(), groups.long())

@@ -42,16 +42,3 @@ def test_any_score_of_totals_is_that_of_its_set(items: int) -> None:
     times = np.concatenate(drawn)
     assert len(times) == 31 and (times[0] == 1).all() and (times.sum(1) == items).all()
     assert found[0] == pytest.approx(times @ np.arange(1.0, items + 1))
-
-
-@pytest.mark.parametrize(
-    ("items", "options", "message"),
-    [
-        ([[]], {}, "at least 1 item, got 0"),
-        ([[1.0]], {"samples": 0}, "samples must be an integer of at least 1, got 0"),
-        ([[1.0]], {"seed": -1}, "seed must be .* below .*, got -1"),
-    ],
-)
-def test_refusals(items: list[list[float]], options: dict[str, int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        resampled_scores(items, **options)  # type: ignore[arg-type]

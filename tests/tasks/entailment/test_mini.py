@@ -120,8 +120,3 @@ def test_the_baseline_learns_where_bags_suffice() -> None:
 def test_sizes_are_multiples_of_three(split: str, size: int) -> None:
     with pytest.raises(ValueError, match=f"{split} must be a positive multiple of 3, got {size}"):
         generate(**{"train": 3, "dev": 3, "test": 3, split: size})
-
-
-def test_baselines_want_an_epoch() -> None:
-    with pytest.raises(ValueError, match="epochs must be an integer of at least 1, got 0"):
-        baseline_accuracies(generate(train=3, dev=3, test=3), epochs=0)

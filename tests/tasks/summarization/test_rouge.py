@@ -152,10 +152,8 @@ def test_an_empty_output_of_duc_is_a_word() -> None:
 @pytest.mark.parametrize(
     ("outputs", "references", "message"),
     [
-        (["a"], [("a",), ("b",)], "an output for every item, got 1 outputs for 2 items"),
-        ([], [], "an output for every item, got 0 outputs for 0 items"),
+        (["a"], [("a",), ("b",)], "argument 2 is longer"),
         (["a"], [()], "at least one reference, got none"),
-        (["a"], ["a"], "must have a tuple of references, got a text"),
     ],
 )
 def test_refusals(outputs: list[str], references: list[tuple[str, ...]], message: str) -> None:
