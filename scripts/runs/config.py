@@ -15,7 +15,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
@@ -70,8 +70,6 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
         try:
             config = compose("train", list(overrides))
             _check_keys(config)
-        except MissingConfigException as error:
-            raise UsageError(_unknown_choice(str(error))) from None
         except (HydraException, OmegaConfBaseException) as error:
             raise UsageError(_explain(error, overrides)) from None
     return config
@@ -226,11 +224,6 @@ def _check_keys(config: DictConfig, place: str = "") -> None:
         node = config._get_node(key)
         if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
             _check_keys(node, f"{place}{key!s}.")
-
-
-def _unknown_choice(message: str) -> str:
-    found = re.search(r"Could not find '([^']*/[^'/]*)'", message)
-    return _no_choice(found.group(1)) if found else message.split("\n")[0]
 
 
 def _no_choice(path: str) -> str:
