@@ -62,7 +62,7 @@ def panel_rows(records: Runs, details: Path, chosen: Chosen | None = None) -> li
         plain = run.experiment and len(rows) == 1
         return run.mapping if plain else f"{run.mapping}, {strengths_label(run)}"
 
-    return [[panel_of(whole_words(example.grid), title(run)) for run, example in row] for row in rows]
+    return [[panel_of(whole_words(example), title(run)) for run, example in row] for row in rows]
 
 
 def runs_to_show(records: Runs) -> Runs:

@@ -17,7 +17,8 @@ from tasks.attention import AttentionGrid
 
 def panel_of(grid: AttentionGrid, title: str) -> Panel:
     """The panel of one item's attention."""
-    return Panel(title, grid.weights.numpy(), grid.source, grid.target, grid.groups.numpy())
+    weights = np.array(grid.weights, dtype=np.float32)
+    return Panel(title, weights, grid.source, grid.target, np.array(grid.groups))
 
 
 def draw_grid(path: Path, grid: AttentionGrid, title: str) -> Path:
@@ -37,22 +38,22 @@ def whole_words(grid: AttentionGrid) -> AttentionGrid:
 
     Example:
         >>> weights, groups = torch.tensor([[0.25, 0.25, 0.5], [0.0, 0.0, 1.0]]), torch.zeros(2, 3).long()
-        >>> grid = whole_words(AttentionGrid(("▁n", "asse", "."), ("▁wet", "."), weights, groups))
-        >>> grid.source, grid.weights.tolist()
-        (('nasse', '.'), [[0.5, 0.5], [0.0, 1.0]])
+        >>> grid = whole_words(AttentionGrid.of(("▁n", "asse", "."), ("▁wet", "."), weights, groups))
+        >>> grid.source, grid.weights
+        (['nasse', '.'], [[0.5, 0.5], [0.0, 1.0]])
     """
     if not any(piece.startswith(_PIECE) for piece in (*grid.source, *grid.target)):
         return grid
-    sources, targets = _places(grid.source), _places(grid.target)
+    sources, targets, table = _places(grid.source), _places(grid.target), torch.tensor(grid.weights)
     weights = torch.stack([
-        torch.stack([grid.weights[rows][:, columns].sum(1).mean() for columns in sources]) for rows in targets
+        torch.stack([table[rows][:, columns].sum(1).mean() for columns in sources]) for rows in targets
     ])  # fmt: skip
     groups = torch.zeros(weights.shape, dtype=torch.long)
     for row, rows in enumerate(targets):
         for column, columns in enumerate(sources) if len(rows) == 1 else ():
-            labels = grid.groups[rows[0], columns].unique()
-            groups[row, column] = int(labels[0]) if len(labels) == 1 else 0
-    return AttentionGrid(_joined(grid.source, sources), _joined(grid.target, targets), weights, groups)
+            labels = {grid.groups[rows[0]][place] for place in columns}
+            groups[row, column] = labels.pop() if len(labels) == 1 else 0
+    return AttentionGrid.of(_joined(grid.source, sources), _joined(grid.target, targets), weights, groups)
 
 
 def _joined(pieces: Sequence[str], words: Sequence[Sequence[int]]) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ def _print(reading: Prediction) -> None:
     print("  ".join(f"{label} {p:.4f}" for label, p in zip(LABELS, reading.probabilities, strict=True)))
     grid = reading.grid
     width = max(map(len, grid.source))
-    for target, weights, groups in zip(grid.target, grid.weights.tolist(), grid.groups.tolist(), strict=True):
+    for target, weights, groups in zip(grid.target, grid.weights, grid.groups, strict=True):
         if len(grid.target) > 1:
             print(target)
         for word, weight, group in zip(grid.source, weights, groups, strict=True):

@@ -5,10 +5,10 @@ And what it does while it is trained, seen in a sample of the steps: whether sco
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,16 +21,26 @@ PEAKED = 0.99
 
 @dataclass(frozen=True)
 class AttentionGrid:
-    """The attention of one item.
+    """The attention of one item, as plain JSON.
 
-    ``weights`` and ``groups`` (int64, as :func:`regattn.groups` numbers them) are (targets, sources) on the
-    CPU; ``source`` and ``target`` are the words at their sides.
+    ``weights`` and ``groups``, as :func:`regattn.groups` numbers them, are (targets, sources); ``source`` and
+    ``target`` are the words at their sides.
     """
 
-    source: tuple[str, ...]
-    target: tuple[str, ...]
-    weights: Tensor
-    groups: Tensor
+    source: list[str]
+    target: list[str]
+    weights: list[list[float]]
+    groups: list[list[int]]
+
+    @classmethod
+    def of(cls, source: Iterable[str], target: Iterable[str], weights: Tensor, groups: Tensor) -> Self:
+        """That of tensors on any device."""
+        return cls([*source], [*target], weights.tolist(), groups.tolist())
+
+    def rounded(self, digits: int) -> Self:
+        """The same with weights of so many digits; one that is not 0 never becomes 0."""
+        weights = [[float(f"{weight:.{digits}g}") for weight in row] for row in self.weights]
+        return replace(self, weights=weights)
 
 
 class AttentionTally:

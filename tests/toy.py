@@ -119,7 +119,7 @@ class ToyTask:
     def example(self) -> AttentionGrid:
         numbers, _ = _tensors(self.corpus.splits["test"][:1])
         weights = self.model(numbers)[1][0]
-        return AttentionGrid(tuple(map(str, numbers[0].tolist())), ("mark",), weights, (weights > 0).long())
+        return AttentionGrid.of(map(str, numbers[0].tolist()), ["mark"], weights, (weights > 0).long())
 
 
 def _tensors(items: list[Item]) -> tuple[Tensor, Tensor]:

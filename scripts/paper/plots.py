@@ -22,7 +22,8 @@ from scripts.heatmap import whole_words
 from scripts.paper.selection import SIGNS, Corpus, Runs, by_label, example_rows, task_of
 from scripts.style import COLOURS, drawn, house_style, name_lines
 from tasks._registry import Metric
-from tasks.training.records import Example, Record
+from tasks.attention import AttentionGrid
+from tasks.training.records import Record
 
 _DASHES = ("-", "--", ":", "-.")  # lines of one mapping with different strengths
 _ALSO = {"fusedmax": "fusedmax and oscarmax"}  # which are one in two dimensions
@@ -138,15 +139,15 @@ def heatmaps(groups: Iterable[Group], details: Path) -> Iterator[Heatmap]:
     """What there is to look at, in the page's order: of each mapping the run with the first seed."""
     for corpus, setting, rows in groups:
         for row in example_rows([run for runs in rows.values() for run in runs], details):
-            found: dict[tuple[str, ...], list[tuple[Record, Example]]] = {}
+            found: dict[tuple[str, ...], list[tuple[Record, AttentionGrid]]] = {}
             for run, example in row:
-                whole = Example.of(whole_words(example.grid))
+                whole = whole_words(example).rounded(3)
                 found.setdefault(tuple(whole.source), []).append((run, whole))
             for examples in found.values():
                 yield heatmap(corpus, setting, examples)
 
 
-def heatmap(corpus: Corpus, setting: str, examples: Sequence[tuple[Record, Example]]) -> Heatmap:
+def heatmap(corpus: Corpus, setting: str, examples: Sequence[tuple[Record, AttentionGrid]]) -> Heatmap:
     """The picture of several attentions over one sentence."""
     blocks = [
         zip(*map(_cells, example.weights, example.groups), strict=True)  # a row for each word of the source

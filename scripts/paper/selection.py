@@ -9,8 +9,9 @@ from typing import NamedTuple, TypeVar
 
 import regattn
 from tasks._registry import TASKS, TaskSpec
+from tasks.attention import AttentionGrid
 from tasks.training.provenance import SEEDS, SPEED, config_hash, file_word
-from tasks.training.records import Example, Record, RecordError, read_details
+from tasks.training.records import Record, RecordError, read_details
 from tasks.training.run_directory import read_stored
 
 K = TypeVar("K", bound=Hashable)
@@ -134,7 +135,7 @@ def by_label(records: Runs) -> dict[str, list[Record]]:
 
 def example_rows(
     records: Runs, details: Path, chosen: Chosen | None = None
-) -> list[list[tuple[Record, Example]]]:
+) -> list[list[tuple[Record, AttentionGrid]]]:
     """What attention does in the first run with details of each mapping at its strengths.
 
     Rows are of one recipe and hold a mapping once: trials at further strengths follow in rows of their own.
@@ -149,7 +150,7 @@ def example_rows(
         RecordError: details are missing or damaged.
     """
     kept = [run for run in records if run.details and not run.experiment.endswith(UNIFORM)]
-    rows: dict[tuple[str, int], list[tuple[Record, Example]]] = defaultdict(list)
+    rows: dict[tuple[str, int], list[tuple[Record, AttentionGrid]]] = defaultdict(list)
     recipes = {name: by_mapping(runs) for name, runs in grouped(kept, _recipe_name).items()}
     for recipe, of in with_shared(recipes, chosen or {}).items():
         before = Counter[str]()

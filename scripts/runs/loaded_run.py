@@ -6,6 +6,7 @@ import codecs
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -141,21 +142,14 @@ def _json(answers: Iterable[Answer], translator: Translator) -> Iterator[bytes]:
 
 
 def _attention(answer: Answer, output: Output, translator: Translator) -> dict[str, Any]:
-    empty = torch.zeros(0, 0)
-    grid = AttentionGrid((), (), empty, empty.long())
-    if output.source:
-        grid = translator.grid(answer.text, output.ids)
+    grid = translator.grid(answer.text, output.ids) if output.source else AttentionGrid([], [], [], [])
     return {
         "index": answer.number,
         "mapping": translator.mapping.function.__name__,
         "input": answer.text,
         "output": output.text,
         "score": output.score,
-        "source": grid.source,
-        "target": grid.target,
-        # Six digits are what float32 holds; a weight that is not 0 never becomes 0.
-        "weights": [[float(f"{weight:.6g}") for weight in row] for row in grid.weights.tolist()],
-        "groups": grid.groups.tolist(),
+        **asdict(grid.rounded(6)),  # digits are what float32 holds
     }
 
 

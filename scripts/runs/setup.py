@@ -26,7 +26,7 @@ from tasks.loading import task_options
 from tasks.ranges import Seed, check_number
 from tasks.training.optim import OptimSettings
 from tasks.training.provenance import config_hash, run_id
-from tasks.training.records import Details, Example
+from tasks.training.records import Details
 from tasks.training.run_directory import RunDirectory, read_stored
 from tasks.training.settings import TrainerSettings, in_memory
 from tasks.training.state import best_weights, load_weights
@@ -77,7 +77,7 @@ class Setup:
     def details(self, example: AttentionGrid) -> Details:
         """The details of the run, after its test sets were evaluated."""
         items = {split: self.task.items[split] for split in self.task.corpus.test_splits}
-        return Details(id=self.id, items=items, example=Example.of(example))
+        return Details(id=self.id, items=items, example=example.rounded(3))
 
 
 def set_up(config: DictConfig, *, like: Setup | None = None) -> Setup:

@@ -150,9 +150,8 @@ def predict_pair(model: Model, pair: Pair, vocabulary: Vocabulary) -> Prediction
     label = LABELS[probabilities.index(max(probabilities))]
     one_query = (" ".join(pair.hypothesis),)
     *queries, last = one_query if found.is_query.shape[1] == 1 else pair.hypothesis
-    grid = AttentionGrid(
-        pair.premise, (*queries, f"{last} → {label}"), found.weights[0].cpu(), found.groups[0].cpu()
-    )
+    target = (*queries, f"{last} → {label}")
+    grid = AttentionGrid.of(pair.premise, target, found.weights[0], found.groups[0])
     return Prediction(label, probabilities, grid)
 
 

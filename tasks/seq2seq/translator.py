@@ -133,12 +133,8 @@ class Translator:
         """The attention of one text and an output for it, the end's row left out."""
         forced = self.teacher_forced_batch([self.tokenizers.source.encode(text)], [ids])
         written = slice(None, len(ids))
-        return AttentionGrid(
-            source=tuple(self.tokenizers.source.tokens(text)),
-            target=tuple(self.tokenizers.target.show(ids)),
-            weights=forced.weights[0, written].cpu(),
-            groups=forced.groups[0, written].cpu(),
-        )
+        source, target = self.tokenizers.source.tokens(text), self.tokenizers.target.show(ids)
+        return AttentionGrid.of(source, target, forced.weights[0, written], forced.groups[0, written])
 
     def _output(self, source: tuple[str, ...], found: Hypothesis) -> Output:
         unknown = None

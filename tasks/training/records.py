@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
-import torch
 
 from tasks.attention import AttentionGrid
 from tasks.data import files
@@ -216,28 +215,6 @@ Rows = Sequence[float] | Sequence[Sequence[float]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Example:
-    """One attention as plain JSON; :class:`tasks.attention.AttentionGrid` says what it holds."""
-
-    source: list[str]
-    target: list[str]
-    weights: list[list[float]]
-    groups: list[list[int]]
-
-    @classmethod
-    def of(cls, grid: AttentionGrid) -> Example:
-        weights = [[float(f"{weight:.3g}") for weight in row] for row in grid.weights.tolist()]
-        return cls(
-            source=list(grid.source), target=list(grid.target), weights=weights, groups=grid.groups.tolist()
-        )
-
-    @property
-    def grid(self) -> AttentionGrid:
-        weights, groups = torch.tensor(self.weights), torch.tensor(self.groups)
-        return AttentionGrid(tuple(self.source), tuple(self.target), weights, groups)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Details:
     """What tests of significance and pictures need of a run, and its record would be too long with.
 
@@ -249,7 +226,7 @@ class Details:
 
     id: str
     items: Mapping[str, Mapping[str, Rows]]
-    example: Example
+    example: AttentionGrid
 
 
 def write_results(results: Path, record: Record, details: Details) -> Record:
@@ -346,7 +323,7 @@ def read_details(directory: Path, run_id: str, sha256: str) -> Details:
         values: dict[str, Any] = files.parse_json(data.decode())
         if values["id"] != run_id:
             raise ValueError(f"{path} must hold the details of {run_id}, got those of {values['id']}")
-        details = Details(**{**values, "example": Example(**values["example"])})
+        details = Details(**{**values, "example": AttentionGrid(**values["example"])})
         _check_details(details)
         return details
     except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
@@ -359,7 +336,7 @@ def _check_details(details: Details) -> None:
     """Raise ValueError or TypeError unless the example is one, and all scores are numbers."""
     example = details.example
     shape = len(example.target), len(example.source)
-    is_typed = all(fits(getattr(example, name), hint) for name, hint in get_type_hints(Example).items())
+    is_typed = all(fits(getattr(example, name), hint) for name, hint in get_type_hints(AttentionGrid).items())
     if not is_typed or not np.shape(example.weights) == np.shape(example.groups) == shape:
         raise ValueError("an example must have words, with a weight and a group for each two of them")
     rows = chain(*(scores.values() for scores in details.items.values()))

@@ -208,21 +208,22 @@ ROWS = torch.tensor([[0.1, 0.2, 0.3, 0.0, 0.4, 0.0], [0.0, 0.5, 0.5, 0.0, 0.0, 0
 
 def test_pieces_of_words_are_drawn_as_words() -> None:
     groups = torch.tensor([[1, 2, 2, 0, 3, 0], [0, 1, 1, 0, 0, 0], [1, 0, 0, 0, 0, 0]])
-    found = whole_words(AttentionGrid(PIECES, ("▁me", "adow", "▁x"), ROWS, groups))
-    assert found.source == ("the", "nasse", "Wiese", ".") and found.target == ("meadow", "x")
-    torch.testing.assert_close(found.weights, torch.tensor([[0.05, 0.75, 0.2, 0.0], [1.0, 0, 0, 0]]))
-    torch.testing.assert_close(found.weights.sum(1), torch.ones(2))
-    assert found.groups.tolist() == [[0, 0, 0, 0], [1, 0, 0, 0]]  # a mean of rows has no groups
+    found = whole_words(AttentionGrid.of(PIECES, ("▁me", "adow", "▁x"), ROWS, groups))
+    assert found.source == ["the", "nasse", "Wiese", "."] and found.target == ["meadow", "x"]
+    weights = torch.tensor(found.weights)
+    torch.testing.assert_close(weights, torch.tensor([[0.05, 0.75, 0.2, 0.0], [1.0, 0, 0, 0]]))
+    torch.testing.assert_close(weights.sum(1), torch.ones(2))
+    assert found.groups == [[0, 0, 0, 0], [1, 0, 0, 0]]  # a mean of rows has no groups
 
 
 def test_a_word_is_in_a_group_if_all_its_pieces_are() -> None:
     groups = torch.tensor([[2, 2, 2, 0, 2, 0]])
-    found = whole_words(AttentionGrid(PIECES, ("▁x",), ROWS[:1], groups))
-    assert found.groups.tolist() == [[2, 2, 0, 0]]
+    found = whole_words(AttentionGrid.of(PIECES, ("▁x",), ROWS[:1], groups))
+    assert found.groups == [[2, 2, 0, 0]]
 
 
 def test_words_stay_as_they_are() -> None:
-    grid = AttentionGrid(("a", "b"), ("c",), torch.tensor([[0.5, 0.5]]), torch.tensor([[1, 1]]))
+    grid = AttentionGrid.of(("a", "b"), ("c",), torch.tensor([[0.5, 0.5]]), torch.tensor([[1, 1]]))
     assert whole_words(grid) is grid
 
 

@@ -14,7 +14,7 @@ import regattn
 from scripts.paper.selection import MAPPINGS
 from scripts.runs.config import compose_config, missing_keys, plain
 from tasks.attention import AttentionGrid
-from tasks.training.records import Details, Example, Record, write_details, write_record
+from tasks.training.records import Details, Record, write_details, write_record
 from tests.example_record import RECORD
 
 STRENGTHS = {"fusedmax": {"gamma": 1.0, "lam": 0.1}, "oscarmax": {"gamma": 1.0, "lam": 0.05}}
@@ -23,11 +23,11 @@ WORDS = ("a", "<dog>", "runs", "&", "sleeps")
 SCORES = torch.tensor([[0.2, 1.4, 1.3, -1.0, 1.38]], dtype=torch.float64)
 
 
-def attention(mapping: str) -> Example:
+def attention(mapping: str) -> AttentionGrid:
     """Attention over five words."""
     function, strengths = getattr(regattn, mapping), STRENGTHS.get(mapping, {"gamma": 1.0})
     weights, groups = function(SCORES, **strengths), regattn.groups(SCORES, function, **strengths)
-    return Example.of(AttentionGrid(WORDS, ("?",), weights, groups))
+    return AttentionGrid.of(WORDS, ["?"], weights, groups).rounded(3)
 
 
 @cache

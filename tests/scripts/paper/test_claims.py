@@ -11,12 +11,13 @@ from scripts.paper.reported import Claim, Paper, Primary, read_paper
 from scripts.paper.selection import Recipe
 from scripts.paper.significance import Comparison, Design, ItemScores
 from scripts.paper.table import Cell, Table
-from tasks.training.records import Details, Example, Record, write_details
+from tasks.attention import AttentionGrid
+from tasks.training.records import Details, Record, write_details
 from tests.example_record import RECORD
 
 GREATER = Claim("c", "a beats b", "stated", "greater")
 WITHIN = Claim("c", "a is near b", "recalled", "noninferior", margin=1.0)
-EXAMPLE = Example(source=["a"], target=["b"], weights=[[1.0]], groups=[[1]])
+EXAMPLE = AttentionGrid(source=["a"], target=["b"], weights=[[1.0]], groups=[[1]])
 PAPER = read_paper()
 
 

@@ -10,7 +10,7 @@ import torch
 from scripts.figures import draw_attention, draw_mappings, panel_rows, runs_to_show
 from scripts.paper.selection import example_rows
 from tasks.attention import AttentionGrid
-from tasks.training.records import Details, Example, Record, write_details
+from tasks.training.records import Details, Record, write_details
 from tests.example_record import RECORD
 
 WORDS = ("one", "two", "three")
@@ -18,8 +18,8 @@ WORDS = ("one", "two", "three")
 
 def run(folder: Path, mapping: str, seed: int, **changes: Any) -> Record:
     weights = torch.tensor([[0.5, 0.5, 0.0]]) if mapping == "fusedmax" else torch.tensor([[0.6, 0.3, 0.1]])
-    grid = AttentionGrid(WORDS, (f"seed {seed}",), weights, (weights > 0).long())
-    details = Details(id=f"{mapping}-{seed}", items={}, example=Example.of(grid))
+    grid = AttentionGrid.of(WORDS, (f"seed {seed}",), weights, (weights > 0).long())
+    details = Details(id=f"{mapping}-{seed}", items={}, example=grid.rounded(3))
     changes = {"mapping_params": {}, "experiment": "small/snli", **changes}
     record = replace(RECORD, id=details.id, mapping=mapping, seed=seed, **changes)
     return replace(record, details=write_details(folder, details))
@@ -29,8 +29,8 @@ def test_a_panel_for_each_mapping_of_its_first_seed(tmp_path: Path) -> None:
     records = [run(tmp_path, mapping, seed) for mapping in ("fusedmax", "softmax") for seed in (2, 1)]
     (found,) = panel_rows([*records, replace(RECORD, mapping="sparsemax")], tmp_path)
     assert [(panel.title, panel.target) for panel in found] == [
-        ("softmax", ("seed 1",)),
-        ("fusedmax", ("seed 1",)),
+        ("softmax", ["seed 1"]),
+        ("fusedmax", ["seed 1"]),
     ]
     tried = run(tmp_path, "fusedmax", 3, experiment="", mapping_params={"gamma": 4.0, "lam": 0.1})
     assert panel_rows([tried], tmp_path)[0][0].title == "fusedmax, γ 4, λ 0.1"

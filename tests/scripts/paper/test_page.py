@@ -21,7 +21,8 @@ from scripts.paper.selection import corpus_of
 from scripts.paper.table import Cell, Table
 from scripts.style import new_figure
 from tasks._registry import TASKS
-from tasks.training.records import Example, Record, read_records
+from tasks.attention import AttentionGrid
+from tasks.training.records import Record, read_records
 from tests.scripts.paper.committed import ROOT, committed_records
 from tests.scripts.paper.page_results import WORDS, attention, results, run
 
@@ -187,11 +188,11 @@ def test_one_target_each_has_every_weight_and_stretch(tmp_path: Path) -> None:
 
 
 def test_each_mapping_has_a_column_for_each_target(tmp_path: Path) -> None:
-    one = Example(
+    one = AttentionGrid(
         source=["x", "y", "z"], target=["u", "v"], weights=[[1.0, 0, 0], [0.0, 0.5, 0.0001]],
         groups=[[1, 0, 0], [0, 1, 2]],
     )  # fmt: skip
-    other = Example(source=["x", "y", "z"], target=["w"], weights=[[0.0, 0.5, 0.5]], groups=[[0, 1, 1]])
+    other = AttentionGrid(source=["x", "y", "z"], target=["w"], weights=[[0.0, 0.5, 0.5]], groups=[[0, 1, 1]])
     record = run("sparsemax", 1, "small", tmp_path)
     found = heatmap(corpus_of(record), "", [(record, one), (record, other)])
     assert not found.is_single and [targets for _, targets in found.blocks] == [["u", "v"], ["w"]]

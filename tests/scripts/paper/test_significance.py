@@ -9,10 +9,11 @@ from scipy import stats
 
 from scripts.paper.selection import Rows
 from scripts.paper.significance import ItemScores, compare, holm, mean_std
-from tasks.training.records import Details, Example, RecordError, write_details
+from tasks.attention import AttentionGrid
+from tasks.training.records import Details, RecordError, write_details
 from tests.example_record import RECORD
 
-EXAMPLE = Example(source=["a"], target=["b"], weights=[[1.0]], groups=[[1]])
+EXAMPLE = AttentionGrid(source=["a"], target=["b"], weights=[[1.0]], groups=[[1]])
 
 
 def test_the_spread_over_seeds_is_students() -> None:

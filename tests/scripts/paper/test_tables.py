@@ -21,7 +21,8 @@ from scripts.paper.tables import (
     results_of_tiers,
     score_table,
 )
-from tasks.training.records import Details, Example, Record, RecordError, write_details
+from tasks.attention import AttentionGrid
+from tasks.training.records import Details, Record, RecordError, write_details
 from tests.example_record import RECORD
 
 PAPER = read_paper()
@@ -343,7 +344,7 @@ def test_findings_say_what_the_tables_say_and_no_more(tmp_path: Path) -> None:
         items = {"test": {"accuracy": [1] * round(4000 * score) + [0] * round(4000 * (1 - score))}}
         runs = []
         for run in seeds(mapping, dict.fromkeys(range(1, 7), score)):
-            example = Example(source=["a"], target=["b"], weights=[[1.0]], groups=[[1]])
+            example = AttentionGrid(source=["a"], target=["b"], weights=[[1.0]], groups=[[1]])
             details = Details(id=run.id, items=items, example=example)
             runs.append(replace(run, details=write_details(tmp_path, details)))
         row[mapping] = runs

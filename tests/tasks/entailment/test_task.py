@@ -72,10 +72,10 @@ def test_answers_and_items_stand_as_the_corpus_does() -> None:
 
 
 def test_attention_is_shown_over_words_of_this_project() -> None:
-    assert small().example().source == CORPUS.splits["test"][0].premise
+    assert small().example().source == [*CORPUS.splits["test"][0].premise]
     task = small()
     task.corpus = replace(CORPUS, synthetic=False)
-    assert task.example().source == PAIR.premise
+    assert task.example().source == [*PAIR.premise]
 
 
 def test_the_seed_decides_the_weights() -> None:

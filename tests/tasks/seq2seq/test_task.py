@@ -189,8 +189,9 @@ def test_long_and_empty_training_pairs_are_left_out_and_counted() -> None:
 def test_a_grid_is_the_attention_over_an_output() -> None:
     task = build()
     grid = task.example()
-    assert grid.weights.shape == grid.groups.shape == (len(grid.target), len(grid.source))
-    assert torch.equal(grid.groups > 0, grid.weights > 0)
+    weights, groups = torch.tensor(grid.weights), torch.tensor(grid.groups)
+    assert weights.shape == groups.shape == (len(grid.target), len(grid.source))
+    assert torch.equal(groups > 0, weights > 0)
     assert " ".join(grid.source) == task.corpus.splits["test"][0].source
 
 

@@ -19,9 +19,9 @@ import pytest
 from faulty_disk import tell_of_operations
 from forked import Child, needs_fork
 
+from tasks.attention import AttentionGrid
 from tasks.training.records import (
     Details,
-    Example,
     Record,
     RecordError,
     find_record,
@@ -34,7 +34,7 @@ from tests.example_record import RECORD
 
 pytestmark = needs_fork
 WRITERS = 8
-EXAMPLE = Example(source=["a"], target=["b"], weights=[[1.0]], groups=[[1]])
+EXAMPLE = AttentionGrid(source=["a"], target=["b"], weights=[[1.0]], groups=[[1]])
 Step = Callable[[], object]
 
 
