@@ -28,6 +28,8 @@ _DIALECTS: dict[str, dict[str, Any]] = {
     ".tsv": {"delimiter": "\t", "quoting": csv.QUOTE_NONE},
 }
 SUFFIXES = (".parquet", ".jsonl", ".json", *_DIALECTS)
+LONGEST_FIELD = 2**24
+"""Characters of a field of CSV and TSV: a longer one is taken for a quotation mark without its second."""
 MOST_ROWS = 2**20
 """Of a parquet file that has fewer bytes than rows, which says the same in all of them."""
 # What an escape in JSON can say and a text cannot: NUL, and half of a pair that is one character.
@@ -312,10 +314,16 @@ def _csv_records(file: Path, suffix: str) -> Iterator[Record]:
 
 
 def _csv_rows(file: Path, dialect: dict[str, Any]) -> Iterator[list[str]]:
+    rows, line = csv.reader((f"{line}\n" for line in read_lines(file)), **dialect), 1
+    before = csv.field_size_limit(LONGEST_FIELD)  # 131,072 by default: one long text would refuse a corpus
     try:
-        yield from csv.reader((f"{line}\n" for line in read_lines(file)), **dialect)
+        for row in rows:
+            yield row
+            line = rows.line_num + 1
     except csv.Error as error:
-        raise ValueError(f"{file} must be rows of fields, got: {error}") from error
+        raise ValueError(f"{file}, line {line} must begin a row of whole fields, got: {error}") from error
+    finally:
+        csv.field_size_limit(before)
 
 
 # ------------------------------------------------------------------ the library

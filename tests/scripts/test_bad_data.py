@@ -70,7 +70,11 @@ FILE_FAULTS: dict[str, tuple[str, Spoil, str]] = {
         bad.replace(b"\tneutral", b"\t-", 9),
         r"the train split of snli must have a pair, got none; dropped: no_label 5",
     ),
-    "a field of 1 MB": ("snli", bad.insert(b"x" * 10**6, 40), r"must be rows of fields, got: field larger"),
+    "a field of 17 MB": (
+        "snli",
+        bad.insert(b"x" * 17 * 2**20, 40),
+        r"train\.tsv, line \d+ must begin a row of whole fields, got: field larger",
+    ),
     "fewer lines": ("translation", bad.content(LINES), r"train\.de must have a line 5 .* got 4 lines"),
     "more lines": ("translation", bad.content(2 * LINES), r"train\.en must have a line 6 .* got 5 lines"),
     "lines of 1 MB": (

@@ -141,15 +141,10 @@ def test_a_changed_file_is_read_again_with_a_lasting_cache(tmp_path: Path) -> No
     assert cache.is_dir()
 
 
-def test_a_line_of_two_megabytes_is_one_row(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_a_line_of_two_megabytes_is_one_row(tmp_path: Path, suffix: str) -> None:
     rows = [("x" * 2_000_000, "0"), ("b", "1")]
-    for suffix in (".jsonl", ".tsv"):
-        path = tmp_path / f"a{suffix}"
-        if suffix == ".tsv":
-            with pytest.raises(ValueError, match="field larger than"):
-                read_rows(write(path, WRITERS[suffix](rows)), COLUMNS)
-        else:
-            assert values(read_rows(write(path, WRITERS[suffix](rows)), COLUMNS)) == rows
+    assert values(read_rows(write(tmp_path / f"a{suffix}", WRITERS[suffix](rows)), COLUMNS)) == rows
 
 
 @pytest.mark.parametrize(
@@ -164,7 +159,12 @@ def test_a_line_of_two_megabytes_is_one_row(tmp_path: Path) -> None:
         ("a.csv", "\n\n", "must have rows, got none"),
         ("a.jsonl", "\n \n", "must have rows, got none"),
         ("a.csv", "premise,label,premise\na,0,b\n", "must have different columns, got 'premise' twice"),
-        ("a.csv", 'premise,label\n"a,0\n', "must be rows of fields, got: unexpected end of data"),
+        ("a.csv", 'premise,label\n"a,0\n', "line 2 must begin a row of whole fields, got: unexpected end"),
+        (
+            "a.csv",
+            'premise,label\n"a\n",0\na,"0"0\n',
+            "line 4 must begin a row of whole fields, got: ',' expected",
+        ),
         ("a.csv", b"premise,label\n\xc3\xa9\xe9,0\n", "must be UTF-8, got byte 0xe9 at offset 16"),
         ("a.jsonl", b'{"premise": "\xff"}\n', "must be UTF-8, got byte 0xff at offset 13"),
         ("a.csv", "premise,label\na\rb,0\n", "must have no 0x0d inside a line, got one at offset 15"),
