@@ -189,7 +189,7 @@ def test_nothing_of_an_archive_is_written(folder: Path, capsys: Capture, name: s
     with zipfile.ZipFile(folder / "a.zip", "w") as archive:
         archive.writestr(name, "/etc/passwd")
     said = refused(lambda: train(reading("snli", "task.vectors=a.zip")), capsys)
-    assert re.search(r"line 1 must have a word and 1 numbers, got 0 numbers", said)
+    assert re.search(r"line 1 must have a word and its numbers, .*, got 0 numbers", said)
 
 
 @pytest.mark.measures("bad data")
