@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import get_args
 
 from scripts import cli
-from scripts.runs.loaded_run import FILES, PICTURED, answer_lines, load_translator, save_attention
-from scripts.runs.setup import find_run_for, read_run_config
+from scripts.cli import UsageError
+from scripts.runs.loaded_run import FILES, PICTURED, LoadedRun, answer_lines, load_translator, save_attention
+from scripts.runs.setup import find_run_for, read_run_config, run_names
 from scripts.style import ENDINGS, check_drawing
 from tasks._registry import TASKS
 from tasks.seq2seq.search import SearchSettings
@@ -33,15 +34,14 @@ def generate(arguments: Sequence[str]) -> None:
     options = _options(arguments)
     if options.attention is not None and options.attention.suffix in ENDINGS:
         check_drawing()
-    run = find_run_for(options.command, options.run)
-    trainer = replace(TrainerSettings(**read_run_config(run).trainer), device=options.device)
-    translator = load_translator(run, trainer.torch_device())
-    settings = _settings(translator.settings, options)
-    answers = answer_lines(translator, settings, is_list=options.nbest is not None)
+    runs = [_load(run, options) for run in run_names(options.run)]
+    if options.nbest is not None and len(runs) > 1:
+        raise UsageError(f"--nbest must get one run, got {len(runs)}")
+    answers = answer_lines(runs, is_list=options.nbest is not None)
     if options.attention is None:
         deque(answers, maxlen=0)
     else:
-        print(save_attention(options.attention, answers, translator), file=sys.stderr)
+        print(save_attention(options.attention, answers, runs), file=sys.stderr)
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -55,7 +55,11 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         choices=[spec.command for spec in TASKS.values() if spec.writes_text],
         help="which task the run must be of",
     )
-    parser.add_argument("run", help="id of the run, its beginning, or the run's directory")
+    parser.add_argument(
+        "run",
+        help="id of the run, its beginning, or the run's directory; of several, with spaces between them, "
+        "the outputs stand in one line in that order, with tabs between them",
+    )
     parser.add_argument(
         "--nbest",
         type=int,
@@ -72,10 +76,10 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         "--attention",
         type=_attention_file,
         metavar="FILE",
-        help="also save the attention: a .json is a list with an object for each output (index from 0, "
+        help="also save the attention: a .json is a list with an object for each output (index from 0, run, "
         "mapping, input, output, score, source and target tokens, and for each target token a row of weights "
         f"and one of groups, 0 being none); a {', '.join(FILES[1:])} shows the best outputs of the first "
-        f"{PICTURED} sentences",
+        f"{PICTURED} sentences, those of several runs side by side",
     )
     parser.add_argument(
         "--device",
@@ -92,6 +96,13 @@ def _attention_file(name: str) -> Path:
     if path.suffix not in FILES:
         raise argparse.ArgumentTypeError(f"must end in {', '.join(FILES)}, got {path.name!r}")
     return path
+
+
+def _load(name: str, options: argparse.Namespace) -> LoadedRun:
+    run = find_run_for(options.command, name)
+    trainer = replace(TrainerSettings(**read_run_config(run).trainer), device=options.device)
+    translator = load_translator(run, trainer.torch_device())
+    return LoadedRun(run.path.name, translator, _settings(translator.settings, options))
 
 
 def _settings(trained: SearchSettings, options: argparse.Namespace) -> SearchSettings:

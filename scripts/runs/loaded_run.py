@@ -5,11 +5,11 @@ from __future__ import annotations
 import codecs
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import torch
 
@@ -25,15 +25,30 @@ from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.translator import Output, Translator
 from tasks.training.run_directory import RunDirectory
 
+if TYPE_CHECKING:
+    from regattn._heatmap import Panel
+
 _CHUNK = 256  # lines: enough to batch sentences of one length together, and soon written
 
 
+class LoadedRun(NamedTuple):
+    """A run that is asked, and how it searches."""
+
+    name: str
+    translator: Translator
+    settings: SearchSettings
+
+    @property
+    def mapping(self) -> str:
+        return self.translator.mapping.function.__name__
+
+
 class Answer(NamedTuple):
-    """A line of the input, counted from 0 as in Moses's lists, and what was written for it, best first."""
+    """A line of the input, counted from 0 as in Moses's lists, and what each run wrote for it, best first."""
 
     number: int
     text: str
-    outputs: list[Output]
+    outputs: list[list[Output]]
 
 
 def load_translator(run: RunDirectory, device: torch.device) -> Translator:
@@ -48,13 +63,12 @@ def load_translator(run: RunDirectory, device: torch.device) -> Translator:
     return translator
 
 
-def answer_lines(translator: Translator, settings: SearchSettings, *, is_list: bool) -> Iterator[Answer]:
+def answer_lines(runs: Sequence[LoadedRun], *, is_list: bool) -> Iterator[Answer]:
     """Answer standard input on standard output, each chunk written out before its answers are handed on.
 
     Args:
-        translator: asked.
-        settings: of its search.
-        is_list: whether to write all outputs, in lines of Moses's form, not the best.
+        runs: asked; the best outputs of several stand in one line, with tabs between them.
+        is_list: whether to write all outputs of the one run, in lines of Moses's form, not the best.
 
     Raises:
         UsageError: a line is not UTF-8, or longer than any sentence; there is nothing to read or write.
@@ -64,8 +78,11 @@ def answer_lines(translator: Translator, settings: SearchSettings, *, is_list: b
     size = 1 if sys.stdin.isatty() else _CHUNK
     lines, answers = enumerate(_lines(sys.stdin.buffer)), list[Answer]()
     while some := list(islice(lines, size)):
-        found = translator.generate([text for _, text in some], settings)
-        answers = [Answer(*line, outputs) for line, outputs in zip(some, found, strict=True)]
+        texts = [text for _, text in some]
+        found = [run.translator.generate(texts, run.settings) for run in runs]
+        answers = [
+            Answer(number, text, list(outputs)) for (number, text), *outputs in zip(some, *found, strict=True)
+        ]
         try:
             for answer in answers:
                 sys.stdout.buffer.write(_written(answer, is_list).encode())
@@ -99,8 +116,9 @@ def _lines(stream: BinaryIO) -> Iterator[str]:
 
 def _written(answer: Answer, is_list: bool) -> str:
     if not is_list:
-        return f"{answer.outputs[0].text}\n"
-    return "".join(f"{answer.number} ||| {output.text} ||| {output.score:.6f}\n" for output in answer.outputs)
+        return "\t".join(best.text for best, *_ in answer.outputs) + "\n"
+    (outputs,) = answer.outputs
+    return "".join(f"{answer.number} ||| {output.text} ||| {output.score:.6f}\n" for output in outputs)
 
 
 # ------------------------------------------------------------------ the attention with which it answered
@@ -110,42 +128,46 @@ FILES = (".json", *ENDINGS)
 PICTURED = 8
 """Sentences that are drawn: in a picture of more, none could be found."""
 
-_ASIDE = 4  # of them in a line of the picture
+_ASIDE = 4  # of one run's in a line of the picture
 
 
-def save_attention(path: Path, answers: Iterable[Answer], translator: Translator) -> str:
+def save_attention(path: Path, answers: Iterable[Answer], runs: Sequence[LoadedRun]) -> str:
     """Save the attention of answers while they come, and say in a sentence what was saved.
 
     Args:
         path: ending in one of ``FILES``; a missing directory is made. A ``.json`` holds a list with an object
-            for each output, one a line; a picture the best outputs of the first ``PICTURED`` sentences.
-        answers: those of ``translator``.
-        translator: which was asked.
+            for each output, one a line; a picture the best outputs of the first ``PICTURED`` sentences, those
+            of several runs side by side.
+        answers: those of ``runs``.
+        runs: which were asked.
     """
     if path.suffix != ".json":
-        return _draw(path, answers, translator)
-    lines = _json(answers, translator)
+        return _draw(path, answers, runs)
+    lines = _json(answers, runs)
     first = next(lines)  # input that is refused at once leaves no directory behind
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, chain([first], lines))
     return f"attention {path}"
 
 
-def _json(answers: Iterable[Answer], translator: Translator) -> Iterator[bytes]:
+def _json(answers: Iterable[Answer], runs: Sequence[LoadedRun]) -> Iterator[bytes]:
     """A list with an object a line for each output, written while they come."""
     begin = "[\n"
     for answer in answers:
-        for output in answer.outputs:
-            yield (begin + json.dumps(_attention(answer, output, translator), ensure_ascii=False)).encode()
-            begin = ",\n"
+        for run, outputs in zip(runs, answer.outputs, strict=True):
+            for output in outputs:
+                yield (begin + json.dumps(_attention(answer, output, run), ensure_ascii=False)).encode()
+                begin = ",\n"
     yield b"[]\n" if begin == "[\n" else b"\n]\n"
 
 
-def _attention(answer: Answer, output: Output, translator: Translator) -> dict[str, Any]:
-    grid = translator.grid(answer.text, output.ids) if output.source else AttentionGrid([], [], [], [])
+def _attention(answer: Answer, output: Output, run: LoadedRun) -> dict[str, Any]:
+    empty = AttentionGrid([], [], [], [])
+    grid = run.translator.grid(answer.text, output.ids) if output.source else empty
     return {
         "index": answer.number,
-        "mapping": translator.mapping.function.__name__,
+        "run": run.name,
+        "mapping": run.mapping,
         "input": answer.text,
         "output": output.text,
         "score": output.score,
@@ -153,17 +175,27 @@ def _attention(answer: Answer, output: Output, translator: Translator) -> dict[s
     }
 
 
-def _draw(path: Path, answers: Iterable[Answer], translator: Translator) -> str:
+def _draw(path: Path, answers: Iterable[Answer], runs: Sequence[LoadedRun]) -> str:
     from scripts.heatmap import draw_panels, panel_of  # and matplotlib, which text and JSON do without
 
-    panels, wanted = [], 0
-    for answer in (answer for answer in answers if answer.outputs[0].ids):
+    lines: list[list[Panel]] = []
+    wanted = 0
+    for answer in (answer for answer in answers if any(best.ids for best, *_ in answer.outputs)):
         wanted += 1
         if wanted <= PICTURED:
-            grid = translator.grid(answer.text, answer.outputs[0].ids)
-            panels.append(panel_of(grid, f"line {answer.number + 1}, {translator.mapping.function.__name__}"))
-    if not panels:
+            best = [(run, outputs[0]) for run, outputs in zip(runs, answer.outputs, strict=True)]
+            lines.append([
+                panel_of(
+                    run.translator.grid(answer.text, output.ids), f"line {answer.number + 1}, {run.mapping}"
+                )
+                for run, output in best
+                if output.ids
+            ])  # fmt: skip
+    if not lines:
         return f"no picture {path}: no output has words"
-    draw_panels(path, [panels[start : start + _ASIDE] for start in range(0, len(panels), _ASIDE)])
+    if len(runs) == 1:
+        panels = list(chain(*lines))
+        lines = [panels[start : start + _ASIDE] for start in range(0, len(panels), _ASIDE)]
+    draw_panels(path, lines)
     more = f"; {wanted - PICTURED:,} more sentences are left out" if wanted > PICTURED else ""
     return f"picture {path}{more}"

@@ -119,21 +119,22 @@ def test_the_search_is_as_asked(runs: list[Path], asking: Asking) -> None:
 
 def test_attention_as_json(runs: list[Path], asking: Asking, tmp_path: Path) -> None:
     file = tmp_path / "new" / "attention.json"
-    written = asking(runs[0], "--attention", file).split("\n")[:-1]
+    written = asking(f"{runs[0]} {runs[1]}", "--attention", file).split("\n")[:-1]
     text = file.read_text(encoding="utf-8")
     found = json.loads(text)
-    assert len(text.split("\n")) == len(found) + 3 == len(LINES) + 3
-    assert {entry["mapping"] for entry in found} == {"fusedmax"}
-    assert [entry["index"] for entry in found] == [*range(len(LINES))]
-    assert [entry["output"] for entry in found] == written
+    assert len(text.split("\n")) == len(found) + 3 == 2 * len(LINES) + 3
+    assert [entry["mapping"] for entry in found] == ["fusedmax", "softmax"] * len(LINES)
+    assert [entry["run"] for entry in found] == [run.name for run in runs] * len(LINES)
+    assert [entry["index"] for entry in found[::2]] == [*range(len(LINES))]
+    assert ["\t".join(e["output"] for e in found[k : k + 2]) for k in range(0, len(found), 2)] == written
     for entry in found:
         assert len(entry["weights"]) == len(entry["groups"]) == len(entry["target"])
         for weights, groups in zip(entry["weights"], entry["groups"], strict=True):
             assert len(weights) == len(groups) == len(entry["source"])
             assert sum(weights) == pytest.approx(1, abs=1e-4)
             assert [weight > 0 for weight in weights] == [group > 0 for group in groups]
-    assert found[0]["source"] == ["der", "hund", "schläft"] and found[1]["source"] == []
-    assert found[2]["input"] == LINES[2]
+    assert found[0]["source"] == ["der", "hund", "schläft"] and found[2]["source"] == []
+    assert found[4]["input"] == LINES[2]
 
 
 def test_pictures_say_what_they_leave_out(runs: list[Path], asking: Asking, tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_pictures_say_what_they_leave_out(runs: list[Path], asking: Asking, tmp_
     many = b"der hund schl\xc3\xa4ft\n" * 10
     asking(runs[0], "--attention", one, stdin=many)
     assert f"picture {one}; 2 more sentences are left out" in asking.said
-    asking(runs[1], "--attention", two, stdin=b"der hund\n\n")
+    asking(f"{runs[0]} {runs[1]}", "--attention", two, stdin=b"der hund\n\n")
     assert f"picture {two}\n" in asking.said
     assert imread(two).shape[0] < imread(one).shape[0]
     asking(runs[0], "--attention", none, stdin=b"\n\n")
@@ -158,7 +159,8 @@ def test_refusals(runs: list[Path], asking: Asking, tmp_path: Path) -> None:
     assert "n_best must be at most beam_size, 2, got 3" in asking.refused(run, "--nbest", 3, "--beam-size", 2)
     assert "n_best must be an integer of at least 1, got 0" in asking.refused(run, "--nbest", 0)
     assert "must end in .json, .png, .pdf, .svg, got 'a.gif'" in asking.refused(run, "--attention", "a.gif")
-    assert "RUN must name one run" in asking.refused("")
+    assert "--nbest must get one run, got 2" in asking.refused(f"{run} {run}", "--nbest", 1)
+    assert "RUN must name a run" in asking.refused("")
     assert "RUN must name one run" in asking.refused("no-such-run")
     assert "make translate asks it" in asking.refused(run, command="summarize")
     assert not list(tmp_path.iterdir())
