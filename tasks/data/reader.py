@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from tasks.data.files import check_file, first_line, parse_json, read_lines, unchanged
+from tasks.data.parallel import CHUNK
 from tasks.errors import check_installed
 
 Record = dict[str, Any]
@@ -43,8 +44,8 @@ Keep = Mapping[str, str | Sequence[str]]
 class Table(NamedTuple):
     """Records that have the wanted ones of all ``columns``; what a record lacks is missing there."""
 
-    columns: tuple[str, ...]
-    records: list[Record]
+    columns: Sequence[str]
+    records: Iterable[Record]
 
 
 class Row(NamedTuple):
@@ -90,8 +91,8 @@ def read_rows(
     *,
     optional: Sequence[str] = (),
     cache: Path | None = None,
-) -> list[Row]:
-    """Read a local file, its format told by the suffix.
+) -> Iterator[Row]:
+    """Read a local file row by row, its format told by the suffix; of JSON all that is wanted at once.
 
     Args:
         file: ``.parquet``, ``.jsonl``, ``.json``, ``.csv`` or ``.tsv``; the last four also ``.gz``.
@@ -101,7 +102,7 @@ def read_rows(
         optional: columns read where the file has them, under their own names.
         cache: folder for the parquet library's cache; ``None`` uses a temporary one and leaves nothing.
 
-    Returns:
+    Yields:
         The rows in order. Values of CSV and TSV files are text, also ``"NA"`` and ``""``.
 
     Raises:
@@ -113,7 +114,7 @@ def read_rows(
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         table = _read_table(file, {*_names(columns, keep), *optional}, cache or Path(folder))
         more = {name: [name] for name in optional if name in table.columns}
-        return _select(table, str(file), {**columns, **more}, keep or {})
+        yield from _select(table, str(file), {**columns, **more}, keep or {})
 
 
 @dataclass(frozen=True)
@@ -202,17 +203,17 @@ def _names(columns: Mapping[str, Sequence[str]], keep: Keep | None) -> set[str]:
     return {*(keep or {}), *(name for names in columns.values() for name in names)}
 
 
-def _select(table: Table, file: str, columns: Mapping[str, Sequence[str]], keep: Keep) -> list[Row]:
+def _select(table: Table, file: str, columns: Mapping[str, Sequence[str]], keep: Keep) -> Iterator[Row]:
     found = {wanted: _find(names, table.columns, file) for wanted, names in columns.items()}
     kept = {
         _find([column], table.columns, file): {value} if isinstance(value, str) else set(value)
         for column, value in keep.items()
     }
-    return [
+    return (
         Row(file, number, {wanted: record.get(name) for wanted, name in found.items()})
         for number, record in enumerate(table.records, 1)
         if all(str(record.get(name)) in values for name, values in kept.items())
-    ]
+    )
 
 
 def _find(names: Sequence[str], columns: Sequence[str], file: str) -> str:
@@ -238,14 +239,15 @@ def _read_table(file: Path, wanted: set[str], cache: Path) -> Table:
     if suffix == ".parquet":
         table = _read_parquet(file, wanted, cache)
     else:
-        table = _collect(_csv_records(file, suffix) if suffix in _DIALECTS else _json_records(file), wanted)
-    if not table.records:
+        table = _csv_table(file, suffix) if suffix in _DIALECTS else _collect(_json_records(file), wanted)
+    records = iter(table.records)
+    if (first := next(records, None)) is None:
         raise ValueError(f"{file} must have rows, got none")
-    return table
+    return Table(table.columns, chain([first], records))
 
 
 def _collect(records: Iterable[Record], wanted: set[str]) -> Table:
-    """Keep what is wanted only: SNLI's official files have seven times as much."""
+    """Keep what is wanted only, a seventh of SNLI's files; even the last record may add a column."""
     columns: dict[str, None] = {}
     kept = []
     for record in records:
@@ -300,17 +302,21 @@ def _texts(value: Any) -> Iterator[str]:
         yield from chain(*map(_texts, value))
 
 
-def _csv_records(file: Path, suffix: str) -> Iterator[Record]:
+def _csv_table(file: Path, suffix: str) -> Table:
     """Every row with a text for each column of the header; blank lines are none."""
     rows = filter(None, _csv_rows(file, _DIALECTS[suffix]))
     header = next(rows, [])
     if len(set(header)) != len(header):
         twice = Counter(header).most_common(1)[0][0]
         raise ValueError(f"{file} must have different columns, got {twice!r} twice")
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(header):
-            raise ValueError(f"{file}, row {number} must have {len(header)} columns, got {len(row)}")
-        yield dict(zip(header, row, strict=True))
+
+    def records() -> Iterator[Record]:
+        for number, row in enumerate(rows, 1):
+            if len(row) != len(header):
+                raise ValueError(f"{file}, row {number} must have {len(header)} columns, got {len(row)}")
+            yield dict(zip(header, row, strict=True))
+
+    return Table(header, records())
 
 
 def _csv_rows(file: Path, dialect: dict[str, Any]) -> Iterator[list[str]]:
@@ -354,12 +360,19 @@ def _library_table(table: Any, wanted: set[str], file: str) -> Table:
         table = table.flatten()
     found = [name for name in table.column_names if name in wanted]
     names = {name: _names_of(name, table.features[name], file) for name in found}
-    records = _tried(table.select_columns(found).to_list, file) if found else [{} for _ in range(len(table))]
-    for record in records:
-        for name in found:
-            if names[name] and isinstance(number := record[name], int) and 0 <= number < len(names[name]):
-                record[name] = names[name][number]
-    return Table(tuple(table.column_names), records)
+    chosen = table.select_columns(found)
+
+    def records() -> Iterator[Record]:
+        for start in range(0, len(table), CHUNK):
+            some = chosen.select(range(start, min(start + CHUNK, len(table))))
+            for record in _tried(some.to_list, file):
+                for name in found:
+                    number = record[name]
+                    if names[name] and isinstance(number, int) and 0 <= number < len(names[name]):
+                        record[name] = names[name][number]
+                yield record
+
+    return Table(table.column_names, records() if found else repeat({}, len(table)))
 
 
 def _names_of(column: str, feature: Any, file: str) -> Sequence[str]:

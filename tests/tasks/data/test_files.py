@@ -23,7 +23,7 @@ def write(path: Path, content: str | bytes) -> Path:
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
     with pytest.raises(OSError, match="must be a file, got a pipe or device") as error:
-        read_rows(tmp_path / name, COLUMNS)
+        list(read_rows(tmp_path / name, COLUMNS))
     assert not isinstance(error.value, FileNotFoundError)  # which many take for: nothing there yet
 
 
@@ -81,7 +81,7 @@ def test_a_small_archive_does_not_fill_the_memory(tmp_path: Path, monkeypatch: p
         path = write(tmp_path / f"a{suffix}", "{   }\n" + "0" * 100_000)
         message = r"must have lines of at most 100 bytes, got a longer one at offset 6"
         with pytest.raises(ValueError, match=message):
-            list(read_lines(path)) if suffix == ".txt.gz" else read_rows(path, COLUMNS)
+            list(read_lines(path)) if suffix == ".txt.gz" else list(read_rows(path, COLUMNS))
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused(
@@ -93,6 +93,6 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(
         first = '{"premise": "a", "hypothesis": "b"}' if suffix == ".jsonl.gz" else "premise\thypothesis"
         path = write(tmp_path / f"a{suffix}", first + "\n" * 1_000_000)
         with pytest.raises(ValueError, match=r"must unpack to at most 100 times its size, got more"):
-            list(read_lines(path)) if suffix == ".txt.gz" else read_rows(path, COLUMNS)
+            list(read_lines(path)) if suffix == ".txt.gz" else list(read_rows(path, COLUMNS))
     plain = write(tmp_path / "a.txt", "\n" * 1_000_000)
     assert sum(1 for _ in read_lines(plain)) == 1_000_000

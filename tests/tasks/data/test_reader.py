@@ -5,13 +5,17 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
-from tasks.data.reader import hub_sources, read_rows
+from tasks.data import reader
+from tasks.data.reader import Row, hub_sources
 from tests.generated_corpus import write_hub
 
 COLUMNS = {"premise": ("premise", "sentence1"), "label": ("gold_label", "label")}
@@ -49,6 +53,10 @@ def write(path: Path, content: str | bytes) -> Path:
     data = content.encode() if isinstance(content, str) else content
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
     return path
+
+
+def read_rows(*arguments: Any, **named: Any) -> list[Row]:
+    return list(reader.read_rows(*arguments, **named))
 
 
 def values(rows: list[Any]) -> list[tuple[str, str]]:
@@ -201,6 +209,20 @@ def test_bad_files_are_named_in_one_sentence(
         read_rows(path, COLUMNS)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == [name]
+
+
+def test_rows_of_a_large_table_are_not_held_in_memory(tmp_path: Path) -> None:
+    texts = [f"{number} " * 100 for number in range(40_000)]
+    parquet.write_table(pa.table({"premise": texts, "label": texts}), tmp_path / "a.parquet")
+    write(tmp_path / "a.csv", as_table(",")([(text, text) for text in texts]))
+    for suffix in (".parquet", ".csv"):
+        found = reader.read_rows(tmp_path / f"a{suffix}", COLUMNS)
+        next(found)
+        tracemalloc.start()
+        assert sum(1 for _ in found) == 39_999
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 30_000_000, "of the 47 MB of all texts"
 
 
 @pytest.mark.measures("bad data")
