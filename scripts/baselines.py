@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from scripts import cli
-from scripts.paper.tables import Baselines
+from scripts.paper.reported import Baselines
 from scripts.runs.config import TIERS, read_config
 from scripts.runs.setup import set_up
 from tasks._registry import TASKS, import_object

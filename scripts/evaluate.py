@@ -12,15 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts import cli
-from scripts.runs.setup import find_run, load_best, read_run_config, set_up, take_folders
+from scripts.runs.setup import load_best, open_run, set_up
 from tasks.training.records import complete_results
 
 
 def evaluate(run_name: str, overrides: Sequence[str] = ()) -> None:
     """Print the metrics of the run's best weights as JSON, corpus included."""
-    run = find_run(run_name)
-    config = read_run_config(run)
-    take_folders(config, run, overrides)
+    run, config = open_run(run_name, overrides)
     setup = set_up(config)
     load_best(setup, run)
     corpus = setup.task.corpus

@@ -22,7 +22,7 @@ from scripts import cli
 from scripts.cli import UsageError
 from scripts.markdown import markdown
 from scripts.runs.config import plain
-from scripts.runs.setup import find_run, read_run_config, take_folders
+from scripts.runs.setup import open_run
 from tasks._registry import TASKS
 from tasks.loading import load_trained
 from tasks.training.records import Record, find_record
@@ -36,9 +36,7 @@ def export(run_name: str, overrides: Sequence[str] = ()) -> None:
     Raises:
         UsageError: the run is not finished, or was exported before.
     """
-    run = find_run(run_name)
-    config = read_run_config(run)
-    take_folders(config, run, overrides)
+    run, config = open_run(run_name, overrides)
     records = Path(config.results_dir) / "runs"
     record = find_record(records, run.path.name)
     if record is None:

@@ -14,9 +14,8 @@ from scripts import cli
 from scripts.cli import UsageError
 from scripts.runs.config import CONFIGS, check_choices, finish_config, folder_overrides
 from scripts.runs.schema import register_schemas
-from scripts.runs.setup import FOLDERS, find_run, read_run_config, set_up, take_folders
+from scripts.runs.setup import FOLDERS, open_run, set_up
 from scripts.runs.training import make_command, portable, prepare, train
-from tasks.training.run_directory import RunDirectory
 
 
 def start(overrides: Sequence[str]) -> None:
@@ -34,12 +33,9 @@ def resume(run_name: str, overrides: Sequence[str] = ()) -> None:
     Raises:
         UsageError: its config or its corpus are no longer those that it was made with.
     """
-    run = find_run(run_name)
-    config = read_run_config(run)
-    path = run.path if run.path.name else run.path.resolve()
-    take_folders(config, RunDirectory(path), overrides)
+    run, config = open_run(run_name, overrides)
     setup = set_up(config)
-    if setup.id != path.name:
+    if setup.id != run.path.name:
         # Else another run would begin, beside this one and unasked.
         raise UsageError(
             f"{run.path} must have the config and corpus that it began with, got those of {setup.id}"

@@ -1,4 +1,4 @@
-"""What the paper reports: its figures, settings and claims, each with how surely it is known."""
+"""What ours stands beside: the paper's figures, settings and claims, and what simple systems reach."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tasks.training.run_directory import read_stored
 
 PAPER = Path(__file__).resolve().parents[2] / "results" / "paper.yaml"
 MARKS = {"stated": "", "confirmed": "", "recalled": "ʳ", "unknown": "?"}
@@ -164,3 +166,41 @@ def _table(corpus: str, columns: list[Any], rows: dict[str, Any]) -> ReportedTab
 
 def _setting(table: str, name: str, **value: Any) -> ReportedSetting:
     return ReportedSetting(table, name, ReportedValue(**value))
+
+
+# ------------------------------------------------------------------ what is reached without attention
+Scores = Mapping[str, Mapping[str, float]]
+"""Test split → metric → figure, as records have them."""
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """What simple systems reach on a corpus, with the history of these figures.
+
+    Attributes:
+        task, tier: which table they belong to.
+        corpus: ``name``, ``sha256`` and ``sizes`` per split.
+        scores: baseline → its scores.
+        signatures: how they were computed, as in records.
+        commit, command, versions: of what computed them.
+    """
+
+    task: str
+    tier: str
+    corpus: Mapping[str, Any]
+    scores: Mapping[str, Scores]
+    signatures: Mapping[str, Mapping[str, str]]
+    commit: str
+    command: str
+    versions: Mapping[str, str]
+
+
+def read_baselines(folder: Path, task: str, tier: str, sha256: str) -> Baselines | None:
+    """The baselines of a task at a tier on the corpus with that checksum; None where there are none.
+
+    Raises:
+        ValueError: a file there does not hold baselines.
+    """
+    every = (read_stored(path, lambda found: Baselines(**found)) for path in sorted(folder.glob("*.json")))
+    wanted = task, tier, sha256
+    return next((one for one in every if (one.task, one.tier, one.corpus.get("sha256")) == wanted), None)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from scripts.bench.render import read_results
 from scripts.markdown import counted
 from scripts.paper.claims import ClaimResults, ClaimTest, claims_of_tier
-from scripts.paper.reported import LEGEND, Paper, ReportedTable
+from scripts.paper.reported import LEGEND, Baselines, Paper, ReportedTable, Scores, read_baselines
 from scripts.paper.selection import (
     MAPPINGS,
     TUNED,
@@ -50,45 +50,9 @@ from scripts.paper.table import (
 from scripts.runs.config import TIERS
 from tasks._registry import TASKS
 from tasks.training.records import Record
-from tasks.training.run_directory import read_stored
 
 Tables = Mapping[str, Sequence[Recipe]]
 """Task → the recipes of its table that there are runs of."""
-Scores = Mapping[str, Mapping[str, float]]
-"""Test split → metric → figure, as records have them."""
-
-
-@dataclass(frozen=True)
-class Baselines:
-    """What simple systems reach on a corpus, with the history of these figures.
-
-    Attributes:
-        task, tier: which table they belong to.
-        corpus: ``name``, ``sha256`` and ``sizes`` per split.
-        scores: baseline → its scores.
-        signatures: how they were computed, as in records.
-        commit, command, versions: of what computed them.
-    """
-
-    task: str
-    tier: str
-    corpus: Mapping[str, Any]
-    scores: Mapping[str, Scores]
-    signatures: Mapping[str, Mapping[str, str]]
-    commit: str
-    command: str
-    versions: Mapping[str, str]
-
-
-def read_baselines(folder: Path, task: str, tier: str, sha256: str) -> Baselines | None:
-    """The baselines of a task at a tier on the corpus with that checksum; None where there are none.
-
-    Raises:
-        ValueError: a file there does not hold baselines.
-    """
-    every = (read_stored(path, lambda found: Baselines(**found)) for path in sorted(folder.glob("*.json")))
-    wanted = task, tier, sha256
-    return next((one for one in every if (one.task, one.tier, one.corpus.get("sha256")) == wanted), None)
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,7 @@ def find_run(run: str) -> RunDirectory:
     if not run or len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise UsageError(f"RUN must name one run in {_RUNS}/, got {run!r}, which fits {names}")
-    return RunDirectory(found[0])
+    return RunDirectory(found[0] if found[0].name else found[0].resolve())
 
 
 def find_run_for(command: str, run: str) -> RunDirectory:
@@ -187,14 +187,19 @@ def read_run_config(run: RunDirectory) -> DictConfig:
     return config
 
 
-def take_folders(config: DictConfig, run: RunDirectory, overrides: Sequence[str] = ()) -> None:
-    """Have a stored run stay where it lies, and its results go where the command line says.
+def open_run(name: str, overrides: Sequence[str] = ()) -> tuple[RunDirectory, DictConfig]:
+    """A run, as :func:`find_run` finds it, with its config: it stays where it lies, and its results go where
+    the command line says.
 
     A directory may come from anywhere: that its config names a folder is no reason to write there.
 
     Raises:
-        UsageError: the config names another folder than the usual one, and the command line none.
+        UsageError: there is no such run, or its config names another folder than the usual one, and the
+            command line none.
+        ValueError: its config cannot be used.
     """
+    run = find_run(name)
+    config = read_run_config(run)
     config.output_dir = str(run.path.absolute().parent)
     given = dict(override.partition("=")[::2] for override in overrides)
     if unknown := given.keys() - FOLDERS.keys():
@@ -210,6 +215,7 @@ def take_folders(config: DictConfig, run: RunDirectory, overrides: Sequence[str]
             )
         if key in given:
             OmegaConf.update(config, key, given[key])
+    return run, config
 
 
 def _stored_config(run: RunDirectory) -> DictConfig:

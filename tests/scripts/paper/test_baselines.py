@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from scripts.baselines import main
+from scripts.paper.reported import Baselines, read_baselines
 from scripts.paper.selection import UNIFORM, first_run, recipes_of, rows_of
-from scripts.paper.tables import Baselines, read_baselines
 from tasks._registry import TASKS
 from tests.example_record import RECORD
 from tests.scripts.paper.committed import ROOT, committed, committed_records

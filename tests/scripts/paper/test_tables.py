@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 
 from scripts.paper.claims import claims_of_tier
-from scripts.paper.reported import read_paper
+from scripts.paper.reported import Baselines, read_paper
 from scripts.paper.selection import MAPPINGS, Recipe, Rows, by_label, by_setting, recipes_of, rows_of
 from scripts.paper.significance import ItemScores
 from scripts.paper.table import Table, metrics_in
 from scripts.paper.tables import (
-    Baselines,
     attention_tables,
     cost_table,
     findings,
