@@ -92,10 +92,14 @@ class Derivatives(NamedTuple):
             self.setup(ctx, inputs, output)
             return output
 
+        def jvp(ctx: Any, _: Any, *tangents: Any) -> Any:
+            with _set_fwd_grad_enabled(True):  # off in here, where another jvp outside of this one wants it
+                return self.jvp(ctx, *tangents)
+
         members = {
             "forward": staticmethod(forward),
             "backward": staticmethod(lambda ctx, *gradients: (None, *self.backward(ctx, *gradients))),
-            "jvp": staticmethod(lambda ctx, _, *tangents: self.jvp(ctx, *tangents)),
+            "jvp": staticmethod(jvp),
         }
         return _apply_of(type(name, (torch.autograd.Function,), members))
 
@@ -379,8 +383,8 @@ def _setup(solver: Solver, ctx: Any, inputs: tuple[Any, ...], output: Any) -> No
         ctx.mark_non_differentiable(output[1])
 
 
-def _restore(ctx: Any) -> tuple[Solution, tuple[Any, ...]]:
-    found, scores, mask, values, *tensors = ctx.saved_tensors
+def _restore(ctx: Any, saved: tuple[Any, ...]) -> tuple[Solution, tuple[Any, ...]]:
+    found, scores, mask, values, *tensors = saved
     parameters = (p if t is None else t for p, t in zip(ctx.parameters, tensors, strict=True))
     return Solution(ctx.solver, found, scores, mask, values), tuple(parameters)
 
@@ -389,7 +393,7 @@ def _backward(ctx: Any, gradient: Tensor | None, *_: object) -> tuple[Tensor | N
     wanted = ctx.needs_input_grad[3:]  # after keys of dispatch, scores and mask
     if gradient is None:
         return None, None, *(None for _ in wanted)
-    solution, parameters = _restore(ctx)
+    solution, parameters = _restore(ctx, ctx.saved_tensors)
     product = solution.product = ctx.solver.product(solution.found, gradient, *parameters)
     gradients: list[Tensor | None] = [product, None]
     for parameter, derivative, want in zip(parameters, ctx.solver.dx_dparams, wanted, strict=True):
@@ -402,7 +406,9 @@ def _backward(ctx: Any, gradient: Tensor | None, *_: object) -> tuple[Tensor | N
 
 
 def _jvp(ctx: Any, tangent: Tensor | None, _: None, *tangents: Tensor | None) -> Any:
-    solution, parameters = _restore(ctx)
+    # without the tangents that the saved tensors have, which are those given here
+    saved = (t if t is None else forward_ad.unpack_dual(t).primal for t in ctx.saved_tensors)
+    solution, parameters = _restore(ctx, tuple(saved))
     moved = [] if tangent is None else [tangent]
     for step, derivative in zip(tangents, ctx.solver.dx_dparams, strict=True):
         if step is not None and derivative is not None:

@@ -188,6 +188,7 @@ def test_hessian(function):
     hessian = torch.func.hessian(half_square)(x)
     with_autograd = torch.autograd.functional.hessian(half_square, x)
     torch.testing.assert_close(hessian, with_autograd)
+    torch.testing.assert_close(torch.func.jacfwd(torch.func.jacfwd(half_square))(x), hessian)
     if function not in [MAPPINGS[name] for name in ("softmax", *READ_OFF)]:
         jacobian = torch.func.jacrev(function)(x)
         torch.testing.assert_close(hessian, jacobian.mT @ jacobian)

@@ -420,6 +420,25 @@ def test_jacobians_of_both_modes_agree(name, which):
 
 
 @each_mapping
+def test_hessians_of_all_nestings_agree(name):
+    """By scores and strengths together; forward mode in forward mode was wrong in silence."""
+    strengths, (x, direction), weights = draw(name), random_scores(2, 5), of_strengths(name)
+
+    def half_square(x: Tensor, *each: Tensor) -> Tensor:
+        return 0.5 * ((weights(x, *each) * direction) ** 2).sum()
+
+    at, every = (x, *strengths.values()), tuple(range(1 + len(strengths)))
+    ways = [
+        outer(inner(half_square, argnums=every), argnums=every)(*at)
+        for outer in (torch.func.jacrev, torch.func.jacfwd)
+        for inner in (torch.func.jacrev, torch.func.jacfwd)
+    ]
+    assert ways[0][0][1].abs().max() > 1e-3
+    for way in ways[1:]:
+        torch.testing.assert_close(way, ways[0], rtol=0, atol=1e-10)
+
+
+@each_mapping
 def test_compiled_is_eager(name, fresh_compiler):
     x, direction = random_scores(2, 4, 7)
     weights, x = of_strengths(name, mask=torch.rand(4, 7) > 0.3), x.requires_grad_()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -94,6 +96,9 @@ def weigh(z, state, m, e, EPS: tl.constexpr):
     return w * u
 
 
+_tile = partial(wide_tile, unbounded_from=128)
+
+
 @triton.jit
 def entmax_rows(
     x, mask, gamma, alpha, y, strides, mask_strides, gamma_strides, alpha_strides, sizes, n, d,
@@ -111,7 +116,7 @@ def entmax_rows(
 
 
 def entmax(scores: Tensor, mask: Tensor | None, gamma: float | Tensor, alpha: float | Tensor) -> Tensor:
-    return launch_like(entmax_rows, (scores, mask, gamma, alpha), tile=wide_tile)
+    return launch_like(entmax_rows, (scores, mask, gamma, alpha), tile=_tile)
 
 
 @triton.jit

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -22,6 +24,8 @@ from regattn.kernels.cuda.tiles import (
     wide_tile,
     write_rows,
 )
+
+_tile = partial(wide_tile, unbounded_from=8192)
 
 
 @triton.jit
@@ -60,7 +64,7 @@ def product_rows(
 
 
 def normmax(scores: Tensor, mask: Tensor | None, gamma: float | Tensor, alpha: float | Tensor) -> Tensor:
-    return launch_like(normmax_rows, (scores, mask, gamma, alpha), tile=wide_tile)
+    return launch_like(normmax_rows, (scores, mask, gamma, alpha), tile=_tile)
 
 
 def product(direction: Tensor, weights: Tensor, gamma: float | Tensor, alpha: float | Tensor) -> Tensor:

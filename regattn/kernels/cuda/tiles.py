@@ -24,15 +24,19 @@ NOTHING = tl.constexpr(-2.0)
 
 
 @lru_cache(maxsize=LONGEST_ON_CUDA)
-def tile(d: int, warps: int = 1) -> Tile:
+def tile(d: int, warps: int = 1, unbounded_from: int = LONGEST_ON_CUDA + 1) -> Tile:
     """Of rows of this length a program takes so many; see above for its constants.
 
-    ``warps`` is for kernels that keep more than two numbers of a score: as many for 2,048 positions.
+    ``warps`` is for kernels that keep more than two numbers of a score: as many for 2,048 positions. From
+    blocks ``unbounded_from`` on a thread gets the registers that it needs: to fit more programs on a
+    multiprocessor Triton 3.6's assembler would spill some.
     """
     block = next(b for b in (128, 512, 2048, 8192) if d <= b)
     rows = max(1, 512 // block)
     warps = {2048: warps, 8192: 8}.get(block, 1)
     constants = {"ROWS": rows, "BLOCK": block, "HALVES": 1, "num_warps": warps}
+    if block >= unbounded_from:
+        constants["maxnreg"] = 255
     return Tile(rows * (2 if d <= block // 2 else 1), constants)
 
 
