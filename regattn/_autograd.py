@@ -17,7 +17,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cache, cached_property, partial, wraps
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -92,16 +92,28 @@ class Derivatives(NamedTuple):
             self.setup(ctx, inputs, output)
             return output
 
-        def jvp(ctx: Any, _: Any, *tangents: Any) -> Any:
-            with _set_fwd_grad_enabled(True):  # off in here, where another jvp outside of this one wants it
-                return self.jvp(ctx, *tangents)
-
         members = {
             "forward": staticmethod(forward),
             "backward": staticmethod(lambda ctx, *gradients: (None, *self.backward(ctx, *gradients))),
-            "jvp": staticmethod(jvp),
+            "jvp": staticmethod(lambda ctx, _, *tangents: nested(self.jvp)(ctx, *tangents)),
         }
         return _apply_of(type(name, (torch.autograd.Function,), members))
+
+
+def nested(jvp: Callable[..., Any]) -> Callable[..., Any]:
+    """A Function's ``jvp``, in which PyTorch has turned forward mode off, for forward modes outside of it."""
+
+    @wraps(jvp)
+    def differentiable(ctx: Any, *tangents: Any) -> Any:
+        with _set_fwd_grad_enabled(True):
+            return jvp(ctx, *tangents)
+
+    return differentiable
+
+
+def saved_primals(ctx: Any) -> tuple[Any, ...]:
+    """What a ``jvp`` reads of saved tensors: without their tangents, which it is given."""
+    return tuple([t if t is None else forward_ad.unpack_dual(t).primal for t in ctx.saved_tensors])
 
 
 def _apply_of(function: type[torch.autograd.Function]) -> Any:
@@ -406,9 +418,7 @@ def _backward(ctx: Any, gradient: Tensor | None, *_: object) -> tuple[Tensor | N
 
 
 def _jvp(ctx: Any, tangent: Tensor | None, _: None, *tangents: Tensor | None) -> Any:
-    # without the tangents that the saved tensors have, which are those given here
-    saved = (t if t is None else forward_ad.unpack_dual(t).primal for t in ctx.saved_tensors)
-    solution, parameters = _restore(ctx, tuple(saved))
+    solution, parameters = _restore(ctx, saved_primals(ctx))
     moved = [] if tangent is None else [tangent]
     for step, derivative in zip(tangents, ctx.solver.dx_dparams, strict=True):
         if step is not None and derivative is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regattn._autograd import to_last
+from regattn._autograd import nested, saved_primals, to_last
 from regattn._checks import check_scores, check_strengths
 from regattn._prox import project_simplex
 from regattn._registry import MappingSpec, find_with, resolve
@@ -65,8 +65,9 @@ class _Envelope(_ReverseEnvelope):
         ctx.save_for_forward(inputs[2])
 
     @staticmethod
+    @nested
     def jvp(ctx: Any, of_value: Tensor, tangent: Tensor, _: Tensor) -> Tensor:
-        return of_value + (ctx.saved_tensors[0] * tangent).sum(-1)
+        return of_value + (saved_primals(ctx)[0] * tangent).sum(-1)
 
 
 def max_omega(
@@ -243,13 +244,17 @@ class _Argmax(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return _Argmax.jvp(ctx, gradient), None, None, None, None
+        return _Argmax._product(ctx, ctx.saved_tensors[0], gradient), None, None, None, None
 
     @staticmethod
+    @nested
     def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        (weights,) = ctx.saved_tensors
+        return _Argmax._product(ctx, saved_primals(ctx)[0], tangent)
+
+    @staticmethod
+    def _product(ctx: Any, weights: Tensor, direction: Tensor) -> Tensor:
         d = weights.shape[-1]
-        product = _argmax_product(weights.reshape(-1, d), tangent.reshape(-1, d), ctx.omega, ctx.gamma)
+        product = _argmax_product(weights.reshape(-1, d), direction.reshape(-1, d), ctx.omega, ctx.gamma)
         return product.reshape(weights.shape)
 
     @staticmethod

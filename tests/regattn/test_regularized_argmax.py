@@ -83,6 +83,20 @@ def test_jacobian_of_a_quadratic_form():
         torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
 
 
+def test_second_derivatives_of_all_nestings_agree():
+    x, direction = random_scores(2, 4)
+
+    def half_square(v):
+        y = regularized_argmax(v, lambda y: (y**4 + y**2).sum(-1), gamma=0.5)
+        return 0.5 * ((y * direction) ** 2).sum()
+
+    hessian = torch.autograd.functional.hessian(half_square, x)
+    assert hessian.abs().max() > 1e-3
+    for outer in (torch.func.jacrev, torch.func.jacfwd):
+        for inner in (torch.func.jacrev, torch.func.jacfwd):
+            torch.testing.assert_close(outer(inner(half_square))(x), hessian, rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("p", [1.5, 1.8, 2.0])
 def test_squared_norm_is_pnormmax(p):
     x = random_scores(20, 5)

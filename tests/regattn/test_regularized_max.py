@@ -51,8 +51,10 @@ def test_gradient_is_the_mapping(mapping, strengths):
 @each_case
 def test_hessian_is_the_jacobian_of_the_mapping(mapping, strengths):
     function, x = getattr(regattn, mapping), random_scores(6)
-    hessian = torch.func.hessian(partial(max_omega, mapping=function, **strengths))(x)
-    torch.testing.assert_close(hessian, torch.func.jacrev(partial(function, **strengths))(x))
+    maximum = partial(max_omega, mapping=function, **strengths)
+    jacobian = torch.func.jacrev(partial(function, **strengths))(x)
+    for hessian in (torch.func.hessian(maximum), torch.func.jacfwd(torch.func.jacfwd(maximum))):
+        torch.testing.assert_close(hessian(x), jacobian)
 
 
 @pytest.mark.parametrize(("mapping", "strengths"), [case for case in CASES if case[0] in ON_SIMPLEX])
