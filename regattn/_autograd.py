@@ -35,9 +35,9 @@ _HALF = (torch.float16, torch.bfloat16)
 
 # ------------------------------------------------------------------ kernels
 @cache
-def load_kernel(device_type: str, file: str, name: str) -> Callable[..., Any]:
+def load_kernel(device: str, file: str, name: str) -> Callable[..., Any]:
     """The function ``name`` on tensors of a type of device: the folders of kernels have the same files."""
-    folder = "cpu" if device_type == "meta" else device_type
+    folder = "cpu" if device == "meta" else device
     place = f"{folder}.{file}" if file else folder
     try:
         module = import_module(f"regattn.kernels.{place}")
@@ -47,8 +47,12 @@ def load_kernel(device_type: str, file: str, name: str) -> Callable[..., Any]:
         module = None
     function: Callable[..., Any] | None = getattr(module, name, None)
     if function is None:
-        raise ValueError(f"{name} has no kernel for tensors on {device_type}; use .cpu()")
+        raise ValueError(f"{name} has no kernel for tensors on {device}; use .cpu()")
     return function
+
+
+def device_type(tensor: Tensor) -> str:
+    return "cpu" if tensor.is_cpu else tensor.device.type  # which takes five times as long to ask
 
 
 def can_call_kernel(tensor: Tensor) -> bool:
@@ -56,7 +60,7 @@ def can_call_kernel(tensor: Tensor) -> bool:
     return (
         not torch.compiler.is_compiling()
         and type(tensor) in (Tensor, torch.nn.Parameter)
-        and tensor.device.type != "meta"
+        and not tensor.is_meta
         and not torch._C._len_torch_dispatch_stack()
         and not torch._C._are_functorch_transforms_active()
         and not torch._C._functorch.is_legacy_batchedtensor(tensor)  # is_grads_batched=True
@@ -171,7 +175,7 @@ class Solver:
         return Derivatives(partial(_setup, self), _backward, _jvp)
 
     def kernel(self, scores: Tensor, mask: Tensor | None, *parameters: Any) -> Any:
-        return load_kernel(scores.device.type, self.file, self.name)(scores, mask, *parameters)
+        return load_kernel(device_type(scores), self.file, self.name)(scores, mask, *parameters)
 
     @cached_property
     def differentiable(self) -> Callable[..., Any]:
@@ -481,7 +485,7 @@ def product_by_kernel(file: str, formula: Callable[..., Tensor]) -> Callable[...
         tensors = [t for t in (weights, direction, *parameters) if isinstance(t, Tensor)]
         differentiable = torch.is_grad_enabled() and any([t.requires_grad for t in tensors])
         if can_call_kernel(direction) and can_call_kernel(weights) and not differentiable:
-            kernel: Callable[..., Tensor] = load_kernel(weights.device.type, file, "product")
+            kernel: Callable[..., Tensor] = load_kernel(device_type(weights), file, "product")
             return kernel(direction, weights, *parameters)
         return formula(weights, direction, *parameters)
 
@@ -590,7 +594,7 @@ def group_average(direction: Tensor, structure: Tensor, scale: float, centre: bo
 
 
 def _average(direction: Tensor, structure: Tensor, scale: float | Tensor, centre: bool) -> Tensor:
-    average: Callable[..., Tensor] = load_kernel(direction.device.type, "groups", "group_average")
+    average: Callable[..., Tensor] = load_kernel(device_type(direction), "groups", "group_average")
     return average(direction, structure, scale, centre)
 
 

@@ -8,11 +8,12 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from numba import njit
 from torch import Tensor
 
 import regattn
 from regattn.kernels import reference
-from regattn.kernels.cpu import sparsemax
+from regattn.kernels.cpu import sparsemax, vectors
 from scripts.bench.sections import hard_rows
 from tests import oracles
 from tests.mappings import READ_OFF, SOLVED, solve, weights_and_gradient
@@ -217,6 +218,41 @@ def test_masked_is_removed_at_the_edges_of_lanes(mapping, d, dtype):
             torch.testing.assert_close(gradient[i, present], slope, rtol=0, atol=atol)
             hidden = function(torch.where(present, x[i], -torch.inf), gamma=gamma)
             assert torch.equal(y[i], hidden)
+
+
+@njit
+def threshold(level, size, n):
+    key, item = np.empty(n), np.empty(n, np.int64)
+    tau = sparsemax.threshold(level, size, n, -np.inf, key, item)
+    return tau, sparsemax._threshold_by_sorting(level, size, n, key, item)
+
+
+@njit
+def threshold_alone(level, n):
+    key, item = np.empty(n), np.empty(n, np.int64)
+    return sparsemax.threshold(level, None, n, -np.inf, key, item)
+
+
+@njit
+def power_sums(z, n, t):
+    return vectors.power_sums(z, n, t)
+
+
+@pytest.mark.parametrize("after", [0, 1, 64])
+def test_few_numbers_beside_whatever_follows_them(after):
+    rng = np.random.default_rng(after)
+    for n in range(1, 2 * vectors.FEW + 2):
+        level = rng.choice(rng.standard_normal(5), n) * rng.choice([0.1, 1.0, 5.0])
+        size, junk = rng.integers(1, 4, n).astype(float), np.full(after, np.nan)
+        beside = np.r_[level, junk], np.r_[size, junk]
+        tau, sorted_tau = threshold(*beside, n)
+        assert tau == pytest.approx(sorted_tau, abs=1e-14)
+        assert size @ np.maximum(level - tau, 0) == pytest.approx(1.0, abs=1e-13)
+        alone = threshold_alone(beside[0], n)
+        assert np.maximum(level - alone, 0).sum() == pytest.approx(1.0, abs=1e-13)
+        v = np.maximum(level - level.max() + 0.5, 0)
+        sums = power_sums(beside[0] - level.max(), n, 0.5)
+        np.testing.assert_allclose(sums, [v.sum(), (v**2).sum(), (v**3).sum()], rtol=1e-14)
 
 
 @pytest.mark.parametrize("d", [8191, 8192, 8193, 40000])

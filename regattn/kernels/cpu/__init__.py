@@ -11,7 +11,7 @@ structure)`` works on the rows from ``start`` to ``stop`` of C-contiguous arrays
 - ``structure``: which positions have a derivative and which share one, of shape (rows, 2 + d): the
   number of such members, the number of groups, then one entry for each member, group after group,
   ``4·position + 2·(its sign is negative) + (it is the first of its group)``. Nothing after these
-  is read or written: what a sparse row costs depends on its support.
+  is read: what a sparse row costs depends on its support.
 
 A row with NaN or +inf, or with strengths outside their range, comes out NaN; its number of members
 is ``INVALID``.
@@ -58,7 +58,8 @@ def on_tensors(kernel: Callable[..., None], *, structured: bool = True) -> Calla
         if not structured:
             run_rows(kernel, count, count * d, *arguments)
             return like(values, scores)
-        structure = structure_like(x, torch.int16 if d <= 8192 else torch.int32)  # for 4·position + 3
+        # as structure_like, without the time it takes; for 4·position + 3
+        structure = torch.empty(count, 2 + d, dtype=torch.int16 if d <= 8192 else torch.int32)
         run_rows(kernel, count, count * d, *arguments, structure.numpy())
         if scores.ndim != 2:
             structure = structure.view(*scores.shape[:-1], 2 + d)

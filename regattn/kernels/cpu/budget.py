@@ -6,7 +6,16 @@ import numpy as np
 
 from regattn.kernels.cpu import on_tensors
 from regattn.kernels.cpu.compiling import inlined, kernel, reordered_sum
-from regattn.kernels.cpu.screening import SMALLEST, init_row, is_sound, set_counts, strength_of, within_reach
+from regattn.kernels.cpu.screening import (
+    SMALLEST,
+    SPARE,
+    fill,
+    init_row,
+    is_sound,
+    set_counts,
+    strength_of,
+    within_reach,
+)
 
 
 @reordered_sum
@@ -55,21 +64,23 @@ def budget_rows(start, stop, scores, mask, masked, gammas, counts, values, struc
     With z = (x − max x)/γ, τ ≥ −k if k ≤ 1. Else a depth is doubled until what it reaches sums to k.
     """
     d, k = scores.shape[1], counts[0]
-    z = np.empty(d + 1)
-    index, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    z = np.empty(d + SPARE)
+    index = np.empty(d + SPARE, np.int64)
     for r in range(start, stop):
         gamma = strength_of(gammas, r)
         state, top = init_row(scores, mask, masked, r, is_sound(gamma, SMALLEST), values, structure)
         if state <= 0:
             continue
         depth = k if k <= 1.0 else 2.0
-        m, n = within_reach(scores, mask, masked, state, r, top, gamma, depth, index, rank, z)
+        m, n = within_reach(scores, mask, masked, state, r, top, gamma, depth, index, None, z)
         while m < n and _weigh(z, m, -depth)[0] < k:
             depth *= depth
-            m, n = within_reach(scores, mask, masked, state, r, top, gamma, depth, index, rank, z)
+            m, n = within_reach(scores, mask, masked, state, r, top, gamma, depth, index, None, z)
+        fill(values[r], 0.0)
         if n <= k:
             for i in range(n):
                 values[r, index[i]] = 1.0
+            set_counts(structure, r, 0, 0)
             continue
         if m == n:
             depth = 1.0

@@ -10,16 +10,20 @@ from regattn.kernels.cpu.compiling import inlined, kernel, reordered_sum
 from regattn.kernels.cpu.powers import exp_of, log_of, power_of
 from regattn.kernels.cpu.screening import (
     BAD,
+    CHUNK,
     SMALLEST,
+    SPARE,
     fill,
+    find_supports,
     is_sound,
+    load_support,
     reciprocal,
     scan_row,
     strength_of,
-    survivors,
     within_reach,
 )
 from regattn.kernels.cpu.sparsemax import add_up
+from regattn.kernels.cpu.vectors import power_sums
 
 _STEPS = 3  # of Newton's method for it
 _GRID = 1024.0  # to which it is rounded up, so that it does not depend on the order of a sum
@@ -62,17 +66,6 @@ def first_bound(scores, mask, masked, r, top, scale, m):
 
 
 @reordered_sum
-def _sums_of_squares(z, n, t):
-    """Σ v and Σ v² of v = max(z + t, 0)."""
-    s1 = s2 = 0.0
-    for k in range(n):
-        v = max(z[k] + t, 0.0)
-        s1 += v
-        s2 += v * v
-    return s1, s2
-
-
-@reordered_sum
 def _sums_of_powers(z, n, scale, m):
     """Σ u^(m−1) and Σ u^m of u = max(1 + z·scale, 0)."""
     s, s_m = 0.0, 0.0
@@ -95,7 +88,7 @@ def unit_norm_root(z, n, m, t, enough):
     enough = enough if m >= 2.0 else 4.0 * np.finfo(np.float64).eps
     for _ in range(100):
         if m == 2.0:
-            s1, s2 = _sums_of_squares(z, n, t)
+            s1, s2, _ = power_sums(z, n, t)
             step = (s2 - np.sqrt(s2)) / (s1 * t)
         else:
             s, s_m = _sums_of_powers(z, n, 1.0 / t, m)
@@ -147,6 +140,7 @@ def _weigh(z, n, t, e):
 def write_shares(z, n, index, values, r):
     """Weights in proportion to ``z``."""
     per_total = 1.0 / add_up(z, 0, n)
+    fill(values[r], 0.0)
     for k in range(n):
         values[r, index[k]] = z[k] * per_total
 
@@ -158,18 +152,18 @@ def tolerance(scores):
 
 
 @inlined
-def power_row(scores, mask, masked, state, r, top, gamma, scale, m, e, index, rank, z, values):
+def power_row(scores, mask, masked, state, r, top, gamma, scale, m, e, index, z, values):
     """Weights in proportion to max(z + t, 0)^e, where Σ max(z + t, 0)^m = 1 and z = scale·(x − top)/γ."""
-    n = power_shares(scores, mask, masked, state, r, top, gamma, scale, m, e, index, rank, z)
+    n = power_shares(scores, mask, masked, state, r, top, gamma, scale, m, e, index, z)
     write_shares(z, n, index, values, r)
 
 
 @inlined
-def power_shares(scores, mask, masked, state, r, top, gamma, scale, m, e, index, rank, z):
+def power_shares(scores, mask, masked, state, r, top, gamma, scale, m, e, index, z):
     """Their shares in ``z``, at the positions in ``index``; returns the number of these."""
     unit = min(gamma / scale, np.finfo(np.float64).max)
     t = first_bound(scores, mask, masked, r, top, reciprocal(unit), m) if m >= 1.0 else 1.0
-    n, _ = within_reach(scores, mask, masked, state, r, top, unit, t, index, rank, z)
+    n, _ = within_reach(scores, mask, masked, state, r, top, unit, t, index, None, z)
     if n > 1 and m < np.inf:
         t = unit_norm_root(z, n, m, t, tolerance(scores)) if m >= 1.0 else _bracketed_root(z, n, m)
     _weigh(z, n, t, e)
@@ -202,14 +196,15 @@ def entmax15_rows(start, stop, scores, mask, masked, gammas, values):
     With z = (x − max x)/2γ and t = max x/2γ − τ ≤ 1: y = max(z + t, 0)².
     """
     d = scores.shape[1]
-    z = np.empty(d + 1)
-    index, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    z = np.empty(d + SPARE)
+    index = np.empty(d + SPARE, np.int64)
     for r in range(start, stop):
         gamma = strength_of(gammas, r)
         state, top = scan_row(scores, mask, masked, r, is_sound(gamma, SMALLEST))
-        fill(values[r], np.nan if state == BAD else 0.0)
         if state > 0:
-            power_row(scores, mask, masked, state, r, top, gamma, 0.5, 2.0, 2.0, index, rank, z, values)
+            power_row(scores, mask, masked, state, r, top, gamma, 0.5, 2.0, 2.0, index, z, values)
+        else:
+            fill(values[r], np.nan if state == BAD else 0.0)
 
 
 @kernel
@@ -219,20 +214,20 @@ def entmax_rows(start, stop, scores, mask, masked, gammas, alphas, values):
     With ε = α − 1, z = ε(x − max x)/γ and t = ε·max x/γ − τ ≤ 1: y = max(z + t, 0)^(1/ε).
     """
     d = scores.shape[1]
-    z = np.empty(d + 1)
-    index, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    z = np.empty(d + SPARE)
+    index = np.empty(d + SPARE, np.int64)
     for r in range(start, stop):
         gamma, alpha = strength_of(gammas, r), strength_of(alphas, r)
         sound = is_sound(gamma, SMALLEST) and is_sound(alpha, 1.0)
         state, top = scan_row(scores, mask, masked, r, sound)
-        fill(values[r], np.nan if state == BAD else 0.0)
         if state <= 0:
+            fill(values[r], np.nan if state == BAD else 0.0)
             continue
         if alpha > 1.0:
             e = 1.0 / (alpha - 1.0)
-            power_row(scores, mask, masked, state, r, top, gamma, alpha - 1.0, e, e, index, rank, z, values)
+            power_row(scores, mask, masked, state, r, top, gamma, alpha - 1.0, e, e, index, z, values)
         else:
-            n, _ = within_reach(scores, mask, masked, state, r, top, gamma, _NOTHING_LEFT, index, rank, z)
+            n, _ = within_reach(scores, mask, masked, state, r, top, gamma, _NOTHING_LEFT, index, None, z)
             for k in range(n):
                 z[k] = exp_of(z[k])
             write_shares(z, n, index, values, r)
@@ -250,45 +245,37 @@ def _weighted(s, g, n):
 
 
 @inlined
-def load_support(direction, weights, no_mask, r, index, rank, y, g):
-    """The weights above 0 of a row and the direction there; returns their number, 0 if the row is bad."""
-    if np.isnan(weights[r, 0]):
-        return 0
-    info = np.finfo(weights.dtype)
-    smallest = weights.dtype.type(np.float64(info.tiny) * np.float64(info.eps))
-    n, _ = survivors(weights, no_mask, False, False, r, smallest, index, rank)
-    for k in range(n):
-        y[k], g[k] = weights[r, index[k]], direction[r, index[k]]
-    return n
-
-
-@inlined
 def raise_to(y, n, e):
-    """y ← y^e for y in (0, 1]."""
+    """y ← y^e for y in [0, 1], 0 for y = 0."""
     if e == 0.5:
         for k in range(n):
             y[k] = np.sqrt(y[k])
     elif e != 1.0:
         for k in range(n):
-            y[k] = exp_of(e * log_of(max(y[k], np.finfo(np.float64).tiny), 0.0))
+            power = exp_of(e * log_of(max(y[k], np.finfo(np.float64).tiny), 0.0))
+            y[k] = power if y[k] > 0.0 else 0.0
 
 
 @kernel
 def product_rows(start, stop, direction, weights, output, gammas, alphas):
     """(diag(s) − s sᵀ/Σs)/γ times ``direction``, with s = y^(2−α)."""
     d = direction.shape[1]
-    g, s, no_mask = np.empty(d + 1), np.empty(d + 1), np.empty((1, 1), np.bool_)
-    index, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
-    for r in range(start, stop):
-        fill(output[r], np.nan if np.isnan(weights[r, 0]) else 0.0)
-        n = load_support(direction, weights, no_mask, r, index, rank, s, g)
-        if n == 0:
-            continue
-        raise_to(s, n, 2.0 - strength_of(alphas, r))
-        sum_s, sum_sg = _weighted(s, g, n)
-        shift, scale = sum_sg / sum_s, 1.0 / strength_of(gammas, r)
-        for k in range(n):
-            output[r, index[k]] = scale * s[k] * (g[k] - shift)
+    g, s = np.empty(d + SPARE), np.empty(d + SPARE)
+    index, counts = np.empty((CHUNK, d + SPARE), np.int64), np.empty(CHUNK, np.int64)
+    no_mask = np.empty((1, 1), np.bool_)
+    for first in range(start, stop, CHUNK):
+        last = min(first + CHUNK, stop)
+        find_supports(direction, weights, no_mask, first, last, index, counts)
+        for r in range(first, last):
+            positions, n = index[r - first], counts[r - first]
+            load_support(direction, weights, output, r, positions, n, s, g)
+            if n == 0:
+                continue
+            raise_to(s, n, 2.0 - strength_of(alphas, r))
+            sum_s, sum_sg = _weighted(s, g, n)
+            shift, scale = sum_sg / sum_s, 1.0 / strength_of(gammas, r)
+            for k in range(n):
+                output[r, positions[k]] = scale * s[k] * (g[k] - shift)
 
 
 entmax15 = on_tensors(entmax15_rows, structured=False)

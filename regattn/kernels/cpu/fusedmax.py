@@ -6,10 +6,21 @@ import numpy as np
 
 from regattn.kernels.cpu import on_tensors, slope_on_tensors
 from regattn.kernels.cpu.compiling import called, inlined, kernel
-from regattn.kernels.cpu.screening import INVALID, LONG, MANY, fill, load_row, set_counts, within_reach
+from regattn.kernels.cpu.screening import (
+    INVALID,
+    LONG,
+    MANY,
+    SPARE,
+    fill,
+    load_row,
+    set_counts,
+    within_reach,
+)
 from regattn.kernels.cpu.sparsemax import add_up, singletons, threshold
 from regattn.kernels.cpu.total_variation import append_string, long_run
 from regattn.kernels.cpu.vectors import first_flag, where_at_least
+
+_FEW = 3  # survivors that are not looked at again
 
 
 @called
@@ -106,6 +117,7 @@ def _short_run(z, start, stop, left, right, lam, level, size, first, m, chain, l
 @inlined
 def _write_groups(level, size, first, segments, tau, index, values, structure, r):
     """Give the segments above ``tau`` their weights; each is a group."""
+    fill(values[r], 0.0)
     c = groups = 0
     for s in range(segments):
         weight = level[s] - tau
@@ -136,9 +148,10 @@ def fusedmax_rows(start, stop, scores, mask, masked, gammas, lams, values, struc
     scores are solved, each less λ at its inner ends.
     """
     d = scores.shape[1]
-    z, key, level = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
-    index, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
-    first, size = np.empty(d + 1, np.int64), np.empty(d + 1)
+    z, key, level = np.empty(d + SPARE), np.empty(d + SPARE), np.empty(d + SPARE)
+    index, rank = np.empty(d + SPARE, np.int64), np.empty(d + SPARE, np.int64)
+    first, item = np.empty(d + SPARE, np.int64), np.empty(d + SPARE, np.int64)
+    size = np.empty(d + SPARE)
     chain, length = np.empty((2, d + 1)), np.empty((2, d + 1))
     for r in range(start, stop):
         gamma, lam, state, top = load_row(scores, mask, masked, r, gammas, lams, values, structure)
@@ -155,7 +168,7 @@ def fusedmax_rows(start, stop, scores, mask, masked, gammas, lams, values, struc
                 bound, _bound_by_blocks(z, rank, m, lam, bound, level, first, key, item) - 2e-14 * depth
             )
         lowest = bound - 2.0 * lam
-        if m >= MANY:
+        if m > _FEW:
             m = _screen_again(z, m, lam, bound, lowest, index, rank)
         segments, k = np.int64(0), 0
         while k < m:

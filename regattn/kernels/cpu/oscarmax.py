@@ -11,6 +11,7 @@ from regattn.kernels.cpu.screening import (
     GAPS,
     INVALID,
     MANY,
+    SPARE,
     count_present,
     fill,
     load_row,
@@ -48,20 +49,21 @@ def _penalties(lam, n, start, stop):
 def _screen_again(z, m, n, lam, index, tau):
     """Drop scores until it no longer helps: of m survivors each loses at least λ(n−m), and τ is at
     least what they attain together."""
-    while True:
+    while m > _FEW:
         tau = max(tau, (add_up(z, 0, m) - _penalties(lam, n, 0, m) - 1.0) / m)
         floor = min(tau + lam * (n - m), -1e-300) * (1.0 + 1e-12)
         kept = 0
         for k in range(m):
             kept += z[k] > floor
-        if m <= _FEW or 4 * kept > 3 * m:
-            return m
+        if 4 * kept > 3 * m:
+            break
         kept = 0
         for k in range(m):
             value, p = z[k], index[k]
             z[kept], index[kept] = value, p
             kept += value > floor
         m = kept
+    return m
 
 
 @inlined
@@ -151,12 +153,16 @@ def oscarmax_rows(start, stop, scores, mask, masked, gammas, lams, values, struc
     """
     d = scores.shape[1]
     lowest = scores.dtype.type(np.finfo(scores.dtype).min)
-    z, key, gap = np.empty(d + 1), np.empty(d + 1), np.empty(d + 4)
+    z, key, gap = np.empty(d + SPARE), np.empty(d + SPARE), np.empty(d + 4)
     dealt = np.empty(d + 4)
-    total, size, sums = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
-    index, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    total, size, sums = np.empty(d + SPARE), np.empty(d + SPARE), np.empty(d + SPARE)
+    index, item = np.empty(d + SPARE, np.int64), np.empty(d + SPARE, np.int64)
     spare, where = np.empty(SOME), np.empty(SOME, np.int64)
-    end, begin, bucket = np.empty(d + 1, np.int64), np.empty(d + 4, np.int64), np.empty(d + 1, np.uint32)
+    end, begin, bucket = (
+        np.empty(d + SPARE, np.int64),
+        np.empty(d + 4, np.int64),
+        np.empty(d + SPARE, np.uint32),
+    )
     for r in range(start, stop):
         gamma, lam, state, top = load_row(scores, mask, masked, r, gammas, lams, values, structure)
         if state <= 0:
@@ -176,7 +182,7 @@ def oscarmax_rows(start, stop, scores, mask, masked, gammas, lams, values, struc
                 # Leaving out so few would cost more than taking them along, for all are taken in vectors.
                 depth = np.inf
         reach = depth * (1.0 + 1e-12)
-        m, _ = within_reach(scores, mask, masked, state, r, top, gamma, reach, index, rank, z)
+        m, _ = within_reach(scores, mask, masked, state, r, top, gamma, reach, index, None, z)
         if lam == 0.0:  # tied scores are not a fused group then
             singletons(z, m, index, values, structure, r, key, item)
             continue
@@ -199,6 +205,7 @@ def oscarmax_rows(start, stop, scores, mask, masked, gammas, lams, values, struc
         blocks = pool(total, size, last)
         # By rounding; the size of a group would multiply it.
         excess = (add_up(total, 0, blocks) - 1.0) / k
+        fill(values[r], 0.0)
         i = groups = 0
         weight = np.inf
         for s in range(blocks):

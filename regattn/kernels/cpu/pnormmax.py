@@ -6,17 +6,22 @@ import numpy as np
 
 from regattn.kernels.cpu import on_tensors, product_on_tensors
 from regattn.kernels.cpu.compiling import inlined, kernel, reordered_sum
+from regattn.kernels.cpu.entmax import tolerance, write_shares
 from regattn.kernels.cpu.screening import (
     BAD,
+    CHUNK,
     SMALLEST,
+    SPARE,
     fill,
+    find_supports,
     is_sound,
+    load_support,
     scan_row,
     strength_of,
-    survivors,
     within_reach,
 )
 from regattn.kernels.cpu.sparsemax import add_up, largest
+from regattn.kernels.cpu.vectors import power_sums
 
 
 @kernel
@@ -27,36 +32,55 @@ def pnormmax_rows(start, stop, scores, mask, masked, gammas, norms, values):
     log R_q·(2−p)/p − log R_{q−1} − log t, which decreases in t; y = u^{q−1}/R_{q−1}.
     """
     d = scores.shape[1]
-    z, power = np.empty(d + 1), np.empty(d + 1)
-    index, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    z = np.empty(d + SPARE)
+    index = np.empty(d + SPARE, np.int64)
     p = norms[0]
     q = p / (p - 1.0)
     for r in range(start, stop):
         gamma = strength_of(gammas, r)
         state, top = scan_row(scores, mask, masked, r, is_sound(gamma, SMALLEST))
-        fill(values[r], np.nan if state == BAD else 0.0)
         if state <= 0:
+            fill(values[r], np.nan if state == BAD else 0.0)
             continue
-        m, _ = within_reach(scores, mask, masked, state, r, top, gamma, 1.0, index, rank, z)
-        scale = 1.0 / _pnorm_root(z, m, p, q)
-        for k in range(m):
-            u = max(1.0 + z[k] * scale, 0.0)
-            power[k] = u * u if p == 1.5 else u ** (q - 1.0)
-        per_total = 1.0 / add_up(power, 0, m)
-        for k in range(m):
-            values[r, index[k]] = power[k] * per_total
+        m, _ = within_reach(scores, mask, masked, state, r, top, gamma, 1.0, index, None, z)
+        if p == 1.5:
+            t = _root_of_three_halves(z, m, tolerance(scores)) if m > 1 else 1.0
+            for k in range(m):
+                v = max(z[k] + t, 0.0)
+                z[k] = v * v
+        else:
+            scale = 1.0 / _pnorm_root(z, m, p, q)
+            for k in range(m):
+                z[k] = max(1.0 + z[k] * scale, 0.0) ** (q - 1.0)
+        write_shares(z, m, index, values, r)
 
 
-@reordered_sum
-def _moments_of_three_halves(z, m, scale):
-    """Σ u, Σ u², Σ u³."""
-    s0 = s1 = s2 = 0.0
-    for k in range(m):
-        u = max(1.0 + z[k] * scale, 0.0)
-        s0 += u
-        s1 += u * u
-        s2 += u * u * u
-    return s0, s1, s2
+@inlined
+def _root_of_three_halves(z, m, enough):
+    """t with Σ v³ = (Σ v²)³, v = max(z + t, 0), by Newton's method for log Σv³ − 3 log Σv² in log t.
+
+    Series stand in for the logarithm and the exponential: they are right where it matters, near the root, and
+    elsewhere their steps are smaller. The last step leaves an error of the size of the square of ``enough``.
+    """
+    low, high, t = 0.0, 1.0, 1.0
+    for _ in range(100):
+        s1, s2, s3 = power_sums(z, m, t)
+        cube = s2 * s2 * s2
+        w = (s3 - cube) / (s3 + cube)  # log s3 − log cube = 2 artanh w
+        if w > 0.0:
+            low = t
+        else:
+            high = t
+        square = w * w
+        gap = w * (2.0 + square * (2.0 / 3.0 + square * (2.0 / 5.0)))
+        slope = 3.0 * t * (s2 * s2 - 2.0 * s1 * s3)
+        step = -gap * s2 * s3 / slope if slope < 0.0 else -1.0
+        step = min(max(step, -1.0), 1.0)
+        new = t * (12.0 + step * (6.0 + step)) / (12.0 - step * (6.0 - step))  # times e^step
+        if abs(new - t) <= enough * t or high - low <= enough * low:
+            return new
+        t = new if low < new < high else 0.5 * (low + high)
+    return t
 
 
 @inlined
@@ -83,12 +107,8 @@ def _pnorm_root(z, m, p, q):
     low, high, t = 0.0, 1.0, 1.0
     enough = 1e-9 if q >= 3.0 else 4.0 * np.finfo(np.float64).eps
     for _ in range(100):
-        if p == 1.5:
-            s0, s1, s2 = _moments_of_three_halves(z, m, 1.0 / t)
-            gap = np.log(s2 / (s1 * t) ** 3) / 3.0  # one logarithm for two
-        else:
-            s0, s1, s2 = _moments(z, m, 1.0 / t, q)
-            gap = np.log(s2) * (2.0 - p) / p - np.log(s1 * t)
+        s0, s1, s2 = _moments(z, m, 1.0 / t, q)
+        gap = np.log(s2) * (2.0 - p) / p - np.log(s1 * t)
         if gap > 0.0:
             low = t
         else:
@@ -122,38 +142,39 @@ def product_rows(start, stop, direction, weights, output, gammas, norms):
     """Jacobian of pnormmax at the solution ``weights`` times ``direction``, with s and c as in
     :mod:`regattn._pnormmax`."""
     d, p = direction.shape[1], norms[0]
-    y, g, s = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
-    index, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
-    info, no_mask = np.finfo(weights.dtype), np.empty((1, 1), np.bool_)
-    smallest = weights.dtype.type(np.float64(info.tiny) * np.float64(info.eps))
-    for r in range(start, stop):
-        bad = np.isnan(weights[r, 0])
-        fill(output[r], np.nan if bad else 0.0)
-        m, _ = survivors(weights, no_mask, False, False, r, smallest, index, rank)
-        if bad or m == 0:
-            continue
-        for k in range(m):
-            y[k], g[k] = weights[r, index[k]], direction[r, index[k]]
-        top = largest(1.0, y, m)
-        for k in range(m):
-            y[k] /= top
-        if p == 1.5:
-            for k in range(m):
-                s[k] = np.sqrt(y[k])
-        else:
-            for k in range(m):
-                s[k] = y[k] ** (2.0 - p)
-        norm = _sum_of_squares(y, s, m) ** (1.0 / p)  # of y / top
-        power = 1.0 / np.sqrt(norm) if p == 1.5 else norm ** (p - 2.0)
-        each, c = power / (p - 1.0), (2.0 - p) / ((p - 1.0) * norm * norm)
-        for k in range(m):
-            s[k] *= each
-        sum_s, sum_y = add_up(s, 0, m), add_up(y, 0, m)
-        sum_sg, sum_yg = dot(s, g, m), dot(y, g, m)
-        shift = (sum_sg - c * sum_y * sum_yg) / (sum_s - c * sum_y * sum_y)
-        scale = 1.0 / strength_of(gammas, r)
-        for k in range(m):
-            output[r, index[k]] = scale * (s[k] * (g[k] - shift) - c * y[k] * (sum_yg - shift * sum_y))
+    y, g, s = np.empty(d + SPARE), np.empty(d + SPARE), np.empty(d + SPARE)
+    index, counts = np.empty((CHUNK, d + SPARE), np.int64), np.empty(CHUNK, np.int64)
+    no_mask = np.empty((1, 1), np.bool_)
+    for first in range(start, stop, CHUNK):
+        last = min(first + CHUNK, stop)
+        find_supports(direction, weights, no_mask, first, last, index, counts)
+        for r in range(first, last):
+            positions, n = index[r - first], counts[r - first]
+            load_support(direction, weights, output, r, positions, n, y, g)
+            if n == 0:
+                continue
+            top = largest(1.0, y, n)
+            for k in range(n):
+                y[k] /= top
+            if p == 1.5:
+                for k in range(n):
+                    s[k] = np.sqrt(y[k])
+            else:
+                for k in range(n):
+                    s[k] = y[k] ** (2.0 - p)
+            norm = _sum_of_squares(y, s, n) ** (1.0 / p)  # of y / top
+            power = 1.0 / np.sqrt(norm) if p == 1.5 else norm ** (p - 2.0)
+            each, c = power / (p - 1.0), (2.0 - p) / ((p - 1.0) * norm * norm)
+            for k in range(n):
+                s[k] *= each
+            sum_s, sum_y = add_up(s, 0, n), add_up(y, 0, n)
+            sum_sg, sum_yg = dot(s, g, n), dot(y, g, n)
+            shift = (sum_sg - c * sum_y * sum_yg) / (sum_s - c * sum_y * sum_y)
+            scale = 1.0 / strength_of(gammas, r)
+            for k in range(n):
+                output[r, positions[k]] = scale * (
+                    s[k] * (g[k] - shift) - c * y[k] * (sum_yg - shift * sum_y)
+                )
 
 
 pnormmax = on_tensors(pnormmax_rows, structured=False)

@@ -6,19 +6,19 @@ import numpy as np
 
 from regattn.kernels.cpu import on_tensors
 from regattn.kernels.cpu.compiling import inlined, kernel
-from regattn.kernels.cpu.screening import BAD, fill, init_row, set_counts, strength_of, within_reach
+from regattn.kernels.cpu.screening import BAD, SPARE, fill, init_row, set_counts, strength_of, within_reach
 from regattn.kernels.cpu.sorting import SOME, pool, sort_descending
 from regattn.kernels.cpu.total_variation import taut_string
 
 
 @inlined
-def _present(scores, mask, masked, r, values, structure, index, rank, z):
+def _present(scores, mask, masked, r, values, structure, index, z):
     """Shift what takes part of a row by its maximum; return how many that are, and the maximum."""
     state, top = init_row(scores, mask, masked, r, True, values, structure)
     if state <= 0:
         fill(values[r], np.nan if state == BAD else -np.inf)
         return 0, top
-    m, _ = within_reach(scores, mask, masked, state, r, top, 1.0, np.inf, index, rank, z)
+    m, _ = within_reach(scores, mask, masked, state, r, top, 1.0, np.inf, index, None, z)
     if m < scores.shape[1]:
         fill(values[r], -np.inf)
     return m, top
@@ -40,11 +40,11 @@ def _expand(index, level, size, blocks, offset, values, structure, r):
 def prox_tv1d_rows(start, stop, scores, mask, masked, lams, values, structure):
     """argmin of ½‖y − x‖² + λ Σ|y_{i+1} − y_i|."""
     d = scores.shape[1]
-    z, level, size = np.empty(d + 1), np.empty(d + 1), np.empty(d + 1)
-    index, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    z, level, size = np.empty(d + SPARE), np.empty(d + SPARE), np.empty(d + SPARE)
+    index = np.empty(d + SPARE, np.int64)
     chain, length = np.empty((2, d + 1)), np.empty((2, d + 1))
     for r in range(start, stop):
-        m, top = _present(scores, mask, masked, r, values, structure, index, rank, z)
+        m, top = _present(scores, mask, masked, r, values, structure, index, z)
         lam, segments = strength_of(lams, r), 0
         if lam == 0.0:
             for i in range(m):
@@ -60,11 +60,11 @@ def prox_tv1d_rows(start, stop, scores, mask, masked, lams, values, structure):
 def isotonic_regression_rows(start, stop, scores, mask, masked, decreasing, values, structure):
     """argmin of ‖y − x‖² over y_1 ≤ y_2 ≤ … (≥ if ``decreasing``)."""
     d = scores.shape[1]
-    z, size = np.empty(d + 1), np.empty(d + 1)
-    index, rank = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    z, size = np.empty(d + SPARE), np.empty(d + SPARE)
+    index = np.empty(d + SPARE, np.int64)
     sign = 1.0 if decreasing[0] else -1.0
     for r in range(start, stop):
-        m, top = _present(scores, mask, masked, r, values, structure, index, rank, z)
+        m, top = _present(scores, mask, masked, r, values, structure, index, z)
         for i in range(m):
             z[i], size[i] = sign * z[i], 1
         blocks = pool(z, size, m)
@@ -78,11 +78,11 @@ def isotonic_regression_rows(start, stop, scores, mask, masked, decreasing, valu
 def prox_oscar_rows(start, stop, scores, mask, masked, lams, values, structure):
     """argmin of ½‖y − x‖² + λ Σ_{i<j} max(|y_i|, |y_j|)."""
     d = scores.shape[1]
-    z, size = np.empty(d + 1), np.empty(d + 1)
-    index, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    z, size = np.empty(d + SPARE), np.empty(d + SPARE)
+    index, item = np.empty(d + SPARE, np.int64), np.empty(d + SPARE, np.int64)
     spare, where = np.empty(SOME), np.empty(SOME, np.int64)
     for r in range(start, stop):
-        m, _ = _present(scores, mask, masked, r, values, structure, index, rank, z)
+        m, _ = _present(scores, mask, masked, r, values, structure, index, z)
         lam = strength_of(lams, r)
         for i in range(m):
             z[i], item[i] = abs(np.float64(scores[r, index[i]])), i

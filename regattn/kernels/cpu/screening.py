@@ -9,6 +9,7 @@ from regattn.kernels.cpu.vectors import (
     count_flags,
     first_flag,
     ordered_key,
+    prefetch,
     same_bits,
     where_at_least,
     where_true,
@@ -19,6 +20,10 @@ BAD, EMPTY, GAPS, FULL = -1, 0, 1, 2
 SMALLEST = 5e-324
 LONG = 16  # scores for which a call is nothing
 MANY = 128  # survivors for which another look in vector instructions pays
+SPARE = 64  # entries of an array beyond those of a row, so that vector instructions may read past these
+CHUNK = 16  # rows whose supports are looked up before the first of them is worked on
+_AHEAD = 1024  # scores: what is read so much later is fetched now
+_AT_ONCE = 8  # positions that are written at once, since the end of a loop is mispredicted
 
 
 @inlined
@@ -59,40 +64,75 @@ def score_floor(scores, top, depth):
 
 
 @inlined
-def survivors(scores, mask, masked, gaps, r, floor, index, rank):
+def survivors(scores, mask, masked, gaps, r, floor, index, rank, others):
     """Positions whose score is at least ``floor``, and their ranks among those that take part.
 
-    Returns the number of survivors and of positions that take part.
+    ``rank`` is None if nobody wants them, and ``others`` unless it has numbers at the same positions that are
+    to be brought near. Returns the number of survivors and of positions that take part.
     """
     d = scores.shape[1]
     lowest = scores.dtype.type(np.finfo(scores.dtype).min)
     m = n = 0
     for begin in range(0, d, 64):
         offset, count = r * d + begin, min(64, d - begin)
+        for ahead in range(_AHEAD, _AHEAD + 64, 16):
+            prefetch(scores, offset + ahead)
         survive = where_at_least(scores, offset, count, floor)
+        present = ~np.uint64(0)
         if gaps:
             present = where_at_least(scores, offset, count, lowest)
             if masked:
                 present &= where_true(mask, offset, count)
             survive &= present
-            while survive != np.uint64(0):
-                i = first_flag(survive)
-                index[m] = begin + i
-                rank[m] = n + count_flags(present & ((np.uint64(1) << np.uint64(i)) - np.uint64(1)))
-                m += 1
-                survive &= survive - np.uint64(1)
-            n += count_flags(present)
-        elif survive == ~np.uint64(0):
-            indices, ranks = index[m : m + 64], rank[m : m + 64]  # a range from 0 is vectorised
+        if survive == ~np.uint64(0):
+            positions = index[m : m + 64]  # a range from 0 is vectorised
             for i in range(64):
-                ranks[i] = indices[i] = begin + i
+                positions[i] = begin + i
+            if rank is not None:
+                ranks = rank[m : m + 64]
+                for i in range(64):
+                    ranks[i] = n + i
             m += 64
         else:
+            k = m
+            m += count_flags(survive)
             while survive != np.uint64(0):
-                rank[m] = index[m] = begin + first_flag(survive)
-                m += 1
-                survive &= survive - np.uint64(1)
+                for i in range(_AT_ONCE):
+                    at = first_flag(survive) & 63
+                    index[k + i] = begin + at
+                    if others is not None:
+                        prefetch(others, r * d + begin + at)
+                    if rank is not None:
+                        before = (np.uint64(1) << np.uint64(at)) - np.uint64(1)
+                        rank[k + i] = n + count_flags(present & before)
+                    survive &= survive - np.uint64(1)
+                k += _AT_ONCE
+        n += count_flags(present) if gaps else 64
     return m, n if gaps else d
+
+
+@inlined
+def find_supports(direction, weights, no_mask, first, last, index, counts):
+    """Positions and number of the weights above 0 of some rows.
+
+    The direction there is brought near: no processor would look for it where it lies.
+    """
+    info = np.finfo(weights.dtype)
+    smallest = weights.dtype.type(np.float64(info.tiny) * np.float64(info.eps))
+    for r in range(first, last):
+        positions = index[r - first]
+        counts[r - first], _ = survivors(
+            weights, no_mask, False, False, r, smallest, positions, None, direction
+        )
+
+
+@inlined
+def load_support(direction, weights, output, r, index, n, y, g):
+    """Weights and direction at the positions of a row; zeros to its output, NaN if the row is bad."""
+    bad = np.isnan(weights[r, 0])
+    for k in range(n):
+        y[k], g[k] = weights[r, index[k]], direction[r, index[k]]
+    fill(output[r], np.nan if bad else 0.0)
 
 
 @inlined
@@ -128,8 +168,11 @@ def _shift(scores, r, top, gamma, depth, index, rank, m, z):
     kept = 0
     for k in range(m):
         # by way of scalars: reading back what was just stored costs more than all the rest
-        value, p, q = z[k], index[k], rank[k]
-        z[kept], index[kept], rank[kept] = value, p, q
+        value, p = z[k], index[k]
+        z[kept], index[kept] = value, p
+        if rank is not None:
+            q = rank[k]
+            rank[kept] = q
         kept += value >= -depth
     return kept
 
@@ -141,7 +184,7 @@ def within_reach(scores, mask, masked, state, r, top, gamma, depth, index, rank,
     Returns their number and that of the positions that take part.
     """
     floor = score_floor(scores, top, gamma * depth)
-    m, n = survivors(scores, mask, masked, state == GAPS, r, floor, index, rank)
+    m, n = survivors(scores, mask, masked, state == GAPS, r, floor, index, rank, None)
     return _shift(scores, r, top, gamma, depth, index, rank, m, z), n
 
 
@@ -158,10 +201,11 @@ def set_counts(structure, r, members, groups):
 
 @inlined
 def init_row(scores, mask, masked, r, sound, values, structure):
-    """State of a row and its largest score, as :func:`scan_row`; writes what is known before it is solved."""
+    """State of a row and its largest score, as :func:`scan_row`; writes what needs no solution."""
     state, top = scan_row(scores, mask, masked, r, sound)
-    fill(values[r], np.nan if state == BAD else 0.0)
-    set_counts(structure, r, INVALID if state == BAD else 0, 0)
+    if state <= 0:
+        fill(values[r], np.nan if state == BAD else 0.0)
+        set_counts(structure, r, INVALID if state == BAD else 0, 0)
     return state, top
 
 

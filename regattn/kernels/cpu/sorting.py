@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from regattn.kernels.cpu.compiling import called, inlined
-from regattn.kernels.cpu.vectors import count_flags, where_at_least
+from regattn.kernels.cpu.vectors import FEW, count_flags, where_at_least, where_few_at_least
 
 SOME = 64  # keys that are sorted by counting: as many as are compared at once
 
@@ -48,7 +48,8 @@ def sort_by_counting(key, start, stop, ranked, index):
         ranked[i] = np.inf
     for i in range(n - 1, -1, -1):
         k = key[start + i]
-        rank = count_flags(where_at_least(key, start, n, k)) - 1
+        larger = where_few_at_least(key, start, n, k) if n <= FEW else where_at_least(key, start, n, k)
+        rank = count_flags(larger) - 1
         while ranked[rank] == k:
             rank -= 1
         ranked[rank], index[rank] = k, i

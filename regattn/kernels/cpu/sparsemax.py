@@ -6,9 +6,18 @@ import numpy as np
 
 from regattn.kernels.cpu import on_tensors
 from regattn.kernels.cpu.compiling import called, inlined, kernel, reordered_sum
-from regattn.kernels.cpu.screening import SMALLEST, init_row, is_sound, set_counts, strength_of, within_reach
+from regattn.kernels.cpu.screening import (
+    SMALLEST,
+    SPARE,
+    fill,
+    init_row,
+    is_sound,
+    set_counts,
+    strength_of,
+    within_reach,
+)
 from regattn.kernels.cpu.sorting import heap_sort
-from regattn.kernels.cpu.vectors import same_bits
+from regattn.kernels.cpu.vectors import FEW, same_bits, support_sums
 
 
 @reordered_sum
@@ -56,6 +65,9 @@ def threshold(level, size, n, tau, key, item):
     The threshold of a superset of the support drops some of it, until none is dropped.
     That takes a handful of rounds, except on rows made for it; these are sorted.
     """
+    if 0 < n <= FEW:
+        total, count = support_sums(level, size, n)
+        return (total - 1.0) / count
     count = np.inf
     for _ in range(_ROUNDS):
         total, kept = _above(level, size, n, tau)
@@ -83,13 +95,13 @@ def _threshold_by_sorting(level, size, n, key, item):
 def singletons(z, m, index, values, structure, r, key, item):
     """Project the survivors on the simplex, every position its own group."""
     tau = threshold(z, None, m, -1.0 - 1e-15, key, item)
+    fill(values[r], 0.0)
     c = 0
     for k in range(m):
-        weight = z[k] - tau
-        if weight > 0.0:
-            values[r, index[k]] = weight
-            structure[r, 2 + c] = 4 * index[k] + 1
-            c += 1
+        weight, at = z[k] - tau, index[k]
+        values[r, at] = max(weight, 0.0)
+        structure[r, 2 + c] = 4 * at + 1  # written over by the next one if it is not in the support
+        c += weight > 0.0
     set_counts(structure, r, c, c)
 
 
@@ -97,14 +109,14 @@ def singletons(z, m, index, values, structure, r, key, item):
 def sparsemax_rows(start, stop, scores, mask, masked, gammas, values, structure):
     """argmax over the simplex of ⟨x, y⟩ − γ/2·‖y‖²; τ ≥ max x/γ − 1."""
     d = scores.shape[1]
-    z, key = np.empty(d + 1), np.empty(d + 1)
-    index, rank, item = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
+    z, key = np.empty(d + SPARE), np.empty(d + SPARE)
+    index, item = np.empty(d + SPARE, np.int64), np.empty(d + SPARE, np.int64)
     for r in range(start, stop):
         gamma = strength_of(gammas, r)
         sound = is_sound(gamma, SMALLEST)
         state, top = init_row(scores, mask, masked, r, sound, values, structure)
         if state > 0:
-            m, _ = within_reach(scores, mask, masked, state, r, top, gamma, 1.0, index, rank, z)
+            m, _ = within_reach(scores, mask, masked, state, r, top, gamma, 1.0, index, None, z)
             singletons(z, m, index, values, structure, r, key, item)
 
 

@@ -8,42 +8,141 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 _LANES = 64
+FEW = 16  # numbers that are compared with each other
 _BYTE, _WORD, _INDEX = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 
 
-def _splat(builder, value):
-    vector = ir.VectorType(value.type, _LANES)
+def _splat(builder, value, lanes=_LANES):
+    vector = ir.VectorType(value.type, lanes)
     first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, _WORD(0))
-    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(_WORD, _LANES), [0] * _LANES))
+    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(_WORD, lanes), [0] * lanes))
 
 
-def _load(context, builder, array_type, array, offset, count):
-    """``count`` ≤ 64 entries as a vector of 64, zeros after them, and which lanes they fill."""
-    names = {ir.FloatType(): "f32", ir.DoubleType(): "f64", _BYTE: "i8"}
+def _pointer(context, builder, array_type, array, offset):
+    return builder.gep(context.make_array(array_type)(context, builder, value=array).data, [offset])
+
+
+def _load(context, builder, array_type, array, offset, count, lanes=_LANES):
+    """A vector whose first ``count`` ≤ ``lanes`` entries are those of the array from ``offset`` on.
+
+    Those after them are whatever follows there, where the array goes on so far: masked loads are slow.
+    """
     item = context.get_data_type(array_type.dtype)
-    vector, flags = ir.VectorType(item, _LANES), ir.VectorType(ir.IntType(1), _LANES)
-    lanes = ir.Constant(ir.VectorType(_BYTE, _LANES), list(range(_LANES)))
-    filled = builder.icmp_unsigned("<", lanes, _splat(builder, builder.trunc(count, _BYTE)))
-    pointer = builder.gep(context.make_array(array_type)(context, builder, value=array).data, [offset])
-    signature = ir.FunctionType(vector, [pointer.type, _WORD, flags, vector])
-    name = f"llvm.masked.load.v{_LANES}{names[item]}.p0"
-    load = cgutils.get_or_insert_function(builder.module, signature, name)
-    zeros = ir.Constant(vector, [0] * _LANES)
-    aligned = _WORD(context.get_abi_sizeof(item))
-    return builder.call(load, [pointer, aligned, filled, zeros]), filled
+    vector, size = ir.VectorType(item, lanes), context.get_abi_sizeof(item)
+    items = context.make_array(array_type)(context, builder, value=array).nitems
+    start = _pointer(context, builder, array_type, array, offset)
+    copy = cgutils.alloca_once(builder, vector)
+    goes_on = builder.icmp_signed("<=", builder.add(offset, offset.type(lanes)), items)
+    with builder.if_else(goes_on, likely=True) as (inside, at_its_end):
+        with inside:
+            whole = builder.load(builder.bitcast(start, vector.as_pointer()), align=size)
+            here = builder.block
+        with at_its_end:
+            builder.store(ir.Constant(vector, [0] * lanes), copy)
+            target = builder.bitcast(copy, start.type)
+            cgutils.raw_memcpy(builder, target, start, count, size)
+            rest = builder.load(copy)
+            there = builder.block
+    result = builder.phi(vector)
+    result.add_incoming(whole, here)
+    result.add_incoming(rest, there)
+    return result
+
+
+def _filled(builder, count, lanes):
+    """Which lanes are among the first ``count`` ≤ ``lanes``."""
+    numbers = ir.Constant(ir.VectorType(_BYTE, lanes), list(range(lanes)))
+    return builder.icmp_unsigned("<", numbers, _splat(builder, builder.trunc(count, _BYTE), lanes))
+
+
+def _flags(builder, lanes, count):
+    """Those of the first ``count`` > 0 lanes as bits."""
+    bits = builder.bitcast(lanes, ir.IntType(lanes.type.count))
+    bits = bits if bits.type == _INDEX else builder.zext(bits, _INDEX)
+    return builder.and_(bits, builder.lshr(_INDEX(-1), builder.sub(_INDEX(_LANES), count)))
+
+
+def _sum_of_lanes(builder, vector):
+    zero = vector.type.element(0.0)
+    signature = ir.FunctionType(zero.type, [zero.type, vector.type])
+    name = f"llvm.vector.reduce.fadd.v{vector.type.count}f64"
+    add = cgutils.get_or_insert_function(builder.module, signature, name)
+    return builder.call(add, [zero, vector], fastmath=("reassoc",))
 
 
 @intrinsic
-def where_at_least(_, array, offset, count, floor):
-    """64 flags: which of the ``count`` ≤ 64 numbers from ``offset`` on are at least ``floor``."""
+def support_sums(_, level, size, n):
+    """Σ size·level and Σ size of the levels, 0 < n ≤ ``FEW``, over which less than 1 lies: each ``i`` with
+    Σ_j size_j·max(level_j − level_i, 0) < 1; without sizes these are 1."""
+    sized = not isinstance(size, types.NoneType)
 
     def build(context, builder, signature, arguments):
-        array_value, offset_value, count_value, floor_value = arguments
-        vector, filled = _load(context, builder, array, array_value, offset_value, count_value)
-        reached = builder.fcmp_ordered(">=", vector, _splat(builder, floor_value))
-        return builder.bitcast(builder.and_(reached, filled), _INDEX)
+        level_value, size_value, count = arguments
+        first = ir.Constant(count.type, 0)
+        levels = _load(context, builder, level, level_value, first, count, FEW)
+        zeros = ir.Constant(levels.type, [0.0] * FEW)
+        over = cgutils.alloca_once_value(builder, zeros)
+        with cgutils.for_range(builder, count) as loop:
+            other = builder.load(_pointer(context, builder, level, level_value, loop.index))
+            above = builder.fsub(_splat(builder, other, FEW), levels)
+            above = builder.select(builder.fcmp_ordered(">", above, zeros), above, zeros)
+            if sized:
+                weight = builder.load(_pointer(context, builder, size, size_value, loop.index))
+                above = builder.fmul(above, _splat(builder, weight, FEW))
+            builder.store(builder.fadd(builder.load(over), above), over)
+        ones = ir.Constant(levels.type, [1.0] * FEW)
+        inside = builder.fcmp_ordered("<", builder.load(over), ones)
+        inside = builder.and_(inside, _filled(builder, count, FEW))
+        sizes = _load(context, builder, size, size_value, first, count, FEW) if sized else ones
+        sizes = builder.select(inside, sizes, zeros)
+        sums = builder.select(inside, builder.fmul(sizes, levels), zeros), sizes
+        return context.make_tuple(builder, signature.return_type, [_sum_of_lanes(builder, s) for s in sums])
 
-    return types.uint64(array, types.intp, types.intp, array.dtype), build
+    return types.UniTuple(types.float64, 2)(level, size, types.intp), build
+
+
+def _where_at_least(lanes):
+    def where(_, array, offset, count, floor):
+        def build(context, builder, signature, arguments):
+            array_value, offset_value, count_value, floor_value = arguments
+            vector = _load(context, builder, array, array_value, offset_value, count_value, lanes)
+            reached = builder.fcmp_ordered(">=", vector, _splat(builder, floor_value, lanes))
+            return _flags(builder, reached, count_value)
+
+        return types.uint64(array, types.intp, types.intp, array.dtype), build
+
+    return intrinsic(where)
+
+
+where_at_least = _where_at_least(_LANES)
+"""64 flags: which of the ``count`` ≤ 64 numbers from ``offset`` on are at least ``floor``."""
+where_few_at_least = _where_at_least(FEW)
+"""The same for at most ``FEW`` numbers."""
+
+
+@intrinsic
+def power_sums(_, z, n, t):
+    """Σ v, Σ v² and Σ v³ of v = max(z + t, 0) over the first n numbers, without a loop for what is left."""
+
+    def build(context, builder, signature, arguments):
+        array, count, shift = arguments
+        zeros = ir.Constant(ir.VectorType(ir.DoubleType(), FEW), [0.0] * FEW)
+        shifts = _splat(builder, shift, FEW)
+        sums = [cgutils.alloca_once_value(builder, zeros) for _ in range(3)]
+        with cgutils.for_range_slice(builder, count.type(0), count, count.type(FEW), inc=True) as (k, _):
+            left = builder.sub(count, k)
+            left = builder.select(builder.icmp_signed("<", left, left.type(FEW)), left, left.type(FEW))
+            v = builder.fadd(_load(context, builder, z, array, k, left, FEW), shifts)
+            positive = builder.and_(builder.fcmp_ordered(">", v, zeros), _filled(builder, left, FEW))
+            v = builder.select(positive, v, zeros)
+            power = v
+            for total in sums:
+                builder.store(builder.fadd(builder.load(total), power), total)
+                power = builder.fmul(power, v)
+        totals = [_sum_of_lanes(builder, builder.load(total)) for total in sums]
+        return context.make_tuple(builder, signature.return_type, totals)
+
+    return types.UniTuple(types.float64, 3)(z, types.intp, types.float64), build
 
 
 @intrinsic
@@ -51,19 +150,19 @@ def where_true(_, array, offset, count):
     """64 flags: which of the ``count`` ≤ 64 booleans from ``offset`` on hold."""
 
     def build(context, builder, signature, arguments):
-        vector, filled = _load(context, builder, array, *arguments)
+        vector = _load(context, builder, array, *arguments)
         nonzero = builder.icmp_unsigned("!=", vector, _splat(builder, _BYTE(0)))
-        return builder.bitcast(builder.and_(nonzero, filled), _INDEX)
+        return _flags(builder, nonzero, arguments[2])
 
     return types.uint64(array, types.intp, types.intp), build
 
 
 @intrinsic
 def first_flag(_, flags):
-    """Number of the lowest flag that is set; some must be."""
+    """Number of the lowest flag that is set; 64 if none is."""
 
     def build(context, builder, signature, arguments):
-        return builder.cttz(arguments[0], ir.IntType(1)(1))
+        return builder.cttz(arguments[0], ir.IntType(1)(0))
 
     return types.intp(types.uint64), build
 
