@@ -22,6 +22,8 @@ def tile(d: int) -> Tile:
     tiles = ((128, 4, 1, 1), (512, 1, 0, 1), (4096, 1, 0, 8), (8192, 1, 0, 8))
     names = ("BLOCK", "ROWS", "HALVES", "num_warps")
     constants = dict(zip(names, next(t for t in tiles if d <= t[0]), strict=True))
+    if d > 512:  # else some scores in half precision would be spilled, for a second program to fit
+        constants["maxnreg"] = 255
     return Tile(constants["ROWS"] << (constants["HALVES"] if 2 * d <= constants["BLOCK"] else 0), constants)
 
 
