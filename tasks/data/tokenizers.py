@@ -291,15 +291,16 @@ class SubwordTokenizer(Tokenizer):
         check_ranges(cls.train, {"vocab_size": vocab_size})
         texts = texts if isinstance(texts, Sequence) else list(texts)
         step = max(1, len(texts) / SAMPLE)
-        sample = texts if step == 1 else [texts[int(n * step)] for n in range(SAMPLE)]
 
-        def cleaned(part: Sequence[str]) -> list[str]:
-            """Take apart what sentencepiece would leave out of its training."""
+        def cleaned(places: Sequence[int]) -> list[str]:
+            """Texts of the sample, taken apart where sentencepiece would leave them out of its training."""
+            whole = step == 1
+            part = texts[places[0] : places[-1] + 1] if whole else [texts[int(n * step)] for n in places]
             kept = (_prepare(text, normalizer).replace(_RESERVED, " ").strip() for text in part)
             return [_LITERAL.sub("< ", text) for text in kept if text]
 
         # All of them, for sentencepiece would hide an error of reading them.
-        sentences = list(chain.from_iterable(map_items(cleaned, sample)))
+        sentences = list(chain.from_iterable(map_items(cleaned, range(min(len(texts), SAMPLE)))))
         if not sentences:
             raise ValueError("a tokenizer must have at least one word to learn from, got none")
         return cls(_learn(sentences, vocab_size), normalizer)
