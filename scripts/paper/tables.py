@@ -381,10 +381,9 @@ def _cost_rows(recipe: Recipe) -> Iterator[Row]:
 
 # ------------------------------------------------------------------ what there is to quote
 def overview_table(tier: str, tables: Tables, scores: Sequence[Table], paper: Paper) -> Table:
-    """One row for each recipe: its primary score under every mapping, and the best that needs no attention,
-    which ``scores`` tells, the table of each task in the same order."""
-    names = dict.fromkeys((*MAPPINGS, *(m for of in tables.values() for one in of for m in one.rows)))
-    mappings, rows, corpora = sorted(names, key=mapping_rank), [], []
+    """One row for each recipe: its primary score under the paper's mappings, and the best that needs no
+    attention, which ``scores`` tells, the table of each task in the same order."""
+    rows, corpora = [], []
     for (task, recipes), table in zip(tables.items(), scores, strict=True):
         first = first_run(recipes[0].rows)
         score = _primary_score(paper, task, first)
@@ -392,8 +391,10 @@ def overview_table(tier: str, tables: Tables, scores: Sequence[Table], paper: Pa
         simple = {row[0].text: row[place] for row in table.rows if row[1].text == "baseline"}
         best = max(simple, key=lambda name: simple[name].value or 0.0, default="")
         for recipe in recipes:
-            ours = [our_cell(recipe.rows.get(mapping, ()), score) for mapping in mappings]
-            counts = sorted({len(runs) for runs in recipe.rows.values()})
+            counts = sorted({len(recipe.rows[mapping]) for mapping in MAPPINGS if mapping in recipe.rows})
+            if not counts:
+                continue
+            ours = [our_cell(recipe.rows.get(mapping, ()), score) for mapping in MAPPINGS]
             seeds = Cell("–".join(map(str, dict.fromkeys((counts[0], counts[-1])))))
             without = Cell(f"{simple[best].text} ({best})" if best else UNKNOWN)
             rows.append((Cell(f"{recipe.name}: {score.label}"), *ours, without, seeds))
@@ -402,7 +403,7 @@ def overview_table(tier: str, tables: Tables, scores: Sequence[Table], paper: Pa
         name=f"overview-{tier}",
         title=f"Scores, tier {tier}",
         intro="",
-        heads=("recipe: score", *mappings, "best without attention", "seeds"),
+        heads=("recipe: score", *MAPPINGS, "best without attention", "seeds"),
         rows=tuple(rows),
         notes=(
             f"Mean ± standard deviation over the seeds, trained on {', '.join(corpora)}"
