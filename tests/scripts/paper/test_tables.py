@@ -249,10 +249,10 @@ def test_overview_has_primary_scores_and_best_baseline() -> None:
     simple = Baselines("snli", "small", RECORD.corpus, scores, {}, "c0ffee", "make baselines", {})
     table = score_table("snli", PAPER.tables["snli"], "small", recipes(rows), simple)
     found = overview_table("small", {"snli": recipes(rows)}, [table], PAPER)
-    assert found.heads == ("recipe: score", *MAPPINGS, "entmax15", "best without attention", "seeds")
+    assert found.heads == ("recipe: score", *MAPPINGS, "best without attention", "seeds")
     (row,) = ([cell.text for cell in row] for row in found.rows)
     assert row[:2] == ["snli: test accuracy", "61.00 ± 1.41"]
-    assert row[2:] == ["–", "–", "–", "–", "70.00", "71.00 (strong)", "1–2"]
+    assert row[2:] == ["–", "–", "–", "–", "71.00 (strong)", "2"]
     assert not any(cell.best for cell in found.rows[0])
 
 
