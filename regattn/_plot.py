@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -12,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def plot(
-    weights: Tensor,
+    weights: Tensor | Sequence[Sequence[float]],
     source: Sequence[str],
     target: Sequence[str] | None = None,
     *,
-    groups: Tensor | None = None,
+    groups: Tensor | Sequence[Sequence[int]] | None = None,
     title: str = "",
 ) -> Figure:
     """Draw attention as a heat map: weights as shaded cells, zeros white, merged groups outlined.
@@ -25,7 +26,7 @@ def plot(
     ``groups`` each stretch of positions that the mapping merged has a box, all of one group in one colour.
 
     Args:
-        weights: (targets, sources), or (sources,) for one row, in [0, 1].
+        weights: (targets, sources), or (sources,) for one row, in [0, 1]; a tensor or lists, as of JSON.
         source: words along x, one for each column.
         target: words along y, one for each row; none are written if None.
         groups: integers like ``weights``, as :func:`regattn.groups` numbers them: 0 outside the support.
@@ -51,8 +52,10 @@ def plot(
         from regattn._heatmap import Panel, lay_out
     except ImportError as error:
         raise ImportError("regattn.plot needs matplotlib: pip install 'regattn[plot]'") from error
+    weights = torch.as_tensor(weights)
     rows = weights.unsqueeze(0) if weights.ndim == 1 else weights
     if groups is not None:
+        groups = torch.as_tensor(groups)
         groups = groups.reshape(rows.shape) if groups.shape == weights.shape else groups
     numbers = None if groups is None else groups.detach().cpu().numpy()
     panel = Panel(title, rows.detach().float().cpu().numpy(), source, target, numbers)

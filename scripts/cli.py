@@ -8,8 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from scripts import end_imports
 from tasks.errors import Refusal
@@ -98,9 +97,14 @@ def _end(status: int, said: str = "") -> NoReturn:
         _say(said)
     try:
         _flush()
-    except OSError:  # which has been said; python would say it again, and exit with 120
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError:  # which has been said
+        _discard(sys.stdout)
     sys.exit(status)
+
+
+def _discard(stream: TextIO) -> None:
+    """Give up what could not be written: python would try again at its end, and exit with 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _stop_behind(error: BaseException | None) -> BaseException | None:
@@ -119,5 +123,7 @@ def sentence(error: BaseException) -> str:
 
 def _say(sentence: str) -> None:
     rank = os.environ.get("RANK", "0")
-    with suppress(OSError):  # standard error may be full, too, and the exit status still says it
+    try:
         print(sentence if rank == "0" else f"process {rank}: {sentence}", file=sys.stderr, flush=True)
+    except OSError:  # standard error may be full, too, and the exit status still says it
+        _discard(sys.stderr)

@@ -40,6 +40,14 @@ def test_tensors_as_models_return_them():
         regattn.plot(weights[:3], WORDS)
 
 
+def test_lists_as_json_holds_them():
+    figures = [
+        regattn.plot(weights, WORDS, groups=groups)
+        for weights, groups in ((WEIGHTS, GROUPS), (WEIGHTS.tolist(), GROUPS.tolist()))
+    ]
+    assert figures[0]._repr_png_() == figures[1]._repr_png_()
+
+
 def test_without_matplotlib_a_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "regattn._heatmap", None)
     with pytest.raises(ImportError, match=r"pip install 'regattn\[plot\]'"):
