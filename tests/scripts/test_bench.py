@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def test_a_quick_look_leaves_its_figures_tables_and_plots(
         assert row["rows"] == 2 * (16 + 32)
     assert set(found["agreement"]) == {BASELINE, *OURS, *(one.name for one in ENTMAX)}
     assert {*found["history"]} >= {"commit", "command", "date", "machine", "threads", "versions", "seconds"}
-    assert found["history"]["versions"]["torch"] == torch.__version__
+    assert found["history"]["versions"]["torch"] == version("torch")  # without +cu130 in builds from PyPI
     assert [measured["d"] for measured in sections["length"]["cells"]] == list(QUICK.lengths)
     assert [measured["lam"] for measured in sections["strength"]["cells"]] == list(QUICK.strengths)
     assert set(sections["training"]["cells"][0]["results"]) == OURS
