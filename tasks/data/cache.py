@@ -12,9 +12,12 @@ import errno
 import glob
 import hashlib
 import json
+import math
 import os
 import shutil
+import sys
 import tempfile
+import time
 import unicodedata
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,10 +27,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
-import xxhash
 from filelock import lock_descriptor
 
-from tasks.data.files import open_descriptor
+from tasks.data.files import digest, open_descriptor
 
 T = TypeVar("T")
 
@@ -35,6 +37,7 @@ VARIABLE = "REGATTN_CACHE"
 """Names the folder of all that is prepared, for instance on a disk that the nodes of a cluster share."""
 
 _DIGESTS = "digests.json"
+_PATIENCE = 1.0  # seconds in which to wait for another process needs no word
 _TASKS = Path(__file__).resolve().parents[1]
 _PACKAGES = ("datasets", "pyarrow", "sacremoses", "sentencepiece")
 
@@ -71,12 +74,6 @@ def fingerprint(files: Sequence[Path], options: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
-def digest(file: Path) -> str:
-    """A hash of a file's content, which takes less time than to read it from a disk."""
-    with file.open("rb", buffering=0) as stream:
-        return hashlib.file_digest(stream, xxhash.xxh3_128).hexdigest()
-
-
 @cache
 def code_version() -> str:
     """A hash of the code that prepares data, and of the packages and alphabets that it prepares with."""
@@ -100,7 +97,8 @@ def prepared(folder: Path | None, make: Callable[[Path], object], load: Callable
         load: reads them.
 
     Raises:
-        OSError: the disk is full or cannot be written; what ``make`` and ``load`` raise.
+        OSError: the disk is full or cannot be written, or what is kept is another user's alone; what
+            ``make`` and ``load`` raise.
     """
     if folder is not None and (_is_whole(folder) or refusal(folder.parent) is None):
         return load(_made_once(folder, make))
@@ -127,6 +125,10 @@ def _made_once(folder: Path, make: Callable[[Path], object]) -> Path:
         try:
             if _is_whole(folder):  # another process has made it meanwhile
                 return folder
+            if folder.exists() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+                wanted = f"{folder.parent} must hold what this user may read and replace"
+                got = f"another user's {folder.name}; {VARIABLE} names another folder"
+                raise PermissionError(f"{wanted}, got {got}")
             if is_locked:
                 for left in folder.parent.glob(f"{glob.escape(folder.name)}.*.tmp"):
                     shutil.rmtree(left, ignore_errors=True)
@@ -153,8 +155,20 @@ def _locked(file: Path) -> Iterator[bool]:
         is_locked = False
         with suppress(OSError):
             opened = stack.enter_context(open(open_descriptor(file, os.O_RDWR | os.O_CREAT), "rb"))
-            is_locked = lock_descriptor(opened.fileno())
+            _lock(opened.fileno(), file.with_suffix(""))
+            is_locked = True
         yield is_locked
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    """Wait for the lock, and say for what where that takes long."""
+    says = os.environ.get("RANK", "0") == "0"  # of the processes of one training one
+    say_at = time.monotonic() + _PATIENCE if says else math.inf
+    while not lock_descriptor(descriptor, blocking=False):
+        if time.monotonic() >= say_at:
+            print(f"waiting for another process to prepare {folder}", file=sys.stderr, flush=True)
+            say_at = math.inf
+        time.sleep(0.05)
 
 
 def _is_whole(folder: Path) -> bool:

@@ -206,10 +206,13 @@ def _index_lines(files: Sequence[Path], folder: Path) -> int:
     """Add text files to those that are streamed, and return their number among them."""
     index = folder / _STREAMED
     parts = json.loads(index.read_bytes()) if index.exists() else []
-    for side, file in enumerate(files):
-        write_line_starts(file, folder / f"{len(parts)}-{side}.starts")
-    index.write_text(json.dumps([*parts, [str(file.resolve()) for file in files]]))
-    return len(parts)
+    number = len(parts)
+    sides = [
+        (str(file.resolve()), write_line_starts(file, folder / f"{number}-{side}.starts"))
+        for side, file in enumerate(files)
+    ]
+    index.write_text(json.dumps([*parts, sides]))
+    return number
 
 
 def _items(path: Path, form: Form) -> Items[Any]:
@@ -219,7 +222,10 @@ def _items(path: Path, form: Form) -> Items[Any]:
         return items
     parts = json.loads((path.parent / _STREAMED).read_bytes())
     sides = [
-        [RandomLines(Path(file), path.parent / f"{part}-{side}.starts") for side, file in enumerate(files)]
+        [
+            RandomLines(Path(file), path.parent / f"{part}-{side}.starts", content)
+            for side, (file, content) in enumerate(files)
+        ]
         for part, files in enumerate(parts)
     ]
     of_lines = form.of_lines
@@ -346,6 +352,8 @@ def prepare(
         states += map(file_state, files)
         decisive = {name: value for name, value in options.items() if name not in ("cache", "prepared")}
         decisive["versions"] = [source.version() for of_split in sources.values() for source in of_split]
+        if stream:  # from wherever they lie, whatever they are called from here
+            decisive["places"] = [str(file.resolve()) for file in files]
         task = form.content.__module__.split(".")[1]
         folder = cache / f"{task}-{caches.fingerprint(files, decisive)}"
     found = caches.prepared(folder, read_unchanged, partial(load_prepared, empty, form))

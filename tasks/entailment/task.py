@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise, product
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -42,38 +42,40 @@ MODELS: dict[str, type[Model]] = {"recurrent": EntailmentModel, "decomposable": 
 _EVALUATION_BATCH = 256  # memory only: metrics do not depend on it
 
 
-def vocabulary_of(corpus: Corpus) -> Vocabulary:
+class Words(NamedTuple):
+    """The words of a corpus, and how many each training premise has, int32."""
+
+    vocabulary: Vocabulary
+    premise_lengths: np.ndarray
+
+
+def words_of(corpus: Corpus) -> Words:
     """Every word of every split, most frequent in training first; counted now or before.
 
-    Held-out words belong to it because the vectors know them; they have no trained weights of their own.
+    Held-out words belong to the vocabulary because the vectors know them; they have no trained weights of
+    their own.
     """
 
     def write(folder: Path) -> None:
-        counts: Counter[str] = Counter()
-        for some in map_items(_count_words, corpus.splits["train"]):
-            counts.update(some)
+        counts, lengths = Counter[str](), []
+        for words, some in map_items(_count, corpus.splits["train"]):
+            counts.update(words)
+            lengths += some
         for split in ("dev", "test"):
-            counts.update(dict.fromkeys(_count_words(corpus.splits[split]).keys() - counts.keys(), 1))
+            counts.update(dict.fromkeys(_count(corpus.splits[split])[0].keys() - counts.keys(), 1))
         (folder / "words.json").write_text(json.dumps(Vocabulary.from_counts(counts).to_json()))
+        np.save(folder / "lengths.npy", np.array(lengths, np.int32))
 
-    def read(folder: Path) -> Vocabulary:
-        return Vocabulary.from_json(json.loads((folder / "words.json").read_bytes()))
+    def read(folder: Path) -> Words:
+        words = Vocabulary.from_json(json.loads((folder / "words.json").read_bytes()))
+        return Words(words, np.load(folder / "lengths.npy"))
 
     return prepared(corpus.beside("words"), write, read)
 
 
-def _count_words(pairs: Sequence[Pair]) -> Counter[str]:
-    return Counter(chain.from_iterable((*pair.premise, *pair.hypothesis) for pair in pairs))
-
-
-def _premise_lengths(corpus: Corpus) -> np.ndarray:
-    """How many words each training premise has, int32; counted now or before."""
-
-    def write(folder: Path) -> None:
-        counts = map_items(lambda pairs: [len(pair.premise) for pair in pairs], corpus.splits["train"])
-        np.save(folder / "lengths.npy", np.array([*chain.from_iterable(counts)], np.int32))
-
-    return prepared(corpus.beside("lengths"), write, lambda folder: np.load(folder / "lengths.npy"))
+def _count(pairs: Sequence[Pair]) -> tuple[Counter[str], list[int]]:
+    words = Counter(chain.from_iterable((*pair.premise, *pair.hypothesis) for pair in pairs))
+    return words, [len(pair.premise) for pair in pairs]
 
 
 def batch_of(
@@ -202,7 +204,7 @@ class EntailmentTask:
     Args:
         corpus: the pairs.
         vectors: of the words; only where they come from is kept.
-        vocabulary: the words.
+        words: those of the corpus.
         model: on its device already.
         batch_size: pairs in a training batch, at least 1.
         seed: decides the order of the pairs, together with the epoch.
@@ -215,23 +217,23 @@ class EntailmentTask:
         self,
         corpus: Corpus,
         vectors: Vectors,
-        vocabulary: Vocabulary,
+        words: Words,
         model: Model,
         *,
         batch_size: int,
         seed: int,
     ) -> None:
-        self.corpus, self.vocabulary, self.model = corpus, vocabulary, model
+        self.corpus, self.model = corpus, model
+        self.vocabulary, self._lengths = words
         self.inputs = {"corpus": corpus.sha256, "vectors": vectors.sha256}
         self.data_notes = [
-            f"vocabulary: {len(vocabulary):,} words, {vectors.coverage:.1%} with a pre-trained vector"
+            f"vocabulary: {len(words.vocabulary):,} words, {vectors.coverage:.1%} with a pre-trained vector"
         ]
         self.outputs: dict[str, list[str]] = {}
         self.items: dict[str, dict[str, Rows]] = {}
         self.signatures: dict[str, dict[str, str]] = {}
         self.batch_size, self.seed = batch_size, seed
         self._pairs = corpus.splits["train"]
-        self._lengths = _premise_lengths(corpus)
 
     def train_batches(self, epoch: int) -> list[list[int]]:
         return epoch_batches(self._lengths, self.batch_size, seed=self.seed, epoch=epoch)
@@ -304,7 +306,8 @@ def build(
         ValueError: another model, a number out of its range, too many weights, or a file without vectors.
     """
     check_ranges(build, {"model": model, "batch_size": batch_size, "vector_size": vector_size})
-    vocabulary = vocabulary_of(corpus)
+    words = words_of(corpus)
+    vocabulary = words.vocabulary
     if not vectors:
         check_size(len(vocabulary) * vector_size)
     known = load_vectors(vectors, vocabulary) if vectors else random_vectors(vocabulary, vector_size)
@@ -312,7 +315,7 @@ def build(
     made = MODELS[model](
         known.weights, mapping, hidden_size=hidden_size, dropout=dropout, train_vectors=train_vectors
     ).to(device)
-    return EntailmentTask(corpus, known, vocabulary, made, batch_size=batch_size, seed=seed)
+    return EntailmentTask(corpus, known, words, made, batch_size=batch_size, seed=seed)
 
 
 # ------------------------------------------------------------------ what is guessed without word order

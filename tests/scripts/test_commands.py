@@ -24,7 +24,7 @@ from scripts.runs import training
 from scripts.train import main as train
 from tasks.data.normalize import tokenize
 from tasks.entailment.mini import generate
-from tasks.entailment.task import EntailmentTask, vocabulary_of
+from tasks.entailment.task import EntailmentTask, words_of
 from tasks.training import fit, state
 from tasks.training.records import read_records
 from tasks.training.signals import STOPPING
@@ -395,7 +395,7 @@ def test_predict_says_in_its_answer_which_words_it_does_not_know(
 def test_the_docs_ask_what_its_own_corpus_can_answer() -> None:
     (line,) = re.findall("^make predict .*$", (ROOT / "docs/training.md").read_text(), re.MULTILINE)
     asked = dict(word.split("=", 1) for word in shlex.split(line.replace("<run>", "run"))[2:])
-    known = vocabulary_of(generate())
+    known = words_of(generate()).vocabulary
     words = [word for name in ("PREMISE", "HYPOTHESIS") for word in tokenize(asked[name], lowercase=True)]
     assert len(words) > 9 and not [word for word in words if word not in known]
 

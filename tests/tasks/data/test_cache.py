@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import gzip
+import io
 import json
 import os
 import random
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from omegaconf import OmegaConf
 
 from scripts.runs import setup
@@ -188,6 +191,42 @@ def test_of_two_starts_at_once_one_prepares(
         row.all(codes == [0, 0] and len(names) == len(set(names)) == 3, pairs=2_000)
 
 
+def test_what_is_waited_for_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Said(io.StringIO):
+        def flush(self) -> None:
+            other.release()
+
+    folder = tmp_path / "numbers"
+    other = FileLock(f"{folder}.lock")
+    monkeypatch.setattr(cache, "_PATIENCE", 0.1)
+    monkeypatch.setattr(sys, "stderr", said := Said())
+    with other:
+        assert cache.prepared(folder, lambda made: (made / "file").write_text("1"), os.listdir)
+    assert said.getvalue() == f"waiting for another process to prepare {folder}\n"
+
+
+@needs_fork
+def test_what_another_user_keeps_private_is_named() -> None:
+    def ask(folder: Path) -> None:
+        if os.getuid() == 0:  # who may do everything
+            os.setuid(65534)
+        with pytest.raises(PermissionError) as refused:
+            cache.prepared(folder, lambda made: (made / "file").write_text("1"), os.listdir)
+        assert str(refused.value) == (
+            f"{folder.parent} must hold what this user may read and replace, got another user's numbers; "
+            f"{cache.VARIABLE} names another folder"
+        )
+
+    with tempfile.TemporaryDirectory() as shared:  # where every user may look, unlike tmp_path
+        folder = Path(shared, "numbers")
+        cache.prepared(folder, lambda made: (made / "file").write_text("1"), os.listdir)
+        folder.chmod(0)
+        Path(shared).chmod(0o777)
+        assert Child(partial(ask, folder)).wait() == 0
+        folder.chmod(0o700)
+        assert sorted(os.listdir(shared)) == ["numbers", "numbers.lock"]
+
+
 def same_as(wanted: Outcome, source: Path, folder: Path) -> None:
     assert start(source, folder) == wanted
 
@@ -344,10 +383,27 @@ def test_a_streamed_file_that_changes_meanwhile_is_noticed(source: Path, tmp_pat
     titles = copy / "train/train.title.txt"
     os.replace(shutil.copy(titles, copy / "another"), titles)
     assert found[:] == kept, "the file that was opened is as it was"
+    found = load_folder(copy, prepared=tmp_path / "cache", stream=True).splits["train"]
+    for file in (titles, copy / "train/train.article.txt"):
+        os.utime(file, (0, 0))
+        assert found[:] == kept, "a file that was touched says what it said"
     with (copy / "train/train.article.txt").open("ab") as file:
         file.write(b"one more\n")
     with pytest.raises(ValueError, match=r"article\.txt must stay as it is while it is trained on, got a ch"):
         found[5]
+
+
+def test_streamed_lines_are_those_of_the_folder_named(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for place in ("first", "second"):
+        shutil.copytree(source, tmp_path / place / "data")
+        monkeypatch.chdir(tmp_path / place)
+        found.append(load_folder(Path("data"), prepared=tmp_path / "cache", stream=True).splits["train"][5])
+        for file in Path("data/train").iterdir():
+            file.write_text("something else\n" * 3_000)
+    assert found[0] == found[1]
 
 
 def test_too_small_a_disk_is_refused_before_any_work(

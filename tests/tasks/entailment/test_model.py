@@ -9,11 +9,11 @@ import regattn
 from tasks.data.vocabulary import PAD, random_vectors
 from tasks.entailment.mini import generate
 from tasks.entailment.model import PaddedBatch
-from tasks.entailment.task import MODELS, batch_of, vocabulary_of
+from tasks.entailment.task import MODELS, batch_of, words_of
 
 MAPPINGS = [spec.module() for spec in regattn.MAPPINGS.values()]
 CORPUS = generate(train=60, dev=3, test=3)
-VOCABULARY = vocabulary_of(CORPUS)
+VOCABULARY = words_of(CORPUS).vocabulary
 PAIRS = CORPUS.splits["train"]
 
 

@@ -12,7 +12,7 @@ from tasks.data.arrow import Items
 from tasks.entailment.data import LABELS, Pair, load_folder
 from tasks.entailment.mini import generate
 from tasks.entailment.model import EntailmentOutput
-from tasks.entailment.task import MODELS, PAIR, EntailmentTask, Tally, batch_of, build, vocabulary_of
+from tasks.entailment.task import MODELS, PAIR, EntailmentTask, Tally, batch_of, build, words_of
 from tasks.training.callbacks import Callback, StepEvent
 from tasks.training.fit import fit
 from tasks.training.optim import Adam
@@ -181,7 +181,8 @@ def test_without_known_evidence_there_is_no_such_metric() -> None:
 
 
 def test_the_vocabulary_has_every_word_of_every_split() -> None:
-    vocabulary = vocabulary_of(CORPUS)
+    vocabulary, lengths = words_of(CORPUS)
+    assert lengths.tolist() == [len(pair.premise) for pair in CORPUS.splits["train"]]
     words = {w for pairs in CORPUS.splits.values() for p in pairs for w in (*p.premise, *p.hypothesis)}
     assert words == set(vocabulary.words[2:])
 
@@ -193,7 +194,7 @@ def test_a_held_out_word_counts_as_one_seen_once() -> None:
     train = [pair("often", "often", "twice"), pair("often")]
     held_out = [pair("new", "new", "twice", "twice", "twice", "twice")] * 3
     splits = {"train": train, "dev": held_out, "test": held_out}
-    assert vocabulary_of(replace(CORPUS, splits=splits)).words[2:] == ("often", "twice", "new")
+    assert words_of(replace(CORPUS, splits=splits)).vocabulary.words[2:] == ("often", "twice", "new")
 
 
 def test_a_later_start_reads_no_training_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
