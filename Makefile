@@ -76,14 +76,25 @@ $(error $(or $(MAKECMDGOALS),help) must get variables among $(sort $(foreach goa
 got $(unread); values of the config go into ARGS, all in one pair of quotes, as in ARGS="seed=3 trainer.epochs=5")
 endif
 
+# A recipe is cut at line ends, whatever quotes they stand in.
+define line-end
+
+
+endef
+cut := $(strip $(foreach name,$(variables),$(if $(findstring $(line-end),$(value $(name))),$(name))))
+ifneq ($(cut),)
+$(error $(cut) must be one line, got several)
+endif
+
 # An experiment chooses for itself: beside one, a variable counts only where somebody has given it.
 chosen := $(foreach name,$(variables),$(if $(filter-out file,$(origin $(name))),$(name)))
 counts = $(if $(findstring experiment=,$(ARGS)),$(filter $1,$(chosen)),yes)
 # Every variable but ARGS, which is shell text, as it was typed: make would expand a $ in it, the shell run quotes.
 unexport $(variables)
 quoted = '$(subst ','\'',$(value $1))'
-# DATA is the name of a config in configs/data/<task>, else a folder, whose name may be anything.
-data = $(if $(wildcard configs/data/$(value TASK)/$(value DATA).yaml),data=$(call quoted,TASK)/$(call quoted,DATA),\
+# DATA is the name of a config in configs/data/<task>, else a folder, whose name may be anything, as ./mini.
+is-config = $(if $(findstring /,$(value DATA)),,$(wildcard configs/data/$(value TASK)/$(value DATA).yaml))
+data = $(if $(is-config),data=$(call quoted,TASK)/$(call quoted,DATA),\
   data=$(call quoted,TASK)/folder DATA=$(call quoted,DATA)) $(pair)
 pair = $(if $(value PAIR),data.pair=$(call quoted,PAIR))
 device = $(if $(value DEVICE),trainer.device=$(call quoted,DEVICE))

@@ -70,6 +70,8 @@ FOLDERS += [
     "123",
     "null",
     "~",
+    "./mini",
+    "../snli/mini",
 ]
 
 
@@ -102,6 +104,14 @@ def test_a_variable_that_nothing_reads_is_refused(command: str, unread: str) -> 
     assert done.returncode == 2 and not done.stdout
     assert "must get variables among" in done.stderr and f"got {unread};" in done.stderr
     assert 'go into ARGS, all in one pair of quotes, as in ARGS="' in done.stderr
+
+
+@pytest.mark.parametrize("name", ["DATA", "ATTN", "ARGS"])
+def test_a_variable_of_several_lines_is_refused(name: str, tmp_path: Path) -> None:
+    words = ["make", "--no-print-directory", "-i", "train", f"{name}=a\ntouch {tmp_path}/made"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.endswith(f"{name} must be one line, got several.  Stop.\n")
+    assert not done.stdout and not [*tmp_path.iterdir()]
 
 
 def test_recipes_name_what_they_read_and_take_it_as_typed() -> None:
