@@ -112,7 +112,7 @@ def read_parallel(source: Path, targets: Sequence[Path]) -> Iterator[Example]:
             if line is None:
                 other = next(f for f, text in zip(files, lines, strict=True) if text is not None)
                 wanted = f"{file} must have a line {number} because {other} has one"
-                raise ValueError(f"{wanted}, got {number - 1} lines")
+                raise ValueError(f"{wanted}, got {number - 1} lines" + (fault and f"; {fault}"))
         blank = [not line.strip() for line in lines]
         has_return = any("\r" in line for line in lines)
         if has_return:
@@ -206,7 +206,7 @@ class Rule:
                 continue
             source = single_spaces(self.write_source(example.source))
             references = tuple(single_spaces(self.write_target(text)) for text in example.references)
-            if source and all(references):
+            if all(map(_is_seen, (source, *references))):
                 kept.append(Example(source, references, example.links))
             else:
                 dropped["empty"] += 1
@@ -222,6 +222,13 @@ def check_test_names(names: Iterable[str]) -> None:
         if name in taken:
             raise ValueError(f"a test set must have a name of its own, got {name}")
         taken.add(name)
+
+
+_UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))  # no words by themselves
+
+
+def _is_seen(text: str) -> bool:
+    return bool(text if text.isascii() else text.translate(_UNSEEN).strip())
 
 
 def single_spaces(text: str) -> str:

@@ -76,6 +76,10 @@ def break_bytes(line: list[bytes], at: int, rng: Random) -> None:
     line[at] = line[at][:cut] + b"\xff" + line[at][cut:]
 
 
+def unseen(line: list[bytes], at: int, rng: Random) -> None:
+    line[at] = "\u200b \ufeff".encode()
+
+
 def carriage_return(line: list[bytes], at: int, rng: Random) -> None:
     line[at] = b"a\r" + line[at]
 
@@ -109,7 +113,7 @@ def test_a_damaged_side_is_refused(
 @pytest.mark.parametrize("side", range(3))
 @pytest.mark.parametrize(
     ("damage", "reason"),
-    [(blank, "empty"), (carriage_return, "carriage_return (first in line 2)")],
+    [(blank, "empty"), (unseen, "empty"), (carriage_return, "carriage_return (first in line 2)")],
 )
 def test_a_line_of_no_use_is_dropped_with_what_belongs_to_it(
     tmp_path: Path, side: int, damage: Damage, reason: str
@@ -162,6 +166,12 @@ def test_the_file_with_fewer_lines_is_named(tmp_path: Path) -> None:
         list(read_parallel(source, targets))
     with pytest.raises(ValueError, match=message):
         list(read_parallel(targets[0], [source]))
+
+
+def test_lines_ended_by_carriage_returns_alone_are_told(tmp_path: Path) -> None:
+    source, *targets = write(tmp_path, b"a\nb\n", b"a\rb\r")
+    with pytest.raises(ValueError, match=r"got 1 lines; carriage_return \(first in line 1\)$"):
+        list(read_parallel(source, targets))
 
 
 def test_what_separates_words_becomes_one_space(tmp_path: Path) -> None:
