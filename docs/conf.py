@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from docutils import nodes
 from latex2mathml.converter import convert
 from myst_parser.parsers.sphinx_ import MystParser
+from sphinx.addnodes import download_reference
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -37,7 +39,7 @@ include_patterns = [
 exclude_patterns = [".*", "build", "data", "runs", "results/[dr]*", "results/studies"]
 NAVIGATION = {
     "Use": ["start", "mappings", "choosing", "models", "gallery", "entmax"],
-    "Notebooks": [f"notebooks/{path.stem}" for path in sorted(ROOT.glob("docs/notebooks/*.ipynb"))],
+    "Notebooks": ["notebooks/mappings", "notebooks/entailment", "notebooks/transformers"],
     "The suite": ["data", "training", "reproducing", "scaling", "fidelity"],
     "What was found": ["results", "benchmarks", "reliability"],
     "Inside": ["kernels", "architecture", "/CONTRIBUTING", "/CHANGELOG"],
@@ -127,10 +129,34 @@ def _latex(node: nodes.Element) -> str:
     return node.astext().replace(r"\_", "_")  # which the converter shows as it stands
 
 
+def link_files(app: Any, doctree: nodes.document, docname: str) -> None:
+    """Lead links to files to where they lie in the tree, and pictures to themselves, at full size."""
+
+    def link(path: str | Path, *children: nodes.Node) -> nodes.reference:
+        return nodes.reference("", "", *children, refuri=os.path.relpath(path, Path(docname).parent))
+
+    for node in list(doctree.findall(download_reference)):
+        file, _ = app.env.relfn2path(node["reftarget"], docname)
+        node.replace_self(link(file, *node.children))
+    for image in list(doctree.findall(nodes.image)):
+        if image["uri"] in app.env.images and not isinstance(image.parent, nodes.reference):
+            _, name = app.env.images[image["uri"]]
+            image.replace_self(link(Path("_images", name), image.deepcopy()))
+
+
 def finish(app: Any, error: Exception | None) -> None:
-    """A site begins at index.html."""
-    if error is None and app.builder.name == "html":
-        shutil.copy(Path(app.outdir, f"{root_doc}.html"), Path(app.outdir, "index.html"))
+    """A site begins at index.html, and holds the files that its pages lead to, and the report's records."""
+    if error is not None or app.builder.name != "html":
+        return
+    site = Path(app.outdir)
+    shutil.copy(site / f"{root_doc}.html", site / "index.html")
+    shutil.rmtree(site / "_downloads", ignore_errors=True)  # where Sphinx puts them, by a hash
+    for file in (
+        *map(Path, app.env.dlfiles),
+        *(p.relative_to(ROOT) for p in ROOT.glob("results/runs/*.json")),
+    ):
+        (site / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, site / file)
 
 
 def setup(app: Any) -> None:
@@ -138,6 +164,7 @@ def setup(app: Any) -> None:
     app.add_source_parser(NotebookParser)
     app.connect("source-read", add_navigation)
     app.connect("doctree-resolved", draw_pictures)
+    app.connect("doctree-resolved", link_files)
     app.connect("build-finished", finish)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
 

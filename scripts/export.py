@@ -74,7 +74,7 @@ def model_card(record: Record) -> str:
         "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
         **{f"metrics, {split}": ", ".join(of.values()) for split, of in record.signatures.items() if of},
     }
-    made_up = "It was trained on made-up data: of use to try the code.\n" if record.tier == "mini" else ""
+    synthetic = "It was trained on synthetic data: of use to try the code.\n" if record.tier == "mini" else ""
     asking = 'generate(["…"])[0][0].text' if spec.writes_text else 'predict("…", "…").label'
     return f"""---
 library_name: regattn
@@ -84,7 +84,7 @@ tags: [{record.task}, {record.mapping}, sparse-attention]
 # {record.id}
 
 {spec.title} with {record.mapping} attention{f" ({strengths})" if strengths else ""}, tier {record.tier}.
-{made_up}
+{synthetic}
 In this folder, with `pip install "regattn[models]"`:
 
 ```python

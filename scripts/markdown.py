@@ -20,6 +20,8 @@ def markdown(heads: Iterable[str], rows: Iterable[Iterable[str]], *, numbers: bo
         | --- | --- |
         | x\|y | 1 |
         | a < b | &lt;b> 2 |
+        >>> markdown(["a"], [["γ 1: 2 ± 3"]]).splitlines()[-1]
+        '| γ\xa01: 2±3 |'
     """
     heads = list(heads)
     rules = ["---", *["---:" if numbers else "---"] * (len(heads) - 1)]
@@ -28,8 +30,9 @@ def markdown(heads: Iterable[str], rows: Iterable[Iterable[str]], *, numbers: bo
 
 
 def _escaped(cell: str) -> str:
-    """Text that stays in its cell and is no tag, wherever it comes from."""
+    """Text that stays in its cell and is no tag, wherever it comes from, and numbers that no line divides."""
     cell = " ".join(cell.splitlines()).replace("|", r"\|")
+    cell = re.sub(r"(?<=\b[γλp]) (?=\d)", "\N{NO-BREAK SPACE}", cell.replace(" ± ", "±"))
     return re.sub(r"<(?=[a-zA-Z/!?])", "&lt;", cell)
 
 

@@ -8,8 +8,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import torch
@@ -163,6 +165,30 @@ def test_every_public_name_says_how_it_is_used(name: str) -> None:
 
 
 # ------------------------------------------------------------------ the site
+def dead_links(site: Path) -> list[str]:
+    """Links of a built site, of any page and of the report, that lead to no file or to no place in one."""
+    texts = {page.resolve(): page.read_text("utf-8") for page in site.rglob("*.html")}
+    places = {page: set(re.findall(r'\bid="([^"]+)"', text)) for page, text in texts.items()}
+    found = []
+    for page, text in texts.items():
+        for link in set(re.findall(r'(?:href|src)="([^":]+)"', text)):
+            path, _, place = unquote(unescape(link)).partition("#")
+            target = (page.parent / path.partition("?")[0]).resolve() if path else page
+            if not target.is_file() or (place and place not in places.get(target, {place})):
+                found.append(f"{page.name}: {link}")
+    return found
+
+
+def test_a_dead_link_of_a_site_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.html").write_text('<i id="here"><a href="#here"><a href="../y.csv?v=1"><a href="z">')
+    (tmp_path / "b.html").write_text(
+        '<a href="a/x.html#here"><a href="a/x.html#there"><a href="https://a/b">'
+    )
+    (tmp_path / "y.csv").touch()
+    assert sorted(dead_links(tmp_path)) == ["b.html: a/x.html#there", "x.html: z"]
+
+
 def test_the_site_is_built_strictly_and_fetches_nothing(tmp_path: Path) -> None:
     pytest.importorskip("furo", reason="make docs installs what the site is built with")
     site = tmp_path / "site"
@@ -175,3 +201,5 @@ def test_the_site_is_built_strictly_and_fetches_nothing(tmp_path: Path) -> None:
     assert pages["index.html"] == pages["README.html"]
     assert pages["docs/gallery.html"].count('<div class="picture">') == 5
     assert "<math" in pages["docs/mappings.html"]
+    assert dead_links(site) == []
+    assert "results/report/index.html" in pages and list(site.glob("results/runs/*.json"))

@@ -79,7 +79,6 @@ class ClaimTest:
     Attributes:
         role: ``primary``, ``secondary``, ``time``, or ``part`` of a primary one that has several.
         mapping: which is compared; of one comparison.
-        finding: what was found of it, for a sentence that names the rival; of one comparison.
         score: mapping, its rival and the metric, which comparisons of several recipes may share; of scores.
         recipe: whose runs they are, by its name without the tier; of scores.
     """
@@ -89,9 +88,11 @@ class ClaimTest:
     runs: tuple[str, ...]
     role: str
     mapping: str = ""
-    finding: str = ""
     score: tuple[str, ...] = ()
     recipe: str = ""
+
+    def __getitem__(self, head: str) -> Cell:
+        return self.cells[HEADS.index(head)]
 
 
 @dataclass(frozen=True)
@@ -301,12 +302,7 @@ def _compared(pair: _Pair, p: float | None, level: float, role: str, paper: Pape
         _sight(pair, level, runs),
     )
     score = pair.a, pair.b, pair.metric.label
-    return ClaimTest(cells, verdict, runs, role, pair.a, _finding(pair), score, pair.recipe.name)
-
-
-def _finding(pair: _Pair) -> str:
-    interval = f" ({_signed(*pair.found.interval)})" if pair.found.interval else ""
-    return f"{pair.a} {_signed(pair.found.difference)}{interval}"
+    return ClaimTest(cells, verdict, runs, role, pair.a, score, pair.recipe.name)
 
 
 def _signed(*numbers: float) -> str:
@@ -395,18 +391,17 @@ def _timed(claim: Claim, steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Cla
     """How long a step of training takes with each mapping of ``a``, measured side by side with softmax."""
     for mapping in (name for name in claim.a if name in steps):
         ratio, (low, high) = steps[mapping]["ratio"], median_interval(steps[mapping])
-        found, interval = f"× {ratio:.3f}", f"× {low:.3f} to {high:.3f}"
         cells = (
             Cell(f"{mapping} within {claim.margin:.0%} of {claim.b[0]}"),
             Cell("time of a training step"),
             Cell(UNKNOWN, note="the paper gives no times"),
             Cell(UNKNOWN),
-            Cell(found, ratio),
-            Cell(interval),
+            Cell(f"× {ratio:.3f}", ratio),
+            Cell(f"× {low:.3f} to {high:.3f}"),
             *(Cell(UNKNOWN),) * 4,
         )
         verdict = Verdict(outcome_on_time(claim.margin, low, high), data="measured side by side")
-        yield ClaimTest(cells, verdict, (), "time", mapping, f"{mapping} {found} ({interval})")
+        yield ClaimTest(cells, verdict, (), "time", mapping)
 
 
 def median_interval(step: Mapping[str, Any]) -> tuple[float, float]:

@@ -113,7 +113,7 @@ def missing_table(paper: Paper, records: Runs) -> Table:
         name="missing",
         title="Rows without a run at the paper's scale",
         intro=_MISSING if rows else "Every row of the paper's tables has a run at the paper's scale.",
-        heads=("table", "mapping", "figures", "runs on less data", "runs on made-up data", "experiment"),
+        heads=("table", "mapping", "figures", "runs on less data", "runs on synthetic data", "experiment"),
         rows=tuple(rows),
     )
 

@@ -19,7 +19,15 @@ from matplotlib.ticker import MaxNLocator
 import regattn
 from regattn._heatmap import merged_stretches
 from scripts.heatmap import whole_words
-from scripts.paper.selection import SIGNS, Corpus, Runs, by_label, example_rows, task_of
+from scripts.paper.selection import (
+    SIGNS,
+    Corpus,
+    Runs,
+    by_label,
+    example_rows,
+    strengths_label,
+    task_of,
+)
 from scripts.style import COLOURS, drawn, house_style, name_lines
 from tasks._registry import Metric
 from tasks.attention import AttentionGrid
@@ -45,10 +53,11 @@ def draw_curves(axes: Axes, runs: Runs, metric: Metric) -> None:
     rows = by_label(runs)
     count = Counter(found[0].mapping for found in rows.values())
     drawn: Counter[str] = Counter()
-    for label, found in rows.items():
+    for found in rows.values():
         values, mapping = dev_curves(found, metric), found[0].mapping
         mean, epochs = values.mean(0), np.arange(1, values.shape[1] + 1)
-        name = f"{label if count[mapping] > 1 else mapping} {mean[-1]:.1f}"
+        strengths = f", {strengths_label(found[0])}:" if count[mapping] > 1 else ""
+        name = f"{mapping}{strengths} {mean[-1]:.1f}"
         colour, dashes = COLOURS.get(mapping, COLOURS[""]), _DASHES[drawn[mapping] % len(_DASHES)]
         axes.plot(epochs, mean, dashes, color=colour, marker="o", markersize=3, label=name)
         axes.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.13, linewidth=0)

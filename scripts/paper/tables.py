@@ -425,7 +425,7 @@ def findings(claims: ClaimResults, aligned: Sequence[Recipe], tier: str) -> dict
     """What the runs of a tier say, in sentences that hold no more than the tables do: one for each primary
     endpoint, with the same comparisons at chosen strengths where there are any, one on word alignments that
     people made, one on time. Each leads to the claim (``claims-<tier>-<id>``) or the table
-    (``table-<name>``) that says the same.
+    (``table-<name>``) that says the same of every mapping.
 
     Args:
         claims: of the tier.
@@ -440,32 +440,50 @@ def findings(claims: ClaimResults, aligned: Sequence[Recipe], tier: str) -> dict
             why = f" ({verdict.why})" if verdict.why else ""
             wanted = {(one.score, one.recipe + TUNED) for one in parts}
             tuned = [one for one in tested if (one.score, one.recipe) in wanted]
-            chosen = f" At strengths chosen on dev, {_listed(tuned)}." if tuned else ""
-            text = f"The claim that {claim.text}: {verdict.text}{why}; {_listed(parts)}.{chosen}"
+            mapping, rival, metric = parts[0].score
+            is_single = len(parts) == 1
+            whose = f"{mapping} minus {rival}" if is_single else f"Minus {rival}"
+            chosen = f"; at strengths chosen on dev {_differences(tuned, is_single)}" if tuned else ""
+            text = f"{verdict.text.capitalize()}: {claim.text}{why}."
+            text += f" {whose}, {metric}: {_differences(parts, is_single)}{chosen}."
             said[text] = f"{claims.table.name}-{claim.id}"
     for recipe in aligned:
-        rates: dict[str, list[str]] = defaultdict(list)
+        rates: dict[float, list[tuple[Runs, Cell]]] = defaultdict(list)
         for runs in recipe.rows.values():
             rate = _metric_cell(runs, _BY_HAND, _AER)
             if not rate.is_empty:
-                about = f"{strengths_label(runs[0])}, {counted(len(runs), 'seed')}"
-                rates[runs[0].mapping].append(f"{rate.text} ({about})")
-        listed = "; ".join(f"{mapping} {', '.join(found)}" for mapping, found in rates.items())
+                rates[runs[0].mapping_params["gamma"]].append((runs, rate))
+        listed = "; ".join(
+            f"at γ = {gamma:g} {_range([(runs[0].mapping, rate) for runs, rate in found])}, "
+            f"{counted(min(len(runs) for runs, _ in found), 'seed')}"
+            for gamma, found in sorted(rates.items())
+        )
         if listed:
             text = f"Attention as word alignment, AER in % on Hansards, less is better: {listed}."
             said[text] = f"table-agreement-{tier}"
     for claim, tested in claims.comparisons:
         if times := [one for one in tested if one.role == "time"]:
-            listed = ", ".join(one.finding for one in times)
-            text = f"A step of training beside one with softmax, measured side by side: {listed}."
+            ratios = _range([(one.mapping, one["difference"]) for one in times])
+            text = f"Time of a training step beside one with {claim.b[0]}, measured side by side: {ratios}."
             said[text] = f"{claims.table.name}-{claim.id}"
     return said
 
 
-def _listed(tested: Sequence[ClaimTest]) -> str:
-    """Differences of scores, those with one rival and as many seeds together."""
+def _differences(tested: Sequence[ClaimTest], is_single: bool) -> str:
+    """Differences of scores from one rival, those with as many seeds together: of a single mapping that the
+    sentence names with its interval, of several the range."""
     lists = []
-    for (rival, seeds), alike in grouped(tested, lambda one: (one.score[1], one.verdict.seeds or 1)).items():
-        known = f"{counted(seeds, 'seed')}, 95 % intervals" if seeds > 1 else counted(seeds, "seed")
-        lists.append(f"minus {rival} ({known}): {', '.join(one.finding for one in alike)}")
+    for seeds, alike in grouped(tested, lambda one: one.verdict.seeds or 1).items():
+        figures = _range([(one.mapping, one["difference"]) for one in alike])
+        if is_single:
+            interval = alike[0]["95 % interval"]
+            figures = alike[0]["difference"].text
+            figures += "" if interval.is_empty else f" (95 % interval {interval.text})"
+        lists.append(f"{figures}, {counted(seeds, 'seed')}")
     return "; ".join(lists)
+
+
+def _range(figures: Sequence[tuple[str, Cell]]) -> str:
+    """The least and the largest of several mappings' figures, each with whose it is."""
+    ends = (pick(figures, key=lambda one: one[1].value or 0.0) for pick in (min, max))
+    return " to ".join(dict.fromkeys(f"{cell.text} ({mapping})" for mapping, cell in ends))

@@ -106,7 +106,7 @@ def test_the_card_says_what_the_record_says(runs: dict[str, Path], folder: Path)
         values = {row[0].removeprefix("| "): row[1] for row in rows}
         for name, value in record.metrics["dev"].items():
             assert float(values[name]) == pytest.approx(value, rel=1e-3)
-        assert "made-up data" not in card and "made-up data" in model_card(replace(record, tier="mini"))
+        assert "synthetic data" not in card and "synthetic data" in model_card(replace(record, tier="mini"))
 
 
 def test_an_export_is_asked_like_a_run(runs: dict[str, Path], tmp_path: Path, capsys: Capture) -> None:
