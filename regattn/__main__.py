@@ -36,12 +36,12 @@ def main(arguments: Sequence[str] | None = None, root: Path = _ROOT) -> int:
     """Run one command; return 2 and say in a sentence what is wrong with a command line that is none."""
     command, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     commands = suite_commands(root)
-    if command == "precompile":
+    if command == "precompile" and not {"-h", "--help"} & {*rest}:
         return precompile.main(rest)
     if command in ("-V", "--version"):
         print(regattn.__version__)
         return 0
-    if command in ("-h", "--help"):
+    if command in ("-h", "--help", "precompile"):
         print(_USAGE)
         print(f"of the suite in {root}: {', '.join(commands)}" if commands else _elsewhere("the suite"))
         return 0

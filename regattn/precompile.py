@@ -36,7 +36,7 @@ def main(names: list[str]) -> int:
     try:
         specs = [named(name) for name in names or MAPPINGS]
     except ValueError as error:
-        print(error, file=sys.stderr)
+        print(f"regattn: {error}", file=sys.stderr)
         return 2
     for spec in specs:
         print(f"{spec.name}: {precompile(spec):.1f} s", flush=True)

@@ -454,7 +454,7 @@ def findings(claims: ClaimResults, aligned: Sequence[Recipe], tier: str) -> dict
             if not rate.is_empty:
                 rates[runs[0].mapping_params["gamma"]].append((runs, rate))
         listed = "; ".join(
-            f"at γ = {gamma:g} {_range([(runs[0].mapping, rate) for runs, rate in found])}, "
+            f"γ = {gamma:g}: {_range([(runs[0].mapping, rate) for runs, rate in found])}, "
             f"{counted(min(len(runs) for runs, _ in found), 'seed')}"
             for gamma, found in sorted(rates.items())
         )

@@ -163,6 +163,30 @@ def test_it_is_imported_where_the_system_is_not_posix():
     run(sys.executable, "-c", f"import os, torch, numba\n{missing}\nimport regattn", cwd=ROOT)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="the release is built on Linux")
+def test_the_release_leads_its_page_to_its_own_repository(tmp_path):
+    yaml = pytest.importorskip("yaml", reason="pyyaml is not installed")
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())["jobs"]
+    (step,) = [s["run"] for s in jobs["build"]["steps"] if "GITHUB_REPOSITORY" in s.get("run", "")]
+    for name in ("README.md", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    github = {"SERVER_URL": "https://github.com", "REPOSITORY": "us/attn", "REPOSITORY_OWNER": "us"}
+    known = {f"GITHUB_{name}": value for name, value in {**github, "REF_NAME": "v1.2.3"}.items()}
+    run("bash", "-e", "-c", step, cwd=tmp_path, env={**os.environ, **known})
+    links = [re.findall(r"\]\(([^)\s]+)\)", (at / "README.md").read_text("utf-8")) for at in (ROOT, tmp_path)]
+    assert len(links[0]) > 20
+    for before, after in zip(*links, strict=True):
+        kind = "raw" if before.endswith(".png") else "blob"
+        assert after == (before if "://" in before else f"https://github.com/us/attn/{kind}/v1.2.3/{before}")
+    urls = tomllib.loads((tmp_path / "pyproject.toml").read_text("utf-8"))["project"]["urls"]
+    assert urls == {
+        **PROJECT["project"]["urls"],
+        "Repository": "https://github.com/us/attn",
+        "Documentation": "https://us.github.io/attn/",
+        "Changelog": "https://github.com/us/attn/blob/v1.2.3/CHANGELOG.md",
+    }
+
+
 def test_the_pythons_declared_are_those_that_are_tested():
     yaml = pytest.importorskip("yaml", reason="pyyaml is not installed")
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text())["jobs"]
@@ -173,7 +197,10 @@ def test_the_pythons_declared_are_those_that_are_tested():
 
 
 def test_the_suite_s_commands_are_those_of_the_clone(capsys, tmp_path, monkeypatch):
-    assert command([]) == 0 and " train" in capsys.readouterr().out
+    for words in ([], ["--help"], ["precompile", "--help"]):
+        assert command(words) == 0 and " train" in capsys.readouterr().out
+    assert command(["precompile", "trian"]) == 2
+    assert capsys.readouterr().err.startswith("regattn: mapping must be one of softmax, ")
     started: list[Any] = []
     monkeypatch.setattr(os, "execv", lambda path, words: started.append(words))
     monkeypatch.setenv("PYTHONPATH", "elsewhere")

@@ -370,5 +370,5 @@ def test_findings_say_what_the_tables_say_and_no_more(tmp_path: Path) -> None:
     whole = f"{begin}fusedmax minus softmax, test accuracy: {listed}; at strengths chosen on dev {listed}\\."
     assert re.fullmatch(whole, said[0])
     assert said[1].endswith(
-        "better: at γ = 1 30.0 (softmax) to 59.2 (fusedmax), 1 seed; at γ = 4 50.7 (fusedmax), 1 seed."
+        "better: γ = 1: 30.0 (softmax) to 59.2 (fusedmax), 1 seed; γ = 4: 50.7 (fusedmax), 1 seed."
     )
