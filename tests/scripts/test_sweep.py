@@ -222,7 +222,7 @@ def test_the_ranking_is_by_dev_and_over_seeds() -> None:
     ranked = rank(settings, records)
     assert [choice[0][-1] for choice in ranked] == ["3", "2", "1"]
     rows = ranking(ranked, "accuracy").split("\n")
-    assert rows[2].startswith("| 3 | 0.7000 ± 0.1414 | 2/2 | 2.0 |")
+    assert rows[2].startswith("| 3 | 0.7000±0.1414 | 2/2 | 2.0 |")
     assert rows[4] == "| 1 | – | 0/1 | – | – |"
 
 

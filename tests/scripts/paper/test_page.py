@@ -170,7 +170,7 @@ def test_lines_of_one_mapping_are_told_apart_by_their_strengths(tmp_path: Path) 
     other = run("fusedmax", 2, "small", tmp_path, mapping_params={"gamma": 1.0, "lam": 0.5})
     lines, axes = curves([one, other])
     assert [name.rpartition(" ")[0] for name in lines] == [
-        "fusedmax (gamma 1, lam 0.1)", "fusedmax (gamma 1, lam 0.5)"
+        "fusedmax, γ 1, λ 0.1:", "fusedmax, γ 1, λ 0.5:"
     ]  # fmt: skip
     assert len({line.get_linestyle() for line in axes.lines}) == 2
 

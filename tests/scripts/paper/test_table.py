@@ -26,7 +26,7 @@ def test_markdown_holds_heading_table_and_notes() -> None:
     assert to_markdown(TABLE) == (
         "# Entailment, 100 %\n\nOn test_2016 & others.\n\n"
         "| mapping | paper | ours, % |\n| --- | --- | --- |\n"
-        "| a\\|b | 82.41ʳ | **63.57 ± 0.41** |\n| fused_max | ? | – |\n\n"
+        "| a\\|b | 82.41ʳ | **63.57±0.41** |\n| fused_max | ? | – |\n\n"
         "First.\n\np < 0.05\n"
     )
 
