@@ -1,4 +1,15 @@
-"""Sparse and structured attention: mappings from scores to weights on the simplex, exact, in PyTorch."""
+"""Sparse and structured attention: mappings from scores to weights on the simplex, exact, in PyTorch.
+
+A mapping is called ``f(scores, dim=-1, *, gamma=1.0, …, mask=None)`` and has a Module, as :func:`fusedmax`
+has :class:`Fusedmax`; :data:`MAPPINGS` lists them with what is known of each. Losses take the arguments of
+``cross_entropy``; :func:`scaled_dot_product_attention`, :class:`MultiheadAttention`, :class:`Attention` and
+``regattn.huggingface`` put mappings into models; :func:`certify` proves an answer, :func:`plot` draws it.
+
+Example:
+    >>> import torch, regattn
+    >>> regattn.fusedmax(torch.tensor([1.0, 2.1, 1.9, -0.5, 1.8]), lam=0.1)
+    tensor([0.0000, 0.4000, 0.4000, 0.0000, 0.2000])
+"""
 
 __version__ = "0.1.0"
 

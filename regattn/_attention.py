@@ -85,6 +85,7 @@ class DotScorer(nn.Module):
         return f"scaled={self.scaled}"
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Scores (…, targets, sources) of every key for every query."""
         scores = query @ keys.transpose(-1, -2)
         return scores / math.sqrt(keys.shape[-1]) if self.scaled else scores
 
@@ -114,6 +115,7 @@ class BilinearScorer(nn.Module):
         self.project = nn.Linear(query_size, key_size, bias=False)
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Scores (…, targets, sources) of every key for every query."""
         scores: Tensor = self.project(query) @ keys.transpose(-1, -2)
         return scores
 
@@ -147,6 +149,7 @@ class AdditiveScorer(nn.Module):
         self.v = nn.Linear(hidden_size, 1, bias=False)
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Scores (…, targets, sources) of every key for every query."""
         pairs = self.project_query(query).unsqueeze(-2) + self.project_keys(keys).unsqueeze(-3)
         scores: Tensor = self.v(torch.tanh(pairs)).squeeze(-1)  # pairs (…, targets, sources, hidden)
         return scores

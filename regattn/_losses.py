@@ -367,6 +367,7 @@ class FenchelYoungLoss(nn.Module):
         self.register_buffer("weight", weight)
 
     def forward(self, scores: Tensor, target: Tensor) -> Tensor:
+        """The loss of scores with the classes along dimension 1, as ``torch.nn.CrossEntropyLoss`` has it."""
         return _as_cross_entropy(
             self.mapping, scores, target, self.weight, self.ignore_index, self.reduction, **self.strengths
         )

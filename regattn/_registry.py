@@ -77,6 +77,7 @@ class Mapping(nn.Module):
                 )
 
     def forward(self, scores: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The function's weights at this module's strengths; ``mask`` is True where attention is allowed."""
         return self.function(scores, self.dim, mask=mask, **self.strengths)
 
     if TYPE_CHECKING:  # nn.Module has a call return Any

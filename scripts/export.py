@@ -85,7 +85,7 @@ tags: [{record.task}, {record.mapping}, sparse-attention]
 
 {spec.title} with {record.mapping} attention{f" ({strengths})" if strengths else ""}, tier {record.tier}.
 {synthetic}
-In this folder, with `pip install "regattn[models]"`:
+In this folder, with regattn and its extra `models` installed:
 
 ```python
 from tasks.loading import from_run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import inspect
 import re
 import subprocess
 import sys
@@ -162,6 +163,12 @@ def test_every_public_name_says_how_it_is_used(name: str) -> None:
     points = re.search("Module form of :func:|:func:`fenchel_young_loss` of|and errors as for :func:", text)
     wanted = [] if points else ["Args:|Attributes:"] if isinstance(found, type) else ["Args:", "Returns:"]
     assert [part for part in [*wanted, "Example:"] if not re.search(part, text)] == []
+
+
+@pytest.mark.parametrize("name", [n for n in regattn.__all__ if isinstance(getattr(regattn, n), type)])
+def test_no_module_s_forward_has_torch_s_help(name: str) -> None:
+    forward = getattr(getattr(regattn, name), "forward", None)
+    assert forward is None or "Should be overridden" not in (inspect.getdoc(forward) or "")
 
 
 # ------------------------------------------------------------------ the site
