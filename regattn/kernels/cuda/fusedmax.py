@@ -157,22 +157,22 @@ def fusedmax_rows(
     most = tl.max(tl.where(unsolved, 0, taken))
     holes = tl.max(tl.where(bad, 0, length - row_sum(present.to(tl.int32)))) > 0
     position, joins, joined = compact(keep & ~unsolved, present, columns, holes, most, SLOTS, ROWS)
-    first = position == flat(row_min(tl.where(present, columns, 1 << 20)), ROWS)
-    last = position == -flat(row_min(tl.where(present, -columns, 1 << 20)), ROWS)
+    first = position == flat(row_min(tl.where(present, columns, 1 << 20)))
+    last = position == -flat(row_min(tl.where(present, -columns, 1 << 20)))
 
     here, row = position >= 0, program_rows(ROWS)
-    wrong = flat(bad.to(tl.int32), ROWS) > 0
+    wrong = flat(bad.to(tl.int32)) > 0
     lams = tl.where(wrong, 0.0, strength(lam, lam_strides, sizes, row, n, WORK))
     gammas = tl.where(wrong, 1.0, strength(gamma, gamma_strides, sizes, row, n, WORK))
     at = offset(row, sizes, strides) + along(tl.maximum(position, 0), strides)
     score = convert(tl.load(x + at, mask=here, other=0.0), WORK)
-    z = tl.where(here, divided(score - flat(top, ROWS), gammas), 0.0)
+    z = tl.where(here, divided(score - flat(top), gammas), 0.0)
     left = tl.where(here & ~joins & ~first, -1, 0)
     right = tl.where(here & ~joined & ~last, 1, 0)
-    tau = tl.where(wrong, 0.0, divided(flat(near, ROWS), gammas))
+    tau = tl.where(wrong, 0.0, divided(flat(near), gammas))
     values, start = _weights(z, here, here, left, right, first, last, lams, tau, EPS)
     tl.debug_barrier()  # zeros before values
-    state = tl.where(wrong, INVALID, tl.where(flat(unsolved.to(tl.int32), ROWS) > 0, UNSOLVED, 0))
+    state = tl.where(wrong, INVALID, tl.where(flat(unsolved.to(tl.int32)) > 0, UNSOLVED, 0))
     tl.store(y + row * d + position, convert(values, y.dtype.element_ty), mask=values > 0)
     write_structure(structure, row, position, values > 0, start, state, n, d)
 
