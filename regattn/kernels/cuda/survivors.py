@@ -67,7 +67,7 @@ def row_min(x):
 
 @triton.jit
 def flat(x):
-    """A number for each row, as (ROWS, 1). Reshaped, it would be kept in all threads, not where its row is."""
+    """A number for each row, as (ROWS, 1): kept where its row is, and not in all threads as if reshaped."""
     return tl.sum(tl.sum(x, 2), 0)[:, None]
 
 
