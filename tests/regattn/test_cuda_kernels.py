@@ -35,7 +35,7 @@ with pytest.MonkeyPatch.context() as patch:  # whether to interpret is decided w
         patch.setenv("TRITON_INTERPRET", "1")
     pytest.importorskip("triton", reason="the GPU kernels are written in Triton, which is not installed")
     import triton.language as tl
-    from triton.runtime.interpreter import InterpretedFunction
+    from triton.runtime.interpreter import InterpretedFunction, InterpreterBuilder
 
     from regattn.kernels import cuda
     from regattn.kernels.cuda import (
@@ -53,6 +53,9 @@ with pytest.MonkeyPatch.context() as patch:  # whether to interpret is decided w
 if not ON_GPU and not all(isinstance(f, InterpretedFunction) for f in (tl.sum, fusedmax.fusedmax_rows)):
     pytest.skip("triton was imported for a GPU before, and there is none", allow_module_level=True)
 
+# tl.maximum and tl.minimum leave NaN out, as PTX does; before 3.8 the interpreter let it through.
+InterpreterBuilder.create_maxnumf = lambda self, a, b: self.binary_op(a, b, np.fmax)
+InterpreterBuilder.create_minnumf = lambda self, a, b: self.binary_op(a, b, np.fmin)
 own_call_of_a_function = InterpretedFunction.__call__
 LENGTHS = [1, 2, 3, 7, 33, 100, 257]
 STRENGTHS: dict[str, list[dict[str, float]]] = {
