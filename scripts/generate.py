@@ -95,6 +95,8 @@ def _attention_file(name: str) -> Path:
     path = Path(name)
     if path.suffix not in FILES:
         raise argparse.ArgumentTypeError(f"must end in {', '.join(FILES)}, got {path.name!r}")
+    if path.is_dir():  # what was answered would be written there last
+        raise argparse.ArgumentTypeError(f"must be a file, got the directory {name}")
     return path
 
 

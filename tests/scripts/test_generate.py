@@ -159,6 +159,8 @@ def test_refusals(runs: list[Path], asking: Asking, tmp_path: Path) -> None:
     assert "n_best must be at most beam_size, 2, got 3" in asking.refused(run, "--nbest", 3, "--beam-size", 2)
     assert "n_best must be an integer of at least 1, got 0" in asking.refused(run, "--nbest", 0)
     assert "must end in .json, .png, .pdf, .svg, got 'a.gif'" in asking.refused(run, "--attention", "a.gif")
+    file.mkdir(parents=True)
+    assert "must be a file, got the directory" in asking.refused(run, "--attention", file)
     assert "--nbest must get one run, got 2" in asking.refused(f"{run} {run}", "--nbest", 1)
     assert "RUN must name a run" in asking.refused("")
     assert "RUN must name one run" in asking.refused("no-such-run")
