@@ -20,7 +20,7 @@ import torch
 import tasks
 from scripts import cli
 from scripts.cli import UsageError
-from scripts.markdown import markdown
+from scripts.markdown import markdown, paragraph
 from scripts.runs.config import plain
 from scripts.runs.setup import open_run
 from tasks._registry import TASKS
@@ -62,6 +62,7 @@ def model_card(record: Record) -> str:
     """What a stranger has to know of a trained model, from its record alone."""
     spec, corpus, splits = TASKS[record.task], record.corpus, record.metrics
     strengths = ", ".join(f"{name} {value:g}" for name, value in record.mapping_params.items())
+    attention = paragraph(f"{record.mapping} attention" + (f" ({strengths})" if strengths else ""))
     names = sorted(set().union(*splits.values()))
     metrics = [[n, *(f"{of[n]:.4g}" if n in of else "" for of in splits.values())] for n in names]
     sizes = ", ".join(f"{count:,} {split}" for split, count in corpus["sizes"].items())
@@ -83,7 +84,7 @@ tags: [{record.task}, {record.mapping}, sparse-attention]
 
 # {record.id}
 
-{spec.title} with {record.mapping} attention{f" ({strengths})" if strengths else ""}, tier {record.tier}.
+{spec.title} with {attention}, tier {paragraph(record.tier)}.
 {synthetic}
 In this folder, with regattn and its extra `models` installed:
 

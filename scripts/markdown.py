@@ -30,10 +30,19 @@ def markdown(heads: Iterable[str], rows: Iterable[Iterable[str]], *, numbers: bo
 
 
 def _escaped(cell: str) -> str:
-    """Text that stays in its cell and is no tag, wherever it comes from, and numbers that no line divides."""
-    cell = " ".join(cell.splitlines()).replace("|", r"\|")
-    cell = re.sub(r"(?<=\b[γλp]) (?=\d)", "\N{NO-BREAK SPACE}", cell.replace(" ± ", "±"))
-    return re.sub(r"<(?=[a-zA-Z/!?])", "&lt;", cell)
+    """Text that stays in its cell, and numbers that no line divides."""
+    cell = paragraph(cell).replace("|", r"\|")
+    return re.sub(r"(?<=\b[γλp]) (?=\d)", "\N{NO-BREAK SPACE}", cell.replace(" ± ", "±"))
+
+
+def paragraph(text: str) -> str:
+    """Text that is one paragraph and no tag, wherever it comes from.
+
+    Example:
+        >>> paragraph("on <b>\\n# mine, 1 < 2")
+        'on &lt;b> # mine, 1 < 2'
+    """
+    return re.sub(r"<(?=[a-zA-Z/!?])", "&lt;", " ".join(text.splitlines()))
 
 
 def counted(number: int, word: str) -> str:

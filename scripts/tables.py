@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scripts import cli
 from scripts.bench.render import Section, cost_by_mapping, cost_by_shape, read_results
-from scripts.markdown import DOCS, README, fill
+from scripts.markdown import DOCS, README, fill, paragraph
 from scripts.paper import RESULTS
 from scripts.paper.reported import LEGEND, read_paper
 from scripts.paper.scale import study_tables
@@ -72,18 +72,24 @@ def page_parts(results: Sequence[TierResults], bench: Mapping[str, Section]) -> 
 def short_part(results: Sequence[TierResults]) -> str:
     """What the largest tier says, and one table of it."""
     overview = results[-1].overview if results else None
-    return "\n\n".join([_said(results[-1]), to_grid(overview), *overview.notes]) if overview else ""
+    if not overview:
+        return ""
+    return "\n\n".join([_said(results[-1]), to_grid(overview), *map(paragraph, overview.notes)])
 
 
 def _said(result: TierResults) -> str:
-    return "\n".join(f"- {text}" for text in result.findings)
+    return "\n".join(f"- {paragraph(text)}" for text in result.findings)
 
 
 def whole_part(results: Sequence[TierResults]) -> str:
     """The scores of each task at the largest tier with runs, and what became of the claims."""
     largest = {table.name.partition("-")[0]: table for result in results for table in result.scores}
     scores = [largest[task] for task in TASKS if task in largest]
-    parts = [part for table in scores for part in (f"## {table.title}", table.intro, to_grid(table))]
+    parts = [
+        part
+        for table in scores
+        for part in (f"## {paragraph(table.title)}", paragraph(table.intro), to_grid(table))
+    ]
     claims = [
         f"The paper's claims at tier {result.tier}, "
         f"[claim by claim](../{RESULTS}/tables/{result.claims.table.name}.md): {result.claims.tally()}."

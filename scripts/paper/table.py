@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from scripts.markdown import markdown
+from scripts.markdown import markdown, paragraph
 from scripts.paper.reported import MARKS, ReportedColumn, ReportedTable, ReportedValue
 from scripts.paper.selection import Runs, task_of
 from scripts.paper.significance import mean_std
@@ -83,7 +83,8 @@ def to_markdown(table: Table) -> str:
         | x\|y | **1** |
         <BLANKLINE>
     """
-    return "\n\n".join([f"# {table.title}", table.intro, to_grid(table), *table.notes]) + "\n"
+    title, intro, *notes = map(paragraph, (table.title, table.intro, *table.notes))
+    return "\n\n".join([f"# {title}", intro, to_grid(table), *notes]) + "\n"
 
 
 def to_grid(table: Table) -> str:

@@ -321,7 +321,7 @@ def describe_hours(plan: Sequence[Planned], task: str, records: Iterable[Record]
     ]
     for device in ("cuda", "cpu"):
         found = [run for run in records if run.task == task and run.device.startswith(device)]
-        tier = max((run.tier for run in found), key=TIERS.index, default="")
+        tier = max({run.tier for run in found} & {*TIERS}, key=TIERS.index, default="")
         if rates := [run.tokens_per_second for run in found if run.tier == tier]:
             hours = tokens / median(rates) / 3600
             lines.append(

@@ -209,6 +209,7 @@ def test_hours_prefer_what_was_measured_nearest_to_the_paper(tmp_path: Path) -> 
             ("small", "cpu", 1000.0),
             ("paper", "cpu", 500.0),
             ("small", "cuda", 9000.0),
+            ("debug", "cuda", 1.0),
         )
     ]
     hours = 550_152 * 22 * 20 / 500 / 3600

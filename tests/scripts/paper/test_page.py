@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -70,6 +71,12 @@ def test_every_link_leads_somewhere_on_the_page_or_to_a_record(folder: Path, tex
 
 def test_nothing_is_fetched(text: str) -> None:
     assert not re.search(r'\bsrc=|url\((?!#)|@import|fetch\(|href="https?:', text)
+
+
+def test_a_run_to_debug_with_is_not_on_the_page(folder: Path, text: str) -> None:
+    records = read_records(folder / "runs")
+    debug = dataclasses.replace(records[0], id="debug", tier="debug")
+    assert page([*records, debug], folder, read_paper(PAPER)) == text
 
 
 def test_text_is_escaped(text: str) -> None:

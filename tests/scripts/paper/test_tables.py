@@ -10,7 +10,7 @@ from scripts.paper.claims import claims_of_tier
 from scripts.paper.reported import Baselines, read_paper
 from scripts.paper.selection import MAPPINGS, Recipe, Rows, by_label, by_setting, recipes_of, rows_of
 from scripts.paper.significance import ItemScores
-from scripts.paper.table import Table, metrics_in
+from scripts.paper.table import Table, metrics_in, to_markdown
 from scripts.paper.tables import (
     attention_tables,
     cost_table,
@@ -20,6 +20,7 @@ from scripts.paper.tables import (
     results_of_tiers,
     score_table,
 )
+from scripts.tables import short_part, whole_part
 from tasks.attention import AttentionGrid
 from tasks.training.records import Details, Record, RecordError, write_details
 from tests.example_record import RECORD
@@ -237,6 +238,14 @@ def test_tiers_never_share_a_table() -> None:
         assert behind <= ({"a"} if name.endswith("mini") else {"b"}), name
         assert behind or name.startswith(("claims", "agreement")), name  # which want more
         assert all(len(row) == len(table.heads) for row in table.rows)
+
+
+def test_no_word_of_a_record_is_a_tag_or_heading() -> None:
+    records = [run("a", corpus={**RECORD.corpus, "name": "x\n# <script>"})]
+    result = results_of_tiers(records, Path("nowhere"), PAPER)
+    pages = [*map(to_markdown, result[0].tables), whole_part(result), short_part(result)]
+    assert any("on x # &lt;script>" in text for text in pages)
+    assert not [text for text in pages if "<script" in text or "\n# &lt;" in text]
 
 
 def test_no_runs_no_tables() -> None:
