@@ -176,6 +176,16 @@ def test_a_table_sorts_by_click_and_by_key(tab: Any) -> None:
     assert head.get_attribute("aria-sort") == "ascending" and column(tab, 5) == sorted(found)
 
 
+def test_a_scrolled_table_keeps_its_first_head_in_sight(tab: Any) -> None:
+    scroll = tab.locator("#results .scroll").first
+    scroll.scroll_into_view_if_needed()
+    scroll.evaluate("it => { it.scrollLeft = 1e4; }")
+    seen = """it => { const box = it.getBoundingClientRect(), y = box.bottom - 8;
+      return [8, 40, 80, 120].map(x => it.contains(document.elementFromPoint(box.left + x, y))); }"""
+    assert scroll.evaluate("it => it.scrollLeft") > 0
+    assert all(scroll.locator("thead th").first.evaluate(seen))
+
+
 def test_a_figure_leads_to_its_run_and_the_run_is_open(tab: Any) -> None:
     link = tab.locator("#results td a").first
     target = link.get_attribute("href")
