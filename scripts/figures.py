@@ -16,7 +16,6 @@ import torch
 import regattn
 from regattn._heatmap import Panel
 from scripts import cli
-from scripts.heatmap import draw_panels, panel_of, whole_words
 from scripts.paper import RESULTS
 from scripts.paper.plots import mappings_figure
 from scripts.paper.scale import gamma_study, scale_figure
@@ -31,7 +30,7 @@ from scripts.paper.selection import (
     grouped,
     strengths_label,
 )
-from scripts.style import house_style, save_figure
+from scripts.style import draw_panels, house_style, panel_of, save_figure, whole_words
 from tasks._registry import TASKS
 from tasks.training.records import Record, read_records
 

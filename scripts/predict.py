@@ -11,7 +11,7 @@ from scripts import cli
 from scripts.cli import UsageError
 from scripts.runs.config import plain
 from scripts.runs.setup import find_run_for, read_run_config
-from scripts.style import check_drawing
+from scripts.style import check_drawing, draw_grid
 from tasks.entailment.data import LABELS
 from tasks.entailment.task import EntailmentPredictor, Prediction
 from tasks.loading import load_trained
@@ -35,8 +35,6 @@ def predict(arguments: Sequence[str]) -> None:
     words = dict.fromkeys(word for text in arguments[1:] for word in predictor.words(text))
     if unknown := [word for word in words if word not in predictor.vocabulary]:
         print(f"read as unknown, for the run has never seen them: {', '.join(unknown)}")
-    from scripts.heatmap import draw_grid  # and matplotlib, after all that can be refused
-
     mapping = predictor.model.attention.mapping.function.__name__
     picture = draw_grid(run.path / "prediction.png", reading.grid, mapping)
     print(f"picture {picture}")

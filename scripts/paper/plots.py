@@ -18,17 +18,8 @@ from matplotlib.ticker import MaxNLocator
 
 import regattn
 from regattn._heatmap import merged_stretches
-from scripts.heatmap import whole_words
-from scripts.paper.selection import (
-    SIGNS,
-    Corpus,
-    Runs,
-    by_label,
-    example_rows,
-    strengths_label,
-    task_of,
-)
-from scripts.style import COLOURS, drawn, house_style, name_lines
+from scripts.paper.selection import SIGNS, Corpus, Runs, by_label, example_rows, strengths_label, task_of
+from scripts.style import COLOURS, drawn, house_style, name_lines, whole_words
 from tasks._registry import Metric
 from tasks.attention import AttentionGrid
 from tasks.training.records import Record

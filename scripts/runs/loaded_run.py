@@ -16,7 +16,7 @@ import torch
 from scripts.cli import UsageError
 from scripts.runs.config import plain
 from scripts.runs.setup import read_run_config
-from scripts.style import ENDINGS
+from scripts.style import ENDINGS, draw_panels, panel_of
 from tasks.attention import AttentionGrid
 from tasks.data.corpus import MAX_CHARS
 from tasks.data.files import write_atomically
@@ -176,8 +176,6 @@ def _attention(answer: Answer, output: Output, run: LoadedRun) -> dict[str, Any]
 
 
 def _draw(path: Path, answers: Iterable[Answer], runs: Sequence[LoadedRun]) -> str:
-    from scripts.heatmap import draw_panels, panel_of  # and matplotlib, which text and JSON do without
-
     lines: list[list[Panel]] = []
     wanted = 0
     for answer in (answer for answer in answers if any(best.ids for best, *_ in answer.outputs)):

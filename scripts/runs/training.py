@@ -16,7 +16,7 @@ from scripts.cli import UsageError, sentence
 from scripts.markdown import counted
 from scripts.runs.config import compose_config, missing_keys, plain, read_config, recipe_of
 from scripts.runs.setup import Setup, set_up
-from scripts.style import check_drawing
+from scripts.style import check_drawing, draw_grid
 from tasks._registry import TASKS
 from tasks.data.files import write_atomically, write_json_atomically
 from tasks.training.callbacks import Callback, Progress, StartEvent, StepEvent
@@ -198,8 +198,6 @@ def finalize(setup: Setup, run: RunDirectory, result: Counters, experiment: str)
 
 
 def _write(setup: Setup, run: RunDirectory, result: Counters, experiment: str) -> tuple[Record, Path]:
-    from scripts.heatmap import draw_grid  # and matplotlib, which nothing before the end of a run needs
-
     record = _record(setup, result, experiment)
     title = f"{setup.mapping_name}, {setup.task.corpus.name}"
     grid = setup.task.example()

@@ -15,7 +15,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from regattn._heatmap import Panel, merged_stretches
-from scripts.heatmap import draw_panels, whole_words
+from scripts.style import draw_panels, whole_words
 from tasks.attention import AttentionGrid
 from tasks.data import files
 
@@ -168,7 +168,7 @@ def test_borders_only_where_there_are_zeros_to_tell_from(tmp_path: Path) -> None
 
 
 def test_no_global_figures_are_kept() -> None:
-    code = "import sys, scripts.heatmap; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, scripts.style; sys.exit('matplotlib.pyplot' in sys.modules)"
     root = Path(__file__).resolve().parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
 
