@@ -36,11 +36,7 @@ Build = Callable[[Mapping[str, bytes]], Iterator[Row]]
 
 
 def get(source: Mapping[str, Any], cache: Path) -> dict[str, bytes]:
-    """The files of a source by their names, from ``cache`` or from the network.
-
-    Raises:
-        UsageError: a file cannot be had, is too large, or is another than the one that is known.
-    """
+    """The files of a source by their names, from ``cache`` or from the network."""
     found = {}
     for name, sha256 in source["files"].items():
         kept = cache / sha256
@@ -167,11 +163,7 @@ def checksum(rows: Sequence[Row]) -> str:
 
 
 def make_table(target: str, source: Mapping[str, Any], root: Path) -> bool:
-    """Make a table of ``root``, unless it is there, and return whether it was made.
-
-    Raises:
-        UsageError: a file cannot be had, or the rows do not say what they are known to say.
-    """
+    """Make a table of ``root``, unless it is there, and return whether it was made."""
     import pyarrow
     import pyarrow.parquet
 

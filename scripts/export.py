@@ -31,11 +31,7 @@ from tasks.training.state import export_weights
 
 
 def export(run_name: str, overrides: Sequence[str] = ()) -> None:
-    """Write the export of a run, whole or not at all.
-
-    Raises:
-        UsageError: the run is not finished, or was exported before.
-    """
+    """Write the export of a run, whole or not at all."""
     run, config = open_run(run_name, overrides)
     records = Path(config.results_dir) / "runs"
     record = find_record(records, run.path.name)

@@ -38,18 +38,10 @@ class _Scalars(NoLogger):
 
 
 class WandbLogger(_Scalars):
-    """Weights & Biases.
+    """Weights & Biases; a resumed run continues the same one there. ``mode`` offline needs no key.
 
     Its files, those of offline mode too, hold more than figures: the name of the host, the git remote, the
     installed packages. Look through them before they are handed on.
-
-    Args:
-        run_id, directory, config: of the run; a resumed run continues the same one there.
-        project: the project there.
-        mode: "online" or "offline"; offline needs no key.
-
-    Raises:
-        ValueError: another ``mode``, or "online" without a key to log in with.
     """
 
     def __init__(

@@ -59,9 +59,6 @@ def counted(number: int, word: str) -> str:
 def filled(text: str, parts: Mapping[str, str]) -> str:
     """The text with each part in its place, between ``<!-- name -->`` and ``<!-- end of name -->``.
 
-    Raises:
-        ValueError: a part has no place in the text, or several.
-
     Example:
         >>> filled("a <!-- x -->old<!-- end of x --> z", {"x": "new"}).split()
         ['a', '<!--', 'x', '-->', 'new', '<!--', 'end', 'of', 'x', '-->', 'z']
@@ -77,11 +74,7 @@ def filled(text: str, parts: Mapping[str, str]) -> str:
 
 
 def fill(page: Path, parts: Mapping[str, str]) -> None:
-    """Put the parts into a page.
-
-    Raises:
-        ValueError: a part has no place in it, or several; nothing is written then.
-    """
+    """Put the parts into a page."""
     with locked_directory(page.absolute().parent):  # two commands write one part each
         text = page.read_text(encoding="utf-8")
         made = filled(text, parts)

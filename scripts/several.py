@@ -20,13 +20,7 @@ from tasks.training.signals import Preempted
 
 
 def several(arguments: Sequence[str]) -> None:
-    """Start as many processes as the first argument says of a training that the others say.
-
-    Raises:
-        UsageError: the first is no number, or a process was ended from outside.
-        SystemExit: a process failed, and has said why: with its exit status.
-        Preempted: a signal asked for a stop, and the processes have saved.
-    """
+    """Start as many processes as the first argument says of a training that the others say."""
     number = "".join(arguments[:1])
     if not (number.isdecimal() and int(number)):
         raise UsageError(f"NPROC must be an integer of at least 1, got {number!r}")

@@ -27,9 +27,6 @@ def choose(records: Sequence[Record]) -> dict[str, Any]:
 
     Every mapping has had the same number of settings and of runs. The setting chosen is the best by the
     task's primary metric on dev, on the mean over seeds; of equals the first in order.
-
-    Raises:
-        UsageError: there are none, they differ in something else, or one mapping has had more trials.
     """
     alike = {config_hash(run.config, without=(*SEEDS, *SPEED, "attention")) for run in records}
     corpora = {

@@ -50,15 +50,10 @@ Choice = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Grid:
-    """Settings to train.
+    """Settings to train."""
 
-    Attributes:
-        fixed: overrides that all of them share.
-        axes: for every key that varies its overrides, such as ``["seed=1", "seed=2"]``.
-    """
-
-    fixed: list[str]
-    axes: dict[str, list[str]]
+    fixed: list[str]  # overrides that all share
+    axes: dict[str, list[str]]  # for every key that varies its overrides, such as ["seed=1", "seed=2"]
 
     @property
     def choices(self) -> list[Choice]:
@@ -70,9 +65,6 @@ def read_grid(name: str, overrides: Sequence[str]) -> Grid:
     """The grid configs/sweep/``name``.yaml (none where it is empty) under ``overrides``.
 
     An override may vary a key too, as Hydra writes it, or hold one of the grid's still.
-
-    Raises:
-        UsageError: there is no such grid, or an override cannot be read.
 
     Example:
         >>> read_grid("lambda_gamma", ["attention.gamma=1", "attention.lam=0.1,0.2", "seed=range(1,3)"])
@@ -121,12 +113,7 @@ class Setting:
 
 
 def check_settings(grid: Grid) -> list[Setting]:
-    """Check every setting and find out its run, before any is trained; a corpus is read once.
-
-    Raises:
-        UsageError: a key or value is wrong.
-        ValueError: a value is out of its range, or the data cannot be used.
-    """
+    """Check every setting and find out its run, before any is trained; a corpus is read once."""
     read: dict[str, Setup] = {}
     settings = []
     for choice in grid.choices:
@@ -175,14 +162,7 @@ def ranking(ranked: Seeds, metric: str) -> str:
 
 # ------------------------------------------------------------------ trained
 def sweep(name: str, launcher: str, at_once: int, overrides: Sequence[str]) -> bool:
-    """Train what is missing of a grid; print how its settings rank on dev, and what is missing still.
-
-    Returns:
-        Whether nothing is.
-
-    Raises:
-        KeyboardInterrupt: somebody asked for a stop; what was printed says where it stands.
-    """
+    """Train what is missing of a grid, print how its settings rank on dev, and say whether all is finished."""
     of_runs, of_hydra = split_overrides(overrides)
     asked = read_grid(name, of_runs)
     grid = Grid(keep_apart(asked.fixed, RESULTS), asked.axes)

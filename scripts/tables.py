@@ -25,16 +25,7 @@ from tasks.training.records import read_records
 
 
 def files(records: Runs, results: Sequence[TierResults], studies: Sequence[Table] = ()) -> dict[str, str]:
-    """The content of every file of tables, by its name; tasks without records have none.
-
-    Args:
-        records: of all runs.
-        results: of every tier.
-        studies: of :func:`scripts.paper.scale.study_tables`.
-
-    Raises:
-        RecordError: records cannot be shown.
-    """
+    """The content of every file of tables, by its name; tasks without records have none."""
     of_tasks = grouped(records, lambda record: task_of(record).name)
     of_paper = [*(table for result in results for table in result.tables), *studies]
     return {

@@ -24,15 +24,7 @@ def start(overrides: Sequence[str]) -> None:
 
 
 def resume(run_name: str, overrides: Sequence[str] = ()) -> None:
-    """Continue a run in its own directory, wherever that lies now.
-
-    Args:
-        run_name: as :func:`scripts.runs.setup.find_run` finds it.
-        overrides: where it writes beside its directory, as :data:`scripts.runs.setup.FOLDERS` names it.
-
-    Raises:
-        UsageError: its config or its corpus are no longer those that it was made with.
-    """
+    """Continue a run in its own directory, wherever that lies now; overrides say where else it writes."""
     run, config = open_run(run_name, overrides)
     setup = set_up(config)
     if setup.id != run.path.name:

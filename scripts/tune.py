@@ -45,12 +45,7 @@ Space = dict[str, BaseDistribution]
 
 # ------------------------------------------------------------------ what is searched
 def read_space(name: str) -> tuple[Space, list[dict[str, Any]]]:
-    """What configs/tune/``name``.yaml lets a search choose, and its entries, all keys filled in.
-
-    Raises:
-        UsageError: there is no such space.
-        ValueError: an entry is neither a range nor choices.
-    """
+    """What configs/tune/``name``.yaml lets a search choose, and its entries, all keys filled in."""
     listed = load_choice("SPACE", "tune", name)["space"]
     entries = [{**_DEFAULTS, **entry} for entry in listed]
     return {entry["name"]: make_distribution(**entry) for entry in entries}, entries
@@ -59,11 +54,7 @@ def read_space(name: str) -> tuple[Space, list[dict[str, Any]]]:
 def make_distribution(
     name: str, low: float | None, high: float | None, log: bool, choices: Sequence[float | str]
 ) -> BaseDistribution:
-    """The values that one key of the config may take: all between two numbers, or one of some.
-
-    Raises:
-        ValueError: neither a range nor choices, or both.
-    """
+    """The values that one key of the config may take: all between two numbers, or one of some."""
     ranged = low is not None and high is not None and low < high and (low > 0 or not log)
     if ranged == bool(choices):
         raise ValueError(
@@ -86,16 +77,7 @@ def overrides_of(params: Mapping[str, Any]) -> list[str]:
 
 # ------------------------------------------------------------------ the study
 class SharedStudy:
-    """A study that maximizes.
-
-    Args:
-        path: the journal; its directory is made.
-        seed: of the search.
-        about: plain JSON on what is searched; a study goes on only with the same.
-
-    Raises:
-        UsageError: the study was begun with something else.
-    """
+    """A study that maximizes, in a journal; it goes on only with what it was begun ``about``, plain JSON."""
 
     def __init__(self, path: Path, seed: int, about: Any) -> None:
         self.path, self.seed = path, seed
@@ -115,13 +97,9 @@ class SharedStudy:
             self.study.set_user_attr("about", about)
 
     def ask(self, trials: int, space: Space) -> optuna.Trial | None:
-        """Begin the next trial and return it, or None where ``trials`` exist.
+        """Begin the next trial, or return None where ``trials`` exist, those of other processes included.
 
         It counts as this process's until that ends, however it does.
-
-        Args:
-            trials: how many there shall be, those of other processes included.
-            space: what it may choose.
         """
         with self._alone():
             self._reclaim()
@@ -169,10 +147,7 @@ class SharedStudy:
 def journal_storage(path: Path, lock: Path) -> JournalStorage:
     """Optuna's storage in a file of lines, mended where a write was cut off.
 
-    Args:
-        path: the file, made where it is missing.
-        lock: file of its lock. The end of a process, however it comes, releases it; Optuna's own locks stay
-            for half a minute.
+    The end of a process, however it comes, releases the ``lock``; Optuna's own locks stay for half a minute.
     """
     with FileLock(lock), suppress(FileNotFoundError), open(open_descriptor(path, os.O_RDWR), "r+b") as file:
         _cut_torn_line(file)
@@ -205,18 +180,7 @@ def run_trial(study: optuna.Study, trial: optuna.Trial, overrides: Sequence[str]
 
 
 def tune(name: str, space_name: str, trials: int, overrides: Sequence[str]) -> None:
-    """Search until the study has ``trials``, then print its best setting.
-
-    Args:
-        name: of the study; the same one goes on with it, in any number of processes.
-        space_name: of what is searched, a file of configs/tune.
-        trials: how many settings to try.
-        overrides: of the config that they share.
-
-    Raises:
-        UsageError: a key is wrong, or the study is one of something else.
-        Preempted: a signal asked for a stop; the same command goes on.
-    """
+    """Search until the study has ``trials``, in any number of processes, then print its best setting."""
     space, entries = read_space(space_name)
     shared = keep_apart(overrides, RESULTS)
     setup = set_up(read_config(shared))

@@ -40,25 +40,15 @@ Bind = Callable[[Tensor, Tensor], Calls]
 
 @dataclass(frozen=True)
 class Implementation:
-    """One way to compute a mapping.
+    """One way to compute a mapping."""
 
-    Args:
-        name: as the tables call it; unique.
-        kind: the baseline, memcpy, one of ours, or another package's.
-        mapping: ours that solves the same problem, which it is checked against; "" for none.
-        load: imports what it needs and returns how calls are made for a strength, which may be None.
-        note: what it computes and how, where the name does not say it.
-        package: the distribution of another package.
-        lam: strength, for the mappings that have one.
-    """
-
-    name: str
+    name: str  # as the tables call it; unique
     kind: Literal["baseline", "memcpy", "ours", "other"]
-    mapping: str
-    load: Callable[[float | None], Bind]
-    note: str = ""
-    package: str = ""
-    lam: float | None = None
+    mapping: str  # ours that solves the same problem; "" for none
+    load: Callable[[float | None], Bind]  # imports what it needs; from λ to how calls are made
+    note: str = ""  # what it computes and how, where the name does not say it
+    package: str = ""  # the distribution of another package
+    lam: float | None = None  # of the mappings that have one
 
     @cached_property
     def bind(self) -> Bind:
@@ -101,14 +91,7 @@ def candidates(
     implementations: Iterable[Implementation],
     lam: float | None = None,
 ) -> tuple[list[Implementation], dict[str, str]]:
-    """Those that answer a small question on ``device``, and why the others do not.
-
-    Args:
-        device: where the scores are.
-        dtype: of the scores.
-        implementations: whom to ask; only their packages are imported.
-        lam: strength instead of the defaults.
-    """
+    """Those that answer a small question on ``device``, and why others do not; nobody else is imported."""
     found, skipped = [], {}
     for implementation in implementations:
         strengths = MAPPINGS[implementation.mapping].defaults if implementation.mapping else {}

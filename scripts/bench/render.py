@@ -36,11 +36,7 @@ _KINDS = ("baseline", "ours", "other", "memcpy")
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """The sections that a file holds, by name; none if there is no file.
-
-    Raises:
-        ValueError: it holds something else.
-    """
+    """The sections that a file holds, by name; none if there is no file."""
     return read_stored(path, lambda found: dict(found["sections"])) if path.exists() else {}
 
 

@@ -95,19 +95,12 @@ def _graph_pool() -> Any:
 
 
 class Rounds(NamedTuple):
-    """How many rounds there are.
+    """How many rounds there are."""
 
-    Args:
-        budget: seconds to share among the candidates.
-        least: rounds of the baseline and of those to be timed thoroughly, whatever they take.
-        least_others: rounds of everyone else.
-        most: rounds at which more would teach nothing.
-    """
-
-    budget: float
-    least: int = 11
-    least_others: int = 3
-    most: int = 101
+    budget: float  # seconds to share among the candidates
+    least: int = 11  # of the baseline and of those to be timed thoroughly
+    least_others: int = 3  # of everyone else
+    most: int = 101  # more would teach nothing
 
 
 def time_interleaved(
@@ -123,9 +116,7 @@ def time_interleaved(
     Args:
         candidates: for each name its calls, one for each input of the pool; the same inputs for all.
         timer: of the device.
-        rounds: how many.
-        baseline: the name that takes part in every round.
-        thorough: names that take part in at least ``rounds.least``.
+        rounds: how many; the ``baseline`` takes part in every one, ``thorough`` names in ``rounds.least``.
 
     Returns:
         For each name the seconds of the rounds that it took part in, by the round's number.

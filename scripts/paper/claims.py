@@ -45,19 +45,12 @@ LEAST_SEEDS = 5
 
 @dataclass(frozen=True)
 class Verdict:
-    """What runs say of a claim, and never more than they do.
+    """What runs say of a claim, and never more than they do."""
 
-    Attributes:
-        outcome: one of ``OUTCOMES``.
-        seeds: how many both mappings have; None of what was not measured by runs.
-        why: what leaves it undecided, and what would decide it.
-        data: on which data.
-    """
-
-    outcome: str
-    seeds: int | None = None
-    why: str = ""
-    data: str = ""
+    outcome: str  # one of OUTCOMES
+    seeds: int | None = None  # how many both mappings have; None of what was not measured by runs
+    why: str = ""  # what leaves it undecided, and what would decide it
+    data: str = ""  # on which data
 
     @property
     def text(self) -> str:
@@ -74,22 +67,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class ClaimTest:
-    """One comparison that a claim makes: cells under ``HEADS``, its verdict, and the runs behind it.
-
-    Attributes:
-        role: ``primary``, ``secondary``, ``time``, or ``part`` of a primary one that has several.
-        mapping: which is compared; of one comparison.
-        score: mapping, its rival and the metric, which comparisons of several recipes may share; of scores.
-        recipe: whose runs they are, by its name without the tier; of scores.
-    """
+    """One comparison that a claim makes: cells under ``HEADS``, its verdict, and the runs behind it."""
 
     cells: Row
     verdict: Verdict
     runs: tuple[str, ...]
-    role: str
-    mapping: str = ""
-    score: tuple[str, ...] = ()
-    recipe: str = ""
+    role: str  # primary, secondary, time, or part of a primary one that has several
+    mapping: str = ""  # which is compared, of one comparison
+    score: tuple[str, ...] = ()  # mapping, rival and metric, which recipes may share
+    recipe: str = ""  # whose runs they are, without the tier
 
     def __getitem__(self, head: str) -> Cell:
         return self.cells[HEADS.index(head)]
@@ -208,18 +194,7 @@ def claims_of_tier(
     items: ItemScores,
     steps: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> ClaimResults:
-    """Test every claim at a tier.
-
-    Args:
-        paper: what the paper says.
-        tier: of the runs.
-        tables: task → the recipes that there are runs of at that tier.
-        items: item scores of the runs.
-        steps: mapping → what the benchmark has of training steps with it, beside those with softmax.
-
-    Raises:
-        RecordError: details are missing or damaged.
-    """
+    """Test every claim at a tier, on item scores of the runs and on training ``steps`` of the benchmark."""
     comparisons = []
     for claim in paper.claims:
         if claim.relation == "same_time":
@@ -354,15 +329,9 @@ def verdict_on_scores(
     is_primary: bool = False,
     data: str = "",
 ) -> Verdict:
-    """The verdict on a claim about the scores of two mappings.
+    """The verdict on a claim about the scores of two mappings by its p-value, corrected where it has to be.
 
-    Args:
-        found: a against b.
-        claim: ``greater`` or ``noninferior``.
-        p: its p-value, corrected where it has to be; None of one seed.
-        level: at which a further run would have to decide it.
-        is_primary: whether it was named before.
-        data: on which data.
+    ``level`` is that at which further runs would have to decide it.
 
     Example:
         >>> from scripts.paper.significance import Design

@@ -45,16 +45,7 @@ _MISSING = (
 
 
 def page(records: Runs, folder: Path, paper: Paper) -> str:
-    """The report as one HTML file that needs nothing else.
-
-    Args:
-        records: of all finished runs; there may be none.
-        folder: of all results: ``details``, and if there are any ``baselines`` and ``bench``.
-        paper: the paper's numbers.
-
-    Raises:
-        RecordError: details that a record speaks of are missing or damaged, or its task is not known.
-    """
+    """The report as one HTML file that needs nothing else."""
     records = [run for run in records if run.tier in TIERS]  # no run to debug with
     results = results_of_tiers(records, folder, paper)[::-1]
     groups, missing = in_order(records), missing_table(paper, records)
@@ -126,21 +117,13 @@ def _on(runs: Runs) -> Cell:
 # ------------------------------------------------------------------ tables, and where their figures lead
 @dataclass(frozen=True)
 class View:
-    """A table as the page shows it.
+    """A table as the page shows it."""
 
-    Attributes:
-        groups: heads that several columns share, each with how many.
-        heads: of columns, each with whether it holds numbers.
-        marks: numbers of the notes that several cells share.
-        remarks: notes on one cell alone, each with the row and column that it is about.
-        is_wordy: whether there are sentences in it.
-    """
-
-    groups: Sequence[tuple[str, int]]
-    heads: Sequence[tuple[str, bool]]
-    marks: Mapping[str, int]
-    remarks: Sequence[tuple[str, str]]
-    is_wordy: bool
+    groups: Sequence[tuple[str, int]]  # heads that several columns share, each with how many
+    heads: Sequence[tuple[str, bool]]  # of columns, each with whether it holds numbers
+    marks: Mapping[str, int]  # numbers of the notes that several cells share
+    remarks: Sequence[tuple[str, str]]  # notes on one cell, each with its row and column
+    is_wordy: bool  # whether there are sentences in it
 
 
 def view(table: Table) -> View:
@@ -173,21 +156,13 @@ def _is_numeric(table: Table, column: int) -> bool:
 
 
 class ClaimLine(NamedTuple):
-    """A claim as the page shows it.
-
-    Attributes:
-        id: its name.
-        text: what the paper says.
-        verdicts: each an outcome and what is written of it; the primary one alone where there is one.
-        rest: what became of other comparisons, or why there are none.
-        table: what was compared, the verdict beside it; None if nothing was.
-    """
+    """A claim as the page shows it."""
 
     id: str
     text: str
-    verdicts: Sequence[tuple[str, str]]
-    rest: str
-    table: Table | None
+    verdicts: Sequence[tuple[str, str]]  # outcome and text; of the primary one alone if there is one
+    rest: str  # what became of other comparisons, or why there are none
+    table: Table | None  # what was compared, the verdict beside it; None if nothing was
 
 
 def claim_lines(claims: ClaimResults) -> list[ClaimLine]:

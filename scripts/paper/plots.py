@@ -59,13 +59,7 @@ def draw_curves(axes: Axes, runs: Runs, metric: Metric) -> None:
 
 
 def curves_figure(panels: Sequence[tuple[str, Runs]], metric: Metric, width: float, height: float) -> Figure:
-    """A figure with one panel below the other.
-
-    Args:
-        panels: titles, which may repeat or be empty, and runs, all of which have a history.
-        metric: that of the curves.
-        width, height: of a panel in inches, names of the lines included.
-    """
+    """A figure with one panel below the other, of titles and runs with a history; a panel's size in inches."""
     figure = Figure(figsize=(width, height * len(panels)), layout="constrained")
     places = figure.subplots(len(panels), squeeze=False)[:, 0]
     for axes, (title, runs) in zip(places, panels, strict=True):
@@ -112,18 +106,12 @@ HeatCell = tuple[float, str, str]
 
 
 class Heatmap(NamedTuple):
-    """Attention over one sentence, which stands downwards; of each run a column for each target.
-
-    Attributes:
-        corpus, setting: of the runs.
-        blocks: the runs, each with its targets.
-        rows: the words, each with its cells, block by block.
-    """
+    """Attention over one sentence, which stands downwards; of each run a column for each target."""
 
     corpus: Corpus
     setting: str
-    blocks: Sequence[tuple[Record, Sequence[str]]]
-    rows: Sequence[tuple[str, Sequence[Sequence[HeatCell]]]]
+    blocks: Sequence[tuple[Record, Sequence[str]]]  # the runs, each with its targets
+    rows: Sequence[tuple[str, Sequence[Sequence[HeatCell]]]]  # the words, each with its cells, block by block
 
     @property
     def columns(self) -> int:

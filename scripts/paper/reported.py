@@ -30,36 +30,22 @@ class ReportedValue:
 
 @dataclass(frozen=True)
 class ReportedColumn:
-    """A column of a table.
-
-    Attributes:
-        key: its name.
-        split: the test split, None where that is not known.
-        metric: as records call it.
-        label: stands above it.
-        measure: the first word of the signature that its figures must have, where there are several ways.
-    """
+    """A column of a table."""
 
     key: str
-    split: str | None
-    metric: str
+    split: str | None  # None where that is not known
+    metric: str  # as records call it
     label: str
-    measure: str = ""
+    measure: str = ""  # how the signature of its figures must begin, where there are several ways
 
 
 @dataclass(frozen=True)
 class ReportedTable:
-    """A table of the paper.
+    """A table of the paper."""
 
-    Attributes:
-        corpus: what it is measured on.
-        columns: in order.
-        rows: mapping → key of a column → figure.
-    """
-
-    corpus: str
+    corpus: str  # what it is measured on
     columns: Sequence[ReportedColumn]
-    rows: Mapping[str, Mapping[str, ReportedValue]]
+    rows: Mapping[str, Mapping[str, ReportedValue]]  # mapping → key of a column → figure
 
 
 @dataclass(frozen=True)
@@ -75,53 +61,32 @@ class ReportedSetting:
 class Claim:
     """What the paper claims, and how it is tested.
 
-    Attributes:
-        id: its name.
-        text: in words.
-        confidence: how surely the paper says so.
-        relation: ``greater`` (a scores above b), ``noninferior`` (a at most ``margin`` below b),
-            ``same_time`` (a step of training with a takes at most the part ``margin`` more or less than one
-            with b), or ``untested``.
-        table: of the paper, where it is tested.
-        columns: keys of its columns; all where there are none.
-        a: mappings, each tested against each of ``b``.
-        b: mappings.
-        margin: of ``noninferior`` and ``same_time``.
-        how: what is said in place of a test.
-        source: where it was confirmed.
+    ``greater`` is a above b, ``noninferior`` a at most ``margin`` below it, ``same_time`` a training step
+    of a within the part ``margin`` of b's; or it is ``untested``.
     """
 
     id: str
     text: str
-    confidence: str
-    relation: str
-    table: str = ""
-    columns: Sequence[str] = ()
-    a: Sequence[str] = ()
+    confidence: str  # how surely the paper says so
+    relation: str  # greater, noninferior, same_time or untested
+    table: str = ""  # of the paper, where it is tested
+    columns: Sequence[str] = ()  # all where there are none
+    a: Sequence[str] = ()  # each tested against each of b
     b: Sequence[str] = ()
-    margin: float = 0.0
-    how: str = ""
+    margin: float = 0.0  # b - a of noninferior; part of b's time that a may take more or less, of same_time
+    how: str = ""  # what is said in place of a test
     source: str = ""
 
 
 @dataclass(frozen=True)
 class Primary:
-    """The comparisons of a claim that were named before the runs were made, and are tested at 5 % each.
+    """The comparisons of a claim that were named before the runs were made, and are tested at 5 % each."""
 
-    Attributes:
-        claim: its id; one claim has one at most.
-        recipe: whose runs, such as ``snli``.
-        split: the test set.
-        column: key of the column of the claim's table.
-        a: mappings: all of them have to pass.
-        b: the mapping that they are compared with.
-    """
-
-    claim: str
-    recipe: str
+    claim: str  # one claim has one at most
+    recipe: str  # whose runs, such as snli
     split: str
-    column: str
-    a: Sequence[str]
+    column: str  # key of the column of the claim's table
+    a: Sequence[str]  # all of them have to pass
     b: str
 
 
@@ -137,12 +102,7 @@ class Paper:
 
 
 def read_paper(path: Path = PAPER) -> Paper:
-    """What the paper reports; a test holds results/paper.yaml to what all of it must be.
-
-    Raises:
-        ValueError: a key is missing or too many.
-        OSError: there is no such file.
-    """
+    """What the paper reports; a test holds results/paper.yaml to what all of it must be."""
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
         return Paper(
@@ -175,32 +135,20 @@ Scores = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Baselines:
-    """What simple systems reach on a corpus, with the history of these figures.
-
-    Attributes:
-        task, tier: which table they belong to.
-        corpus: ``name``, ``sha256`` and ``sizes`` per split.
-        scores: baseline → its scores.
-        signatures: how they were computed, as in records.
-        commit, command, versions: of what computed them.
-    """
+    """What simple systems reach on a corpus, with the history of these figures."""
 
     task: str
     tier: str
-    corpus: Mapping[str, Any]
-    scores: Mapping[str, Scores]
-    signatures: Mapping[str, Mapping[str, str]]
+    corpus: Mapping[str, Any]  # name, sha256 and sizes per split
+    scores: Mapping[str, Scores]  # baseline → its scores
+    signatures: Mapping[str, Mapping[str, str]]  # as in records
     commit: str
     command: str
     versions: Mapping[str, str]
 
 
 def read_baselines(folder: Path, task: str, tier: str, sha256: str) -> Baselines | None:
-    """The baselines of a task at a tier on the corpus with that checksum; None where there are none.
-
-    Raises:
-        ValueError: a file there does not hold baselines.
-    """
+    """The baselines of a task at a tier on the corpus with that checksum; None where there are none."""
     every = (read_stored(path, lambda found: Baselines(**found)) for path in sorted(folder.glob("*.json")))
     wanted = task, tier, sha256
     return next((one for one in every if (one.task, one.tier, one.corpus.get("sha256")) == wanted), None)

@@ -56,11 +56,7 @@ def sizes_of(record: Record) -> str:
 
 
 def task_of(record: Record) -> TaskSpec:
-    """How the record's task is shown.
-
-    Raises:
-        RecordError: nobody has said how.
-    """
+    """How the record's task is shown."""
     if record.task not in TASKS:
         raise RecordError(f"{record.id} must be of the task {', '.join(TASKS)}, got {record.task!r}")
     return TASKS[record.task]
@@ -113,9 +109,6 @@ def by_setting(records: Runs) -> list[tuple[Corpus, str, list[Record]]]:
 
     The setting is the whole config but for seed, speed and attention, of which a line is shown: a trial
     stands in a table of its own.
-
-    Raises:
-        RecordError: the config of a run is not one of its task.
     """
 
     def key(run: Record) -> tuple[Corpus, str, str]:
@@ -139,15 +132,7 @@ def example_rows(
     """What attention does in the first run with details of each mapping at its strengths.
 
     Rows are of one recipe and hold a mapping once: trials at further strengths follow in rows of their own.
-    Recipes without attention are left out.
-
-    Args:
-        records: of runs on one corpus at one tier.
-        details: the folder with their details.
-        chosen: as :func:`recipes_of` takes it.
-
-    Raises:
-        RecordError: details are missing or damaged.
+    Recipes without attention are left out. ``chosen`` is as :func:`recipes_of` takes it.
     """
     kept = [run for run in records if run.details and not run.experiment.endswith(UNIFORM)]
     rows: dict[tuple[str, int], list[tuple[Record, AttentionGrid]]] = defaultdict(list)
@@ -189,17 +174,8 @@ class Recipe(NamedTuple):
 def recipes_of(records: Runs, task: str, tier: str, chosen: Chosen | None = None) -> list[Recipe]:
     """The runs of a task at a tier that may share a table: those of its recipe, then of its others by name.
 
-    Recipes on another corpus are left out, and those without attention, which are baselines.
-
-    Args:
-        records: of all runs.
-        task: by its name.
-        tier: by its name.
-        chosen: the strengths that studies chose for mappings: where they are those of the recipe that the
-            study is of, its runs are the tuned recipe's as well.
-
-    Raises:
-        RecordError: the runs of a recipe are of several corpora.
+    Recipes on another corpus are left out, and those without attention, which are baselines. Where strengths
+    that a study has ``chosen`` are those of its own recipe, the runs of that are the tuned recipe's as well.
     """
     names = {_recipe_name(run) for run in records if run.task == task and run.tier == tier}
     names -= {"", task, *(name for name in names if name.endswith(UNIFORM))}
@@ -222,11 +198,7 @@ def with_shared(recipes: Mapping[str, Rows], chosen: Chosen) -> dict[str, Rows]:
 
 
 def rows_of(records: Runs, recipe: str, tier: str) -> Rows:
-    """The runs of a recipe at a tier: of each seed one, if it can be one with details.
-
-    Raises:
-        RecordError: they differ in their corpora.
-    """
+    """The runs of a recipe at a tier: of each seed one, if it can be one with details."""
     cells = [run for run in records if run.experiment == f"{tier}/{recipe}" and run.mapping in _IN_TABLES]
     corpora = {run.corpus["sha256"]: run.id for run in cells}
     if len(corpora) > 1:
@@ -239,11 +211,7 @@ def rows_of(records: Runs, recipe: str, tier: str) -> Rows:
 
 
 def chosen_strengths(studies: Path) -> Chosen:
-    """What each study in a folder chose.
-
-    Raises:
-        ValueError: the file of one is damaged.
-    """
+    """What each study in a folder chose."""
     files = sorted(studies.glob("*.json"))
     return {file.stem: read_stored(file, lambda found: found["chosen"]) for file in files}
 

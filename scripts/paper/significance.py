@@ -29,19 +29,12 @@ MOST_SEEDS = 200
 
 @dataclass(frozen=True)
 class MeanStd:
-    """A score over seeds.
-
-    Attributes:
-        mean: over the seeds.
-        count: how many there are.
-        std: the standard deviation; None of one seed.
-        half_width: of the 95 % interval of the mean, by Student's t; None of one seed.
-    """
+    """A score over seeds."""
 
     mean: float
-    count: int
-    std: float | None = None
-    half_width: float | None = None
+    count: int  # seeds
+    std: float | None = None  # None of one seed
+    half_width: float | None = None  # of the 95 % interval of the mean, by Student's t; None of one seed
 
     def text(self, digits: int = 2) -> str:
         """Mean, and the standard deviation where there is one.
@@ -103,18 +96,12 @@ class Design:
     A difference of two means over the seeds has the standard error
     :math:`\sqrt{2\,\mathrm{MS}/n + m^2}`: MS is the residual mean square of mappings × seeds, :math:`m^2`
     what the choice of the test items changes of a difference whatever the seeds.
-
-    Attributes:
-        mappings: k, at least 2.
-        seeds: n; of one nothing but the difference itself is known.
-        mean_square: MS.
-        item_variance: m².
     """
 
-    mappings: int
-    seeds: int
-    mean_square: float
-    item_variance: float
+    mappings: int  # k, at least 2
+    seeds: int  # n; of one nothing but the difference itself is known
+    mean_square: float  # MS
+    item_variance: float  # m²
 
     @property
     def freedom(self) -> int:
@@ -185,18 +172,11 @@ class Design:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A mapping against another on the seeds that both have.
+    """A mapping against another on the seeds that both have."""
 
-    Attributes:
-        difference: of their means over these seeds.
-        design: what it is known by.
-        paired: p-value of Student's paired test over these seeds, beside which the design's is to be seen;
-            None of one seed.
-    """
-
-    difference: float
-    design: Design
-    paired: float | None
+    difference: float  # of the means over these seeds
+    design: Design  # what it is known by
+    paired: float | None  # p of Student's paired test, to see the design's beside; None of one seed
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -208,12 +188,7 @@ class Comparison:
 
 
 def compare(block: Mapping[str, Mapping[int, Floats]], a: str, b: str) -> Comparison | None:
-    """Compare two mappings of a block; None where they have no seed in common.
-
-    Args:
-        block: mapping → seed → scores on the test set and on drawn ones, as
-            :func:`resampled_scores` has them.
-        a, b: keys of ``block``.
+    """Compare two mappings of a block, as :class:`ItemScores` has them; None where they share no seed.
 
     Example:
         >>> runs = {s: np.array([60.0 + s, 60.0 + s]) for s in (1, 2, 3)}
@@ -259,20 +234,14 @@ def resampled_scores(
     samples: int = SAMPLES,
     seed: int = 0,
 ) -> Floats:
-    """Score runs on their test set, and on test sets of as many items drawn from it with replacement.
+    """Score runs on their test set, and on as large ones drawn from it with replacement: (runs, 1 + samples).
 
     A drawn set is the same for all runs, which makes comparing them a paired comparison.
 
     Args:
         items: of each run and item a score, (runs, items), or the counts that ``score`` makes one of,
             (runs, items, counts).
-        score: scores of test sets from the totals over their items, ``(totals (..., counts), items) ->
-            (...)``.
-        samples: number of test sets drawn, at least 1.
-        seed: from 0 to 2**32 - 1.
-
-    Returns:
-        For each run the score on the real test set and those on the drawn ones; (runs, 1 + samples).
+        score: from the totals over the items, (..., counts), and their number to scores, (...).
 
     Example:
         >>> resampled_scores([[1.0, 2.0, 6.0]], samples=3).tolist()
@@ -306,23 +275,14 @@ def _draws(count: int, samples: int, seed: int) -> np.ndarray[Any, np.dtype[np.u
 
 
 class ItemScores:
-    """Scores of runs on their test sets and on resampled ones; those of a block are computed once.
-
-    Args:
-        folder: of the runs' details.
-        samples: number of test sets drawn.
-    """
+    """Scores of runs, whose details lie in ``folder``, on their test sets and on resampled ones."""
 
     def __init__(self, folder: Path, samples: int = SAMPLES) -> None:
         self.folder, self.samples = folder, samples
         self._items: dict[str, Mapping[str, Mapping[str, Any]]] = {}
 
     def block(self, rows: Cells, split: str, metric: str) -> dict[str, dict[int, Floats]]:
-        """Mapping → seed → scores, as :func:`compare` takes them, of the runs that kept item scores.
-
-        Raises:
-            RecordError: details are missing or damaged.
-        """
+        """Mapping → seed → scores, as :func:`compare` takes them, of the runs that kept item scores."""
         runs = [run for of in rows.values() for run in of if metric in self._read(run).get(split, {})]
         if not runs:
             return {}

@@ -20,22 +20,13 @@ NOT_REPORTED = "?"
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a table.
-
-    Attributes:
-        text: what it says, in plain characters.
-        value: what it is sorted by, where that is a number; digits behind the eighth may differ from one
-            processor to another, and are not written.
-        runs: ids of the runs that the figure is made of; none for a label or somebody else's figure.
-        note: what has to be known to read it, such as how surely a figure of the paper's is known.
-        best: whether it is the best of its column, which is shown in bold.
-    """
+    """One cell of a table."""
 
     text: str
-    value: float | None = None
-    runs: tuple[str, ...] = ()
-    note: str = ""
-    best: bool = False
+    value: float | None = None  # sorted by; written with eight digits, the same on all processors
+    runs: tuple[str, ...] = ()  # ids of those that the figure is made of
+    note: str = ""  # what has to be known to read it
+    best: bool = False  # of its column, shown in bold
 
     @property
     def is_empty(self) -> bool:
@@ -47,23 +38,14 @@ Row = tuple[Cell, ...]
 
 @dataclass(frozen=True)
 class Table:
-    """A table of results.
+    """A table of results."""
 
-    Attributes:
-        name: of its files, such as ``"snli-small"``.
-        title: its heading.
-        intro: a paragraph above it: which data, which tier, what differs from the paper.
-        heads: one for each column.
-        rows: of as many cells.
-        notes: paragraphs below it.
-    """
-
-    name: str
+    name: str  # of its files, such as snli-small
     title: str
-    intro: str
+    intro: str  # which data, which tier, what differs from the paper
     heads: tuple[str, ...]
     rows: tuple[Row, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # paragraphs below it
 
     def column(self, number: int) -> list[Cell]:
         return [row[number] for row in self.rows]
@@ -147,12 +129,7 @@ def metrics_in(table: ReportedTable, record: Record) -> list[SplitMetric]:
 def check_signatures(metrics: Sequence[SplitMetric], measured: Mapping[str, Signatures]) -> None:
     """Refuse a column of figures that were measured in several ways, or in another than the column's.
 
-    Args:
-        metrics: the columns.
-        measured: the signatures of whatever stands in the rows, under a name for the message.
-
-    Raises:
-        RecordError: so it is.
+    ``measured`` are the signatures of whatever stands in the rows, under a name for the message.
     """
     for one in metrics:
         first: tuple[str, str] | None = None

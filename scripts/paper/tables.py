@@ -74,18 +74,7 @@ class TierResults:
 
 
 def results_of_tiers(records: Runs, results: Path, paper: Paper) -> list[TierResults]:
-    """The results of every tier with runs of the paper's cells, from mini to paper.
-
-    Args:
-        records: of all runs; those that are no cell's are left out.
-        results: the folder with ``details`` of the runs, ``studies``, ``baselines`` and ``bench``.
-        paper: what the paper says.
-
-    Raises:
-        RecordError: the runs of a table are of several corpora or were measured in several ways, or their
-            details are missing or damaged.
-        ValueError: the file of the benchmark, of baselines or of a study is damaged.
-    """
+    """The results of every tier with runs of the paper's cells, from mini to paper."""
     items, found = ItemScores(results / "details"), []
     steps = training_steps(results / "bench" / "cpu.json")
     chosen = chosen_strengths(results / "studies")
@@ -110,11 +99,7 @@ def results_of_tiers(records: Runs, results: Path, paper: Paper) -> list[TierRes
 
 
 def training_steps(path: Path) -> dict[str, Mapping[str, Any]]:
-    """Mapping → what the benchmark at ``path`` has of training steps with it beside those with softmax.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
+    """Mapping → what the benchmark at ``path`` has of training steps with it beside those with softmax."""
     cells = read_results(path).get("training", {}).get("cells", [])
     return {name.removeprefix("regattn."): row for cell in cells for name, row in cell["results"].items()}
 
@@ -130,16 +115,7 @@ def score_table(
 ) -> Table:
     """A table of the paper with ours beside it: mappings × scores, recipe by recipe, and baselines below.
 
-    Args:
-        task: its name.
-        reported: the paper's.
-        tier: of the runs.
-        recipes: the paper's figures stand beside the first one's.
-        simple: baselines of the corpus.
-        uniform: runs without attention.
-
-    Raises:
-        RecordError: figures of a column were measured in several ways, or not in the paper's.
+    The paper's figures stand beside the first recipe's; ``uniform`` are runs without attention.
     """
     metrics = metrics_in(reported, first_run(recipes[0].rows))
     runs = [run for recipe in recipes for run in recipe.runs]
@@ -424,13 +400,8 @@ def _primary_score(paper: Paper, task: str, run: Record) -> SplitMetric:
 def findings(claims: ClaimResults, aligned: Sequence[Recipe], tier: str) -> dict[str, str]:
     """What the runs of a tier say, in sentences that hold no more than the tables do: one for each primary
     endpoint, with the same comparisons at chosen strengths where there are any, one on word alignments that
-    people made, one on time. Each leads to the claim (``claims-<tier>-<id>``) or the table
-    (``table-<name>``) that says the same of every mapping.
-
-    Args:
-        claims: of the tier.
-        aligned: recipes whose runs may have been measured on such alignments.
-        tier: of the runs.
+    people made, where ``aligned`` recipes know some, one on time. Each leads to the claim
+    (``claims-<tier>-<id>``) or the table (``table-<name>``) that says the same of every mapping.
     """
     said = {}
     for claim, tested in claims.comparisons:

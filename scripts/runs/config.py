@@ -31,22 +31,14 @@ MUST_BE_GIVEN = ("???", "${required:}")  # the second where "???" would leave an
 
 
 def read_config(overrides: Sequence[str]) -> DictConfig:
-    """Compose configs/train.yaml with ``overrides`` and check that it is complete, and every key and type.
-
-    Raises:
-        ValueError: an unknown key or choice, a value of the wrong type, or one that is not given.
-    """
+    """Compose configs/train.yaml with ``overrides`` and check that it is complete, and every key and type."""
     config = compose_config(overrides)
     finish_config(config)
     return config
 
 
 def finish_config(config: DictConfig) -> None:
-    """Check a config that Hydra composed by itself, which lets more pass, and resolve it in place.
-
-    Raises:
-        ValueError: an unknown key, one that names what no config can name, or a value that is not given.
-    """
+    """Check a config that Hydra composed by itself, which lets more pass, and resolve it in place."""
     _check_keys(config)
     if missing := missing_keys(config):
         raise UsageError(f'{missing[0]} must be given, as in ARGS="{missing[0]}=…", got nothing')
@@ -58,11 +50,7 @@ def finish_config(config: DictConfig) -> None:
 
 
 def compose_config(overrides: Sequence[str]) -> DictConfig:
-    """The same without the values that must be given, which :func:`missing_keys` names; nothing is resolved.
-
-    Raises:
-        UsageError: an unknown key or choice, or a value of the wrong type.
-    """
+    """The same, unresolved and without the values that must be given, which :func:`missing_keys` names."""
     check_choices(overrides)
     _check_task(overrides)
     register_schemas()
@@ -90,9 +78,6 @@ def check_choices(overrides: Sequence[str]) -> None:
     """Refuse the choice of a file that is none of its group.
 
     Hydra would read one outside the group, and pass over one that is missing from an optional group.
-
-    Raises:
-        UsageError: so it is.
     """
     for override in overrides:
         if override.startswith("~"):
@@ -107,11 +92,7 @@ def check_choices(overrides: Sequence[str]) -> None:
 
 
 def _check_task(overrides: Sequence[str]) -> None:
-    """Refuse an experiment or a corpus of another task than the one that is chosen.
-
-    Raises:
-        UsageError: so it is.
-    """
+    """Refuse an experiment or a corpus of another task than the one that is chosen."""
     chosen = {}
     for override in overrides:
         group = override.partition("=")[0]
@@ -139,11 +120,7 @@ def _choices(override: str) -> list[str]:
 
 
 def load_choice(variable: str, group: str, name: str) -> Any:
-    """The plain content of configs/``group``/``name``.yaml.
-
-    Raises:
-        UsageError: there is no such file; the message names make's ``variable``.
-    """
+    """The plain content of configs/``group``/``name``.yaml."""
     if name not in (known := _choices_in(CONFIGS / group)):
         raise UsageError(f"{variable} must be one of {', '.join(known)}, got {name!r}")
     return OmegaConf.to_container(OmegaConf.load(CONFIGS / group / f"{name}.yaml"))
@@ -155,9 +132,6 @@ def _choices_in(folder: Path) -> list[str]:
 
 def folder_overrides(overrides: Sequence[str]) -> list[str]:
     r"""Overrides in which make's ``DATA=<folder>`` is that of ``data.root``, quoted for Hydra's grammar.
-
-    Raises:
-        UsageError: the name holds ``${``, which would be looked up, whatever its quotes.
 
     Example:
         >>> folder_overrides(["seed=1", "DATA=../sumdata", "DATA=my 'own' [texts]"])
@@ -286,14 +260,10 @@ def _hint(word: str, known: Sequence[str]) -> str:
 
 
 def recipe_of(config: Mapping[str, Any], mapping: str) -> str:
-    """The experiment that a run with ``config`` belongs to, such as ``small/snli``, or "" where it is none.
+    """The experiment that a run with this plain config belongs to, such as ``small/snli``, or "" if to none.
 
     It is one where nothing of it is overridden but the choice of the mapping, which keeps the strengths of
     its file, the seed, and what changes no figure: where files lie, threads, device, logger.
-
-    Args:
-        config: plain JSON.
-        mapping: the name of its attention.
     """
     if not (CONFIGS / "attention" / f"{mapping}.yaml").is_file():
         return ""

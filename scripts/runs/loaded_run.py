@@ -52,11 +52,7 @@ class Answer(NamedTuple):
 
 
 def load_translator(run: RunDirectory, device: torch.device) -> Translator:
-    """The translator of a run whose config is one of this project's: :func:`tasks.loading.from_run`.
-
-    Raises:
-        UsageError: the run is of a task that writes no text.
-    """
+    """The translator of a run whose config is one of this project's: :func:`tasks.loading.from_run`."""
     translator = load_trained(plain(read_run_config(run)), run, device)
     if not isinstance(translator, Translator):
         raise UsageError(f"RUN must name runs that write text, got {run.path.name}")
@@ -66,12 +62,8 @@ def load_translator(run: RunDirectory, device: torch.device) -> Translator:
 def answer_lines(runs: Sequence[LoadedRun], *, is_list: bool) -> Iterator[Answer]:
     """Answer standard input on standard output, each chunk written out before its answers are handed on.
 
-    Args:
-        runs: asked; the best outputs of several stand in one line, with tabs between them.
-        is_list: whether to write all outputs of the one run, in lines of Moses's form, not the best.
-
-    Raises:
-        UsageError: a line is not UTF-8, or longer than any sentence; there is nothing to read or write.
+    The best outputs of several runs stand in one line, with tabs between them; with ``is_list`` all outputs
+    of the one run, in lines of Moses's form.
     """
     if sys.stdin is None or sys.stdout is None:
         raise UsageError("standard input and output must be open, got one that is closed")
@@ -95,11 +87,7 @@ def answer_lines(runs: Sequence[LoadedRun], *, is_list: bool) -> Iterator[Answer
 
 
 def _lines(stream: BinaryIO) -> Iterator[str]:
-    r"""Lines ended by "\n" only, without it, and without a byte-order mark.
-
-    Raises:
-        UsageError: a line is not UTF-8, or longer than any sentence.
-    """
+    r"""Lines ended by "\n" only, without it, and without a byte-order mark."""
     for number, line in enumerate(stream, 1):
         if number == 1:
             line = line.removeprefix(codecs.BOM_UTF8)
@@ -134,12 +122,8 @@ _ASIDE = 4  # of one run's in a line of the picture
 def save_attention(path: Path, answers: Iterable[Answer], runs: Sequence[LoadedRun]) -> str:
     """Save the attention of answers while they come, and say in a sentence what was saved.
 
-    Args:
-        path: ending in one of ``FILES``; a missing directory is made. A ``.json`` holds a list with an object
-            for each output, one a line; a picture the best outputs of the first ``PICTURED`` sentences, those
-            of several runs side by side.
-        answers: those of ``runs``.
-        runs: which were asked.
+    A ``.json`` holds a list with an object for each output, one a line; a picture the best outputs of the
+    first ``PICTURED`` sentences, those of several runs side by side.
     """
     if path.suffix != ".json":
         return _draw(path, answers, runs)

@@ -32,25 +32,15 @@ _SeedCount = Annotated[int, Range(least=1, most=100)]
 
 @dataclass(frozen=True)
 class Run:
-    """One run that a table is made of.
+    """One run that a table is made of."""
 
-    Args:
-        task: whose table it is.
-        tier: its scale.
-        mapping: of its attention.
-        seed: of the run.
-        arguments: overrides besides, those that this task has a key for.
-        config: plain; not resolved where it ``lacks`` values.
-        lacks: keys that must be given and are not.
-    """
-
-    task: str
+    task: str  # whose table it is
     tier: str
     mapping: str
     seed: int
-    arguments: tuple[str, ...]
-    config: dict[str, Any]
-    lacks: tuple[str, ...] = ()
+    arguments: tuple[str, ...]  # overrides besides, those that this task has a key for
+    config: dict[str, Any]  # plain; not resolved where it lacks values
+    lacks: tuple[str, ...] = ()  # keys that must be given and are not
 
     @property
     def experiment(self) -> str:
@@ -83,17 +73,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Planned:
-    """A run with what the records say of it.
-
-    Args:
-        run: which.
-        record: of it, where it is done.
-        seconds: that it may take, from earlier runs like it; None where there are none.
-    """
+    """A run with what the records say of it."""
 
     run: Run
-    record: Record | None
-    seconds: float | None
+    record: Record | None  # where it is done
+    seconds: float | None  # that it may take, by earlier runs like it
 
     @property
     def is_ready(self) -> bool:
@@ -113,15 +97,7 @@ def list_runs(
 ) -> list[Run]:
     """The runs of every cell of some tasks' tables at one tier, tasks and mappings in the paper's order.
 
-    Args:
-        tasks: by name.
-        tier: of :data:`scripts.runs.config.TIERS`.
-        seeds: one run of each cell for each.
-        arguments: overrides of them all. One of ``data`` or ``task`` goes to the tasks that have its key.
-        mappings: by name; the paper's five if not given.
-
-    Raises:
-        UsageError: an override that no task has a key for, or that is wrong.
+    ``arguments`` are overrides of them all; one of ``data`` or ``task`` goes to the tasks that have its key.
     """
     fitting = {task: _fitting(f"{tier}/{task}", arguments) for task in tasks}
     used = {argument for chosen in fitting.values() for argument in chosen}
@@ -165,9 +141,6 @@ def _has_key(config: DictConfig, override: str) -> bool:
 def parse_seeds(text: str) -> list[int]:
     """Seeds from how many (``5``: 1 to 5), or from which, with commas between them.
 
-    Raises:
-        ValueError: neither, or too many.
-
     Example:
         >>> parse_seeds("3"), parse_seeds("4,7"), parse_seeds("4,")
         ([1, 2, 3], [4, 7], [4])
@@ -186,9 +159,6 @@ def parse_names(
 ) -> list[str]:
     """Names with commas between them, in the order of those known; ``word`` among them means several.
 
-    Raises:
-        UsageError: another name.
-
     Example:
         >>> parse_names("TABLE", "translation,snli", TASKS, "all", TASKS)
         ['snli', 'translation']
@@ -203,11 +173,7 @@ def parse_names(
 
 
 def make_plan(runs: Sequence[Run]) -> list[Planned]:
-    """Look every run up in the records of the directory that its own would be written to.
-
-    Raises:
-        RecordError: a file there is not a record.
-    """
+    """Look every run up in the records of the directory that its own would be written to."""
     directories = {run.config["results_dir"] for run in runs}
     records = {directory: read_records(Path(directory) / "runs") for directory in directories}
     every = [record for found in records.values() for record in found]
@@ -302,13 +268,7 @@ def describe_data(tier: str, task: str) -> str:
 
 
 def describe_hours(plan: Sequence[Planned], task: str, records: Iterable[Record]) -> str:
-    """What the missing runs of a table cost at the paper's scale, at the speed of recorded runs.
-
-    Args:
-        plan: of that table, tier paper.
-        task: whose table it is.
-        records: of finished runs, any tier: those of the one nearest to the paper's tell the speed.
-    """
+    """What the missing runs of a table cost at the paper's scale, by the speed of runs at the nearest tier."""
     epoch = TASKS[task].paper_epoch
     if epoch is None:
         return f"hours for {task}: unknown, as are its corpora"

@@ -58,14 +58,9 @@ _ROOT = CONFIGS.parent
 
 @dataclass(frozen=True)
 class Job:
-    """One training.
+    """One training."""
 
-    Attributes:
-        name: of its folder, which gets its log.
-        overrides: what is trained.
-    """
-
-    name: str
+    name: str  # of its folder, which gets its log
     overrides: tuple[str, ...]
 
     def log_in(self, folder: Path) -> Path:
@@ -82,16 +77,14 @@ def launch(
 
     Args:
         jobs: of different names.
-        launcher: a key of :data:`LAUNCHERS`.
+        launcher: a key of :data:`LAUNCHERS`, with overrides ``of_hydra`` for its own settings.
         at_once: how many jobs may run at the same time.
         folder: gets a folder for each job.
-        of_hydra: overrides of the launcher's own settings.
 
     Returns:
         For each job why it is not finished, or nothing.
 
     Raises:
-        UsageError: the launcher is not installed, or has no such setting.
         KeyboardInterrupt: a signal asked for a stop; the trainings of ``basic`` have saved and ended.
     """
     if not jobs:
@@ -176,18 +169,10 @@ def _run(job: Job, folder: Path, should_stop: Callable[[], bool], cwd: Path | No
 
 
 def run_until_done(job: Job, log: Path, should_stop: Callable[[], bool], cwd: Path | None = None) -> str:
-    """Train a job until it is finished or has failed; what it prints is added to ``log``.
+    """Train a job until it is finished or has failed; return why it is not finished, or nothing.
 
-    Stopped by a signal (exit status 75) it is begun again, and continues from its checkpoint.
-
-    Args:
-        job: which.
-        log: its file.
-        should_stop: whether its training is to save and end.
-        cwd: where it runs, unless that is here.
-
-    Returns:
-        Why the run is not finished, in one sentence, or nothing.
+    What it prints is added to ``log``. Stopped by a signal (exit status 75) it is begun again, and continues
+    from its checkpoint, unless ``should_stop`` says that it is to save and end.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(RESTARTS):

@@ -140,11 +140,7 @@ _UNNAMED = {"optim": "tasks.training.optim.Adam"}
 
 
 def validate_config(config: DictConfig) -> None:
-    """Refuse a config that makes what no file in configs/ can make, or gives it what it does not take.
-
-    Raises:
-        ValueError: so it is; the message names the key.
-    """
+    """Refuse a config that makes what no file in configs/ can make, or gives it what it does not take."""
     for group, known in targets().items():
         section = _section(config, group)
         name = section.get("_target_", _UNNAMED.get(group))

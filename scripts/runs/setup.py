@@ -83,13 +83,8 @@ class Setup:
 def set_up(config: DictConfig, *, like: Setup | None = None) -> Setup:
     """Build what ``config`` names; everything cheap first, so that bad values are refused at once.
 
-    Args:
-        config: composed and checked.
-        like: a setup with the same data and task, which lends its own: enough to tell the run's id and what
-            is wrong, where reading the corpus again would take long; not to train.
-
-    Raises:
-        ValueError: a value out of its range, or data that cannot be used.
+    A setup ``like`` it with the same data and task lends its own: enough to tell the run's id and what is
+    wrong, where reading the corpus again would take long; not to train.
     """
     check_number("seed", config.seed, Seed)
     trainer = TrainerSettings(**config.trainer)
@@ -127,11 +122,7 @@ FOLDERS = {"results_dir": Train.results_dir, "data.cache": None}
 
 
 def run_names(given: str) -> list[str]:
-    """The runs that RUN names: one, or several with spaces between them; a path may have spaces in it.
-
-    Raises:
-        UsageError: it names none.
-    """
+    """The runs that RUN names: one, or several with spaces between them; a path may have spaces in it."""
     names = [given] if (Path(given) / "config.json").exists() else given.split()
     if not names:
         raise UsageError("RUN must name a run, or several with spaces between them, got none")
@@ -139,11 +130,7 @@ def run_names(given: str) -> list[str]:
 
 
 def find_run(run: str) -> RunDirectory:
-    """The directory of a run given by its id, the beginning of its id, or its path.
-
-    Raises:
-        UsageError: there is no such run, or several.
-    """
+    """The directory of a run given by its id, the beginning of its id, or its path."""
     # Compared as names: neither a pattern nor a way out of the folder means anything here.
     begun = sorted(path for path in _RUNS.glob("*") if path.name.startswith(run))
     given = [Path(run)] if (Path(run) / "config.json").exists() else begun
@@ -155,11 +142,7 @@ def find_run(run: str) -> RunDirectory:
 
 
 def find_run_for(command: str, run: str) -> RunDirectory:
-    """The directory of a run of the task whose trained models ``command`` asks.
-
-    Raises:
-        UsageError: there is no such run, or several, or its task is another.
-    """
+    """The directory of a run of the task whose trained models ``command`` asks."""
     found = find_run(run)
     task = _stored_config(found).get("task_name")
     asked_by = {name: spec.command for name, spec in TASKS.items()}
@@ -171,11 +154,7 @@ def find_run_for(command: str, run: str) -> RunDirectory:
 
 
 def read_run_config(run: RunDirectory) -> DictConfig:
-    """The config that the run was made from.
-
-    Raises:
-        ValueError: it is damaged, or names or holds what no config of this project does.
-    """
+    """The config that the run was made from."""
     config = _stored_config(run)
     for key, value in leaves(OmegaConf.to_container(config, resolve=False)):
         if isinstance(value, str) and ("${" in value or value == "???"):  # read, it would look elsewhere
@@ -192,11 +171,6 @@ def open_run(name: str, overrides: Sequence[str] = ()) -> tuple[RunDirectory, Di
     the command line says.
 
     A directory may come from anywhere: that its config names a folder is no reason to write there.
-
-    Raises:
-        UsageError: there is no such run, or its config names another folder than the usual one, and the
-            command line none.
-        ValueError: its config cannot be used.
     """
     run = find_run(name)
     config = read_run_config(run)

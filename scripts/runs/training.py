@@ -174,19 +174,7 @@ _HISTORY = (
 
 
 def finalize(setup: Setup, run: RunDirectory, result: Counters, experiment: str) -> None:
-    """Test what was trained, write everything down, the record last, and report.
-
-    Args:
-        setup: the run.
-        run: its directory.
-        result: of its training.
-        experiment: the recipe that it is, or "".
-
-    Raises:
-        UsageError: a file cannot be written; the same command tries again, without training.
-        NonFiniteError: a metric is not finite.
-        RecordError: there is a record of this run with another outcome.
-    """
+    """Test what was trained, write everything down, the record last, and report."""
     try:
         record, picture = _write(setup, run, result, experiment)
     except OSError as error:
