@@ -159,7 +159,7 @@ tables: $(VENV)/installed ## write results/tables from the records in results/ru
 	@$(BIN)/python -m scripts.tables
 
 curves: $(VENV)/installed ## draw results/figures, learning curves, from the records in results/runs
-	@$(BIN)/python -m scripts.curves
+	@$(BIN)/python -m scripts.figures curves
 
 figures: $(VENV)/installed ## draw results/figures, figures 1 to 3 of the paper, from the library and the records
 	@$(BIN)/python -m scripts.figures

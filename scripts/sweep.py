@@ -162,7 +162,7 @@ def ranking(ranked: Seeds, metric: str) -> str:
 
 # ------------------------------------------------------------------ trained
 def sweep(name: str, launcher: str, at_once: int, overrides: Sequence[str]) -> bool:
-    """Train what is missing of a grid, print how its settings rank on dev, and say whether all is finished."""
+    """Train what is missing of a grid, print how its settings rank on dev, and say if all is finished."""
     of_runs, of_hydra = split_overrides(overrides)
     asked = read_grid(name, of_runs)
     grid = Grid(keep_apart(asked.fixed, RESULTS), asked.axes)

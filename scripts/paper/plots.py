@@ -59,7 +59,7 @@ def draw_curves(axes: Axes, runs: Runs, metric: Metric) -> None:
 
 
 def curves_figure(panels: Sequence[tuple[str, Runs]], metric: Metric, width: float, height: float) -> Figure:
-    """A figure with one panel below the other, of titles and runs with a history; a panel's size in inches."""
+    """A figure with one panel below the other, of titles and runs with a history."""
     figure = Figure(figsize=(width, height * len(panels)), layout="constrained")
     places = figure.subplots(len(panels), squeeze=False)[:, 0]
     for axes, (title, runs) in zip(places, panels, strict=True):

@@ -19,8 +19,8 @@ from scripts.cli import UsageError
 from scripts.evaluate import evaluate
 from scripts.export import export
 from scripts.generate import generate
-from scripts.paper.page import kernel_costs
 from scripts.predict import predict
+from scripts.report import kernel_costs
 from scripts.runs.runner import Job, run_until_done
 from scripts.train import main as train
 from scripts.tune import journal_storage

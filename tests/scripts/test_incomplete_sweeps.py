@@ -17,7 +17,7 @@ from scripts.paper.selection import MAPPINGS, recipes_of
 from scripts.paper.significance import MeanStd
 from scripts.paper.table import Cell
 from scripts.paper.tables import score_table
-from scripts.runs.plan import Run, list_runs, make_plan
+from scripts.reproduce import Run, list_runs, make_plan
 from tasks.training.records import Record, write_record
 from tests.example_record import RECORD
 

@@ -10,9 +10,7 @@ from omegaconf import OmegaConf
 
 from regattn import MAPPINGS
 from scripts.cli import UsageError
-from scripts.reproduce import reproduce
-from scripts.runs.config import leaves, plain, read_config, recipe_of
-from scripts.runs.plan import (
+from scripts.reproduce import (
     OVERHEAD,
     PAPER,
     Run,
@@ -23,7 +21,9 @@ from scripts.runs.plan import (
     parse_names,
     parse_seeds,
     render,
+    reproduce,
 )
+from scripts.runs.config import leaves, plain, read_config, recipe_of
 from scripts.runs.schema import schema_in, targets, trainer_schema
 from tasks._registry import TASKS
 from tasks.training.provenance import SEEDS, config_hash

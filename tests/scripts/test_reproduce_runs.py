@@ -16,9 +16,8 @@ from typing import Any
 import pytest
 
 from scripts import cli
-from scripts.reproduce import reproduce
+from scripts.reproduce import list_runs, reproduce
 from scripts.runs.config import read_config
-from scripts.runs.plan import list_runs
 from scripts.runs.runner import Job, launch
 from scripts.runs.setup import set_up
 from scripts.train import main as train

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from scripts.curves import draw_all, main
+from scripts.figures import draw_curves, main
 from scripts.paper.plots import dev_curves
 from scripts.style import COLOURS
 from tasks._registry import TASKS
@@ -51,7 +51,7 @@ def test_a_curve_goes_on_as_long_as_all_seeds_do() -> None:
 
 
 def test_lines_have_the_colours_of_their_mappings_and_rise(tmp_path: Path) -> None:
-    (path,) = draw_all([record("fusedmax", [0.2, 0.5, 0.9]), record("softmax", [0.2, 0.4, 0.6])], tmp_path)
+    (path,) = draw_curves([record("fusedmax", [0.2, 0.5, 0.9]), record("softmax", [0.2, 0.4, 0.6])], tmp_path)
     image = imread(path)
     height, width = image.shape[:2]
     line = pixels(image, COLOURS["fusedmax"])
@@ -63,28 +63,28 @@ def test_lines_have_the_colours_of_their_mappings_and_rise(tmp_path: Path) -> No
 
 def test_every_setting_has_its_panel(tmp_path: Path) -> None:
     runs = [record("softmax", [0.2, 0.4])]
-    (one,) = draw_all(runs, tmp_path / "one")
+    (one,) = draw_curves(runs, tmp_path / "one")
     runs.append(record("softmax", [0.3, 0.4], config={**CONFIG, "optim": {"lr": 0.1}}))
-    (two,) = draw_all(runs, tmp_path / "two")
+    (two,) = draw_curves(runs, tmp_path / "two")
     assert imread(two).shape[0] > 1.8 * imread(one).shape[0]
 
 
 def test_corpora_and_tiers_have_files_of_their_own(tmp_path: Path) -> None:
     run = record("softmax", [0.2, 0.4])
     other = replace(run, corpus={**run.corpus, "sha256": "2" * 64})
-    assert [path.name for path in draw_all([run, replace(run, tier="paper")], tmp_path)] == [
+    assert [path.name for path in draw_curves([run, replace(run, tier="paper")], tmp_path)] == [
         "curves-snli-a_b-mini.png", "curves-snli-a_b-paper.png"
     ]  # fmt: skip
-    assert [path.name for path in draw_all([run, other], tmp_path)] == [
+    assert [path.name for path in draw_curves([run, other], tmp_path)] == [
         "curves-snli-a_b-mini-11111111.png", "curves-snli-a_b-mini-22222222.png"
     ]  # fmt: skip
 
 
 def test_the_same_file_each_time(tmp_path: Path) -> None:
     runs = [record("fusedmax", [0.2, 0.5]), record("softmax", [0.2])]
-    (first,) = draw_all(runs, tmp_path / "first")
+    (first,) = draw_curves(runs, tmp_path / "first")
     with matplotlib.rc_context({"axes.facecolor": "black", "savefig.dpi": 20, "font.size": 30}):
-        (second,) = draw_all(runs[::-1], tmp_path / "second")
+        (second,) = draw_curves(runs[::-1], tmp_path / "second")
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -93,9 +93,9 @@ def test_records_without_a_history_are_passed_over(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_record(tmp_path / "results/runs", record("softmax", []))
-    main()
+    main(["curves"])
     assert capsys.readouterr().out == "no record in results/runs holds the history of its run\n"
     write_record(tmp_path / "results/runs", record("softmax", [0.2, 0.4], seed=2))
-    main()
+    main(["curves"])
     assert capsys.readouterr().out == "results/figures/curves-snli-a_b-mini.png\n"
     assert Path("results/figures/curves-snli-a_b-mini.png").read_bytes().startswith(b"\x89PNG")

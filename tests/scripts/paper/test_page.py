@@ -15,11 +15,11 @@ import pytest
 from matplotlib.axes import Axes
 
 from scripts.paper.claims import HEADS, REPRODUCED, UNDECIDED, ClaimResults, ClaimTest, Verdict
-from scripts.paper.page import anchor, claim_lines, missing_table, page, view
 from scripts.paper.plots import draw_curves, heatmap
 from scripts.paper.reported import Claim, read_paper
 from scripts.paper.selection import corpus_of
 from scripts.paper.table import Cell, Table
+from scripts.report import anchor, claim_lines, missing_table, page, view
 from scripts.style import new_figure
 from tasks._registry import TASKS
 from tasks.attention import AttentionGrid

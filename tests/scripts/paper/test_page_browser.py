@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import regattn
-from scripts.paper.page import page
 from scripts.paper.reported import read_paper
 from scripts.paper.selection import MAPPINGS
+from scripts.report import page
 from tasks.training.records import read_records
 from tests.scripts.paper.page_results import results
 
