@@ -12,8 +12,7 @@ from omegaconf import DictConfig
 
 from scripts import cli
 from scripts.cli import UsageError
-from scripts.runs.config import CONFIGS, check_choices, finish_config, folder_overrides
-from scripts.runs.schema import register_schemas
+from scripts.runs.config import CONFIGS, check_choices, finish_config, folder_overrides, register_schemas
 from scripts.runs.setup import FOLDERS, open_run, set_up
 from scripts.runs.training import make_command, portable, prepare, train
 

@@ -3,7 +3,7 @@
 import ast
 import re
 
-from scripts.runs.schema import targets
+from scripts.runs.config import targets
 from tests.exhaustive import Measure
 from tests.unsafe import CODE, ROOT, unsafe, unsafe_shell
 

@@ -99,7 +99,7 @@ def _is_safe(call: ast.Call, known: dict[str, str]) -> bool:
 
 
 def _is_checked(node: ast.expr) -> bool:
-    """Whether it is a section of what is called config: what scripts.runs.schema has let pass."""
+    """Whether it is a section of what is called config: what scripts.runs.config has let pass."""
     if isinstance(node, ast.Dict):
         pairs = zip(node.keys, node.values, strict=True)
         return all(isinstance(value, ast.Constant) if key else _is_checked(value) for key, value in pairs)

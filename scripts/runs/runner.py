@@ -32,8 +32,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from scripts import cli
 from scripts.cli import UsageError
-from scripts.runs.config import CONFIGS
-from scripts.runs.schema import register_schemas
+from scripts.runs.config import CONFIGS, register_schemas
 from scripts.runs.training import prepare, train
 from tasks.data.files import open_descriptor
 from tasks.training.callbacks import format_duration

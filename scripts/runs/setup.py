@@ -16,8 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from regattn import Mapping
 from scripts.cli import UsageError
-from scripts.runs.config import leaves, plain
-from scripts.runs.schema import Train, validate_config
+from scripts.runs.config import Train, leaves, plain, validate_config
 from tasks._registry import TASKS
 from tasks.attention import AttentionGrid
 from tasks.data import cache

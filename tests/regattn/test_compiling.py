@@ -17,7 +17,8 @@ import pytest
 import torch
 
 import regattn
-from regattn import MAPPINGS, precompile
+from regattn import MAPPINGS
+from regattn.__main__ import main
 from regattn.kernels.cpu import compiling, fusedmax, groups, openmp, sparsemax
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -161,7 +162,7 @@ def test_who_waits_for_long_is_told_why(compile_anew, kept, capsys, monkeypatch)
 
 
 def test_nothing_is_left_to_compile_after_precompiling(threads, capsys):
-    assert precompile.main(["sparsemax", "fusedmax"]) == 0
+    assert main(["precompile", "sparsemax", "fusedmax"]) == 0
     assert capsys.readouterr().out.startswith("sparsemax: ")
     kernels = (sparsemax.sparsemax_rows, groups.group_average_rows, openmp._solve_in_threads)
     kernels += (fusedmax.fusedmax_rows, fusedmax.penalty_slope_rows)
@@ -179,5 +180,5 @@ def test_nothing_is_left_to_compile_after_precompiling(threads, capsys):
 
 
 def test_precompiling_what_is_unknown_is_refused(capsys):
-    assert precompile.main(["fusedmx"]) == 2
+    assert main(["precompile", "fusedmx"]) == 2
     assert f"mapping must be one of {', '.join(MAPPINGS)}, got 'fusedmx'" in capsys.readouterr().err

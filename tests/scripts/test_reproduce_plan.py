@@ -23,8 +23,7 @@ from scripts.reproduce import (
     render,
     reproduce,
 )
-from scripts.runs.config import leaves, plain, read_config, recipe_of
-from scripts.runs.schema import schema_in, targets, trainer_schema
+from scripts.runs.config import leaves, plain, read_config, recipe_of, schema_in, targets, trainer_schema
 from tasks._registry import TASKS
 from tasks.training.provenance import SEEDS, config_hash
 from tasks.training.records import Record, read_records, write_record
