@@ -15,6 +15,7 @@ import re
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -69,9 +70,12 @@ def _lines(data: bytes) -> list[str]:
     return data.decode().removesuffix("\n").split("\n")
 
 
-def parallel(files: Mapping[str, bytes]) -> Iterator[Row]:
-    """Packed files with a sentence a line, whose names end in their language: ``train.de.gz``."""
-    sides = {name.split(".")[-2]: _lines(gzip.decompress(data)) for name, data in files.items()}
+def by_lines(files: Mapping[str, bytes], columns: Mapping[str, str] | None = None) -> Iterator[Row]:
+    """Files whose lines of one number belong together; what each is called its name or language tells."""
+    sides = {}
+    for name, data in files.items():
+        stem, language, *packed = Path(name).name.split(".")
+        sides[columns[stem] if columns else language] = _lines(gzip.decompress(data) if packed else data)
     for row in zip(*sides.values(), strict=True):
         yield dict(zip(sides, (text.strip() for text in row), strict=True))
 
@@ -98,13 +102,6 @@ def alignments(files: Mapping[str, bytes]) -> Iterator[Row]:
         yield {"src": source, "tgt": target, "sure": found["-"], "possible": found["p"]}
 
 
-def headlines(files: Mapping[str, bytes]) -> Iterator[Row]:
-    """Articles and headlines, line by line."""
-    articles, titles = (_lines(files[name]) for name in sorted(files))
-    for article, title in zip(articles, titles, strict=True):
-        yield {"article": article.strip(), "headline": title.strip()}
-
-
 def summaries(files: Mapping[str, bytes]) -> Iterator[Row]:
     """Objects with a text and its summaries, line by line."""
     (data,) = files.values()
@@ -115,10 +112,9 @@ def summaries(files: Mapping[str, bytes]) -> Iterator[Row]:
 
 def compressions(files: Mapping[str, bytes]) -> Iterator[Row]:
     """Sentences and their compressions: the first thousand for testing, as usual, the next for choosing."""
-    compressed, sentences = (_lines(files[name]) for name in sorted(files))
-    for number, (sentence, short) in enumerate(zip(sentences, compressed, strict=True)):
-        split = "test" if number < 1000 else "dev" if number < 2000 else "train"
-        yield {"sentence": sentence.strip(), "compression": short.strip(), "split": split}
+    columns = {"sentence_en": "sentence", "compression_en": "compression"}
+    for number, row in enumerate(by_lines(files, columns)):
+        yield {**row, "split": "test" if number < 1000 else "dev" if number < 2000 else "train"}
 
 
 def revisions(files: Mapping[str, bytes]) -> Iterator[Row]:
@@ -126,39 +122,23 @@ def revisions(files: Mapping[str, bytes]) -> Iterator[Row]:
     for name, data in files.items():
         subset, split = Path(name).parent.name, Path(name).stem
         for row in csv.DictReader(io.StringIO(data.decode()), delimiter="\t", quoting=csv.QUOTE_NONE):
-            pair = {
-                "premise": row["sentence1"],
-                "hypothesis": row["sentence2"],
-                "gold_label": row["gold_label"],
-            }
-            yield {**pair, "subset": subset, "split": split}
-
-
-def entailment(files: Mapping[str, bytes]) -> Iterator[Row]:
-    """Premises, hypotheses and labels, line by line, of pairs with a label."""
-    columns = {"premise": "s1.", "hypothesis": "s2.", "gold_label": "labels."}
-    found = {
-        column: next(_lines(data) for name, data in files.items() if Path(name).name.startswith(start))
-        for column, start in columns.items()
-    }
-    for row in zip(*found.values(), strict=True):
-        yield dict(zip(found, (text.strip() for text in row), strict=True))
+            sentences = {"premise": row["sentence1"], "hypothesis": row["sentence2"]}
+            yield {**sentences, "gold_label": row["gold_label"], "subset": subset, "split": split}
 
 
 BUILDERS: dict[str, Build] = {
-    build.__name__: build
-    for build in (
-        parallel, tab_separated, alignments, headlines, summaries, compressions, revisions, entailment,
-    )
-}  # fmt: skip
+    "parallel": by_lines,
+    "headlines": partial(by_lines, columns={"input": "article", "task1_ref0": "headline"}),
+    "entailment": partial(by_lines, columns={"s1": "premise", "s2": "hypothesis", "labels": "gold_label"}),
+    **{build.__name__: build for build in (tab_separated, alignments, summaries, compressions, revisions)},
+}
 
 
 def checksum(rows: Sequence[Row]) -> str:
     """SHA-256 of what the rows say, in whatever file they stand."""
-    lines = (json.dumps(row, separators=(",", ":")).encode() + b"\n" for row in rows)
     digest = hashlib.sha256()
-    for line in lines:
-        digest.update(line)
+    for row in rows:
+        digest.update(json.dumps(row, separators=(",", ":")).encode() + b"\n")
     return digest.hexdigest()
 
 
