@@ -37,10 +37,7 @@ def evaluate(run_name: str, overrides: Sequence[str] = ()) -> None:
         )
     )
     complete_results(
-        Path(setup.config.results_dir),
-        run.path.name,
-        metrics,
-        lambda: setup.details(setup.task.example()),
+        Path(setup.config.results_dir), run.path.name, metrics, lambda: setup.details(setup.task.example())
     )
 
 

@@ -23,14 +23,7 @@ from scripts.paper import RESULTS
 from scripts.paper.claims import HEADS, OUTCOMES, REPRODUCED, ClaimResults, ClaimTest, claim_label, untested
 from scripts.paper.plots import Group, chart, heatmaps, svg
 from scripts.paper.reported import Paper, read_paper
-from scripts.paper.selection import (
-    MAPPINGS,
-    Runs,
-    by_label,
-    by_setting,
-    rows_of,
-    strengths_label,
-)
+from scripts.paper.selection import MAPPINGS, Runs, by_label, by_setting, rows_of, strengths_label
 from scripts.paper.table import UNKNOWN, Cell, Row, Table, ids
 from scripts.paper.tables import results_of_tiers
 from scripts.runs.config import TIERS

@@ -23,14 +23,7 @@ from scripts.cli import UsageError
 from scripts.markdown import markdown
 from scripts.paper.significance import mean_std
 from scripts.paper.table import UNKNOWN
-from scripts.runs.config import (
-    folder_overrides,
-    keep_apart,
-    load_choice,
-    plain,
-    read_config,
-    split_overrides,
-)
+from scripts.runs.config import folder_overrides, keep_apart, load_choice, plain, read_config, split_overrides
 from scripts.runs.runner import LAUNCHERS, Job, die_with_make, launch
 from scripts.runs.setup import Setup, set_up
 from scripts.runs.training import make_command

@@ -225,8 +225,7 @@ def _load_jaxopt(lam: float | None) -> Bind:
         # Its own arrays, made before anything is timed: a program in jax has no tensors to convert.
         x, g = (jax.device_put(t.detach().cpu().numpy()) for t in (scores, gradient))
         return Calls(
-            lambda: compiled(x).block_until_ready(),
-            lambda: jax.block_until_ready(with_gradient(x, g))[1],
+            lambda: compiled(x).block_until_ready(), lambda: jax.block_until_ready(with_gradient(x, g))[1]
         )
 
     return bind

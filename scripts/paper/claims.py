@@ -34,11 +34,7 @@ OUTCOMES = (REPRODUCED, NOT_REPRODUCED, AGAINST, UNDECIDED)
 HEADS = (
     "compared", "on", "paper", "ours", "difference", "95 % interval", "p", "paired t", "seeds", "could see",
 )  # fmt: skip
-_ROLES = {
-    "primary": "primary endpoints",
-    "secondary": "secondary comparisons",
-    "time": "comparisons of time",
-}
+_ROLES = {"primary": "primary endpoints", "secondary": "secondary comparisons", "time": "comparisons of time"}
 LEAST_SEEDS = 5
 """Of a primary comparison: with fewer it has no verdict."""
 

@@ -23,11 +23,7 @@ from tasks.training.records import Record, read_records
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_SHARES = {
-    "one_word_share": "one word, %",
-    "peaked_share": "over .99, %",
-    "fused_share": "fused whole, %",
-}
+_SHARES = {"one_word_share": "one word, %", "peaked_share": "over .99, %", "fused_share": "fused whole, %"}
 _OF = {"scale": "translation", "gigaword": "headlines", "snli_decomposable": "entailment without recurrence"}
 _FUSED = {"segment_length": "segment length", "group_size": "group size"}
 _DASHES = ("-", ":")  # learning rates, the larger one first

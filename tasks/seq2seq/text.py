@@ -137,10 +137,7 @@ class Tokenizers(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON, a shared one once."""
-        return {
-            "source": self.source.to_json(),
-            "target": None if self.is_shared else self.target.to_json(),
-        }
+        return {"source": self.source.to_json(), "target": None if self.is_shared else self.target.to_json()}
 
 
 @dataclass(frozen=True)

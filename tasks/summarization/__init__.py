@@ -52,10 +52,7 @@ SPEC = register(
         load="tasks.seq2seq.task.load",
         figure="figure3",
         primary_metric=Metric("rougeL", "ROUGE-L, greedy"),
-        item_scores={
-            **dict.fromkeys(ROUGE, ""),
-            "aer": "tasks.seq2seq.task.aer_of_totals",
-        },
+        item_scores={**dict.fromkeys(ROUGE, ""), "aer": "tasks.seq2seq.task.aer_of_totals"},
         setting=setting,
         baselines="tasks.summarization.task.baselines",
         test_names={"gigaword": "test"},  # the one test set of the mini corpus is scored as Gigaword's is

@@ -253,11 +253,7 @@ def train_step(
 
 
 def evaluate(
-    task: Task[Batch],
-    split: str,
-    where: str,
-    settings: TrainerSettings,
-    callbacks: Sequence[Callback] = (),
+    task: Task[Batch], split: str, where: str, settings: TrainerSettings, callbacks: Sequence[Callback] = ()
 ) -> dict[str, float]:
     """Return the metrics of ``task`` on ``split``, after ``where`` in the training.
 

@@ -264,10 +264,7 @@ def has_details(results: Path, record: Record) -> bool:
 
 
 def complete_results(
-    results: Path,
-    run_id: str,
-    metrics: dict[str, dict[str, float]],
-    make_details: Callable[[], Details],
+    results: Path, run_id: str, metrics: dict[str, dict[str, float]], make_details: Callable[[], Details]
 ) -> None:
     """Hold metrics measured again against the record of a run, where it has one, and write what is missing.
 

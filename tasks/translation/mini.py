@@ -126,10 +126,7 @@ _GERMAN = {
     "my": "mein meinen meinem | meine meine meiner | mein mein meinem | meine meine -",
 }
 DETERMINERS = tuple(_ENGLISH)
-_ENDINGS = {
-    "the": "e en en | e e en | e e en | en en -",
-    "a": "er en en | e e en | es es en | en en -",
-}
+_ENDINGS = {"the": "e en en | e e en | e e en | en en -", "a": "er en en | e e en | es es en | en en -"}
 NOMINATIVE, ACCUSATIVE, DATIVE = range(3)
 
 
