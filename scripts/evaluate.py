@@ -21,23 +21,13 @@ def evaluate(run_name: str, overrides: Sequence[str] = ()) -> None:
     run, config = open_run(run_name, overrides)
     setup = set_up(config)
     load_best(setup, run)
-    corpus = setup.task.corpus
-    metrics = {
-        split: setup.task.evaluate(split, items=setup.trainer.items(split))
-        for split in ("dev", *corpus.test_splits)
-    }
-    print(
-        json.dumps(
-            {
-                "id": run.path.name,
-                "corpus": {"name": corpus.name, "sha256": corpus.sha256},
-                "metrics": metrics,
-            },
-            indent=2,
-        )
-    )
+    task, corpus = setup.task, setup.task.corpus
+    splits = ("dev", *corpus.test_splits)
+    metrics = {split: task.evaluate(split, items=setup.trainer.items(split)) for split in splits}
+    about = {"id": run.path.name, "corpus": {"name": corpus.name, "sha256": corpus.sha256}}
+    print(json.dumps({**about, "metrics": metrics}, indent=2))
     complete_results(
-        Path(setup.config.results_dir), run.path.name, metrics, lambda: setup.details(setup.task.example())
+        Path(setup.config.results_dir), run.path.name, metrics, lambda: setup.details(task.example())
     )
 
 

@@ -94,7 +94,12 @@ def _train(setup: Setup) -> None:
 
     with enter_on_rank_zero(setup.directory) as run:
         on_rank_zero(begin)
-        result = _fit(setup, run, callbacks, code)
+        steps = count_steps(setup.task, setup.trainer)
+        optimizer, scheduler = setup.optim.build(setup.task.model.parameters(), steps)
+        result = fit(
+            setup.task, optimizer, setup.trainer, run,
+            config_hash=setup.hash, commit=code, scheduler=scheduler, callbacks=callbacks,
+        )  # fmt: skip
         on_rank_zero(partial(finalize, setup, run, result, experiment))
 
 
@@ -137,21 +142,6 @@ def _is_finished(setup: Setup) -> bool:
     return True
 
 
-def _fit(setup: Setup, run: RunDirectory, callbacks: Sequence[Callback], code: str) -> Counters:
-    steps = count_steps(setup.task, setup.trainer)
-    optimizer, scheduler = setup.optim.build(setup.task.model.parameters(), steps)
-    return fit(
-        setup.task,
-        optimizer,
-        setup.trainer,
-        run,
-        config_hash=setup.hash,
-        commit=code,
-        scheduler=scheduler,
-        callbacks=callbacks,
-    )
-
-
 def _announce(setup: Setup) -> None:
     corpus, task = setup.task.corpus, setup.task
     sizes = ", ".join(f"{n:,} {split}" for split, n in corpus.sizes.items())
@@ -163,14 +153,8 @@ def _announce(setup: Setup) -> None:
     print(f"run {setup.id}", flush=True)  # a full disk there is better known now than after the training
 
 
-_HISTORY = (
-    "epoch",
-    "step",
-    "loss",
-    "seconds",
-    "dev",
-    "attention",
-)  # of an epoch's entry, what the record keeps
+# What the record keeps of an epoch's entry.
+_HISTORY = ("epoch", "step", "loss", "seconds", "dev", "attention")
 
 
 def finalize(setup: Setup, run: RunDirectory, result: Counters, experiment: str) -> None:
