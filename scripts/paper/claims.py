@@ -225,8 +225,8 @@ def _pairs(
             for a, b in product(claim.a, claim.b):
                 known = compare(block, a, b) if a != b and a in block and b in block else None
                 if known is not None:
-                    is_first = primary is not None and _is_primary(primary, recipe, metric, a, b)
-                    found.append(_Pair(claim, a, b, metric, recipe, is_first, known))
+                    is_named = primary is not None and _is_primary(primary, recipe, metric, a, b)
+                    found.append(_Pair(claim, a, b, metric, recipe, is_named, known))
     yield from sorted(found, key=lambda pair: not pair.is_primary)
 
 

@@ -233,7 +233,7 @@ class Missing:
 sys.meta_path.insert(0, Missing())
 from scripts.bench import __main__, render
 from pathlib import Path
-assert render._drawn({}, Path("cuda.json")) == {}
+assert render._drawn({"shapes": {"cells": [{}]}}, Path("cuda.json")) == {}
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
