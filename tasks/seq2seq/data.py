@@ -49,10 +49,8 @@ class Example:
 class Corpus(corpus.Corpus[Example]):
     """A corpus of examples.
 
-    Attributes:
-        languages: codes of the source's and the references' language.
-        tokenized: whether the texts are cut into words by Moses's rules already, so that they are put
-            together again before they are scored.
+    ``languages`` are those of the source and the references; text that is ``tokenized`` is cut into words by
+    Moses's rules already, and put together again before it is scored.
     """
 
     languages: tuple[str, str] = ("en", "en")
@@ -92,14 +90,10 @@ def example_from_row(row: Row) -> Example:
 
 
 def read_parallel(source: Path, targets: Sequence[Path]) -> Iterator[Example]:
-    """Read text files whose lines of one number belong together.
+    """Read text files whose lines of one number belong together, one of targets for each reference.
 
     Lines are handed on that are blank in a file, and as a fault those with a carriage return inside, the
     first one named; the number of lines is checked at the end.
-
-    Args:
-        source: a file for :func:`tasks.data.files.read_lines`.
-        targets: the same, one for each reference.
 
     Raises:
         FileNotFoundError, IsADirectoryError: a file is missing.
@@ -137,13 +131,10 @@ def folder_sources(
     """What is read of named files of a folder: of tables as such, of others as the task has its texts.
 
     Args:
-        root: the folder.
-        files: for each split the names of its files, relative to ``root``.
+        root: the folder, to which the names of each split's ``files`` are relative.
         columns: of the table of a name.
         text_source: for what is no table.
-        keep: for a split, and there for a file name, the columns and values of the rows to read.
-        stream: whether the training files are to be streamed.
-        cache: as for :func:`tasks.data.reader.read_rows`.
+        keep, stream, cache: as for the loader of the task.
 
     Raises:
         ValueError: a split has a file twice, a name leaves ``root``, ``keep`` names what is not read as a
@@ -177,16 +168,11 @@ def folder_sources(
 
 @dataclass(frozen=True)
 class Rule:
-    """Which examples are kept, and how their texts are written: with single spaces between words.
-
-    Args:
-        write_source, write_target: what to make of the texts, such as ``str.lower``.
-        max_chars: longest text to keep, as read.
-    """
+    """Which examples are kept, and how their texts are written: with single spaces between words."""
 
     write_source: Callable[[str], str] = str
     write_target: Callable[[str], str] = str
-    max_chars: int = MAX_CHARS
+    max_chars: int = MAX_CHARS  # as read
 
     @property
     def form(self) -> Form:

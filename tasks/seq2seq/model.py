@@ -49,9 +49,6 @@ class ModelSettings:
         init_range: every weight starts uniform in ± this, above 0 and at most 1,000.
         tie_embeddings: whether the target's word vectors are the output layer's weights, and the source's
             vectors too where both sides share a vocabulary; needs ``embedding_size`` = ``hidden_size``.
-
-    Raises:
-        ValueError: a value out of its range.
     """
 
     cell: Cell = "lstm"
@@ -76,15 +73,7 @@ class ModelSettings:
 
 
 class Recurrent(nn.Module):
-    """Layers of LSTM or GRU, left to right.
-
-    Args:
-        cell: a key of ``CELLS``.
-        input_size: size of the inputs.
-        hidden_size: size of every layer's state.
-        layers: at least 1.
-        dropout: share dropped between layers, in training.
-    """
+    """Layers of LSTM or GRU, left to right, with dropout between them in training."""
 
     def __init__(self, cell: Cell, input_size: int, hidden_size: int, layers: int, dropout: float) -> None:
         super().__init__()
@@ -238,12 +227,7 @@ class Seq2Seq(nn.Module):
         return State(layers, memory.states.new_zeros(len(memory.states), 1, self.hidden_size))
 
     def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, Tensor, State]:
-        """Write one token more.
-
-        Args:
-            tokens: the token before (b, k), the begin of a sequence at first.
-            state: from :meth:`start` or the last step.
-            memory: of the b sentences.
+        """Write one token more behind ``tokens`` (b, k), the begin of a sequence at first.
 
         Returns:
             Log-probabilities (b, k, vocabulary), attention weights (b, k, S), the next state.

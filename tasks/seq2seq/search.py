@@ -37,9 +37,6 @@ class SearchSettings:
             before ``min_length``), above 0 and at most 1,000, or None.
         allow_unknown: whether outputs may contain ``UNK``.
 
-    Raises:
-        ValueError: a number out of its range.
-
     Source: Wu et al. (2016), Google's neural machine translation system, section 7.
     """
 
@@ -150,13 +147,7 @@ def search_all(
 ) -> list[list[Hypothesis]]:
     """Search for the outputs of many sentences, those of similar length together.
 
-    Args:
-        model: in evaluation mode, on ``device``.
-        sources: tokens of the sentences, at least one in each.
-        settings: see :class:`SearchSettings`.
-        batch_size: most sentences searched at once, at least 1.
-        device: where the model is.
-        on_batch: told after every batch for how many sentences outputs are found, and of how many.
+    ``on_batch`` is told after every batch for how many sentences outputs are found, and of how many.
 
     Returns:
         What :func:`search` returns, in the order of ``sources``.
@@ -225,11 +216,7 @@ class Beams:
         self.history: list[tuple[list[int], Tensor, Tensor, Tensor]] = []
 
     def advance(self, table: Tensor, weights: Tensor) -> Tensor | None:
-        """Choose the hypotheses that go on.
-
-        Returns:
-            Which rows of the batch are still searched, or None for all.
-        """
+        """Choose the hypotheses that go on; return which rows are still searched, or None for all."""
         beam_size, alive = self.settings.beam_size, self.total.shape[1]
         table = self._without_repeats(table)
         width = min(beam_size + alive, alive * table.shape[-1])

@@ -30,16 +30,8 @@ from tasks.training.task import OnBatch, ignore
 class Seq2SeqTask:
     """A model with its corpus, a :class:`tasks.training.task.RecordedTask`; a batch is a list of positions.
 
-    Args:
-        corpus: the examples.
-        translator: the model, on its device already, with tokenizers and search.
-        scoring: the task's metrics of outputs.
-        batches: what a training step sees.
-        shown_example: over which attention is shown, where the corpus is not this project's own.
-        seed: decides the order of the examples, together with the epoch.
-
-    Raises:
-        ValueError: no training pair is short enough.
+    Attention is shown over ``shown_example`` where the corpus is not this project's own. The ``seed``
+    decides, with the epoch, the order of the examples.
     """
 
     metric = "log_likelihood"
@@ -244,17 +236,11 @@ def build_model(tokenizers: Tokenizers, mapping: nn.Module, settings: ModelSetti
 # ------------------------------------------------------------------ what outputs and attention are worth
 @dataclass(frozen=True)
 class Scores:
-    """Scores of a test set, 0 to 100, and how they were computed.
-
-    Attributes:
-        metrics: by name.
-        signatures: for each kind of metric what somebody needs to know to compute it again.
-        items: what tests of significance draw from: for every item a score, or the counts of one.
-    """
+    """Scores of a test set, 0 to 100, and how they were computed."""
 
     metrics: dict[str, float]
-    signatures: dict[str, str]
-    items: Mapping[str, Rows]
+    signatures: dict[str, str]  # for each kind of metric what somebody needs to compute it again
+    items: Mapping[str, Rows]  # what tests of significance draw from
 
 
 class Scoring(Protocol):
@@ -345,12 +331,7 @@ class AlignmentTally:
 
 
 def aer_of_totals(totals: np.ndarray, items: int) -> np.ndarray:
-    """AER, 0 to 1, of texts with these sums of :attr:`AlignmentTally.rows`, (..., 4) to (...); of no links 0.
-
-    Args:
-        totals: the sums.
-        items: how many sentences they are of, which does not matter here.
-    """
+    """AER, 0 to 1, of texts with these sums of :attr:`AlignmentTally.rows`, (..., 4) to (...)."""
     found_sure, found_possible, found, sure = np.moveaxis(totals, -1, 0)
     links = found + sure
     return 1 - np.where(links > 0, (found_sure + found_possible) / np.maximum(links, 1), 1.0)

@@ -36,9 +36,6 @@ class TextSettings:
         digits: write every digit as ``#``, as Gigaword does.
         treebank: cut English text as the Penn Treebank does, which leaves text cut so already as it is.
         moses: cut each side's raw text by Moses's rules of its language, for ``"words"``.
-
-    Raises:
-        ValueError: a value out of its range.
     """
 
     tokenizer: Literal["words", "subwords"] = "words"
@@ -153,9 +150,6 @@ class BatchSettings:
         pad_to_multiple: lengths of padded batches are multiples of this, from 1 to 1,024, so that few shapes
             occur.
         label_smoothing: probability spread evenly over the vocabulary, in [0, 1).
-
-    Raises:
-        ValueError: a value out of its range.
     """
 
     size: BatchSize = 64

@@ -136,9 +136,7 @@ def load_hub(
 def gigaword_form(text: str, *, title: bool = False) -> str:
     """Write a text as in Gigaword's corpus of headlines: tokens in lower case, digits as ``#``.
 
-    Args:
-        text: raw, or tokens between spaces.
-        title: leave out tokens without a letter or digit.
+    A ``title`` is left without tokens that have neither letter nor digit.
 
     Example:
         >>> gigaword_form("Oil prices didn't fall 3.5%, BP says.", title=True)

@@ -51,9 +51,6 @@ class RougeRule:
         letters: ``"ascii"`` as the script has it, to which words of others are boundaries; or ``"unicode"``,
             where those of every alphabet make words, and an ideograph or kana is a word of its own. Stems are
             those of English.
-
-    Raises:
-        ValueError: ``limit_bytes < 1``, or another ``measure``.
     """
 
     limit_bytes: PositiveIntOrNone
@@ -163,10 +160,6 @@ def duc_output(output: str, source: str) -> str:
     that begins with a digit. Of equally long ones the last is taken, as often as asked for; where there is
     none, the ``#…`` stays. Words ``<s>`` are left out.
 
-    Args:
-        output: text in which every digit is written ``#``.
-        source: the input, with its digits.
-
     Example:
         >>> duc_output("## dead , ## hurt in #,###-mile run", "In 12 towns and 36 hours , 1,500 ran")
         '36 dead , 36 hurt in #,###-mile run'
@@ -208,13 +201,7 @@ def _longest_common_subsequence(first: list[str], second: list[str]) -> int:
 
 
 class Rouge:
-    """ROUGE of headlines, by the rules of DUC 2004 on ``duc_splits`` and those of Gigaword on others.
-
-    Args:
-        duc_splits: names of splits.
-        until_unknown: score outputs up to their first unknown word, too.
-        letters: of words, as for :class:`RougeRule`.
-    """
+    """ROUGE of headlines, by the rules of DUC 2004 on ``duc_splits`` and those of Gigaword on others."""
 
     metric = "rougeL"
 
@@ -246,11 +233,7 @@ class Rouge:
 
 
 def check_letters(corpus: Corpus) -> None:
-    """Refuse a corpus to most of whose headlines ROUGE would give 0 whatever is written.
-
-    Raises:
-        ValueError: more than half of a split's first references hold letters, none of them of ASCII.
-    """
+    """Refuse a corpus with a split whose headlines mostly have letters, none of them of ASCII: ROUGE is 0."""
     scored = {split: examples for split, examples in corpus.splits.items() if split != "train"}
     for split, examples in scored.items():
         unseen = [e.target for e in examples if not _ASCII.search(e.target) and unicode_words(e.target)]

@@ -75,10 +75,7 @@ class Callback:
     def on_evaluation(self, split: str, what: str, done: int, total: int) -> None:
         """After every batch of an evaluation, of dev after each epoch and of the test sets in the end.
 
-        Args:
-            split: dev or a test set.
-            what: is done, such as ``"writing"``.
-            done, total: items so far, and in all.
+        ``what`` is done, such as ``"writing"``, to so many items of ``split``, of so many in all.
         """
 
     def on_epoch(self, event: EpochEvent) -> None:
@@ -103,15 +100,11 @@ class _Compilations(numba_event.Listener):
 
 class Progress(Callback):
     """Loss, accuracy, tokens per second and time left: a bar on a terminal, and in a notebook where there are
-    ipywidgets; else plain lines.
+    ipywidgets; else plain lines ``every`` so many seconds.
 
     Speed, of the epoch under way, and time left are those of the steps after the first one of the process, as
-    :class:`tasks.training.state.Throughput` has it, and unknown until there is one.
-
-    Args:
-        stream: where to write; None for the standard error.
-        every: seconds between plain lines.
-        shown: dev metrics to print, in order, where an epoch has them; None for all that it has.
+    :class:`tasks.training.state.Throughput` has it, and unknown until there is one. Of dev metrics only those
+    ``shown`` are printed, where any are named.
     """
 
     def __init__(

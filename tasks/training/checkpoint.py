@@ -56,10 +56,7 @@ def exists(path: Path) -> bool:
 def save(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Write a checkpoint whole or not at all, and keep the one before it as ``<name>.previous``.
 
-    Args:
-        path: the file; its directory exists.
-        tensors: on any device; tensors that share memory are stored twice.
-        state: plain JSON.
+    Tensors that share memory are stored twice; ``state`` is plain JSON.
 
     Raises:
         CheckpointError: the file system refuses.
@@ -157,15 +154,9 @@ def _weights_digest(weights: dict[str, Tensor]) -> str:
 def serialize(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     """Describe ``value`` in plain JSON and move its tensors, named by their path, into ``tensors``.
 
-    Args:
-        value: tensors, numbers, strings and None in dicts, lists and tuples, such as an optimizer's
-            ``state_dict()``.
-        name: first part of the names of the tensors.
-        tensors: receives the tensors.
-
-    Returns:
-        A description from which :func:`deserialize` rebuilds ``value``. Containers are tagged, because JSON
-        knows neither tuples nor keys that are integers.
+    It is made of tensors, numbers, strings and None in dicts, lists and tuples, such as an optimizer's
+    ``state_dict()``. In the description, from which :func:`deserialize` rebuilds it, containers are tagged,
+    because JSON knows neither tuples nor keys that are integers.
 
     Raises:
         TypeError: ``value`` contains something else.

@@ -34,11 +34,7 @@ class ProcessError(Refusal):
 
 @contextmanager
 def init_distributed(device: torch.device) -> Iterator[None]:
-    """Join the processes that torchrun started beside this one, if it was torchrun, until the block ends.
-
-    Args:
-        device: this process's, as :func:`local_device` returned it.
-    """
+    """Join the processes that torchrun started beside this one, if it was torchrun, until the block ends."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
@@ -166,11 +162,9 @@ def enter_on_rank_zero(context: Context) -> Iterator[Context]:
 
 
 def sum_gradients(parameters: Sequence[nn.Parameter], weight: float) -> None:
-    """Replace every gradient by the sum over the processes of ``weight`` times theirs.
+    """Replace every gradient by the sum over the processes of ``weight`` times theirs; all weights sum to 1.
 
-    Args:
-        parameters: the same ones everywhere; a gradient that no process has stays None.
-        weight: of this process, all of them adding up to 1.
+    A gradient that no process has stays None.
     """
     if not dist.is_initialized():
         return

@@ -212,13 +212,8 @@ def train_step(
 ) -> LossAndSums:
     """Take one gradient step on ``batch``, unless something in it is not finite.
 
-    Args:
-        task: gives loss and metric sums.
-        optimizer: its parameters are the ones whose gradient is clipped.
-        batch: one of the task's; of several processes each differentiates its shard.
-        clip_norm: largest norm of the gradient, or None.
-        where: the step, for the error message.
-        precision: context of the forward pass, such as autocast.
+    Of several processes each differentiates its shard. The norm of the gradient that is clipped, unless it is
+    to be None, is that of the optimizer's parameters; ``where`` is the step, for the error message.
 
     Returns:
         The loss and the metric sums of the whole batch.
@@ -256,13 +251,6 @@ def evaluate(
     task: Task[Batch], split: str, where: str, settings: TrainerSettings, callbacks: Sequence[Callback] = ()
 ) -> dict[str, float]:
     """Return the metrics of ``task`` on ``split``, after ``where`` in the training.
-
-    Args:
-        task: measures.
-        split: dev or a test set.
-        where: in the training, for the error message.
-        settings: say for how many items outputs are written.
-        callbacks: told how far it is.
 
     Raises:
         NonFiniteError: one of them is not finite.

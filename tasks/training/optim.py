@@ -78,12 +78,6 @@ class EpochDecay:
 class Warmup(LambdaLR):
     """k/w of the optimizer's rate in update k of w that warm up, then what the schedule makes of it.
 
-    Args:
-        optimizer: with the rate that is warmed up to.
-        warmup_steps: updates over which the rate rises in a line, at least 0.
-        schedule: from an update, ``warmup_steps`` and ``total_steps`` to the factor of the rate.
-        total_steps: updates that the training may take.
-
     Example:
         >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
         >>> scheduler = Warmup(optimizer, 2, linear, total_steps=4)
@@ -159,9 +153,6 @@ class Adam:
         weight_decay: weight of the L2 penalty, at least 0.
         betas: decay rates of the two running means, each in [0, 1).
         eps: added to the root of the second mean, above 0.
-
-    Raises:
-        ValueError: a number out of its range.
     """
 
     lr: Positive
@@ -203,9 +194,6 @@ class AdamW(Adam):
             that ends below ``lr``.
         schedule: the rate after that, one of :data:`SCHEDULES`.
 
-    Raises:
-        ValueError: a number out of its range, or no such schedule.
-
     Source: Loshchilov & Hutter (2019).
     """
 
@@ -228,9 +216,6 @@ class SGD:
         decay: factor of the learning rate, in (0, 1).
         start_decay_at: epoch, at least 1.
         metric: dev metric that ought to fall.
-
-    Raises:
-        ValueError: a number out of its range.
 
     Source: OpenNMT-py of 2017, ``Optim.updateLearningRate``.
     """

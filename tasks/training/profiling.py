@@ -21,19 +21,12 @@ REPEATS = 3
 
 
 def mapping_share(task: Task[Batch], module: nn.Module, batches: int = 20) -> float:
-    """Measure the share of a training step that passes in ``module``, the attention's mapping.
+    """Measure the share of a training step that passes in ``module``, the attention's mapping: about 0 to 1.
 
-    A step is forward and backward on one batch, without the update. What the module was given in it is kept,
-    and forward and backward of the module alone are timed on that. Both are medians of a few repetitions,
-    summed over the batches. Weights, gradients, buffers and the random state are left as they were.
-
-    Args:
-        task: gives real batches, those of the first epoch.
-        module: a part of ``task.model``; it may be called several times in a step.
-        batches: how many batches to measure on, at least 1.
-
-    Returns:
-        Seconds in the module over seconds in the step: about 0 to 1.
+    A step is forward and backward on one of the first epoch's batches, without the update. What the module
+    was given in it is kept, and forward and backward of the module alone are timed on that. Both are medians
+    of a few repetitions, summed over the batches. Weights, gradients, buffers and the random state are left
+    as they were.
 
     Raises:
         ValueError: a step does not call ``module``.

@@ -65,10 +65,7 @@ def config_hash(config: Mapping[str, Any], *, without: Sequence[str] = ()) -> st
     and without those in :data:`NOT_HASHED_AT` that have the value there.
 
     Two configs with the same hash describe the same run: it is continued, or its record stands for both.
-
-    Args:
-        config: plain JSON, nested as it was composed; the order of keys does not matter.
-        without: further keys and sections to leave out, dotted, where not a run is asked for but its like.
+    Further keys and sections, dotted, are left out where not a run is asked for but its like.
 
     Raises:
         TypeError: a value is not plain JSON.

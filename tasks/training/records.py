@@ -216,29 +216,18 @@ Rows = Sequence[float] | Sequence[Sequence[float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Details:
-    """What tests of significance and pictures need of a run, and its record would be too long with.
-
-    Args:
-        id: of the run.
-        items: per test split, score to :data:`Rows`.
-        example: the attention over a sentence that is this project's own; the same for all mappings.
-    """
+    """What tests of significance and pictures need of a run, and its record would be too long with."""
 
     id: str
-    items: Mapping[str, Mapping[str, Rows]]
-    example: AttentionGrid
+    items: Mapping[str, Mapping[str, Rows]]  # of every test split, by score
+    example: AttentionGrid  # over a sentence that is this project's own, the same for all mappings
 
 
 def write_results(results: Path, record: Record, details: Details) -> Record:
     """Write the details and the record of a finished run, and return the record that is there then.
 
     Interrupted at any point this leaves no record, or one whose details are there. A run that has a record
-    with the same outcome keeps it, and its details.
-
-    Args:
-        results: gets ``runs/<id>.json`` and ``details/<id>.json``.
-        record: of the run; which details are its own is filled in.
-        details: of the run.
+    with the same outcome keeps it, and its details. They are ``runs/<id>.json`` and ``details/<id>.json``.
 
     Raises:
         RecordError: a record with another outcome has the name.
@@ -302,12 +291,7 @@ def write_details(directory: Path, details: Details) -> str:
 
 
 def read_details(directory: Path, run_id: str, sha256: str) -> Details:
-    """Return the details of a run.
-
-    Args:
-        directory: of all details.
-        run_id: of the run.
-        sha256: as its record knows it.
+    """Return the details of a run, whose checksum its record knows.
 
     Raises:
         RecordError: they are missing, damaged or another run's.

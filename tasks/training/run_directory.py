@@ -23,17 +23,10 @@ class RunInUseError(Refusal):
 
 
 class RunDirectory:
-    """A directory that one process at a time trains in.
+    """A directory that one process at a time trains in, the same for every start of the same run.
 
     Entering creates the directory where it is missing and locks it; leaving, or the end of the process
     however it comes, releases the lock.
-
-    Args:
-        path: the directory; the same for every start of the same run.
-
-    Example:
-        >>> with RunDirectory(Path("runs/example")) as run:  # doctest: +SKIP
-        ...     fit(task, optimizer, settings, run, config_hash=...)
     """
 
     def __init__(self, path: Path) -> None:
@@ -152,12 +145,8 @@ class MetricsLog:
     """A JSONL file that a resumed run continues as if it had never stopped.
 
     Lines of steps hold nothing that depends on the clock, so that the logs of two equal runs agree byte for
-    byte but for their ``epoch`` lines, which hold the seconds.
-
-    Args:
-        path: the file; created where it is missing.
-        position: bytes to keep, as :meth:`sync` returned them when the checkpoint was saved; what stands
-            after them was written by steps that the resumed run takes again.
+    byte but for their ``epoch`` lines, which hold the seconds. Bytes beyond ``position``, as :meth:`sync`
+    returned it when the checkpoint was saved, were written by steps that the resumed run takes again.
 
     Raises:
         OSError: there is something of that name that is no file.

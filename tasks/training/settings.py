@@ -134,11 +134,7 @@ def _lstm_error(device: torch.device, dtype: torch.dtype) -> str | None:
 
 
 def check_size(weights: int, tensors: int = 1) -> None:
-    """Refuse a model that is too large to be built.
-
-    Raises:
-        ValueError: there are more than ``MOST_WEIGHTS`` weights or ``MOST_TENSORS`` tensors of them.
-    """
+    """Refuse a model of more than ``MOST_WEIGHTS`` weights or ``MOST_TENSORS`` tensors of them."""
     if weights > MOST_WEIGHTS:
         raise ValueError(f"a model must have at most {MOST_WEIGHTS:,} weights, got {weights:,} or more")
     if tensors > MOST_TENSORS:

@@ -64,11 +64,8 @@ class Task(Protocol[Batch]):
     ) -> dict[str, float]:
         """Return the metrics on ``split``, in eval mode and without gradients.
 
-        Args:
-            split: dev or a test set.
-            items: of how many items at most outputs are searched for, always the same ones; None for all.
-                What takes no search is measured on all of them in any case.
-            on_batch: told after every batch. What it raises ends the evaluation.
+        Outputs are searched for ``items`` of it at most, always the same ones; what takes no search is
+        measured on all in any case. What ``on_batch`` raises after a batch ends the evaluation.
         """
 
 

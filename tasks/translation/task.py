@@ -105,9 +105,7 @@ def new_bleu(language: str | None, *, effective_order: bool = False) -> BLEU:
 def bleu_of_totals(totals: np.ndarray, items: int) -> np.ndarray:
     """BLEU of test sets with these counts, (..., counts) to (...), as sacrebleu makes it of one.
 
-    Args:
-        totals: sums over the items of both lengths, of n-grams in common, and of n-grams.
-        items: how many they are sums over, which does not matter here.
+    They are sums over the items of both lengths, of n-grams in common, and of n-grams.
     """
     system, reference = totals[..., 0], totals[..., 1]
     found, of = np.split(totals[..., 2:], 2, axis=-1)
