@@ -18,8 +18,8 @@ import torch
 
 from scripts import cli
 from scripts.cli import UsageError
+from scripts.generate import load_translator
 from scripts.markdown import markdown
-from scripts.runs.loaded_run import load_translator
 from scripts.runs.setup import find_run, run_names
 from tasks.data.files import write_atomically, write_json_atomically
 from tasks.ranges import check_number

@@ -12,10 +12,10 @@ import torch
 from matplotlib.image import imread
 
 from scripts import cli
+from scripts import generate as generating
 from scripts.generate import generate as ask
+from scripts.generate import load_translator
 from scripts.predict import predict
-from scripts.runs import loaded_run
-from scripts.runs.loaded_run import load_translator
 from scripts.runs.setup import find_run
 from scripts.train import main as train
 from tasks._registry import TASKS
@@ -92,7 +92,7 @@ def test_every_line_has_its_line_in_any_chunks(
     wanted = load_translator(find_run(str(runs[0])), torch.device("cpu")).generate(LINES)
     assert lines[:-1] == [outputs[0].text for outputs in wanted]
     for size in (1, 2):
-        monkeypatch.setattr(loaded_run, "_CHUNK", size)
+        monkeypatch.setattr(generating, "_CHUNK", size)
         assert asking(runs[0]) == written
     assert asking(runs[0], stdin=b"") == "" and "standard input is empty: nothing to answer" in asking.said
     assert asking(runs[0], stdin="\ufeffder hund schläft\n".encode()) == lines[0] + "\n"
