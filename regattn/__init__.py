@@ -18,7 +18,7 @@ from regattn._budget import BUDGET, Budget, budget
 from regattn._certify import certify
 from regattn._entmax import ENTMAX, ENTMAX15, Entmax, Entmax15, entmax, entmax15
 from regattn._fusedmax import FUSEDMAX, Fusedmax, fusedmax
-from regattn._groups import groups
+from regattn._groups import groups, plot
 from regattn._losses import (
     Entmax15Loss,
     EntmaxLoss,
@@ -41,7 +41,6 @@ from regattn._oscarmax import (
     oscarmax,
     oscarmax_published,
 )
-from regattn._plot import plot
 from regattn._pnormmax import PNORMMAX, PNormmax, pnormmax
 from regattn._prox import isotonic_regression, project_simplex, prox_oscar, prox_tv1d
 from regattn._registry import MAPPINGS, Mapping, MappingSpec, register

@@ -22,7 +22,6 @@ from regattn._heatmap import Panel
 from scripts import cli
 from scripts.paper import RESULTS
 from scripts.paper.plots import curves_figure, mappings_figure
-from scripts.paper.scale import gamma_study, scale_figure
 from scripts.paper.selection import (
     MAPPINGS,
     Chosen,
@@ -36,6 +35,7 @@ from scripts.paper.selection import (
     strengths_label,
     task_of,
 )
+from scripts.strengths import gamma_study, scale_figure
 from scripts.style import draw_panels, house_style, panel_of, save_figure, whole_words
 from tasks._registry import TASKS
 from tasks.training.records import Record, read_records

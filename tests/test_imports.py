@@ -21,7 +21,7 @@ EXTRAS = {
     "regattn/kernels/cuda": ["triton"],
     "regattn/huggingface.py": ["transformers"],
     "regattn/_heatmap.py": ["matplotlib"],
-    "regattn/_plot.py": ["matplotlib"],  # for its type
+    "regattn/_groups.py": ["matplotlib"],  # for its type
 }
 
 
