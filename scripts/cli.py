@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, TextIO
 
 from scripts import end_imports
-from tasks.errors import Refusal
+from tasks.checks import Refusal
 from tasks.training.signals import Interrupted, Preempted, raise_stop_signals
 
 WRONG_INPUT = 2

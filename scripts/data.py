@@ -24,8 +24,8 @@ from omegaconf import OmegaConf
 
 from scripts import cli
 from scripts.cli import UsageError
+from tasks.checks import check_installed
 from tasks.data.files import first_line, write_atomically
-from tasks.errors import check_installed
 
 SOURCES = Path(__file__).with_name("data_sources.yaml")
 URL = "https://raw.githubusercontent.com/{repository}/{commit}/{file}"

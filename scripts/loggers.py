@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from tasks.errors import check_installed
+from tasks.checks import check_installed
 from tasks.training.callbacks import Callback, EpochEvent, StepEvent
 
 

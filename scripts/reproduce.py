@@ -25,7 +25,7 @@ from scripts.runs.runner import LAUNCHERS, Job, die_with_make, launch
 from scripts.runs.training import make_command
 from scripts.style import check_drawing
 from tasks._registry import TASKS
-from tasks.ranges import PositiveIntOrNone, Range, check_number
+from tasks.checks import PositiveIntOrNone, Range, check_number
 from tasks.training.callbacks import format_duration
 from tasks.training.provenance import available_cores, config_hash
 from tasks.training.records import Record, read_records

@@ -16,8 +16,8 @@ import torch
 
 from regattn._registry import MAPPINGS
 from tasks.attention import AttentionGrid
+from tasks.checks import check_installed
 from tasks.data.files import write_atomically
-from tasks.errors import check_installed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

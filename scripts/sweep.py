@@ -27,7 +27,7 @@ from scripts.runs.config import folder_overrides, keep_apart, load_choice, plain
 from scripts.runs.runner import LAUNCHERS, Job, die_with_make, launch
 from scripts.runs.setup import Setup, set_up
 from scripts.runs.training import make_command
-from tasks.ranges import PositiveInt, check_number
+from tasks.checks import PositiveInt, check_number
 from tasks.training.records import Record, read_records
 
 RESULTS = "results/sweeps"

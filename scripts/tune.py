@@ -28,8 +28,8 @@ from scripts.cli import UsageError
 from scripts.runs.config import folder_overrides, keep_apart, load_choice, read_config
 from scripts.runs.setup import set_up
 from scripts.runs.training import make_command, prepare, train
+from tasks.checks import PositiveInt, check_number
 from tasks.data.files import open_descriptor
-from tasks.ranges import PositiveInt, check_number
 from tasks.training.fit import NonFiniteError
 from tasks.training.records import find_record
 

@@ -11,7 +11,7 @@ import torch
 
 import regattn
 from tasks._registry import TASKS, import_object
-from tasks.ranges import check_ranges
+from tasks.checks import check_ranges
 from tasks.training.run_directory import RunDirectory, read_stored
 
 

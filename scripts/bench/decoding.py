@@ -21,8 +21,8 @@ from scripts.cli import UsageError
 from scripts.generate import load_translator
 from scripts.markdown import markdown
 from scripts.runs.setup import find_run, run_names
+from tasks.checks import check_number
 from tasks.data.files import write_atomically, write_json_atomically
-from tasks.ranges import check_number
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.translator import Translator
 from tasks.training.provenance import commit, versions

@@ -19,10 +19,10 @@ from scripts.cli import UsageError
 from scripts.runs.config import Train, leaves, plain, validate_config
 from tasks._registry import TASKS
 from tasks.attention import AttentionGrid
+from tasks.checks import Seed, check_number
 from tasks.data import cache
 from tasks.data.corpus import Corpus
 from tasks.loading import task_options
-from tasks.ranges import Seed, check_number
 from tasks.training.optim import OptimSettings
 from tasks.training.provenance import config_hash, run_id
 from tasks.training.records import Details

@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 import torch
 
+from tasks.checks import PositiveInt, Seed, check_number, check_ranges
 from tasks.data.vocabulary import PAD
-from tasks.ranges import PositiveInt, Seed, check_number, check_ranges
 
 Unit = Literal["sentences", "tokens"]
 """What the size of a batch may count."""

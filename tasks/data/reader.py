@@ -16,9 +16,9 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from tasks.checks import check_installed
 from tasks.data.files import check_file, first_line, parse_json, read_lines, unchanged
 from tasks.data.parallel import CHUNK
-from tasks.errors import check_installed
 
 Record = dict[str, Any]
 T = TypeVar("T")

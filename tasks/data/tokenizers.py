@@ -15,11 +15,10 @@ from typing import Annotated, Any, ClassVar, Self
 
 import sentencepiece
 
+from tasks.checks import Range, check_installed, check_ranges
 from tasks.data.normalize import PLAIN, Normalizer
 from tasks.data.parallel import map_items
 from tasks.data.vocabulary import BOS, BOUNDARIES, EOS, PAD, SPECIAL, START, UNK, Vocabulary
-from tasks.errors import check_installed
-from tasks.ranges import Range, check_ranges
 
 
 class Tokenizer(ABC):

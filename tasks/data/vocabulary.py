@@ -18,8 +18,8 @@ from typing import IO, Annotated, Any, cast
 import numpy as np
 import torch
 
+from tasks.checks import PositiveInt, Range, check_ranges
 from tasks.data.files import check_file, check_utf8, open_bytes, raw_lines, unchanged
-from tasks.ranges import PositiveInt, Range, check_ranges
 
 PAD, UNK, BOS, EOS = range(4)
 SPECIAL = ("<pad>", "<unk>")

@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tasks.checks import PositiveIntOrNone, check_ranges
 from tasks.data import corpus
 from tasks.data.corpus import MAX_CHARS, SPLITS, Form, Keys, check_different, prepare
 from tasks.data.files import first_found, resolve_within
 from tasks.data.normalize import tokenize
 from tasks.data.reader import Row, Source, hub_sources, read_rows
 from tasks.entailment.agreement import explained_words
-from tasks.ranges import PositiveIntOrNone, check_ranges
 
 LABELS = ("entailment", "neutral", "contradiction")
 

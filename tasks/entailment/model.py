@@ -10,9 +10,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import regattn
 from regattn import AdditiveScorer, Attention, DotScorer
+from tasks.checks import Fraction, PositiveInt, check_ranges
 from tasks.data.vocabulary import PAD
 from tasks.entailment.data import LABELS
-from tasks.ranges import Fraction, PositiveInt, check_ranges
 
 
 class PaddedBatch(NamedTuple):

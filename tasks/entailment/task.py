@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from tasks._registry import Config
 from tasks.attention import AttentionGrid, AttentionTally
+from tasks.checks import BatchSize, Fraction, PositiveInt, check_ranges
 from tasks.data.batching import epoch_batches, length_batches, pad
 from tasks.data.cache import prepared
 from tasks.data.normalize import tokenize
@@ -25,7 +26,6 @@ from tasks.data.vocabulary import Vectors, Vocabulary, load_vectors, random_vect
 from tasks.entailment.agreement import AgreementTally, is_content
 from tasks.entailment.data import LABELS, Corpus, Pair
 from tasks.entailment.model import DecomposableModel, EntailmentModel, EntailmentOutput, PaddedBatch
-from tasks.ranges import BatchSize, Fraction, PositiveInt, check_ranges
 from tasks.training.records import Rows
 from tasks.training.run_directory import RunDirectory, read_stored
 from tasks.training.settings import check_size

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from regattn import AdditiveScorer, Attention, BilinearScorer, DotScorer
+from tasks.checks import Fraction, PositiveInt, Range, check_ranges
 from tasks.data.vocabulary import PAD
-from tasks.ranges import Fraction, PositiveInt, Range, check_ranges
 
 Cell = Literal["lstm", "gru"]
 CELLS: dict[Cell, tuple[Callable[..., nn.RNNBase], Any]] = {

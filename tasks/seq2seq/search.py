@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad as pad_right
 
+from tasks.checks import NonNegativeInt, PositiveInt, Range, check_ranges
 from tasks.data.batching import length_batches, pad
 from tasks.data.corpus import MAX_CHARS
 from tasks.data.vocabulary import BOS, EOS, PAD, UNK
-from tasks.ranges import NonNegativeInt, PositiveInt, Range, check_ranges
 from tasks.seq2seq.model import Seq2Seq
 
 Penalty = Annotated[float, Range(least=0, most=10)]

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tasks.checks import BatchSize, Fraction, PositiveInt, Range, check_ranges
 from tasks.data.arrow import PAIR, PLACE, Items, Numbers, row_batch, write_batches
 from tasks.data.batching import Unit, pad
 from tasks.data.cache import prepared
@@ -20,7 +21,6 @@ from tasks.data.normalize import Normalizer
 from tasks.data.parallel import map_items
 from tasks.data.tokenizers import SubwordTokenizer, Tokenizer, WordTokenizer, tokenizer_from_json
 from tasks.data.vocabulary import BOS, EOS, PAD
-from tasks.ranges import BatchSize, Fraction, PositiveInt, Range, check_ranges
 from tasks.seq2seq.data import Corpus, Example
 
 

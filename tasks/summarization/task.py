@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tasks.errors import check_installed
-from tasks.ranges import PositiveIntOrNone, check_ranges
+from tasks.checks import PositiveIntOrNone, check_installed, check_ranges
 from tasks.seq2seq.data import Corpus, Example
 from tasks.seq2seq.model import ModelSettings
 from tasks.seq2seq.search import SearchSettings

@@ -17,8 +17,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from tasks.checks import Refusal
 from tasks.data.files import no_file, read_whole, write_atomically
-from tasks.errors import Refusal
 
 FORMAT = 1
 WEIGHTS = ".safetensors"

@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from tasks.errors import Refusal
+from tasks.checks import Refusal
 from tasks.training.task import Batch
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from tasks.attention import AttentionMonitor, warning
-from tasks.errors import Refusal
+from tasks.checks import Refusal
 from tasks.training import distributed
 from tasks.training.callbacks import Callback, EpochEvent, StartEvent, StepEvent
 from tasks.training.optim import Scheduler, learning_rate

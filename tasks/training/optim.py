@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from tasks.ranges import Fraction, NonNegativeInt, PositiveInt, Range, check_number, check_ranges
+from tasks.checks import Fraction, NonNegativeInt, PositiveInt, Range, check_number, check_ranges
 
 Positive = Annotated[float, Range(above=0, most=1_000)]
 NotNegative = Annotated[float, Range(least=0, most=1_000)]

@@ -18,8 +18,8 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 
 from tasks.attention import AttentionGrid
+from tasks.checks import fits
 from tasks.data import files
-from tasks.ranges import fits
 from tasks.training.provenance import config_hash
 
 

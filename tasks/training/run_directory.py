@@ -12,8 +12,8 @@ from typing import Any, Self, TypeVar
 
 from filelock import lock_descriptor
 
+from tasks.checks import Refusal
 from tasks.data.files import open_descriptor, read_whole
-from tasks.errors import Refusal
 
 T = TypeVar("T")
 

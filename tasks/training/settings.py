@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from tasks.checks import PositiveInt, PositiveIntOrNone, Range, Seed, check_ranges
 from tasks.data.files import first_line
-from tasks.ranges import PositiveInt, PositiveIntOrNone, Range, Seed, check_ranges
 from tasks.training.distributed import local_device
 from tasks.training.provenance import available_cores
 

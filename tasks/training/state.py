@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tasks.errors import Refusal
+from tasks.checks import Refusal
 from tasks.training import checkpoint
 from tasks.training.checkpoint import Checkpoint, CheckpointError, deserialize, serialize
 from tasks.training.distributed import on_rank_zero, rank, world_size

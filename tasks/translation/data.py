@@ -6,10 +6,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from tasks.checks import PositiveInt, PositiveIntOrNone, check_ranges
 from tasks.data.corpus import MAX_CHARS, Parts, hold_out, items_of, prepare
 from tasks.data.files import existing, nothing_found, resolve_within, with_gz
 from tasks.data.reader import Keep, Row, Source, hub_sources, read_rows
-from tasks.ranges import PositiveInt, PositiveIntOrNone, check_ranges
 from tasks.seq2seq.data import (
     Corpus,
     Example,

@@ -9,7 +9,7 @@ import sacrebleu
 from sacrebleu.metrics.bleu import BLEU
 
 from scripts.paper.significance import resampled_scores
-from tasks.errors import PackageError
+from tasks.checks import PackageError
 from tasks.translation.task import Bleu, bleu, bleu_of_totals
 
 REFERENCES = [

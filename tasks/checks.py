@@ -1,17 +1,50 @@
-"""Ranges of numbers and choices of words, declared as types where these are, and checked in one place.
+"""What is refused in one sentence: numbers out of their range, other words, packages that are not installed.
 
-A number without an upper end costs nothing, however large it is: a typo in any other could ask for more
-time or memory than there is.
+Ranges and choices are declared as types where the numbers and words are, and checked in one place. A number
+without an upper end costs nothing, however large it is: a typo in any other could ask for more time or memory
+than there is.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
+class Refusal(Exception):
+    """An error that its message explains in one sentence to somebody who can mend it."""
+
+
+class PackageError(Refusal, ImportError):
+    """A package is not installed; the message says what needs it."""
+
+
+def check_installed(package: str, wanted_by: str, install: str = "") -> None:
+    """Refuse to begin what will import a package that is not there; to look for it imports nothing.
+
+    Args:
+        package: name that it is imported by.
+        wanted_by: what imports it, for the message.
+        install: what to install, where that is not ``package``.
+
+    Raises:
+        PackageError: it is missing.
+
+    Example:
+        >>> check_installed("datasetz", "a table")
+        Traceback (most recent call last):
+        tasks.checks.PackageError: a table must have the package datasetz, got none: pip install datasetz
+    """
+    if find_spec(package) is None:
+        wanted = f"{wanted_by} must have the package {package}"
+        raise PackageError(f"{wanted}, got none: pip install {quote(install or package)}")
+
+
+# ------------------------------------------------------------------ ranges
 @dataclass(frozen=True)
 class Range:
     """The finite numbers of at least ``least``, above ``above``, at most ``most`` and below ``below``.
