@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from tasks.data import cache as caches
-from tasks.data.arrow import ITEM, PLACE, Items, row_batch, write_batches
+from tasks.data.cache import CHUNK, ITEM, PLACE, Items, map_chunks, map_items, row_batch, write_batches
 from tasks.data.files import RandomLines, file_state, write_line_starts
-from tasks.data.parallel import CHUNK, map_chunks, map_items
 from tasks.data.reader import Source
 
 Item = TypeVar("Item")

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from tasks.checks import check_installed
+from tasks.data.cache import CHUNK
 from tasks.data.files import check_file, first_line, parse_json, read_lines, unchanged
-from tasks.data.parallel import CHUNK
 
 Record = dict[str, Any]
 T = TypeVar("T")

@@ -16,8 +16,8 @@ from typing import Annotated, Any, ClassVar, Self
 import sentencepiece
 
 from tasks.checks import Range, check_installed, check_ranges
+from tasks.data.cache import map_items
 from tasks.data.normalize import PLAIN, Normalizer
-from tasks.data.parallel import map_items
 from tasks.data.vocabulary import BOS, BOUNDARIES, EOS, PAD, SPECIAL, START, UNK, Vocabulary
 
 

@@ -19,9 +19,8 @@ from tasks._registry import Config
 from tasks.attention import AttentionGrid, AttentionTally
 from tasks.checks import BatchSize, Fraction, PositiveInt, check_ranges
 from tasks.data.batching import epoch_batches, length_batches, pad
-from tasks.data.cache import prepared
+from tasks.data.cache import map_items, prepared
 from tasks.data.normalize import tokenize
-from tasks.data.parallel import map_items
 from tasks.data.vocabulary import Vectors, Vocabulary, load_vectors, random_vectors
 from tasks.entailment.agreement import AgreementTally, is_content
 from tasks.entailment.data import LABELS, Corpus, Pair

@@ -14,11 +14,9 @@ import torch
 from torch import Tensor
 
 from tasks.checks import BatchSize, Fraction, PositiveInt, Range, check_ranges
-from tasks.data.arrow import PAIR, PLACE, Items, Numbers, row_batch, write_batches
 from tasks.data.batching import Unit, pad
-from tasks.data.cache import prepared
+from tasks.data.cache import PAIR, PLACE, Items, Numbers, map_items, prepared, row_batch, write_batches
 from tasks.data.normalize import Normalizer
-from tasks.data.parallel import map_items
 from tasks.data.tokenizers import SubwordTokenizer, Tokenizer, WordTokenizer, tokenizer_from_json
 from tasks.data.vocabulary import BOS, EOS, PAD
 from tasks.seq2seq.data import Corpus, Example

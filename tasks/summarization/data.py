@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from tasks.checks import PositiveInt, PositiveIntOrNone, check_ranges
+from tasks.data.cache import map_items
 from tasks.data.corpus import MAX_CHARS, Part, Parts
 from tasks.data.corpus import prepare as prepare_corpus
 from tasks.data.files import existing, first_found, nothing_found, with_gz
 from tasks.data.normalize import Normalizer
-from tasks.data.parallel import map_items
 from tasks.data.reader import Keep, Source, hub_sources, is_table
 from tasks.seq2seq.data import (
     Columns,

@@ -23,7 +23,7 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 
 from scripts.runs import setup
-from tasks.data import arrow, cache, corpus, parallel
+from tasks.data import cache, corpus
 from tasks.seq2seq import text
 from tasks.seq2seq.text import TextSettings, Tokenizers, short_pairs
 from tasks.summarization.data import load_folder
@@ -47,9 +47,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks small enough that even these corpora have some."""
-    for module in (corpus, parallel):
+    for module in (corpus, cache):
         monkeypatch.setattr(module, "CHUNK", 150)
-    monkeypatch.setattr(parallel, "available_cores", lambda: 3)
+    monkeypatch.setattr(cache, "available_cores", lambda: 3)
 
 
 def start(source: Path, folder: Path | None, **options: Any) -> Outcome:
@@ -79,7 +79,7 @@ def test_kept_or_not_in_one_or_several_processes_all_is_the_same(
 
 def test_an_odd_place_among_the_items_is_that_of_a_list(source: Path, wanted: Outcome) -> None:
     items, known = load_folder(source).splits["train"], wanted[2]["train"]
-    assert isinstance(items, arrow.Items) and items == known and known == items
+    assert isinstance(items, cache.Items) and items == known and known == items
     assert items[-1] == known[-1] and items[149:151] == known[149:151] and items[::700] == known[::700]
     with pytest.raises(IndexError):
         items[len(known)]
@@ -94,9 +94,9 @@ def test_items_read_in_order_stay_in_no_memory(tmp_path: Path) -> None:
         (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if "RssFile" in line)
         return int(line.split()[1])
 
-    batches = (arrow.row_batch(arrow.ITEM, [b"x" * 1_000] * 1_000) for _ in range(40))
-    arrow.write_batches(tmp_path / "items", arrow.ITEM, batches)
-    items: arrow.Items[bytes] = arrow.Items(tmp_path / "items", lambda stored: stored)
+    batches = (cache.row_batch(cache.ITEM, [b"x" * 1_000] * 1_000) for _ in range(40))
+    cache.write_batches(tmp_path / "items", cache.ITEM, batches)
+    items: cache.Items[bytes] = cache.Items(tmp_path / "items", lambda stored: stored)
     before = mapped()
     assert sum(map(len, items)) == 40_000_000
     assert mapped() - before < 10_000, "of the 39,000 kB of the file"
@@ -239,14 +239,14 @@ def test_a_process_that_prepares_and_is_killed_is_missed() -> None:
         return chunk
 
     with pytest.raises(OSError, match="ended from outside, perhaps for its memory"):
-        list(parallel.map_chunks(work, range(9)))
+        list(cache.map_chunks(work, range(9)))
 
 
 def test_an_error_of_a_process_is_that_of_its_chunk() -> None:
     def work(chunk: int) -> float:
         return 1 / (chunk - 3)
 
-    found = parallel.map_chunks(work, range(9))
+    found = cache.map_chunks(work, range(9))
     assert [next(found) for _ in range(3)] == [-1 / 3, -1 / 2, -1]
     with pytest.raises(ZeroDivisionError):
         next(found)

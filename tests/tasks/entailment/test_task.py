@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import regattn
-from tasks.data.arrow import Items
+from tasks.data.cache import Items
 from tasks.entailment.data import LABELS, Pair, load_folder
 from tasks.entailment.mini import generate
 from tasks.entailment.model import EntailmentOutput
