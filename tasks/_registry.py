@@ -112,11 +112,7 @@ TASKS: dict[str, TaskSpec] = {}
 
 
 def register(spec: TaskSpec) -> TaskSpec:
-    """Add a task.
-
-    Raises:
-        ValueError: there is one of that name.
-    """
+    """Add a task under a name of its own."""
     if spec.name in TASKS:
         raise ValueError(f"a task must have a name of its own, got {spec.name!r} again")
     TASKS[spec.name] = spec

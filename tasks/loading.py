@@ -59,9 +59,6 @@ def task_options(build: Callable[..., Any], section: Mapping[Any, Any]) -> dict[
     """The arguments of a task's builder that its section of a config gives, groups of them as their class.
 
     Those classes check what they hold; options without one are held against the builder's signature.
-
-    Raises:
-        ValueError: an option out of its range.
     """
     hints = get_type_hints(build)
     options = {str(name): value for name, value in section.items() if name != "_target_"}

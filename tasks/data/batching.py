@@ -76,11 +76,7 @@ def length_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
 
 
 def pad(sequences: Sequence[Sequence[int]], multiple: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-    """Put sentences of different lengths into one tensor.
-
-    Args:
-        sequences: at least one sentence as word numbers, each with at least one word.
-        multiple: the tensor's length is a multiple of this.
+    """Put sentences of different lengths, at least one each, into one tensor, as long as a ``multiple``.
 
     Returns:
         int64 tensors: words (batch, longest or more), filled up with ``PAD`` on the right, and lengths

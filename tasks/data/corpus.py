@@ -169,15 +169,10 @@ def read_part(
     *,
     streamed: bool = False,
 ) -> Part[Item]:
-    """Keep of what is read what is to be kept, in a file of ``folder``.
+    """Keep of what is read what is to be kept, in a file of the ``folder`` of a corpus under preparation.
 
-    Args:
-        source: of the items as read.
-        keep: what becomes of some of them; called in several processes.
-        form: of the items that are kept.
-        folder: of a corpus that is being prepared.
-        streamed: whether each item is made of the lines of one number of plain text files, so that only the
-            numbers are kept, and where the lines begin; else items are kept themselves.
+    ``keep`` says, in several processes, what becomes of some items. If each item is made of the lines of one
+    number of plain text files, it may be ``streamed``: only the numbers are kept, and where the lines begin.
     """
     dropped: Counter[str] = Counter()
 
@@ -257,10 +252,7 @@ def keep_whole(
     """Write what is read of a corpus into its folder, without training items that stand in another split.
 
     Args:
-        name: of the corpus.
-        parts: those of every split.
-        form: of the items.
-        folder: gets the corpus.
+        name, parts, form, folder: of the corpus.
         limit: of every split keep only this many items, the first ones.
         shared: for each further reason to drop training items what they then have in common with others.
 
@@ -441,11 +433,7 @@ def _homes(pairs: Sequence[tuple[str, ...]], sizes: Mapping[str, int]) -> list[s
 def count_files(
     name: str, splits: Mapping[str, Sequence[Part[Any]]], form: Form
 ) -> dict[str, dict[str, FileCounts]]:
-    """What became of every file of every split of a corpus; suspicious is what is kept, and may be a mistake.
-
-    Raises:
-        ValueError: nothing is left of a split.
-    """
+    """What became of every file of every split of a corpus; suspicious is what is kept, but may be wrong."""
     tests = [part for split, parts in splits.items() if split not in ("train", "dev") for part in parts]
     tested = {key for item in items_of(tests) for key in form.keys(item)}
 

@@ -29,11 +29,7 @@ LARGEST_UNPACKED, MOST_PACKED = 2**28, 100
 
 
 def resolve_within(root: Path, name: str) -> Path:
-    """Join the two; names are compared as written, so that links inside the folder may point elsewhere.
-
-    Raises:
-        ValueError: the name leaves ``root``.
-    """
+    """Join the two, refusing a name that leaves ``root``; links inside the folder may point elsewhere."""
     path = os.path.normpath(name)
     if os.path.isabs(path) or path.split(os.sep)[0] == os.pardir:
         raise ValueError(f"a file name must stay inside {root}, got {name!r}")
@@ -50,11 +46,7 @@ def nothing_found(root: Path, names: Iterable[str]) -> OSError:
 
 
 def first_found(root: Path, names: Sequence[str], is_there: Callable[[Path], object] = Path.is_file) -> str:
-    """Return the first of these names that is a file in ``root``.
-
-    Raises:
-        FileNotFoundError, IsADirectoryError: none is.
-    """
+    """Return the first of these names that is a file in ``root``; OSError where none is."""
     found = next((name for name in names if is_there(root / name)), None)
     if found is None:
         raise nothing_found(root, names)
@@ -67,22 +59,12 @@ def with_gz(file: Path) -> Path | None:
 
 
 def existing(file: Path) -> Path:
-    """Return ``file``, or ``file.gz``.
-
-    Raises:
-        FileNotFoundError, IsADirectoryError: there is neither.
-    """
+    """Return ``file``, or ``file.gz``; OSError where there is neither."""
     return file.parent / first_found(file.parent, [file.name, f"{file.name}.gz"])
 
 
 def read_whole(file: Path) -> bytes:
-    """Return the content of a file.
-
-    Raises:
-        FileNotFoundError, IsADirectoryError: there is no file of that name.
-        OSError: it is a pipe or device, or the file system refuses.
-        ValueError: it is empty.
-    """
+    """Return the content of a file; OSError where there is none of that name, ValueError of an empty one."""
     check_file(file)
     return file.read_bytes()
 
@@ -125,7 +107,7 @@ def open_bytes(file: Path) -> Iterator[IO[bytes]]:
     """Open a plain or gzip-compressed file for reading.
 
     Raises:
-        FileNotFoundError, IsADirectoryError: there is no file of that name.
+        OSError: there is no file of that name.
         ValueError: the file is empty, or, while it is read, a truncated or damaged gzip file, or it changes.
     """
     check_file(file)
@@ -138,12 +120,7 @@ def open_bytes(file: Path) -> Iterator[IO[bytes]]:
 
 
 def raw_lines(stream: IO[bytes], file: Path, longest: int | None = None) -> Iterator[bytes]:
-    """Lines as bytes, cut at line feeds only.
-
-    Args:
-        stream: what is in the file.
-        file: its name.
-        longest: bytes that a line may have, by default ``LONGEST_LINE``.
+    """Lines as bytes, cut at line feeds only, of at most ``longest`` bytes, by default ``LONGEST_LINE``.
 
     Raises:
         ValueError: a longer line, or an archive that unpacks to too much.
@@ -168,12 +145,8 @@ def read_lines(file: Path, odd: bytes = b"\r\0") -> Iterator[str]:
 
     Only a line feed ends a line, after a carriage return or not; a byte-order mark at the start is dropped.
 
-    Args:
-        file: to read.
-        odd: bytes that no line may hold.
-
     Raises:
-        FileNotFoundError, IsADirectoryError: there is no file of that name.
+        OSError: there is no file of that name.
         ValueError: an empty, truncated or damaged file, or one that changes meanwhile; text that is not
             UTF-8; an ``odd`` byte inside a line.
     """
@@ -224,10 +197,7 @@ def write_line_starts(file: Path, starts: Path) -> str:
 class RandomLines:
     """The lines of a plain text file as :func:`read_lines` has them, each read when it is asked for.
 
-    Args:
-        file: the text; processes that are forked may share it.
-        starts: what :func:`write_line_starts` has written of it.
-        content: what that returned.
+    Processes that are forked may share it; ``starts`` is what :func:`write_line_starts` has written of it.
     """
 
     def __init__(self, file: Path, starts: Path, content: str) -> None:
@@ -347,9 +317,8 @@ def write_json_atomically(path: Path, obj: Any, *, is_new: bool = False) -> None
     """Write ``obj`` to ``path`` as JSON, whole or not at all, making its directory where it is missing.
 
     Raises:
-        FileExistsError: as for :func:`write_atomically`.
         ValueError: a number is not finite.
-        OSError: the file system refuses.
+        OSError: as for :func:`write_atomically`.
     """
     text = json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -376,11 +345,7 @@ def remove_abandoned(path: Path) -> None:
 
 
 def open_descriptor(path: Path, flags: int) -> int:
-    """Open a file that this project alone writes: a link there is somebody else's, and is not followed.
-
-    Raises:
-        OSError: it is a link, or a pipe or device, or a directory; or the file system refuses.
-    """
+    """Open a file that this project alone writes: a link there is somebody else's, and is not followed."""
     if path.is_symlink():
         raise OSError(f"{path} must be a file, got a link to another")
     # Without waiting, for a pipe would be waited for.

@@ -20,11 +20,7 @@ draws as there are different items; that of translation, the smallest, agrees on
 
 
 def check_sizes(sizes: Mapping[str, int], multiple: int = 1) -> None:
-    """Refuse, before anything is drawn, sizes of splits that no grammar has.
-
-    Raises:
-        ValueError: a size that is not a positive multiple of ``multiple``, or more than ``MOST`` together.
-    """
+    """Refuse sizes of splits that are no positive multiples, or more than ``MOST`` together."""
     for split, size in sizes.items():
         if size < 1 or size % multiple:
             wanted = f"a positive multiple of {multiple}" if multiple > 1 else "at least 1"
@@ -58,9 +54,6 @@ def write_splits(
         draw: from a generator of the split's own to items, each with what no other item of any split may
             have; none where it has drawn what does not fit.
         together: how many items are drawn at once; several stand in any order in the end.
-
-    Raises:
-        ValueError: a size that is not a positive multiple of ``together``, or more than the grammars have.
     """
     check_sizes(sizes, together)
     splits: dict[str, list[T]] = {}

@@ -60,11 +60,7 @@ class Row(NamedTuple):
         return f"{self.file}, row {self.number}"
 
     def texts(self, column: str) -> tuple[str, ...]:
-        """The text in a column, or the texts of the list there; what is missing is an empty text.
-
-        Raises:
-            ValueError: a value that is not text.
-        """
+        """The text in a column, or the texts of the list there; what is missing is an empty text."""
         found = self.values[column]
         values = found or [None] if isinstance(found, list) else [found]
         for value in values:
@@ -73,7 +69,7 @@ class Row(NamedTuple):
         return tuple(value or "" for value in values)
 
     def text(self, column: str) -> str:
-        """The one text in a column; errors as for :meth:`texts`."""
+        """The one text in a column."""
         if isinstance(self.values[column], list):
             raise ValueError(f"{self.where} must have text as its {column}, got {self.values[column]!r}")
         return self.texts(column)[0]

@@ -52,12 +52,7 @@ class Tokenizer(ABC):
     def decode(self, ids: Sequence[int], unknown: Sequence[str] | None = None) -> str:
         """Return the text of these numbers, without begin, end and padding.
 
-        Args:
-            ids: the numbers.
-            unknown: for each number the token to write where it is ``UNK``; ``<unk>`` is written by default.
-
-        Raises:
-            ValueError: ``unknown`` is of another length.
+        Where a number is ``UNK`` the token is written that ``unknown`` has for it, ``<unk>`` by default.
         """
         tokens = self.show(ids)
         given = tokens if unknown is None else unknown
@@ -138,13 +133,9 @@ class WordTokenizer(Tokenizer):
         normalizer: Normalizer = PLAIN,
         moses: str | None = None,
     ) -> "WordTokenizer":
-        """Keep the frequent words of the texts, the most frequent first.
+        """Keep the frequent words of the texts, such as one side of a training set, the most frequent first.
 
-        Args:
-            texts: such as one side of a training set.
-            max_size: most words to keep, not counting the four special ones; the paper's code keeps 50,000.
-            normalizer: as for the class.
-            moses: as for the class.
+        The four special ones do not count in ``max_size``; the paper's code keeps 50,000.
 
         Raises:
             ValueError: there is no word in the texts, or a bad number or language.
@@ -282,7 +273,6 @@ class SubwordTokenizer(Tokenizer):
             texts: such as both sides of a training set; of more than ``SAMPLE`` so many are read, evenly
                 spaced.
             vocab_size: most pieces, the four special ones and all single characters included.
-            normalizer: as for the class.
 
         Raises:
             ValueError: there is no word in the texts, or a ``vocab_size`` below the number of characters.
@@ -363,10 +353,7 @@ _KINDS: dict[object, type[WordTokenizer] | type[SubwordTokenizer]] = {
 
 
 def tokenizer_from_json(content: Mapping[str, Any]) -> Tokenizer:
-    """Rebuild a tokenizer from its ``to_json``.
-
-    Raises:
-        ValueError: another kind of tokenizer, or content that is not what was stored.
+    """Rebuild a tokenizer from its ``to_json``, unless the content is not what was stored.
 
     Example:
         >>> stored = WordTokenizer.train(["a dog"]).to_json()

@@ -31,12 +31,6 @@ START = (*SPECIAL, *BOUNDARIES)
 class Vocabulary:
     """A list of different words, numbered from 2; 0 is padding and 1 stands for every other word.
 
-    Args:
-        words: the words in the order of their numbers, without ``<pad>`` and ``<unk>``.
-
-    Raises:
-        ValueError: a word occurs twice, or is one of the two special ones.
-
     Example:
         >>> Vocabulary(["a", "dog"]).encode(["a", "red", "dog"])
         [2, 1, 3]
@@ -55,12 +49,7 @@ class Vocabulary:
     ) -> "Vocabulary":
         """Number the most frequent words first, and equally frequent ones in code point order.
 
-        Args:
-            counts: how often each word occurs.
-            max_size: most words to keep, not counting the two special ones.
-
-        Raises:
-            ValueError: ``max_size < 0``.
+        The two special words do not count in ``max_size``.
         """
         check_ranges(cls.from_counts, {"max_size": max_size})
         words = counts.keys() - set(SPECIAL)
@@ -87,11 +76,7 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, words: Sequence[str]) -> "Vocabulary":
-        """Rebuild from :meth:`to_json`.
-
-        Raises:
-            ValueError: the list does not begin with the two special words, or repeats a word.
-        """
+        """Rebuild from :meth:`to_json` a list that begins with the special words and repeats none."""
         if tuple(words[:2]) != SPECIAL:
             raise ValueError(f"a stored vocabulary begins with {list(SPECIAL)}, got {list(words[:2])}")
         return cls(words[2:])
@@ -118,17 +103,11 @@ _DAMAGE = (
 
 @dataclass(frozen=True)
 class Vectors:
-    """One vector for every word of a vocabulary.
+    """One vector for every word of a vocabulary."""
 
-    Attributes:
-        weights: float32 (words, dim); row ``PAD`` is zero.
-        found: how many words, the two special ones aside, have a vector in the file.
-        sha256: checksum of the file as it lies on disk; ``None`` without a file.
-    """
-
-    weights: torch.Tensor
-    found: int
-    sha256: str | None
+    weights: torch.Tensor  # float32 (words, dim); row PAD is zero
+    found: int  # words, the two special ones aside, that have a vector in the file
+    sha256: str | None  # of the file as it lies on disk; None without a file
 
     @property
     def coverage(self) -> float:
@@ -169,15 +148,7 @@ def load_vectors(path: Path | str, vocabulary: Vocabulary) -> Vectors:
 
 
 def random_vectors(vocabulary: Vocabulary, dim: PositiveInt) -> Vectors:
-    """Draw a vector for every word, by the rule that :func:`load_vectors` has for words without one.
-
-    Args:
-        vocabulary: the words wanted.
-        dim: number of components, at least 1.
-
-    Raises:
-        ValueError: ``dim < 1``.
-    """
+    """Draw a vector for every word, by the rule that :func:`load_vectors` has for words without one."""
     check_ranges(random_vectors, {"dim": dim})
     return Vectors(_weights([_draw(word, dim, _SCALE) for word in vocabulary.words]), 0, None)
 

@@ -123,13 +123,10 @@ class AgreementTally:
         self.edges = np.zeros(4)  # at phrases and all, found; at phrases and all, expected of random ones
 
     def add(self, pairs: Sequence[Pair], weights: Tensor, groups: Tensor) -> None:
-        """Count a batch.
+        """Count a batch of pairs by weights and groups.
 
-        Args:
-            pairs: as many as rows.
-            weights: over the words of each premise (pairs, words), 0 behind its end.
-            groups: numbers of the groups as :func:`regattn.groups` returns them, in any number of rows for
-                each premise (pairs, rows, words).
+        The weights are those over the words of each premise (pairs, words), 0 behind its end; the groups, as
+        :func:`regattn.groups` numbers them, are of any number of rows for each (pairs, rows, words).
         """
         for pair, row, rows_of_labels in zip(pairs, weights.tolist(), groups.cpu(), strict=True):
             if pair.explained:

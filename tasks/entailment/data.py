@@ -166,10 +166,7 @@ def _prepare(name: str, options: Mapping[str, Any], sources: Mapping[str, Sequen
 
 
 def pairs_from_rows(rows: Iterable[Row], lowercase: bool = True) -> tuple[list[Pair], Counter[str]]:
-    """Turn rows with ``premise``, ``hypothesis`` and ``label`` into pairs.
-
-    Returns:
-        The pairs, and how many rows were dropped under ``no_label``, ``too_long`` and ``empty``.
+    """Turn rows with ``premise``, ``hypothesis`` and ``label`` into pairs, and count those dropped.
 
     Raises:
         ValueError: an unknown label, or a sentence that is not text.

@@ -50,9 +50,6 @@ class EntailmentModel(nn.Module):
         dropout: share of the inputs of the GRUs and of u that is dropped, in [0, 1).
         train_vectors: whether the vectors are trained along; the paper's are frozen.
 
-    Raises:
-        ValueError: a number out of its range.
-
     Source: Niculae & Blondel (2017), section 4.1, after Martins & Astudillo (2016), section 4.3.
     """
 
@@ -129,9 +126,6 @@ class DecomposableModel(nn.Module):
         hidden_size: size of the projected vectors and of all layers, at least 1.
         dropout: share of the inputs of every layer of F, G and H that is dropped, in [0, 1).
         train_vectors: whether the vectors are trained along.
-
-    Raises:
-        ValueError: a number out of its range.
 
     Source: Parikh, Täckström, Das & Uszkoreit (2016), section 3, without attention inside a sentence.
     """
