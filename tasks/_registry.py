@@ -23,35 +23,21 @@ class Metric:
 
 @dataclass(frozen=True)
 class DataSource:
-    """A corpus, or a file of vectors, that somebody else offers.
-
-    Attributes:
-        name: what it is called.
-        size: what is in it, and what there is to download.
-        files: what to give, and where in it they are looked for.
-        where: to get it.
-        terms: its licence, and what has to be done before it may be had.
-    """
+    """A corpus, or a file of vectors, that somebody else offers."""
 
     name: str
-    size: str
-    files: str
-    where: str
-    terms: str
+    size: str  # what is in it, and what there is to download
+    files: str  # what to give, and where in it they are looked for
+    where: str  # to get it
+    terms: str  # its licence, and what has to be done before it may be had
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """An estimate of what one pass over the paper's training set holds.
-
-    Attributes:
-        pairs: of the set.
-        tokens: of a pair, those that tokens a second counts: of both sentences for entailment, of the
-            output for an encoder–decoder.
-    """
+    """An estimate of what one pass over the paper's training set holds."""
 
     pairs: int
-    tokens: int
+    tokens: int  # of a pair, as tokens a second counts: of both sentences, or of an encoder–decoder's output
 
     @property
     def total(self) -> int:
@@ -60,47 +46,28 @@ class Epoch:
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """What is known of a task outside its package; dotted names are for :func:`import_object`.
+    """What is known of a task outside its package; dotted names are for :func:`import_object`."""
 
-    Attributes:
-        name: of the task everywhere: in configs, commands and records.
-        title: of its results.
-        build: dotted name of the function that makes it, whose keyword-only arguments are its config.
-        corpora: dotted names of the functions that make its corpora, by kind: ``mini``, ``hub``, ``folder``.
-        command: make target that asks a trained model.
-        writes_text: whether such a model answers with texts of its own, line by line.
-        figure: of the paper, that shows its attention.
-        primary_metric: that of its learning curves, on dev.
-        item_scores: for each metric that is tested for significance the dotted name of the function that
-            makes it, before scaling, of totals over the items in a run's details and of their number; "" for
-            the mean over the items.
-        setting: from a config to what was chosen of the model and its training, in one line.
-        axes: what stands along and beside that figure.
-        load: dotted name of the function that makes of a run's config, mapping, directory and a device what
-            asks its trained model; "" where nothing does.
-        baselines: dotted name of the function that makes, of the task built, the scores of simple systems:
-            name → test split → metric → figure; "" where there are none.
-        test_names: what the paper calls a test set, and what other corpora call one that stands for it.
-        sources: for each tier the data that it needs; tier mini needs none.
-        paper_epoch: what the paper's training set holds, where that is known.
-    """
-
-    name: str
+    name: str  # everywhere: in configs, commands and records
     title: str
-    build: str
-    corpora: Mapping[str, str]
-    command: str
-    writes_text: bool
-    figure: str
-    primary_metric: Metric
+    build: str  # dotted: the function that makes it, whose keyword-only arguments are its config
+    corpora: Mapping[str, str]  # dotted: the functions that make its corpora, by kind: mini, hub, folder
+    command: str  # make target that asks a trained model
+    writes_text: bool  # whether such a model answers with texts of its own, line by line
+    figure: str  # of the paper, that shows its attention
+    primary_metric: Metric  # that of its learning curves, on dev
+    # Dotted, for each metric that is tested for significance: the function that makes it, before scaling, of
+    # totals over the items in a run's details and of their number; "" for the mean over the items.
     item_scores: Mapping[str, str]
-    setting: Callable[[Config], str]
-    axes: tuple[str, str] = ("source", "output")
-    load: str = ""
-    baselines: str = ""
+    setting: Callable[[Config], str]  # what a config chose of model and training, in one line
+    axes: tuple[str, str] = ("source", "output")  # what stands along and beside that figure
+    load: str = ""  # dotted: from config, mapping, directory and device of a run to what asks its model
+    baselines: str = ""  # dotted: from the task, built, to scores: system → test split → metric → figure
+    # What the paper calls a test set, and what other corpora call one that stands for it.
     test_names: Mapping[str, str] = field(default_factory=dict)
+    # The data that each tier needs; tier mini needs none.
     sources: Mapping[str, Sequence[DataSource]] = field(default_factory=dict)
-    paper_epoch: Epoch | None = None
+    paper_epoch: Epoch | None = None  # what the paper's training set holds, where that is known
 
     def scale(self, metric: str) -> float:
         """What makes a metric of a record one of 0 to 100."""

@@ -34,33 +34,19 @@ SCORERS: dict[str, Callable[[int], nn.Module]] = {
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """Shape of an encoder–decoder; the defaults are those of OpenNMT-py in 2017.
-
-    Args:
-        cell: ``"lstm"`` or ``"gru"``.
-        layers: of the encoder and of the decoder, at least 1.
-        hidden_size: size of the decoder's states and of the encoder's, both directions together.
-        embedding_size: size of the word vectors.
-        bidirectional: whether the encoder reads in both directions, each with half the ``hidden_size``.
-        input_feed: whether the decoder's input holds the attention's last output.
-        scorer: a key of ``SCORERS``; ``"bilinear"`` is Luong's "general".
-        dropout: share dropped between layers and of the attention's output, in [0, 1).
-        embedding_dropout: share of the word vectors' entries dropped, in [0, 1).
-        init_range: every weight starts uniform in ± this, above 0 and at most 1,000.
-        tie_embeddings: whether the target's word vectors are the output layer's weights, and the source's
-            vectors too where both sides share a vocabulary; needs ``embedding_size`` = ``hidden_size``.
-    """
+    """Shape of an encoder–decoder; the defaults are those of OpenNMT-py in 2017."""
 
     cell: Cell = "lstm"
-    layers: PositiveInt = 2
-    hidden_size: PositiveInt = 500
-    embedding_size: PositiveInt = 500
-    bidirectional: bool = False
-    input_feed: bool = True
-    scorer: Literal["dot", "scaled_dot", "bilinear", "additive"] = "bilinear"
-    dropout: Fraction = 0.3
-    embedding_dropout: Fraction = 0.0
-    init_range: Annotated[float, Range(above=0, most=1_000)] = 0.1
+    layers: PositiveInt = 2  # of the encoder and of the decoder
+    hidden_size: PositiveInt = 500  # of the decoder's states and of the encoder's, both directions together
+    embedding_size: PositiveInt = 500  # of the word vectors
+    bidirectional: bool = False  # the encoder, with half the hidden_size in each direction
+    input_feed: bool = True  # whether the decoder's input holds the attention's last output
+    scorer: Literal["dot", "scaled_dot", "bilinear", "additive"] = "bilinear"  # bilinear is Luong's general
+    dropout: Fraction = 0.3  # between layers and of the attention's output
+    embedding_dropout: Fraction = 0.0  # of the word vectors' entries
+    init_range: Annotated[float, Range(above=0, most=1_000)] = 0.1  # every weight starts uniform in ± this
+    # The target's word vectors are the output layer's weights, and the source's if both share a vocabulary.
     tie_embeddings: bool = False
 
     def __post_init__(self) -> None:

@@ -22,33 +22,20 @@ Penalty = Annotated[float, Range(least=0, most=10)]
 class SearchSettings:
     """What to search for, and how widely.
 
-    Args:
-        beam_size: hypotheses continued at each step, from 1 to 1,000; 1 is greedy search.
-        max_length: most tokens of an output, its end not counted, at least 1; no text that is read may be
-            longer than 10,000.
-        min_length: fewest tokens of an output, from 0 to ``max_length``.
-        n_best: outputs returned for each sentence, from 1 to ``beam_size``.
-        length_penalty: α of GNMT, from 0 to 10; the log-probability of an output of n tokens, its end
-            counted, is divided by ((5 + n) / 6)^α.
-        coverage_penalty: β of GNMT, from 0 to 10; β Σ_i log min(Σ_t a_ti, 1) is added, a_ti being the weight
-            of source position i at step t. Sums below 0.001 count as that, for sparse weights can be 0.
-        no_repeat_ngram: length of the token sequences that an output has at most once; 0 allows all.
-        max_length_ratio: also end an output at this times its source's length plus 10 tokens (but never
-            before ``min_length``), above 0 and at most 1,000, or None.
-        allow_unknown: whether outputs may contain ``UNK``.
-
     Source: Wu et al. (2016), Google's neural machine translation system, section 7.
     """
 
-    beam_size: Annotated[int, Range(least=1, most=1_000)] = 5
-    max_length: Annotated[int, Range(least=1, most=MAX_CHARS)] = 100
-    min_length: NonNegativeInt = 0
-    n_best: PositiveInt = 1
-    length_penalty: Penalty = 0.0
+    beam_size: Annotated[int, Range(least=1, most=1_000)] = 5  # hypotheses at each step; 1 is greedy search
+    max_length: Annotated[int, Range(least=1, most=MAX_CHARS)] = 100  # most tokens, without the end
+    min_length: NonNegativeInt = 0  # fewest tokens, at most max_length
+    n_best: PositiveInt = 1  # outputs for each sentence, at most beam_size
+    length_penalty: Penalty = 0.0  # α of GNMT, as :meth:`divisor` says
+    # β of GNMT: β Σ_i log min(Σ_t a_ti, 1) is added, a_ti being the weight of source position i at step t.
+    # Sums below 0.001 count as that, for sparse weights can be 0.
     coverage_penalty: Penalty = 0.0
-    no_repeat_ngram: NonNegativeInt = 0
-    max_length_ratio: Annotated[float | None, Range(above=0, most=1_000)] = None
-    allow_unknown: bool = True
+    no_repeat_ngram: NonNegativeInt = 0  # length of what an output has at most once; 0 allows all
+    max_length_ratio: Annotated[float | None, Range(above=0, most=1_000)] = None  # as :meth:`limit` says
+    allow_unknown: bool = True  # whether outputs may contain UNK
 
     def __post_init__(self) -> None:
         check_ranges(type(self), vars(self))

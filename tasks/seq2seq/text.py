@@ -24,24 +24,15 @@ from tasks.seq2seq.data import Corpus, Example
 
 @dataclass(frozen=True)
 class TextSettings:
-    """How texts become numbers; the defaults are the paper's.
+    """How texts become numbers; the defaults are the paper's."""
 
-    Args:
-        tokenizer: ``"words"``, with a vocabulary for each side, or ``"subwords"``, one model for both.
-        vocab_size: most words of each side, or pieces of the model, the special ones included, from 5 to
-            1,000,000.
-        lowercase: fold letters to lower case.
-        digits: write every digit as ``#``, as Gigaword does.
-        treebank: cut English text as the Penn Treebank does, which leaves text cut so already as it is.
-        moses: cut each side's raw text by Moses's rules of its language, for ``"words"``.
-    """
-
-    tokenizer: Literal["words", "subwords"] = "words"
+    tokenizer: Literal["words", "subwords"] = "words"  # a vocabulary for each side, or one model for both
+    # Words of each side at most, or pieces of the model, the special ones included.
     vocab_size: Annotated[int, Range(least=5, most=1_000_000)] = 50_000
-    lowercase: bool = False
-    digits: bool = False
-    treebank: bool = False
-    moses: bool = False
+    lowercase: bool = False  # fold letters to lower case
+    digits: bool = False  # write every digit as #, as Gigaword does
+    treebank: bool = False  # cut English as the Penn Treebank does, which leaves text cut so already as it is
+    moses: bool = False  # cut each side's raw text by Moses's rules of its language, for words
 
     def __post_init__(self) -> None:
         check_ranges(type(self), vars(self))
@@ -137,25 +128,14 @@ class Tokenizers(NamedTuple):
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """What a training step sees; the defaults are those of OpenNMT-py in 2017.
-
-    Args:
-        size: of a batch, from 1 to 65,536.
-        count: ``"sentences"``, or ``"tokens"`` for padded source tokens.
-        max_length: training pairs with more tokens on a side are left out.
-        mean_over: ``"sentences"`` or ``"tokens"``: the loss sums over the batch's target tokens and is
-            divided by the number of these.
-        pad_to_multiple: lengths of padded batches are multiples of this, from 1 to 1,024, so that few shapes
-            occur.
-        label_smoothing: probability spread evenly over the vocabulary, in [0, 1).
-    """
+    """What a training step sees; the defaults are those of OpenNMT-py in 2017."""
 
     size: BatchSize = 64
-    count: Unit = "sentences"
-    max_length: PositiveInt = 50
-    mean_over: Unit = "sentences"
-    pad_to_multiple: Annotated[int, Range(least=1, most=1_024)] = 1
-    label_smoothing: Fraction = 0.0
+    count: Unit = "sentences"  # tokens are padded source tokens
+    max_length: PositiveInt = 50  # training pairs with more tokens on a side are left out
+    mean_over: Unit = "sentences"  # the loss sums over target tokens and is divided by the number of these
+    pad_to_multiple: Annotated[int, Range(least=1, most=1_024)] = 1  # lengths, so that few shapes occur
+    label_smoothing: Fraction = 0.0  # probability spread evenly over the vocabulary
 
     def __post_init__(self) -> None:
         check_ranges(type(self), vars(self))

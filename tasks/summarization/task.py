@@ -39,23 +39,16 @@ _ALONE = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U0002
 
 @dataclass(frozen=True)
 class RougeRule:
-    """How a test set is scored.
+    """How a test set is scored."""
 
-    Attributes:
-        limit_bytes: outputs and references are cut to so many bytes; ``None`` leaves them whole.
-        stem: whether words are compared by their Porter stems.
-        measure: ``"recall"`` or ``"f1"``.
-        until_bracket: whether a text ends at its first ``<``, that of an unknown word in an output. The
-            script does so: it finds the sentences of its files by their tags.
-        letters: ``"ascii"`` as the script has it, to which words of others are boundaries; or ``"unicode"``,
-            where those of every alphabet make words, and an ideograph or kana is a word of its own. Stems are
-            those of English.
-    """
-
-    limit_bytes: PositiveIntOrNone
-    stem: bool
+    limit_bytes: PositiveIntOrNone  # outputs and references are cut to so many; None leaves them whole
+    stem: bool  # whether words are compared by their Porter stems, those of English
     measure: Literal["recall", "f1"]
+    # Whether a text ends at its first <, that of an unknown word in an output. The script does so: it finds
+    # the sentences of its files by their tags.
     until_bracket: bool = False
+    # As the script has it, to which words of others are boundaries; or those of every alphabet make words,
+    # and an ideograph or kana is a word of its own.
     letters: Letters = "ascii"
 
     def __post_init__(self) -> None:

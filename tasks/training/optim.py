@@ -146,19 +146,12 @@ def learning_rate(optimizer: torch.optim.Optimizer) -> float:
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam with an L2 penalty and a learning rate that stays.
-
-    Args:
-        lr: learning rate, above 0 and at most 1,000.
-        weight_decay: weight of the L2 penalty, at least 0.
-        betas: decay rates of the two running means, each in [0, 1).
-        eps: added to the root of the second mean, above 0.
-    """
+    """Adam with an L2 penalty and a learning rate that stays."""
 
     lr: Positive
-    weight_decay: NotNegative = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: Positive = 1e-8
+    weight_decay: NotNegative = 0.0  # weight of the L2 penalty
+    betas: tuple[float, float] = (0.9, 0.999)  # decay rates of the two running means, each in [0, 1)
+    eps: Positive = 1e-8  # added to the root of the second mean
 
     def __post_init__(self) -> None:
         check_ranges(type(self), vars(self))
@@ -186,20 +179,12 @@ class Adam:
 class AdamW(Adam):
     """Adam whose weights decay apart from the gradient, with a warm-up of its learning rate.
 
-    Args:
-        lr: learning rate at the end of the warm-up, above 0 and at most 1,000.
-        weight_decay: share of a weight that decays per unit of learning rate, at least 0.
-        betas, eps: as of :class:`Adam`.
-        warmup_steps: updates over which the rate rises in a line, at least 0; a training shorter than
-            that ends below ``lr``.
-        schedule: the rate after that, one of :data:`SCHEDULES`.
-
     Source: Loshchilov & Hutter (2019).
     """
 
-    weight_decay: NotNegative = 0.01
-    warmup_steps: NonNegativeInt = 0
-    schedule: Literal["linear", "inverse_square_root"] = "linear"
+    weight_decay: NotNegative = 0.01  # share of a weight that decays per unit of learning rate
+    warmup_steps: NonNegativeInt = 0  # over which the rate rises in a line
+    schedule: Literal["linear", "inverse_square_root"] = "linear"  # the rate after that
 
     def build(self, parameters: Iterable[nn.Parameter], total_steps: int) -> tuple[torch.optim.AdamW, Warmup]:
         """As :meth:`Adam.build` says."""
@@ -211,19 +196,13 @@ class AdamW(Adam):
 class SGD:
     """Plain gradient descent whose learning rate falls from epoch to epoch, as :class:`EpochDecay` says.
 
-    Args:
-        lr: learning rate of the first epoch, above 0 and at most 1,000.
-        decay: factor of the learning rate, in (0, 1).
-        start_decay_at: epoch, at least 1.
-        metric: dev metric that ought to fall.
-
     Source: OpenNMT-py of 2017, ``Optim.updateLearningRate``.
     """
 
-    lr: Positive = 1.0
-    decay: Annotated[float, Range(above=0, below=1)] = 0.5
-    start_decay_at: PositiveInt = 8
-    metric: str = "perplexity"
+    lr: Positive = 1.0  # of the first epoch
+    decay: Annotated[float, Range(above=0, below=1)] = 0.5  # factor of the learning rate
+    start_decay_at: PositiveInt = 8  # epoch
+    metric: str = "perplexity"  # of dev, that ought to fall
 
     def __post_init__(self) -> None:
         check_ranges(type(self), vars(self))

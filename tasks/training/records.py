@@ -29,63 +29,34 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A figure with its history.
+    """A figure with its history."""
 
-    Args:
-        id: from :func:`tasks.training.provenance.run_id`; the name of the file.
-        task: snli, gigaword or translation.
-        mapping: name of the attention's mapping.
-        mapping_params: its strengths, such as ``{"gamma": 1.0, "lam": 0.1}``; of those that are learnt the
-            values that they start from, while ``history`` has what became of them.
-        tier: mini, small or paper.
-        experiment: the recipe that the run is, such as ``small/snli``, of which nothing but the mapping and
-            the seed was changed; empty for any other run.
-        corpus: ``name``, ``sha256`` and ``sizes`` per split.
-        seed: the seed.
-        metrics: per split (``dev``, ``test``), metric to value.
-        seconds: ``total``, ``per_epoch`` (training alone) and ``mapping_share`` of a training step.
-        epochs: epochs trained.
-        best_epoch: the one whose weights were evaluated.
-        tokens_per_second: in training steps but the first of each start, which compiles, unless there is no
-            other; early records count that too.
-        peak_memory_mb: largest memory in use, in MiB.
-        threads: CPU threads of torch.
-        device: the device that it ran on; of a run that was continued on another both.
-        precision: of the products in training steps, which a machine may not have had as the config asks;
-            of a run that was continued in another one both; empty in early records.
-        versions: of Python and packages.
-        commit: the code; of a run that was continued by other code all of it, in order.
-        config: the whole config.
-        command: what makes the run again.
-        signatures: per split, how metrics were computed that the field computes in several ways.
-        details: SHA-256 of its :class:`Details`; empty before there were any.
-        history: for each epoch ``epoch``, ``step``, training ``loss``, ``seconds``, ``dev`` metrics and, in
-            ``attention``, what was seen of it in training; early records lack that.
-    """
-
-    id: str
+    id: str  # of provenance.run_id; the name of the file
     task: str
     mapping: str
-    mapping_params: dict[str, float]
+    mapping_params: dict[str, float]  # strengths; of those that are learnt the values that they start from
     tier: str
-    corpus: dict[str, Any]
+    corpus: dict[str, Any]  # name, sha256, and sizes per split
     seed: int
-    metrics: dict[str, dict[str, float]]
-    seconds: dict[str, float]
+    metrics: dict[str, dict[str, float]]  # by split, dev and test sets
+    seconds: dict[str, float]  # total, per_epoch of training alone, and mapping_share of a training step
     epochs: int
-    best_epoch: int
-    tokens_per_second: float
-    peak_memory_mb: float
+    best_epoch: int  # the one whose weights were evaluated
+    tokens_per_second: float  # in training steps but the first of each start; early records count it, too
+    peak_memory_mb: float  # in MiB
     threads: int
-    device: str
-    versions: dict[str, str]
-    commit: str
+    device: str  # both of a run that was continued on another
+    versions: dict[str, str]  # of Python and packages
+    commit: str  # of a run that was continued by other code all of it, in order
     config: dict[str, Any]
-    command: str
+    command: str  # what makes the run again
+    # By split, how metrics were computed that the field computes in several ways.
     signatures: dict[str, dict[str, str]] = field(default_factory=dict)
-    experiment: str = ""
-    details: str = ""
-    precision: str = ""
+    experiment: str = ""  # the recipe that the run is, but for mapping and seed; "" for any other
+    details: str = ""  # SHA-256 of its Details; "" before there were any
+    precision: str = ""  # of the products in training steps, as the machine had it; "" in early records
+    # Of each epoch number, step, training loss, seconds and dev metrics, and what was seen of attention in
+    # training; early records lack that.
     history: list[dict[str, Any]] = field(default_factory=list)
 
     @property

@@ -29,39 +29,24 @@ MOST_TENSORS = 10**4
 class TrainerSettings:
     """How long to train, how to stop, and where.
 
-    Args:
-        epochs: most passes over the training set, at least 1.
-        max_steps: most updates, at least 1, or None; a pass cut short by it counts as an epoch.
-        patience: epochs without a better dev metric after which training stops, at least 1, or None.
-        keep: whose weights are kept, tested and asked: those of the ``"best"`` epoch on dev, or of the
-            ``"last"`` one, which goes with no patience.
-        dev_items: after every epoch, write outputs for at most so many items of dev, at least 1, always the
-            same ones; None for all. What is measured without writing is measured on all of dev.
-        test_items: likewise of every test set, for a trial; None for all.
-        clip_norm: largest Euclidean norm of the gradient, above 0, or None.
-        checkpoint_every: updates between checkpoints, at least 1, or None; each epoch's end has one anyway.
-        seed: seed of torch, numpy and Python, from 0 to 2**32 - 1.
-        threads: CPU threads of torch, from 1 to 1,024, or None to leave them.
-        device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for cuda where there is one.
-        precision: ``"float32"``, or ``"bfloat16"`` for the products in training steps; weights, their
-            updates, the mappings and all evaluations are float32 in both. :meth:`on_this_machine` says what
-            becomes of it where LSTMs have no bfloat16.
-
     Raises:
         ValueError: a number out of its range, or patience where the last epoch is kept.
     """
 
-    epochs: PositiveInt
-    max_steps: PositiveIntOrNone = None
-    patience: PositiveIntOrNone = None
-    keep: Literal["best", "last"] = "best"
+    epochs: PositiveInt  # most passes over the training set
+    max_steps: PositiveIntOrNone = None  # most updates; a pass cut short by it counts as an epoch
+    patience: PositiveIntOrNone = None  # epochs without a better dev metric, after which training stops
+    keep: Literal["best", "last"] = "best"  # the weights of the best epoch on dev, or of the last
+    # For how many items of dev outputs are written after an epoch, always the same ones; None for all. What
+    # is measured without writing is measured on all of dev.
     dev_items: PositiveIntOrNone = None
-    test_items: PositiveIntOrNone = None
-    clip_norm: Annotated[float | None, Range(above=0)] = None
-    checkpoint_every: PositiveIntOrNone = None
-    seed: Seed = 1
-    threads: Threads = None
-    device: Device = "auto"
+    test_items: PositiveIntOrNone = None  # likewise of every test set, for a trial
+    clip_norm: Annotated[float | None, Range(above=0)] = None  # largest Euclidean norm of the gradient
+    checkpoint_every: PositiveIntOrNone = None  # updates; each epoch's end has a checkpoint anyway
+    seed: Seed = 1  # of torch, numpy and Python
+    threads: Threads = None  # of torch on the CPU; None leaves them
+    device: Device = "auto"  # auto: cuda where there is one
+    # Of the products in training steps; weights, their updates, the mappings and all evaluations are float32.
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
