@@ -87,13 +87,9 @@ class AttentionTally:
         self.open_rows = 0  # rows with a choice: at least two positions allowed
 
     def add(self, weights: Tensor, mask: Tensor, groups: Tensor) -> None:
-        """Count a batch of rows; one that is masked everywhere does not count.
+        """Count a batch of rows (rows, sources); one that is masked everywhere does not count.
 
-        Args:
-            weights: (rows, sources), 0 where masked.
-            mask: bool, of that shape; ``True`` where attention is allowed.
-            groups: int64, of that shape; numbers of the groups as :func:`regattn.groups` returns them, 0
-                outside the support.
+        Weights are 0 where masked, and so are the groups, as :func:`regattn.groups` numbers them.
         """
         assert weights.ndim == 2 and weights.shape == mask.shape == groups.shape and mask.dtype == torch.bool
         assert not (((weights != 0) | (groups != 0)) & ~mask).any(), "masked positions weigh nothing"
@@ -160,9 +156,6 @@ class AttentionMonitor:
 
     It only reads: the steps are the same, bit for bit, with and without it. Of several processes one looks,
     at its own share of the batch; rows of padded targets count as others do.
-
-    Args:
-        model: whose :class:`regattn.Mapping` modules are looked at, if it has any.
     """
 
     def __init__(self, model: nn.Module) -> None:

@@ -96,22 +96,15 @@ def canonical(content: Sequence[Any]) -> bytes:
 
 @dataclass(frozen=True)
 class Corpus(Generic[Item]):
-    """The splits of a corpus.
+    """The splits of a corpus."""
 
-    Attributes:
-        name: as records call it.
-        sha256: checksum of what all items say, in order, whatever file or format they came from.
-        splits: items under ``train`` and ``dev``, and under one or more names of test sets.
-        files: for each split what became of the items of every file that it was read from.
-        folder: where it is kept prepared, so that what is made of it may be kept beside it.
-        synthetic: whether every word of it is this project's own, so that results may quote it.
-    """
-
-    name: str
-    sha256: str
-    splits: Mapping[str, Sequence[Item]]
-    files: dict[str, dict[str, FileCounts]]
+    name: str  # as records call it
+    sha256: str  # of what all items say, in order, whatever file or format they came from
+    splits: Mapping[str, Sequence[Item]]  # train, dev, and one test set or several
+    files: dict[str, dict[str, FileCounts]]  # by split and file what became of the items
+    # Where it is kept prepared, so that what is made of it may be kept beside it.
     folder: Path | None = field(default=None, kw_only=True, compare=False)
+    # Whether every word of it is this project's own, so that results may quote it.
     synthetic: bool = field(default=False, kw_only=True)
 
     @property
@@ -302,8 +295,7 @@ def prepare(
     """Read a corpus, or find it as it was read before.
 
     Args:
-        empty: the corpus without items.
-        form: of its items.
+        empty, form: the corpus without items, and the form of these.
         options: the arguments of what loads it, which decide what is read; ``prepared`` among them is the
             folder of what is prepared, or None to keep nothing.
         sources: what every split is read from.
@@ -314,8 +306,7 @@ def prepare(
     Raises:
         ConnectionError: the hub cannot be reached.
         OSError: the disk has too little room.
-        ValueError: a file changes meanwhile; another checksum than the options want; what the functions
-            raise.
+        ValueError: a file changes meanwhile; another checksum than the options want.
     """
     files = [file for of_split in sources.values() for source in of_split for file in source.files]
     cache, stream = options["prepared"], options.get("stream", False)
@@ -379,11 +370,6 @@ def hold_out(
     Pairs are taken in the order of a hash of their second text, so that neither the order of the corpus nor
     chance has a say. What stays in ``train`` shares no first and no second text with them, whatever its case
     and kinds of spaces; of two sets, the later one in ``sizes`` loses the texts that they share.
-
-    Args:
-        train: the pairs, file by file.
-        sizes: for each set how many pairs to take.
-        sides: from a pair to its two texts.
 
     Returns:
         First ``train``, the pairs that are left, with those that are dropped counted, and the sets, all in

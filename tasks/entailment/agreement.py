@@ -73,13 +73,9 @@ def phrase_edges(words: Sequence[str]) -> list[bool]:
 
 
 def average_precision(weights: Sequence[float], relevant: Sequence[bool]) -> float:
-    r"""How far up the relevant ones stand by weight: their mean precision, expected over the order of equals.
+    """How far up the relevant ones stand by weight: their mean precision, expected over the order of equals.
 
     Of equal weights all give what a random order would, so that zeros are ranked neither first nor last.
-
-    Args:
-        weights: one for each item.
-        relevant: for each whether it should stand above; at least one does.
 
     Example:
         >>> average_precision([0.6, 0.4, 0.0], [True, False, False])

@@ -200,13 +200,7 @@ def load(config: Config, mapping: nn.Module, run: RunDirectory, device: torch.de
 class EntailmentTask:
     """A model with its corpus, a :class:`tasks.training.task.RecordedTask`; a batch is a list of positions.
 
-    Args:
-        corpus: the pairs.
-        vectors: of the words; only where they come from is kept.
-        words: those of the corpus.
-        model: on its device already.
-        batch_size: pairs in a training batch, at least 1.
-        seed: decides the order of the pairs, together with the epoch.
+    Of ``vectors`` only where they come from is kept. The ``seed`` decides, with the epoch, the order.
     """
 
     metric = "accuracy"

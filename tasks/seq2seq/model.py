@@ -145,13 +145,7 @@ class Seq2Seq(nn.Module):
     :math:`\mathrm{mapping}(\mathrm{score}(h_t, \bar h_s))`, context c their average of the
     :math:`\bar h_s`, output :math:`\tilde h_t = \tanh(W [c; h_t])`, from which the next token is predicted
     and which, with input feeding, joins the decoder's next input (zeros at first). The decoder starts from
-    the encoder's last states.
-
-    Args:
-        settings: its shape.
-        mapping: module ``(scores, mask) -> weights``.
-        source_size, target_size: sizes of the vocabularies.
-        shared: whether both are one vocabulary.
+    the encoder's last states. Both sides may have one ``shared`` vocabulary.
 
     Source: Luong, Pham & Manning (2015), sections 3.1 and 3.3; Klein et al. (2017).
     """

@@ -49,11 +49,8 @@ class ForcedBatch(NamedTuple):
 class Translator:
     """A model with its tokenizers, asked sentence by sentence or read along a known target.
 
-    Args:
-        model: in any mode; asking it puts it into eval mode.
-        tokenizers: those that it was trained with.
-        settings: of the search.
-        replace_unknown: write, for an unknown word, the source word that it attended to most.
+    Asking it puts the model into eval mode. With ``replace_unknown`` it writes, for an unknown word, the
+    source word that it attended to most.
     """
 
     def __init__(

@@ -160,13 +160,7 @@ def build(
 ) -> Seq2SeqTask:
     """Make the task of a parallel corpus with new weights, drawn from ``seed``.
 
-    Args:
-        corpus, mapping, seed, device: what is read, what attends, which draw, and where.
-        text, model, batches, search: as their classes say.
-        replace_unknown: write, for an unknown word, the source word that it attended to most.
-
-    Raises:
-        ValueError: a corpus that these settings cannot use.
+    With ``replace_unknown`` the source word that it attended to most is written for an unknown word.
     """
     scoring = Bleu(corpus.languages[1], corpus.tokenized)
     source, target = (SENTENCES.get(language, SENTENCES["en"]) for language in corpus.languages)
