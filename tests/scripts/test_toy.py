@@ -69,7 +69,7 @@ def test_a_toy_is_trained_recorded_and_shown(folder: Path, monkeypatch: pytest.M
     runs = {row["mapping"]: row for row in csv.DictReader((folder / "results/tables/toy.csv").open())}
     assert sorted(runs) == ["halfmax (gamma 2)", "softmax (gamma 1)"]
     assert float(runs["halfmax (gamma 2)"]["test accuracy"]) == record["metrics"]["test"]["accuracy"]
-    figures.main()
+    figures.main([])
     assert (folder / "results/figures/figure4-toy-marks-mini.png").exists()
     report.main([])
     page = (folder / "results/report/index.html").read_text()
