@@ -100,11 +100,10 @@ def load_folder(
         lowercase: fold letters to lower case.
         disjoint_premises: also drop training pairs whose premise, in any case, occurs in dev or test.
         limit: of every split keep only this many pairs, the first ones.
-        cache: as for :func:`tasks.data.reader.read_rows`.
-        prepared: folder of what is prepared once, for :func:`tasks.data.corpus.prepare`.
+        cache, prepared: for :func:`tasks.data.reader.read_rows` and :func:`tasks.data.corpus.prepare`.
 
     Raises:
-        FileNotFoundError, IsADirectoryError: a file is missing.
+        OSError: a file is missing.
         ValueError: a name leaves ``root``; ``keep`` names a file that is not read; an unknown label; a split
             without pairs; ``limit < 1``; anything that the reader rejects.
     """

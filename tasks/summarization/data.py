@@ -71,15 +71,13 @@ def load_folder(
         keep: for a split, and there for a file name, the columns and values of the rows to read.
         rush_filter: keep only training pairs that pass :func:`passes_filter`.
         prepare: write the texts of train and dev as :func:`gigaword_form` does; test sets stay as they are.
-        max_chars: longest text to keep.
-        limit: of every split keep only this many pairs, the first ones.
+        max_chars, limit: longest text to keep; of every split keep only this many pairs, the first ones.
         stream: keep of the training pairs, whose files are plain text, only where they stand, and read each
             when it is trained on; the run is the same.
-        cache: as for :func:`tasks.data.reader.read_rows`.
-        prepared: folder of what is prepared once, for :func:`tasks.data.corpus.prepare`.
+        cache, prepared: for :func:`tasks.data.reader.read_rows` and :func:`tasks.data.corpus.prepare`.
 
     Raises:
-        FileNotFoundError, IsADirectoryError: a file is missing.
+        OSError: a file is missing.
         ValueError: a name leaves ``root``; ``columns`` or ``keep`` names what is not read; text files of
             different lengths; a split without pairs; ``limit`` or ``max_chars`` below 1; a table or archive
             to be streamed; anything that the reader rejects.
@@ -117,13 +115,11 @@ def load_hub(
     Args:
         name, config: the data set and which of its configurations, where it has several.
         rush_filter, prepare, max_chars, limit, cache, prepared: as for :func:`load_folder`.
-        revision: the commit of the data set to read; the newest by default.
-        sha256: checksum that the corpus has to have; any by default.
+        revision, sha256: commit of the data set, by default the newest; checksum of the corpus, if known.
 
     Raises:
         ConnectionError: the hub cannot be reached.
-        ValueError: no such data set; another checksum; a split without pairs; ``limit`` or ``max_chars``
-            below 1.
+        ValueError: no such data set, another checksum, a split without pairs, or a number below 1.
     """
     options = {**locals()}
     check_ranges(load_hub, options)

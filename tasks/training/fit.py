@@ -46,15 +46,8 @@ def fit(
     ``settings.checkpoint_every`` steps, and when a signal asks for a stop. Of several processes only rank 0
     evaluates, writes and needs callbacks; all of them stop after the same step.
 
-    Args:
-        task: model, data and metrics.
-        optimizer: over parameters of ``task.model``.
-        settings: how long to train and how to stop.
-        run: the run's directory, entered by the caller in rank 0.
-        config_hash: a run is continued only under the same one.
-        commit: the code that takes the steps; a run may be continued by another.
-        scheduler: told of every update and epoch.
-        callbacks: told of every step and epoch.
+    The caller has entered the directory in rank 0. A run is continued only under the same ``config_hash``,
+    but perhaps by the code of another ``commit``.
 
     Returns:
         What the run has counted; the model has the weights of its best epoch on dev, or of the last one where

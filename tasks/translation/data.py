@@ -60,30 +60,22 @@ def load_folder(
     ``max_chars`` characters, and training pairs that also stand in dev or a test set.
 
     Args:
-        root: the folder.
-        pair: source and target language with a hyphen.
+        root, pair: the folder; source and target language with a hyphen.
         name: what records call the corpus, the pair added.
         train, dev: file names relative to ``root``; by default the first found of ``train``, and of ``dev``,
-            ``val``, ``valid`` and ``validation``, as text files, ``.parquet``, ``.jsonl``, ``.json``,
-            ``.csv`` or ``.tsv``.
+            ``val``, ``valid`` and ``validation``, as text files or tables.
         tests: for each test set, which becomes a split of that name, its file name; by default ``test``.
         columns: for a language the name of its column, where it is another.
         keep: for a split, and there for a file name, the columns and values of the rows to read.
-        held_out: for ``dev`` or a test set that has no file, how many pairs of the training files to take;
-            see :func:`~tasks.data.corpus.hold_out`.
+        held_out: for ``dev`` or a test set that has no file, how many training pairs to take for it.
         alignments: for each further test set its ``file``, a table with the columns ``src``, ``tgt``,
             ``sure`` and ``possible`` (lists of pairs of word positions, from 0), and the ``pair`` of
             languages that its ``src`` and ``tgt`` are in.
-        tokenized: the texts are cut into words by Moses's rules; its entities, such as ``&apos;``, become
-            characters.
-        max_chars: longest text to keep.
-        limit: of every split keep only this many pairs, the first ones.
-        stream: as for :func:`tasks.summarization.data.load_folder`.
-        cache: as for :func:`tasks.data.reader.read_rows`.
-        prepared: folder of what is prepared once, for :func:`tasks.data.corpus.prepare`.
+        tokenized: the texts are cut by Moses's rules; its entities, such as ``&apos;``, become characters.
+        max_chars, limit, stream, cache, prepared: as for :func:`tasks.summarization.data.load_folder`.
 
     Raises:
-        FileNotFoundError, IsADirectoryError: a file is missing.
+        OSError: a file is missing.
         ValueError: no pair of two languages; a name leaves ``root``; ``keep`` names what is not read; text
             files of different lengths; a link to no word; a split without pairs; ``limit`` or ``max_chars``
             below 1; a table or archive to be streamed; anything that the reader rejects.
@@ -123,13 +115,11 @@ def load_hub(
         name, config: the data set and which of its configurations, such as ``"wmt14"`` and ``"de-en"``. It
             has a column for each language, or a column ``translation`` with an entry for each.
         pair, columns, max_chars, limit, cache, prepared: as for :func:`load_folder`.
-        revision: the commit of the data set to read; the newest by default.
-        sha256: checksum that the corpus has to have; any by default.
+        revision, sha256: commit of the data set, by default the newest; checksum of the corpus, if known.
 
     Raises:
         ConnectionError: the hub cannot be reached.
-        ValueError: no such data set; another checksum; a split without pairs; ``limit`` or ``max_chars``
-            below 1.
+        ValueError: no such data set, another checksum, a split without pairs, or a number below 1.
     """
     options = {**locals()}
     check_ranges(load_hub, options)
