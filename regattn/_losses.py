@@ -242,19 +242,7 @@ def entmax15_loss(
     *,
     gamma: Strength = 1.0,
 ) -> Tensor:
-    """:func:`fenchel_young_loss` of :func:`entmax15`, called as :func:`torch.nn.functional.cross_entropy`.
-
-    Args:
-        scores: floating (N, C, …), or (C,) of one row: classes stand where cross_entropy has them.
-        target: int64 class indices (N, …), or weights of the shape of ``scores``.
-        weight, ignore_index, reduction: as in :func:`fenchel_young_loss`, but the mean unless told.
-        gamma: above 0.
-
-    Returns:
-        A number, or one loss for each row with ``reduction="none"``.
-
-    Raises:
-        TypeError, ValueError: as :func:`fenchel_young_loss`.
+    """:func:`fenchel_young_loss` of :func:`entmax15`; arguments, result and errors as :func:`sparsemax_loss`.
 
     Example:
         >>> entmax15_loss(torch.tensor([[2.0, 0.0], [0.0, 3.0]]), torch.tensor([1, 1]))
@@ -275,20 +263,10 @@ def entmax_loss(
     gamma: Strength = 1.0,
     alpha: Strength = 1.5,
 ) -> Tensor:
-    """:func:`fenchel_young_loss` of :func:`entmax`, called as :func:`torch.nn.functional.cross_entropy`.
+    """:func:`fenchel_young_loss` of :func:`entmax`; arguments, result and errors as :func:`sparsemax_loss`.
 
     Args:
-        scores: floating (N, C, …), or (C,) of one row: classes stand where cross_entropy has them.
-        target: int64 class indices (N, …), or weights of the shape of ``scores``.
-        weight, ignore_index, reduction: as in :func:`fenchel_young_loss`, but the mean unless told.
-        gamma: above 0.
         alpha: of entmax, at least 1.
-
-    Returns:
-        A number, or one loss for each row with ``reduction="none"``.
-
-    Raises:
-        TypeError, ValueError: as :func:`fenchel_young_loss`.
 
     Example:
         >>> entmax_loss(torch.tensor([[2.0, 0.0], [0.0, 3.0]]), torch.tensor([1, 1]), alpha=1.2)
@@ -311,20 +289,10 @@ def normmax_loss(
     gamma: Strength = 1.0,
     alpha: Strength = 2.0,
 ) -> Tensor:
-    """:func:`fenchel_young_loss` of :func:`normmax`, called as :func:`torch.nn.functional.cross_entropy`.
+    """:func:`fenchel_young_loss` of :func:`normmax`; arguments, result and errors as :func:`sparsemax_loss`.
 
     Args:
-        scores: floating (N, C, …), or (C,) of one row: classes stand where cross_entropy has them.
-        target: int64 class indices (N, …), or weights of the shape of ``scores``.
-        weight, ignore_index, reduction: as in :func:`fenchel_young_loss`, but the mean unless told.
-        gamma: above 0.
         alpha: of normmax, at least 1.
-
-    Returns:
-        A number, or one loss for each row with ``reduction="none"``.
-
-    Raises:
-        TypeError, ValueError: as :func:`fenchel_young_loss`.
 
     Example:
         >>> normmax_loss(torch.tensor([[2.0, 0.0], [0.0, 3.0]]), torch.tensor([1, 1]), alpha=3.0)
