@@ -120,12 +120,7 @@ class DecomposableModel(nn.Module):
     :math:`v_{2,j} = G([b_j; \alpha_j])`; the label is read off :math:`H([\sum_i v_{1,i}; \sum_j v_{2,j}])`.
     F, G and H have two layers with ReLU each.
 
-    Args:
-        vectors: word vectors (words, dim).
-        mapping: module ``(scores, mask) -> weights``, of both directions.
-        hidden_size: size of the projected vectors and of all layers, at least 1.
-        dropout: share of the inputs of every layer of F, G and H that is dropped, in [0, 1).
-        train_vectors: whether the vectors are trained along.
+    Arguments are those of :class:`EntailmentModel`; dropped are inputs of every layer of F, G and H.
 
     Source: Parikh, Täckström, Das & Uszkoreit (2016), section 3, without attention inside a sentence.
     """
