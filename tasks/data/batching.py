@@ -31,18 +31,14 @@ def epoch_batches(
 
     Args:
         lengths: length of every item.
-        batch_size: most items in a batch, at least 1; where tokens count, most items times the longest of
-            them, padding included. An item that is longer by itself has a batch to itself.
-        seed: the run's seed, from 0 to 2**32 - 1.
-        epoch: number of the epoch, from 0.
+        batch_size: most items in a batch; where tokens count, most items times the longest of them, padding
+            included. An item that is longer by itself has a batch to itself.
+        seed, epoch: of the run, from 0.
         count: what ``batch_size`` counts.
 
     Returns:
         Lists of positions in ``lengths``, every position exactly once; where sentences count, only one batch
         may be smaller.
-
-    Raises:
-        ValueError: ``batch_size < 1``, a negative ``seed`` or ``epoch``, or another ``count``.
 
     Example:
         >>> epoch_batches([3, 9, 3, 9], 2, seed=0, epoch=0)

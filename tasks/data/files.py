@@ -271,8 +271,7 @@ def write_atomically(
     processes that write it at a time the last one's file stays.
 
     Args:
-        path: the file to write; its directory exists.
-        chunks: its content.
+        path, chunks: the file, whose directory exists, and its content.
         previous: name under which the file that is replaced is kept. An interruption may then leave only
             ``previous``, never neither.
         is_new: of several processes the first one's file stays.

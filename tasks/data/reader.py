@@ -142,12 +142,10 @@ def hub_sources(
     lacks the data set; ValueError where there is no such data set or split, or a wanted column is missing.
 
     Args:
-        name: the data set, such as ``"stanfordnlp/snli"``.
+        name, config: the data set, such as ``"stanfordnlp/snli"``, and which of several configurations.
         columns: as for :func:`read_rows`.
         item: makes an item of a row.
-        config: which of the data set's configurations, such as ``"de-en"``, where it has several.
-        revision: the commit of the data set to read; ``None`` takes its newest.
-        cache: folder for the library's cache; ``None`` takes the library's own.
+        revision, cache: its commit, if not the newest; the library's folder, if not its own.
     """
     table = partial(_hub_table, name, config, revision, cache)
 

@@ -128,10 +128,10 @@ def load_vectors(path: Path | str, vocabulary: Vocabulary) -> Vectors:
         vocabulary: the words wanted.
 
     Raises:
-        FileNotFoundError, IsADirectoryError: there is no file of that name.
-        ValueError: an empty or damaged file; bytes that are not UTF-8; a line with another number of numbers;
-            among the vectors used, one that is not finite; no vector for any word; a zip
-            archive without exactly one file to read; a file that changes meanwhile.
+        OSError: there is no file of that name.
+        ValueError: an empty or damaged file, or one that changes meanwhile; bytes that are not UTF-8; a line
+            with another number of numbers; a vector that is not finite; none for any word; a zip archive
+            without exactly one file to read.
     """
     path = Path(path)
     check_file(path)

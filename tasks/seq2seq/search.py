@@ -91,10 +91,9 @@ def search(
     changes no output.
 
     Args:
-        model: in evaluation mode, on the device of ``source``.
+        model, settings: in evaluation mode, on the device of ``source``; how widely to search.
         source: int64 tokens (batch, longest), padded with ``PAD`` on the right.
         lengths: int64 (batch,), on the CPU; each at least 1.
-        settings: see :class:`SearchSettings`.
 
     Returns:
         For each sentence at most ``n_best`` hypotheses, best first. Unfinished ones, as long as allowed,

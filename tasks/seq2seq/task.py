@@ -261,10 +261,8 @@ def alignment_from_attention(
     A source word has the sum of the weights of its tokens, a target word the mean of the rows of its tokens.
 
     Args:
-        weights: attention of one sentence, (target tokens, source tokens), not negative; without the row of
-            ``</s>`` and without padding, which the caller leaves out.
-        source_words: for each source token the position of its word, as a tokenizer's ``words`` returns it.
-        target_words: the same of the target.
+        weights: attention of one sentence, (target tokens, source tokens), without ``</s>`` and padding.
+        source_words, target_words: the position of the word of each token, as of a tokenizer's ``words``.
 
     Returns:
         Pairs (source word, target word): one for each target word with tokens, of equal source words the

@@ -83,15 +83,11 @@ def rouge_items(
     n-gram in common; for ROUGE-L they are words, and a match is a word of the longest common subsequence.
 
     Args:
-        outputs: one summary for each item; an empty one scores 0.
-        references: one or more for each item.
+        outputs, references: one summary for each item, and one reference or more.
         rule: :data:`GIGAWORD`, :data:`DUC` or another.
 
     Returns:
         For each item the scores times 100: ``rouge1``, ``rouge2``, ``rougeL``.
-
-    Raises:
-        ValueError: an item has no reference, or the numbers of outputs and items differ.
 
     Example:
         >>> rouge_items(["a ship", "a dog"], [("ships",), ("the dog", "a cat")], DUC)["rouge1"]

@@ -48,19 +48,16 @@ def bleu(
     The tokens are those that sacrebleu has for the language: 13a but for Chinese, Japanese and Korean.
 
     Args:
-        outputs: one translation for each item; an empty one counts as an empty one.
-        references: one or more for each item, everywhere the same number.
-        language: code of the language of the outputs, such as ``"fr"``, ``"zh"`` or ``"zh_CN"``; wanted if
-            ``tokenized``.
-        tokenized: outputs and references are in Moses tokens, which are put together to plain text first.
+        outputs, references: one translation for each item, and everywhere as many references.
+        language: code of that of the outputs, such as ``"fr"``, ``"zh"`` or ``"zh_CN"``.
+        tokenized: both are in Moses tokens of the language, which are put together to plain text first.
 
     Returns:
         The scores ``bleu`` and ``chrf`` with sacrebleu's signatures, and the ``detokenizer`` if one was used.
         Of every item the counts whose sums :func:`bleu_of_totals` takes.
 
     Raises:
-        ValueError: the numbers of outputs and references differ; items differ in their number of references,
-            or have none; ``tokenized`` without ``language``.
+        ValueError: numbers differ, items have no reference, or there is no language of tokens.
 
     Example:
         >>> scores = bleu(["a cat sits on the mat"], [("the cat sits on the mat",)])
