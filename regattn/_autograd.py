@@ -297,7 +297,7 @@ def define_solver(
             return output
         if isinstance(output, Tensor):
             return output, room(output)
-        return output[0], load_kernel(scores.device.type, "groups", "whole")(output[1])
+        return output[0], load_kernel(device_type(scores), "groups", "whole")(output[1])
 
     load_kernel("cpu", file, name)  # now, before the process may be forked: see openmp.py
     solver = Solver(
@@ -541,7 +541,7 @@ def _define_penalty_slope(name: str, file: str) -> Callable[..., Tensor]:
     operator: Any = getattr(torch.ops.regattn, f"{name}_slope").default
 
     def by_kernel(scores: Tensor, *others: Any) -> Tensor:
-        slope: Callable[..., Tensor] = load_kernel(scores.device.type, file, "penalty_slope")
+        slope: Callable[..., Tensor] = load_kernel(device_type(scores), file, "penalty_slope")
         return slope(scores, *others)
 
     def fake(scores: Tensor, *others: Any) -> Tensor:

@@ -30,6 +30,7 @@ called = njit(**_inner)
 inlined = njit(forceinline=True, **_inner)
 fused = njit(forceinline=True, fastmath={"contract"}, **_inner)  # a product and a sum in one rounding
 reordered_sum = njit(forceinline=True, fastmath={"reassoc"}, **_inner)
+frame = njit(forceinline=True, **_inner | {"_nrt": True})  # may make arrays
 
 
 def kernel(function: Callable[..., Any]) -> Any:

@@ -9,7 +9,7 @@ from torch import Tensor
 from regattn.kernels.cpu import run_rows, working_rows
 from regattn.kernels.cpu.compiling import kernel
 from regattn.kernels.cpu.entmax import power_shares
-from regattn.kernels.cpu.powers import exp_of, log_of
+from regattn.kernels.cpu.powers import DOUBLE, exp_of, log_of
 from regattn.kernels.cpu.screening import BAD, SPARE, fill, scan_row, within_reach
 from regattn.kernels.cpu.sparsemax import add_up, threshold
 
@@ -45,7 +45,7 @@ def loss_rows(start, stop, scores, targets, of_norm, gamma, alpha, losses, count
                 z[k] = max(z[k] - tau, 0.0)
         else:
             scale, m = (1.0, e + 1.0) if of_norm else (eps, e)
-            n = power_shares(scores, no_mask, False, state, r, top, gamma, scale, m, e, index, z)
+            n = power_shares(scores, no_mask, False, state, r, top, gamma, scale, m, e, index, z, key)
         per_total = 1.0 / add_up(z, 0, n)
         inner = omega = 0.0
         count = 0
@@ -55,14 +55,14 @@ def loss_rows(start, stop, scores, targets, of_norm, gamma, alpha, losses, count
                 members[r, count], shares[r, count] = index[k], weight
                 count += 1
                 inner += weight * (np.float64(scores[r, index[k]]) - top)
-                log = log_of(max(weight, np.finfo(np.float64).tiny), 0.0)
+                log = log_of(max(weight, np.finfo(np.float64).tiny), 0.0, DOUBLE)
                 a = eps * log
                 if of_norm:
-                    omega += exp_of(alpha * log)
+                    omega += exp_of(alpha * log, DOUBLE)
                 elif a > -_NEAR:
                     omega += weight * log * (1.0 + a / 2.0 + a * a / 6.0 + a * a * a / 24.0)
                 else:
-                    omega += weight * (exp_of(a) - 1.0) * e
+                    omega += weight * (exp_of(a, DOUBLE) - 1.0) * e
         counts[r] = count
         omega = omega ** (1.0 / alpha) - 1.0 if of_norm else omega / alpha
         losses[r] = inner - gamma * omega - (np.float64(scores[r, targets[r]]) - top)

@@ -5,20 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from regattn.kernels.cpu import on_tensors, product_on_tensors
-from regattn.kernels.cpu.compiling import kernel
+from regattn.kernels.cpu.compiling import inlined, kernel
 from regattn.kernels.cpu.entmax import power_row, raise_to
 from regattn.kernels.cpu.pnormmax import dot
-from regattn.kernels.cpu.powers import exp_of, log_of
+from regattn.kernels.cpu.powers import DOUBLE, exp_of, log_of
 from regattn.kernels.cpu.screening import (
-    BAD,
-    CHUNK,
     SMALLEST,
     SPARE,
-    fill,
-    find_supports,
+    init_values,
     is_sound,
-    load_support,
-    scan_row,
+    multiply_supports,
     strength_of,
 )
 from regattn.kernels.cpu.sparsemax import add_up
@@ -33,50 +29,40 @@ def normmax_rows(start, stop, scores, mask, masked, gammas, alphas, values):
     """
     d = scores.shape[1]
     z = np.empty(d + SPARE)
-    index = np.empty(d + SPARE, np.int64)
+    index, powers = np.empty(d + SPARE, np.int64), np.empty(d + SPARE)
     for r in range(start, stop):
         gamma, alpha = strength_of(gammas, r), strength_of(alphas, r)
         sound = is_sound(gamma, SMALLEST) and is_sound(alpha, 1.0)
-        state, top = scan_row(scores, mask, masked, r, sound)
+        state, top = init_values(scores, mask, masked, r, sound, values)
         if state > 0:
             e = 1.0 / (alpha - 1.0)
-            power_row(scores, mask, masked, state, r, top, gamma, 1.0, e + 1.0, e, index, z, values)
-        else:
-            fill(values[r], np.nan if state == BAD else 0.0)
+            power_row(scores, mask, masked, state, r, top, gamma, 1.0, e + 1.0, e, index, z, powers, values)
+
+
+@inlined
+def _product_of_row(y, g, s, n, alpha, digits):
+    per_total = 1.0 / add_up(y, 0, n)  # which rounding may have left beside 1
+    for k in range(n):
+        s[k] = y[k] = y[k] * per_total
+    raise_to(s, n, alpha, digits)
+    norm = exp_of(log_of(min(add_up(s, 0, n), 1.0), 0.0, DOUBLE) / alpha, DOUBLE)
+    for k in range(n):
+        s[k] = min(y[k] / norm, 1.0)
+    raise_to(s, n, 2.0 - alpha, digits)
+    each = norm / (alpha - 1.0) if alpha > 1.0 else 0.0
+    shift = dot(y, g, n)
+    for k in range(n):
+        s[k] *= each * (g[k] - shift)
+    total = add_up(s, 0, n)
+    for k in range(n):
+        s[k] -= y[k] * total
 
 
 @kernel
 def product_rows(start, stop, direction, weights, output, gammas, alphas):
     """Jacobian of normmax at the solution ``weights`` times ``direction``, with s as in
     :mod:`regattn._normmax`."""
-    d = direction.shape[1]
-    y, g, s = np.empty(d + SPARE), np.empty(d + SPARE), np.empty(d + SPARE)
-    index, counts = np.empty((CHUNK, d + SPARE), np.int64), np.empty(CHUNK, np.int64)
-    no_mask = np.empty((1, 1), np.bool_)
-    for first in range(start, stop, CHUNK):
-        last = min(first + CHUNK, stop)
-        find_supports(direction, weights, no_mask, first, last, index, counts)
-        for r in range(first, last):
-            positions, n = index[r - first], counts[r - first]
-            load_support(direction, weights, output, r, positions, n, y, g)
-            alpha = strength_of(alphas, r)
-            if n == 0 or alpha == 1.0:
-                continue
-            per_total = 1.0 / add_up(y, 0, n)  # which rounding may have left beside 1
-            for k in range(n):
-                s[k] = y[k] = y[k] * per_total
-            raise_to(s, n, alpha)
-            norm = exp_of(log_of(min(add_up(s, 0, n), 1.0), 0.0) / alpha)
-            for k in range(n):
-                s[k] = min(y[k] / norm, 1.0)
-            raise_to(s, n, 2.0 - alpha)
-            each = norm / (alpha - 1.0)
-            shift = dot(y, g, n)
-            for k in range(n):
-                s[k] *= each * (g[k] - shift)
-            total, scale = add_up(s, 0, n), 1.0 / strength_of(gammas, r)
-            for k in range(n):
-                output[r, positions[k]] = scale * (s[k] - y[k] * total)
+    multiply_supports(_product_of_row, start, stop, direction, weights, output, gammas, alphas)
 
 
 normmax = on_tensors(normmax_rows, structured=False)

@@ -8,19 +8,15 @@ from regattn.kernels.cpu import on_tensors, product_on_tensors
 from regattn.kernels.cpu.compiling import inlined, kernel, reordered_sum
 from regattn.kernels.cpu.entmax import tolerance, write_shares
 from regattn.kernels.cpu.screening import (
-    BAD,
-    CHUNK,
     SMALLEST,
     SPARE,
-    fill,
-    find_supports,
+    init_values,
     is_sound,
-    load_support,
-    scan_row,
+    multiply_supports,
     strength_of,
     within_reach,
 )
-from regattn.kernels.cpu.sparsemax import add_up, largest
+from regattn.kernels.cpu.sparsemax import largest
 from regattn.kernels.cpu.vectors import power_sums
 
 
@@ -38,9 +34,8 @@ def pnormmax_rows(start, stop, scores, mask, masked, gammas, norms, values):
     q = p / (p - 1.0)
     for r in range(start, stop):
         gamma = strength_of(gammas, r)
-        state, top = scan_row(scores, mask, masked, r, is_sound(gamma, SMALLEST))
+        state, top = init_values(scores, mask, masked, r, is_sound(gamma, SMALLEST), values)
         if state <= 0:
-            fill(values[r], np.nan if state == BAD else 0.0)
             continue
         m, _ = within_reach(scores, mask, masked, state, r, top, gamma, 1.0, index, None, z)
         if p == 1.5:
@@ -122,11 +117,16 @@ def _pnorm_root(z, m, p, q):
 
 
 @reordered_sum
-def _sum_of_squares(numbers, divisors, n):
-    total = 0.0
-    for i in range(n):
-        total += numbers[i] * numbers[i] / divisors[i]
-    return total
+def _sums(y, g, s, n):
+    """Σ y^p, where s = y^(2−p); Σ y, Σ s, Σ y·g, Σ s·g."""
+    of_powers = sum_y = sum_s = sum_yg = sum_sg = 0.0
+    for k in range(n):
+        of_powers += y[k] * y[k] / s[k]
+        sum_y += y[k]
+        sum_s += s[k]
+        sum_yg += y[k] * g[k]
+        sum_sg += s[k] * g[k]
+    return of_powers, sum_y, sum_s, sum_yg, sum_sg
 
 
 @reordered_sum
@@ -137,44 +137,31 @@ def dot(a, b, n):
     return total
 
 
+@inlined
+def _product_of_row(y, g, s, n, p, _):
+    if p == 1.5:
+        for k in range(n):
+            s[k] = np.sqrt(y[k])
+    else:
+        top = largest(1.0, y, n)  # whose multiples have the same Jacobian
+        for k in range(n):
+            y[k] /= top
+            s[k] = y[k] ** (2.0 - p)
+    of_powers, sum_y, sum_s, sum_yg, sum_sg = _sums(y, g, s, n)
+    norm = of_powers ** (1.0 / p)
+    power = 1.0 / np.sqrt(norm) if p == 1.5 else norm ** (p - 2.0)
+    each, c = power / (p - 1.0), (2.0 - p) / ((p - 1.0) * norm * norm)
+    shift = (each * sum_sg - c * sum_y * sum_yg) / (each * sum_s - c * sum_y * sum_y)
+    c *= sum_yg - shift * sum_y
+    for k in range(n):
+        s[k] = each * s[k] * (g[k] - shift) - c * y[k]
+
+
 @kernel
 def product_rows(start, stop, direction, weights, output, gammas, norms):
     """Jacobian of pnormmax at the solution ``weights`` times ``direction``, with s and c as in
     :mod:`regattn._pnormmax`."""
-    d, p = direction.shape[1], norms[0]
-    y, g, s = np.empty(d + SPARE), np.empty(d + SPARE), np.empty(d + SPARE)
-    index, counts = np.empty((CHUNK, d + SPARE), np.int64), np.empty(CHUNK, np.int64)
-    no_mask = np.empty((1, 1), np.bool_)
-    for first in range(start, stop, CHUNK):
-        last = min(first + CHUNK, stop)
-        find_supports(direction, weights, no_mask, first, last, index, counts)
-        for r in range(first, last):
-            positions, n = index[r - first], counts[r - first]
-            load_support(direction, weights, output, r, positions, n, y, g)
-            if n == 0:
-                continue
-            top = largest(1.0, y, n)
-            for k in range(n):
-                y[k] /= top
-            if p == 1.5:
-                for k in range(n):
-                    s[k] = np.sqrt(y[k])
-            else:
-                for k in range(n):
-                    s[k] = y[k] ** (2.0 - p)
-            norm = _sum_of_squares(y, s, n) ** (1.0 / p)  # of y / top
-            power = 1.0 / np.sqrt(norm) if p == 1.5 else norm ** (p - 2.0)
-            each, c = power / (p - 1.0), (2.0 - p) / ((p - 1.0) * norm * norm)
-            for k in range(n):
-                s[k] *= each
-            sum_s, sum_y = add_up(s, 0, n), add_up(y, 0, n)
-            sum_sg, sum_yg = dot(s, g, n), dot(y, g, n)
-            shift = (sum_sg - c * sum_y * sum_yg) / (sum_s - c * sum_y * sum_y)
-            scale = 1.0 / strength_of(gammas, r)
-            for k in range(n):
-                output[r, positions[k]] = scale * (
-                    s[k] * (g[k] - shift) - c * y[k] * (sum_yg - shift * sum_y)
-                )
+    multiply_supports(_product_of_row, start, stop, direction, weights, output, gammas, norms)
 
 
 pnormmax = on_tensors(pnormmax_rows, structured=False)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from regattn.kernels.cpu.compiling import inlined
+from regattn.kernels.cpu.compiling import frame, inlined
+from regattn.kernels.cpu.powers import digits_of
 from regattn.kernels.cpu.vectors import (
     count_flags,
     first_flag,
@@ -21,7 +22,7 @@ SMALLEST = 5e-324
 LONG = 16  # scores for which a call is nothing
 MANY = 128  # survivors for which another look in vector instructions pays
 SPARE = 64  # entries of an array beyond those of a row, so that vector instructions may read past these
-CHUNK = 16  # rows whose supports are looked up before the first of them is worked on
+_CHUNK = 16  # rows whose supports are looked up before the first of them is worked on
 _AHEAD = 1024  # scores: what is read so much later is fetched now
 _AT_ONCE = 8  # positions that are written at once, since the end of a loop is mispredicted
 
@@ -81,7 +82,7 @@ def survivors(scores, mask, masked, gaps, r, floor, index, rank, others):
         present = ~np.uint64(0)
         if gaps:
             present = where_at_least(scores, offset, count, lowest)
-            if masked:
+            if mask is not None and masked:
                 present &= where_true(mask, offset, count)
             survive &= present
         if survive == ~np.uint64(0):
@@ -112,7 +113,7 @@ def survivors(scores, mask, masked, gaps, r, floor, index, rank, others):
 
 
 @inlined
-def find_supports(direction, weights, no_mask, first, last, index, counts):
+def _find_supports(direction, weights, first, last, index, counts):
     """Positions and number of the weights above 0 of some rows.
 
     The direction there is brought near: no processor would look for it where it lies.
@@ -121,18 +122,33 @@ def find_supports(direction, weights, no_mask, first, last, index, counts):
     smallest = weights.dtype.type(np.float64(info.tiny) * np.float64(info.eps))
     for r in range(first, last):
         positions = index[r - first]
-        counts[r - first], _ = survivors(
-            weights, no_mask, False, False, r, smallest, positions, None, direction
-        )
+        counts[r - first], _ = survivors(weights, None, False, False, r, smallest, positions, None, direction)
 
 
-@inlined
-def load_support(direction, weights, output, r, index, n, y, g):
-    """Weights and direction at the positions of a row; zeros to its output, NaN if the row is bad."""
-    bad = np.isnan(weights[r, 0])
-    for k in range(n):
-        y[k], g[k] = weights[r, index[k]], direction[r, index[k]]
-    fill(output[r], np.nan if bad else 0.0)
+@frame
+def multiply_supports(product_of_row, start, stop, direction, weights, output, gammas, strengths):
+    """Products with Jacobians that weights determine: 0 outside of the support, NaN if a row is bad.
+
+    γ times those on the support is s ← ``product_of_row(y, g, s, n, strength, digits)``, with n weights y and
+    direction g.
+    """
+    d = direction.shape[1]
+    y, g, s = np.empty(d + SPARE), np.empty(d + SPARE), np.empty(d + SPARE)
+    index, counts = np.empty((_CHUNK, d + SPARE), np.int64), np.empty(_CHUNK, np.int64)
+    for first in range(start, stop, _CHUNK):
+        last = min(first + _CHUNK, stop)
+        _find_supports(direction, weights, first, last, index, counts)
+        for r in range(first, last):
+            positions, n = index[r - first], counts[r - first]
+            bad = np.isnan(weights[r, 0])
+            for k in range(n):
+                y[k], g[k] = weights[r, positions[k]], direction[r, positions[k]]
+            fill(output[r], np.nan if bad else 0.0)
+            if n > 0:
+                product_of_row(y, g, s, n, strength_of(strengths, r), digits_of(weights))
+                scale = 1.0 / strength_of(gammas, r)
+                for k in range(n):
+                    output[r, positions[k]] = scale * s[k]
 
 
 @inlined
@@ -200,11 +216,19 @@ def set_counts(structure, r, members, groups):
 
 
 @inlined
-def init_row(scores, mask, masked, r, sound, values, structure):
-    """State of a row and its largest score, as :func:`scan_row`; writes what needs no solution."""
+def init_values(scores, mask, masked, r, sound, values):
+    """State of a row and its largest score, as :func:`scan_row`; writes values that need no solution."""
     state, top = scan_row(scores, mask, masked, r, sound)
     if state <= 0:
         fill(values[r], np.nan if state == BAD else 0.0)
+    return state, top
+
+
+@inlined
+def init_row(scores, mask, masked, r, sound, values, structure):
+    """The same where there is a structure."""
+    state, top = init_values(scores, mask, masked, r, sound, values)
+    if state <= 0:
         set_counts(structure, r, INVALID if state == BAD else 0, 0)
     return state, top
 
