@@ -42,7 +42,7 @@ DRY ?=
 # Of make soak: the share of the full numbers.
 N ?= 1
 PYTHON ?= python3
-# Index of the torch build to install, where the default is not the wanted one (see README).
+# Index of the torch build to install, where the default is not the wanted one (see docs/start.md).
 TORCH_INDEX ?=
 
 VENV := .venv
