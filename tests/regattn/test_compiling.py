@@ -181,4 +181,9 @@ def test_nothing_is_left_to_compile_after_precompiling(threads, capsys):
 
 def test_precompiling_what_is_unknown_is_refused(capsys):
     assert main(["precompile", "fusedmx"]) == 2
-    assert f"mapping must be one of {', '.join(MAPPINGS)}, got 'fusedmx'" in capsys.readouterr().err
+    refusal = f"mapping must be one of {', '.join(MAPPINGS)}, got 'fusedmx'"
+    assert refusal in capsys.readouterr().err
+    module = subprocess.run(
+        [sys.executable, "-m", "regattn.precompile", "fusedmx"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert (module.returncode, refusal in module.stderr) == (2, True)
