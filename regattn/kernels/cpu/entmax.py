@@ -27,9 +27,7 @@ _LONG, _FAR = 256, 0.8  # in shorter rows, and where it ends above, a second ste
 _GRID = 1024.0  # to which the bound is rounded up, so that it does not depend on the order of a sum
 _OFFSET = 0.3217  # so that no number that often occurs lies at an edge of the grid
 _NOTHING_LEFT = 745.0  # exp(−745) is 0
-_BLOCK = (
-    16  # numbers of which powers are taken at once: the rest of a loop in vectors costs more than a block
-)
+_BLOCK = 16  # numbers of which powers are taken at once: what is left of a loop in vectors costs more
 _SHORT = 64
 _ROUNDING = 4.0 * np.finfo(np.float64).eps
 _ROUGH_STEPS, _CLOSE = 3, 0.15  # after a step so short the next one is the last for float32
