@@ -182,7 +182,7 @@ def write_shares(z, n, index, values, r):
 @inlined
 def tolerance(scores):
     """A step of Newton's method after which scores of this type are solved."""
-    return 1e-9 if np.finfo(scores.dtype).eps < 1e-10 else 1e-5
+    return 1e-9 if digits_of(scores) == DOUBLE else 1e-5
 
 
 @inlined
