@@ -215,6 +215,34 @@ def _add(
     tally.add(*rows)
 
 
+@contextmanager
+def gamma_times(factor: float, model: nn.Module) -> Iterator[None]:
+    """Inside, each mapping in ``model`` has ``factor`` times its γ, and its λ divided by as much.
+
+    Raises:
+        ValueError: one of them is a tensor, such as one that is learnt.
+    """
+    given = [
+        (module, name, value)
+        for module in model.modules()
+        if factor != 1 and isinstance(module, regattn.Mapping)
+        for name, value in module.strengths.items()
+        if name in ("gamma", "lam")
+    ]
+    for _, name, value in given:
+        if isinstance(value, Tensor):
+            raise ValueError(
+                f"{name} must be a number where anneal_gamma is not null, got one that is learnt"
+            )
+    try:
+        for mapping, name, value in given:
+            setattr(mapping, name, value * factor if name == "gamma" else value / factor)
+        yield
+    finally:
+        for mapping, name, value in given:
+            setattr(mapping, name, value)
+
+
 def warning(means: Mapping[str, float], samples: int, *, epoch: int, step: int) -> str | None:
     """A sentence with advice where scores are not learnt, by the means of an epoch's ``samples`` so far."""
     if samples < _ENOUGH:

@@ -18,7 +18,7 @@ from regattn import Mapping
 from scripts.cli import UsageError
 from scripts.runs.config import Train, leaves, plain, validate_config
 from tasks._registry import TASKS
-from tasks.attention import AttentionGrid
+from tasks.attention import AttentionGrid, gamma_times
 from tasks.checks import Seed, check_number
 from tasks.data import cache
 from tasks.data.corpus import Corpus
@@ -90,6 +90,8 @@ def set_up(config: DictConfig, *, like: Setup | None = None) -> Setup:
     # Runs from before there was a choice name no class.
     optim = instantiate({"_target_": "tasks.training.optim.Adam", **config.optim}, _convert_="all")
     mapping = instantiate(config.attention)
+    with gamma_times(trainer.anneal_gamma or 1.0, mapping):  # where it cannot be annealed, it is refused here
+        pass
     device = trainer.torch_device()
     trainer, notes = trainer.on_this_machine(device)
     if like is not None:

@@ -46,6 +46,7 @@ class ModelSettings:
     dropout: Fraction = 0.3  # between layers and of the attention's output
     embedding_dropout: Fraction = 0.0  # of the word vectors' entries
     init_range: Annotated[float, Range(above=0, most=1_000)] = 0.1  # every weight starts uniform in ± this
+    scorer_init_range: Annotated[float | None, Range(above=0, most=1_000)] = None  # theirs, None for the same
     # The target's word vectors are the output layer's weights, and the source's if both share a vocabulary.
     tie_embeddings: bool = False
 
@@ -182,8 +183,11 @@ class Seq2Seq(nn.Module):
         self.dropout = nn.Dropout(settings.dropout)
         self.embedding_dropout = nn.Dropout(settings.embedding_dropout)
         strengths = set(mapping.parameters())  # where it learns some, they start as they are given
+        scorer = set(self.attention.scorer.parameters())
         for weight in (weight for weight in self.parameters() if weight not in strengths):
-            nn.init.uniform_(weight, -settings.init_range, settings.init_range)
+            own = settings.scorer_init_range if weight in scorer else None
+            bound = settings.init_range if own is None else own
+            nn.init.uniform_(weight, -bound, bound)
         for embedded in (self.embed_source, self.embed_target):
             nn.init.zeros_(embedded.weight[PAD])
         if settings.tie_embeddings:

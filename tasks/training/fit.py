@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from tasks.attention import AttentionMonitor, warning
+from tasks.attention import AttentionMonitor, gamma_times, warning
 from tasks.checks import Refusal
 from tasks.training import distributed
 from tasks.training.callbacks import Callback, EpochEvent, StartEvent, StepEvent
@@ -115,7 +115,8 @@ def _train(
         for batch in batches[counters.batch : counters.end_of_epoch(len(batches), settings)]:
             begun = time.perf_counter()
             where = f"step {counters.step + 1} (epoch {counters.epoch})"
-            with monitor.watch(counters.step) as attention:
+            factor = settings.gamma_factor(counters.epoch, counters.batch / len(batches))
+            with gamma_times(factor, task.model), monitor.watch(counters.step) as attention:
                 loss, sums = train_step(
                     task, optimizer, batch, clip_norm=settings.clip_norm, where=where, precision=precision
                 )

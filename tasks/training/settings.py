@@ -42,6 +42,8 @@ class TrainerSettings:
     dev_items: PositiveIntOrNone = None
     test_items: PositiveIntOrNone = None  # likewise of every test set, for a trial
     clip_norm: Annotated[float | None, Range(above=0)] = None  # largest Euclidean norm of the gradient
+    # γ is at first so many times what the mapping was given, and falls to that during the first epoch.
+    anneal_gamma: Annotated[float | None, Range(least=1, most=1_000)] = None
     checkpoint_every: PositiveIntOrNone = None  # updates; each epoch's end has a checkpoint anyway
     seed: Seed = 1  # of torch, numpy and Python
     threads: Threads = None  # of torch on the CPU; None leaves them
@@ -57,6 +59,10 @@ class TrainerSettings:
     def items(self, split: str) -> int | None:
         """For how many items of a split outputs are written, None for all."""
         return self.dev_items if split == "dev" else self.test_items
+
+    def gamma_factor(self, epoch: int, progress: float) -> float:
+        """What γ is multiplied by where so much of an epoch is done, from 0 to 1: geometric, γλ held."""
+        return 1.0 if self.anneal_gamma is None or epoch > 1 else self.anneal_gamma ** (1.0 - progress)
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """Return a context in which a model on ``device`` computes in ``precision``."""

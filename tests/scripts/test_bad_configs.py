@@ -46,6 +46,10 @@ CONFIG_FAULTS = {
         ["attention=fusedmax", "attention.lambda=0.1"],
         r"attention\.lambda is no key: attention has gamma, lam, .*; did you mean lam\?",
     ),
+    "annealed and learnt": (
+        ["attention.learn=[gamma]", "trainer.anneal_gamma=4"],
+        r"gamma must be a number where anneal_gamma is not null, got one that is learnt",
+    ),
     "key of a corpus": (
         ["data=snli/folder", "data.root=x", "data.train=9"],
         r"data\.train is no key: data has .*test_files, train_files; did you mean train_files\?",

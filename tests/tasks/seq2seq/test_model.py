@@ -225,6 +225,7 @@ def test_rescoring_what_the_search_found_gives_its_score(settings: ModelSettings
         ({"dropout": 1.0}, "dropout must be a number of at least 0 and below 1, got 1.0"),
         ({"embedding_dropout": float("nan")}, "embedding_dropout must be a number"),
         ({"init_range": float("inf")}, "init_range must be a number above 0 and at most 1,000, got inf"),
+        ({"scorer_init_range": 0.0}, "scorer_init_range must be a number above 0 and at most 1,000, got 0.0"),
         ({"scorer": "luong"}, f"scorer must be one of {', '.join(SCORERS)}, got 'luong'"),
         ({"hidden_size": 7, "bidirectional": True}, "hidden_size must be even for two directions, got 7"),
         ({"tie_embeddings": True, "embedding_size": 4}, "got 4 and 500"),
@@ -233,3 +234,10 @@ def test_rescoring_what_the_search_found_gives_its_score(settings: ModelSettings
 def test_other_settings_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ModelSettings(**options)  # type: ignore[arg-type]
+
+
+def test_the_scorers_weights_alone_may_start_smaller() -> None:
+    sizes = {"hidden_size": 8, "embedding_size": 8}
+    plain, small = (build(ModelSettings(**sizes, scorer_init_range=bound)) for bound in (None, 0.01))
+    for (name, weight), other in zip(plain.named_parameters(), small.parameters(), strict=True):
+        torch.testing.assert_close(other, weight * (0.1 if "scorer" in name else 1.0))

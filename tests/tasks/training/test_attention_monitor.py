@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 import regattn
 from tasks import attention
-from tasks.attention import EVERY, AttentionMonitor, AttentionTally, warning
-from tests.tasks.training.tiny_run import Recorder, TinyModel, TinyTask, train
+from tasks.attention import EVERY, AttentionMonitor, AttentionTally, gamma_times, warning
+from tests.tasks.training.tiny_run import STEPS_PER_EPOCH, Recorder, TinyModel, TinyTask, train
 
 
 class Reader(nn.Module):
@@ -95,3 +95,45 @@ def test_warnings_name_what_is_wrong_and_what_helps() -> None:
     assert warning(alone, 5, epoch=1, step=1_001) is None
     assert warning({"one_word_share": 0.3, "fused_share": 0.8}, 5, epoch=1, step=81) is None
     assert warning(alone | fused, 4, epoch=1, step=61) is None
+
+
+class Annealed(TinyModel):
+    """One that keeps the strengths of each use of its mapping, with whether it was in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mapping = regattn.Fusedmax(gamma=0.5, lam=0.1)
+        self.used: list[tuple[bool, float, float]] = []
+        self.mapping.register_forward_hook(self._keep)
+
+    def _keep(self, mapping: regattn.Fusedmax, *_: object) -> None:
+        self.used.append((mapping.training, mapping.gamma, mapping.lam))
+
+
+def test_gamma_falls_to_its_value_in_one_epoch(tmp_path: Path) -> None:
+    task = TinyTask()
+    task.model = model = Annealed()
+    train(tmp_path, task=task, epochs=2, anneal_gamma=16.0)
+    factors = [16.0 ** (1 - step / STEPS_PER_EPOCH) for step in range(STEPS_PER_EPOCH)] + [
+        1.0
+    ] * STEPS_PER_EPOCH
+    in_training = [(gamma, lam) for training, gamma, lam in model.used if training]
+    assert in_training == [(0.5 * factor, 0.1 / factor) for factor in factors]
+    assert {(gamma, lam) for training, gamma, lam in model.used if not training} == {(0.5, 0.1)}
+
+
+def test_gamma_is_put_back_whatever_happens_inside() -> None:
+    model = Annealed()
+    with pytest.raises(KeyError), gamma_times(4.0, model):
+        assert model.mapping.strengths == {"gamma": 2.0, "lam": 0.025}
+        raise KeyError
+    assert model.mapping.strengths == {"gamma": 0.5, "lam": 0.1}
+
+
+@pytest.mark.parametrize("name", ["gamma", "lam"])
+def test_strengths_that_are_learnt_are_not_annealed(name: str) -> None:
+    mapping = regattn.Fusedmax(learn=(name,))
+    with pytest.raises(ValueError, match=f"^{name} must be a number where anneal_gamma is not null, got one"):
+        gamma_times(2.0, mapping).__enter__()
+    with gamma_times(1.0, mapping):
+        pass

@@ -197,6 +197,13 @@ def test_max_steps_hold_over_a_resume(tmp_path: Path, max_steps: int, stop: int)
     assert [line["event"] for line in whole["log"]].count("step") == max_steps
 
 
+def test_gamma_goes_on_falling_after_a_resume(tmp_path: Path) -> None:
+    whole = outcome(tmp_path / "a", *train(tmp_path / "a", anneal_gamma=100.0))
+    interrupt(tmp_path / "b", 5, anneal_gamma=100.0)
+    assert outcome(tmp_path / "b", *train(tmp_path / "b", anneal_gamma=100.0)) == whole
+    assert whole != outcome(tmp_path / "c", *train(tmp_path / "c"))
+
+
 CRIPPLES: dict[str, Callable[[Any], object]] = {
     "torch's random state": lambda state: torch.manual_seed(99),
     "numpy's random state": lambda state: np.random.seed(99),

@@ -32,6 +32,12 @@ def test_clip_norm(value: Any) -> None:
         TrainerSettings(epochs=1, clip_norm=value)
 
 
+@pytest.mark.parametrize("value", [0.5, 1_001, float("nan"), True])
+def test_anneal_gamma(value: Any) -> None:
+    with pytest.raises(ValueError, match=f"^anneal_gamma must be a number of at least 1 .*, got {value!r}$"):
+        TrainerSettings(epochs=1, anneal_gamma=value)
+
+
 @pytest.mark.parametrize("value", [-1, 2**32, 0.5])
 def test_seed(value: Any) -> None:
     with pytest.raises(ValueError, match=f"^seed must be .*, got {value!r}$"):
