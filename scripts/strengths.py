@@ -3,7 +3,8 @@
 `make strengths STUDY=<name> TRIALS_IN=<results>` chooses. A mapping compares differences of scores with γ,
 and training gives scores the scale that they have: a study of γ trains one recipe for a few epochs at several
 γ, the same ones for every mapping, with γλ held where there is a λ; the study lambda does so at one γ and
-several λ. Their records lie in results/studies/<study>/runs, and are no cells of the paper's tables.
+several λ, the study variants at one γ with another scorer, or a γ that changes. Their records lie in
+results/studies/<study>/runs, and are no cells of the paper's tables.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
@@ -28,7 +30,7 @@ from scripts.runs.config import leaves
 from scripts.style import COLOURS
 from tasks._registry import TASKS, Metric
 from tasks.data.files import write_atomically, write_json_atomically
-from tasks.training.provenance import SEEDS, SPEED, config_hash
+from tasks.training.provenance import NOT_HASHED_AT, SEEDS, SPEED, config_hash
 from tasks.training.records import Record, read_records
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 _SHARES = {"one_word_share": "one word, %", "peaked_share": "over .99, %", "fused_share": "fused whole, %"}
 _OF = {"scale": "translation", "gigaword": "headlines", "snli_decomposable": "entailment without recurrence"}
 _FUSED = {"segment_length": "segment length", "group_size": "group size"}
+_VARIED = ("attention.learn", "task.model.scorer", "task.model.scorer_init_range", "trainer.anneal_gamma")
 _DASHES = ("-", ":")  # learning rates, the larger one first
 
 
@@ -134,6 +137,23 @@ def lambda_study(results: Path = RESULTS) -> Runs:
     return _by_strengths(found)
 
 
+def variants_study(results: Path = RESULTS) -> tuple[Runs, Sequence[str]]:
+    """The runs of the study of variants after those of the recipe itself at the same γ, with the variant that
+    each is, as the command line names it."""
+    found = _by_strengths(read_records(results / "studies" / "variants" / "runs"))
+    settings = {(_lr(record), record.mapping_params["gamma"]) for record in found}
+    recipe = [run for run in gamma_study(results) if (_lr(run), run.mapping_params["gamma"]) in settings]
+    variants = {run.id: _variant(run, {**NOT_HASHED_AT, **dict(leaves(recipe[0].config))}) for run in found}
+    runs = [*recipe, *sorted(found, key=lambda run: variants[run.id])]
+    return runs, [variants.get(run.id, "the recipe") for run in runs]
+
+
+def _variant(run: Record, recipe: Mapping[str, Any]) -> str:
+    given = {**recipe, **dict(leaves(run.config))}
+    differs = [key for key in _VARIED if given.get(key) != recipe.get(key)]
+    return ", ".join(f"{key}={given[key]}".replace("'", "") for key in differs)
+
+
 def _by_strengths(records: Iterable[Record]) -> Runs:
     names = list(COLOURS)
 
@@ -165,13 +185,20 @@ def study_tables(results: Path = RESULTS) -> list[Table]:
     if records := lambda_study(results):
         about = "γ is held; sparsemax is λ = 0."
         tables.append(_table("lambda-study", "What fusing costs, and what is fused", about, records))
+    records, variants = variants_study(results)
+    if records:
+        about = "γ where it is learnt: at first → in the last epoch."
+        title = "Other ways to let scores be learnt in translation"
+        tables.append(_table("variants-study", title, about, records, variants))
     return tables
 
 
-def _table(name: str, title: str, about: str, records: Runs) -> Table:
+def _table(name: str, title: str, about: str, records: Runs, variants: Sequence[str] = ()) -> Table:
     metric, first = task_of(records[0]).primary_metric, records[0]
     best = max(metric.scale * _attention(record)[metric.name] for record in records)
     rows = [_row(record, metric, best) for record in records]
+    if variants:
+        rows = [{"variant": Cell(name), **row} for name, row in zip(variants, rows, strict=True)]
     gradient = "; the scorer's gradient is its norm before it is clipped, the mean over an epoch"
     return Table(
         name, title,
@@ -192,6 +219,8 @@ def _row(record: Record, metric: Metric, best: float) -> dict[str, Cell]:
     row = {"lr": Cell(f"{_lr(record):g}"), "mapping": Cell(record.mapping)}
     for sign, name in (("γ", "gamma"), ("λ", "lam")):
         row[sign] = Cell(f"{strengths[name]:g}", strengths[name]) if name in strengths else Cell(UNKNOWN)
+    if "gamma" in record.history[-1]["attention"]:
+        row["γ"] = replace(row["γ"], text=f"{row['γ'].text} → {record.history[-1]['attention']['gamma']:.2f}")
     first_and_last = {1: record.history[0], len(record.history): record.history[-1]}
     for number, epoch in first_and_last.items():
         row[f"dev {metric.label}, epoch {number}"] = cell(metric.scale * epoch["dev"][metric.name], ".1f")

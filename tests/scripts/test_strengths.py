@@ -11,7 +11,7 @@ from scripts import tune
 from scripts.cli import UsageError
 from scripts.runs import config
 from scripts.runs.config import CONFIGS, plain, read_config
-from scripts.strengths import choose, main
+from scripts.strengths import choose, main, variants_study
 from tasks.training.records import Record, write_record
 from tests.example_record import RECORD
 
@@ -57,6 +57,19 @@ def test_a_learnt_strength_is_a_setting_of_its_own() -> None:
     learnt = [trial(name, 1, 0.9, 3, "attention.learn=[gamma]") for name in ("softmax", "fusedmax")]
     found = choose([*TRIALS, *learnt])
     assert found["chosen"]["softmax"] == {"gamma": 1.0, "learn": ["gamma"]}
+
+
+def test_a_variant_is_named_by_what_differs(tmp_path: Path) -> None:
+    ways = ("trainer.anneal_gamma=16.0", "attention.learn=[gamma]")
+    for study, trials in {
+        "scale": [trial("softmax", 1, 0.5), trial("softmax", 4, 0.5)],
+        "variants": [replace(trial("softmax", 1, 0.5, 1, way), id=way) for way in ways],
+    }.items():
+        for run in trials:
+            write_record(tmp_path / "studies" / study / "runs", run)
+    runs, variants = variants_study(tmp_path)
+    assert [run.id for run in runs] == ["softmax-1-1", *sorted(ways)]
+    assert variants == ["the recipe", *sorted(ways)]
 
 
 def test_an_unequal_search_is_refused() -> None:
