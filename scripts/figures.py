@@ -35,7 +35,7 @@ from scripts.paper.selection import (
     strengths_label,
     task_of,
 )
-from scripts.strengths import gamma_study, scale_figure
+from scripts.paper.studies import gamma_study, scale_figure
 from scripts.style import draw_panels, house_style, panel_of, save_figure, whole_words
 from tasks._registry import TASKS
 from tasks.training.records import Record, read_records

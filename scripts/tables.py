@@ -16,9 +16,9 @@ from scripts.markdown import DOCS, README, fill, paragraph
 from scripts.paper import RESULTS
 from scripts.paper.reported import LEGEND, read_paper
 from scripts.paper.selection import Runs, grouped, mapping_label, task_of
+from scripts.paper.studies import study_tables
 from scripts.paper.table import FORMATS, Table, to_grid
 from scripts.paper.tables import TierResults, results_of_tiers
-from scripts.strengths import study_tables
 from tasks._registry import TASKS
 from tasks.data.files import write_atomically
 from tasks.training.records import read_records

@@ -9,9 +9,10 @@ import pytest
 
 from scripts import tune
 from scripts.cli import UsageError
+from scripts.paper.studies import variants_study
 from scripts.runs import config
 from scripts.runs.config import CONFIGS, plain, read_config
-from scripts.strengths import choose, main, variants_study
+from scripts.strengths import choose, main
 from tasks.training.records import Record, write_record
 from tests.example_record import RECORD
 

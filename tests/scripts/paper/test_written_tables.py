@@ -11,8 +11,8 @@ from scripts.bench.render import read_results
 from scripts.markdown import filled
 from scripts.paper.reported import read_paper
 from scripts.paper.selection import by_label, by_setting
+from scripts.paper.studies import study_tables
 from scripts.paper.tables import results_of_tiers
-from scripts.strengths import study_tables
 from scripts.tables import all_runs, files, main, page_parts
 from tasks.training.records import Record, RecordError, write_record
 from tests.example_record import RECORD
