@@ -30,7 +30,6 @@ _SHARES = {"one_word_share": "one word, %", "peaked_share": "over .99, %", "fuse
 _OF = {"scale": "translation", "gigaword": "headlines", "snli_decomposable": "entailment without recurrence"}
 _FUSED = {"segment_length": "segment length", "group_size": "group size"}
 _VARIED = ("attention.learn", "task.model.scorer", "task.model.scorer_init_range", "trainer.anneal_gamma")
-_DASHES = ("-", ":")  # learning rates, the larger one first
 
 
 def gamma_study(results: Path = RESULTS, study: str = "scale") -> Runs:
@@ -147,33 +146,37 @@ def _row(record: Record, metric: Metric, best: float) -> dict[str, Cell]:
 
 
 def scale_figure(records: Runs) -> Figure:
-    """The dev metric, the share of rows with one dominant word, and the scorer's gradient, each against γ."""
+    """The dev metric, the share of rows with one dominant word, and the scorer's gradient, against γ, in a
+    row of panels for each learning rate."""
     metric = task_of(records[0]).primary_metric
     panels = {
         f"dev {metric.label}": lambda record: metric.scale * _attention(record)[metric.name],
-        "rows with a weight over .99, %": lambda record: 100 * _attention(record)["peaked_share"],
-        "scorer's gradient in the last epoch": lambda record: record.history[-1]["attention"][
-            "scorer_gradient"
-        ],
+        "rows over .99, %": lambda record: 100 * _attention(record)["peaked_share"],
+        "scorer's gradient": lambda record: record.history[-1]["attention"]["scorer_gradient"],
     }
-    rates = sorted({_lr(record) for record in records}, reverse=True)
+    rates = {lr: list(runs) for lr, runs in groupby(records, key=_lr)}
+    gammas = sorted({run.mapping_params["gamma"] for run in records})
     from matplotlib.figure import Figure  # which tables need not wait for
 
-    figure = Figure(figsize=(9.0, 3.1), layout="constrained")
-    for axes, (title, value) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        for (lr, mapping), found in groupby(records, key=lambda record: (_lr(record), record.mapping)):
-            runs = list(found)
-            axes.plot(
-                [run.mapping_params["gamma"] for run in runs], [value(run) for run in runs],
-                _DASHES[rates.index(lr)], color=COLOURS[mapping], marker="o", markersize=3,
-                label=f"{mapping}, lr {lr:g}",
-            )  # fmt: skip
-        axes.set_title(title, loc="left", fontsize=9)
-        axes.set_xscale("log", base=2)
-        gammas = sorted({run.mapping_params["gamma"] for run in records})
-        axes.set_xticks(gammas, [f"{gamma:g}" for gamma in gammas])
+    figure = Figure(figsize=(9.0, 0.6 + 2.5 * len(rates)), layout="constrained")
+    grid = figure.subplots(len(rates), len(panels), squeeze=False)
+    for row, (lr, trained) in zip(grid, rates.items(), strict=True):
+        for axes, (title, value) in zip(row, panels.items(), strict=True):
+            for mapping, found in groupby(trained, key=lambda record: record.mapping):
+                points = [(run.mapping_params["gamma"], value(run)) for run in found]
+                axes.plot(
+                    *zip(*points, strict=True),
+                    color=COLOURS[mapping],
+                    marker="o",
+                    markersize=3,
+                    label=mapping,
+                )
+            axes.set_title(f"{title}, lr {lr:g}", loc="left", fontsize=9)
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(gammas, [f"{gamma:g}" for gamma in gammas])
+    for axes in grid[-1]:
         axes.set(xlabel="γ")
     figure.legend(
-        *figure.axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8
+        *grid[0, 0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8
     )
     return figure
