@@ -210,9 +210,8 @@ def _argmax(x: Tensor, omega: Omega, gamma: float, tol: float, max_iter: int) ->
         following = (1 + (1 + 4 * momentum * momentum).sqrt()) / 2
         ahead = new + torch.where(restart, 0.0, (momentum - 1) / following) * (new - y)
         y, momentum = new, following
-    raise RuntimeError(
-        f"the duality gap must be at most {tol:g}, got {float(gap.max()):g} after {max_iter} steps"
-    )
+    got = f"{float(gap.max()):g} after {max_iter} step{'s' * (max_iter != 1)}"
+    raise RuntimeError(f"the duality gap must be at most {tol:g}, got {got}")
 
 
 def _argmax_product(weights: Tensor, direction: Tensor, omega: Omega, gamma: float) -> Tensor:

@@ -31,6 +31,7 @@ from scripts.runs.setup import find_run_for, read_run_config, run_names
 from scripts.style import ENDINGS, check_drawing, draw_panels, panel_of
 from tasks._registry import TASKS
 from tasks.attention import AttentionGrid
+from tasks.checks import counted
 from tasks.data.corpus import MAX_CHARS
 from tasks.data.files import write_atomically
 from tasks.loading import load_trained
@@ -191,7 +192,7 @@ def _draw(path: Path, answers: Iterable[Answer], runs: Sequence[LoadedRun]) -> s
         panels = list(chain(*lines))
         lines = [panels[start : start + _ASIDE] for start in range(0, len(panels), _ASIDE)]
     draw_panels(path, lines)
-    more = f"; {wanted - PICTURED:,} more sentences are left out" if wanted > PICTURED else ""
+    more = f"; {counted(wanted - PICTURED, 'more sentence')} left out" if wanted > PICTURED else ""
     return f"picture {path}{more}"
 
 

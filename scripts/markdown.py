@@ -45,17 +45,6 @@ def paragraph(text: str) -> str:
     return re.sub(r"<(?=[a-zA-Z/!?])", "&lt;", " ".join(text.splitlines()))
 
 
-def counted(number: int, word: str) -> str:
-    """A number of things.
-
-    Example:
-        >>> counted(1, "process"), counted(1_000, "process"), counted(0, "seed")
-        ('1 process', '1,000 processes', '0 seeds')
-    """
-    plural = word + ("es" if word.endswith("s") else "s")
-    return f"{number:,} {word if number == 1 else plural}"
-
-
 def filled(text: str, parts: Mapping[str, str]) -> str:
     """The text with each part in its place, between ``<!-- name -->`` and ``<!-- end of name -->``.
 

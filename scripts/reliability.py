@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from scripts import cli
-from scripts.markdown import DOCS, counted, fill, markdown
+from scripts.markdown import DOCS, fill, markdown
+from tasks.checks import counted
 from tasks.training.run_directory import read_stored
 
 RESULT = Path("results", "reliability.json")
@@ -22,10 +24,14 @@ def markdown_tables(found: dict[str, Any]) -> str:
         parts += [f"**{heading}**", markdown(_HEADS, rows)]
     share = "" if found["share"] == 1 else f" N={found['share']:g}"
     packages = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    earlier = [row["commit"] for row in found["rows"] if "commit" in row]  # of rows that it left out
     parts.append(
-        f"`make soak{share}`, {found['seconds'] / 60:.0f} minutes on {found['cores']} cores; {packages}; "
+        f"`make soak{share}`, {counted(round(found['seconds'] / 60), 'minute')} on "
+        f"{counted(found['cores'], 'core')}; {packages}; "
         f"{counted(found['threads'], 'thread')}, {counted(found['processes'], 'process')}; "
-        f"commit {found['commit'][:12]}."
+        f"commit {found['commit'][:12]}"
+        + "".join(f", {counted(n, 'row')} of {c[:12]}" for c, n in Counter(earlier).items())
+        + "."
     )
     return "\n\n".join(parts)
 

@@ -29,6 +29,7 @@ from scripts.paper.tables import results_of_tiers
 from scripts.runs.config import TIERS
 from scripts.style import house_style
 from tasks._registry import TASKS
+from tasks.checks import counted
 from tasks.data.files import write_atomically
 from tasks.training.records import read_records
 
@@ -262,7 +263,7 @@ def main(arguments: Sequence[str]) -> None:
     text = page(records, RESULTS, read_paper()).encode()
     output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, [text])
-    print(f"{output}: {len(records)} runs, {len(text) / 2**20:.1f} MiB")
+    print(f"{output}: {counted(len(records), 'run')}, {len(text) / 2**20:.1f} MiB")
 
 
 if __name__ == "__main__":

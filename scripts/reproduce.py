@@ -19,13 +19,12 @@ from omegaconf import DictConfig, OmegaConf
 from regattn import MAPPINGS
 from scripts import cli
 from scripts.cli import UsageError
-from scripts.markdown import counted
 from scripts.runs.config import TIERS, compose_config, missing_keys, plain, split_overrides
 from scripts.runs.runner import LAUNCHERS, Job, die_with_make, launch
 from scripts.runs.training import make_command
 from scripts.style import check_drawing
 from tasks._registry import TASKS
-from tasks.checks import PositiveIntOrNone, Range, check_number
+from tasks.checks import PositiveIntOrNone, Range, check_number, counted
 from tasks.training.callbacks import format_duration
 from tasks.training.provenance import available_cores, config_hash
 from tasks.training.records import Record, read_records
@@ -233,7 +232,7 @@ def _sum(plan: Sequence[Planned], at_once: int) -> str:
     lacking = sum(bool(planned.run.lacks) for planned in plan)
     ready = longest_first(plan)
     known = [planned.seconds for planned in ready if planned.seconds is not None]
-    parts = [f"{done} of {len(plan)} runs done, {len(ready)} to run, {at_once} at once"]
+    parts = [f"{done} of {counted(len(plan), 'run')} done, {len(ready)} to run, {at_once} at once"]
     if known:
         parts.append(f"about {format_duration(max(known[0], sum(known) / at_once))}")
     if len(known) < len(ready):
@@ -284,8 +283,9 @@ def describe_hours(plan: Sequence[Planned], task: str, records: Iterable[Record]
     epochs = plan[0].run.config["trainer"]["epochs"]
     tokens = epoch.total * epochs
     lines = [
-        f"hours for {task}: {missing} missing runs of at most {tokens / 1e6:,.0f} million tokens",
-        f"  estimated: {epoch.pairs:,} pairs × {epoch.tokens} tokens × {epochs} epochs, without dev and test",
+        f"hours for {task}: {counted(missing, 'missing run')} of at most {tokens / 1e6:,.0f} million tokens",
+        f"  estimated: {epoch.pairs:,} pairs × {epoch.tokens} tokens × {counted(epochs, 'epoch')}, "
+        "without dev and test",
     ]
     for device in ("cuda", "cpu"):
         found = [run for run in records if run.task == task and run.device.startswith(device)]

@@ -27,7 +27,7 @@ from scripts.runs.config import folder_overrides, keep_apart, load_choice, plain
 from scripts.runs.runner import LAUNCHERS, Job, die_with_make, launch
 from scripts.runs.setup import Setup, set_up
 from scripts.runs.training import make_command
-from tasks.checks import PositiveInt, check_number
+from tasks.checks import PositiveInt, check_number, counted
 from tasks.training.records import Record, read_records
 
 RESULTS = "results/sweeps"
@@ -161,7 +161,8 @@ def sweep(name: str, launcher: str, at_once: int, overrides: Sequence[str]) -> b
     grid = Grid(keep_apart(asked.fixed, RESULTS), asked.axes)
     settings = check_settings(grid)
     pending = [setting for setting in settings if not setting.is_finished]
-    print(f"{len(settings)} runs, {len(settings) - len(pending)} of them finished before", flush=True)
+    finished = len(settings) - len(pending)
+    print(f"{counted(len(settings), 'run')}, {finished} of them finished before", flush=True)
     why: list[str] = []
     try:
         if pending:

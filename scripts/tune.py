@@ -28,7 +28,7 @@ from scripts.cli import UsageError
 from scripts.runs.config import folder_overrides, keep_apart, load_choice, read_config
 from scripts.runs.setup import set_up
 from scripts.runs.training import make_command, prepare, train
-from tasks.checks import PositiveInt, check_number
+from tasks.checks import PositiveInt, check_number, counted
 from tasks.data.files import open_descriptor
 from tasks.training.fit import NonFiniteError
 from tasks.training.records import find_record
@@ -186,7 +186,7 @@ def tune(name: str, space_name: str, trials: int, overrides: Sequence[str]) -> N
     setup = set_up(read_config(shared))
     journal = Path(setup.config.output_dir) / "studies" / f"{name}.journal"
     study = SharedStudy(journal, setup.config.seed, {"overrides": sorted(shared), "space": entries})
-    print(f"study {journal}: {len(study.trials())} of {trials} trials begun before", flush=True)
+    print(f"study {journal}: {len(study.trials())} of {counted(trials, 'trial')} begun before", flush=True)
     while trial := study.ask(trials, space):
         chosen = overrides_of(trial.params)
         print(f"\ntrial {trial.number}: {' '.join(chosen)}", flush=True)
@@ -199,7 +199,7 @@ def _report(trials: Sequence[FrozenTrial], metric: str, overrides: Sequence[str]
     counts = {state: sum(trial.state == state for trial in trials) for state in TrialState}
     finished = counts[TrialState.COMPLETE]
     print(
-        f"\n{len(trials)} trials: {finished} finished, {counts[TrialState.FAIL]} failed, "
+        f"\n{counted(len(trials), 'trial')}: {finished} finished, {counts[TrialState.FAIL]} failed, "
         f"{counts[TrialState.RUNNING]} running in other processes"
     )
     if not finished:

@@ -44,6 +44,17 @@ def check_installed(package: str, wanted_by: str, install: str = "") -> None:
         raise PackageError(f"{wanted}, got none: pip install {quote(install or package)}")
 
 
+def counted(number: int, word: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> counted(1, "process"), counted(1_000, "process"), counted(0, "seed")
+        ('1 process', '1,000 processes', '0 seeds')
+    """
+    plural = word + ("es" if word.endswith("s") else "s")
+    return f"{number:,} {word if number == 1 else plural}"
+
+
 # ------------------------------------------------------------------ ranges
 @dataclass(frozen=True)
 class Range:

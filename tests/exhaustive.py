@@ -8,6 +8,7 @@ number of processes may share the work.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -136,7 +137,10 @@ class Exhaustive:
 
         stats = terminalreporter.stats.values()
         found = self.result([r for reports in stats for r in reports if isinstance(r, pytest.TestReport)])
-        write_json_atomically(self.config.rootpath / RESULTS, found)
+        path = self.config.rootpath / RESULTS
+        if path.exists():
+            found = with_earlier(found, json.loads(path.read_text(encoding="utf-8")))
+        write_json_atomically(path, found)
         terminalreporter.section(str(RESULTS))
         terminalreporter.write_line(markdown_tables(found))
         total = 0.0
@@ -168,6 +172,15 @@ class Exhaustive:
             "seconds": round(time.time() - self.started),
             "rows": [_row(budget, sums[budget.name], self.share) for budget in self.budgets.values()],
         }
+
+
+def with_earlier(found: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """The result with the rows that it left out, as by ``-k``, as they were before, each with its commit."""
+    known = {row["name"]: {"commit": before["commit"], **row} for row in before["rows"] if row["n"]}
+    left_out = {row["name"] for row in found["rows"] if row["state"] == "not run" and not row["skipped"]}
+    rows = [known.get(row["name"], row) if row["name"] in left_out else row for row in found["rows"]]
+    share = min(found["share"], before["share"] if known.keys() & left_out else math.inf)
+    return {**found, "share": share, "rows": rows}
 
 
 def _add_report(sums: dict[str, Any], report: pytest.TestReport, found: dict[str, Any]) -> None:

@@ -111,6 +111,19 @@ def test_a_part_that_is_left_out_makes_a_row_short(folder: pytest.Pytester) -> N
     assert (rows["many"]["n"], rows["whole"]["n"]) == (14, 1)
 
 
+def test_a_part_keeps_the_rows_that_it_leaves_out(folder: pytest.Pytester) -> None:
+    whole = result(folder, "--exhaustive=1")
+    path = folder.path / exhaustive.RESULTS
+    path.write_text(json.dumps({**whole, "commit": "a" * 40, "share": 0.5}))
+    found = result(folder, "--exhaustive=1", "-k", "worst or skipped")
+    assert {row["name"] for row in found["rows"] if row.get("commit") == "a" * 40} == {
+        "many", "broken", "raised", "whole", "marked",
+    }  # fmt: skip
+    assert [row["n"] for row in found["rows"]] == [row["n"] for row in whole["rows"]]
+    assert found["share"] == 0.5, "some rows are of half of the full numbers"
+    assert f"commit {found['commit'][:12]}, 5 rows of aaaaaaaaaaaa." in markdown_tables(found)
+
+
 def test_an_ordinary_run_takes_its_share_and_writes_nothing(folder: pytest.Pytester) -> None:
     folder.makepyfile("def test_n(measure):\n    assert (measure('many').n, measure('whole').n) == (4, 3)\n")
     folder.runpytest_inprocess("-k", "test_n").assert_outcomes(passed=1)

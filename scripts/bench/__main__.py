@@ -22,6 +22,7 @@ from scripts.bench.implementations import IMPLEMENTATIONS
 from scripts.bench.render import disagreement, read_results, render
 from scripts.bench.sections import CONFIGS, SECTIONS, BenchConfig, precompile, quick
 from scripts.bench.timing import machine
+from tasks.checks import counted
 from tasks.data.files import write_json_atomically
 from tasks.training.provenance import commit, versions
 from tasks.training.signals import Preempted
@@ -97,7 +98,7 @@ def _listed(only: str) -> list[str]:
 
 def _announce(config: BenchConfig, is_quick: bool, path: Path) -> None:
     found = machine(config.device)
-    print(f"on {found['name']}, {found['cores']} cores; to {path}")
+    print(f"on {found['name']}, {counted(found['cores'], 'core')}; to {path}")
     if is_quick:
         print("a quick look, under a minute: no figure of it means anything", flush=True)
     elif config.seconds < math.inf:

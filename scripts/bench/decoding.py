@@ -21,7 +21,7 @@ from scripts.cli import UsageError
 from scripts.generate import load_translator
 from scripts.markdown import markdown
 from scripts.runs.setup import find_run, run_names
-from tasks.checks import check_number
+from tasks.checks import check_number, counted
 from tasks.data.files import write_atomically, write_json_atomically
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.translator import Translator
@@ -121,7 +121,8 @@ def table(history: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]) 
             speed = run[search]
             row += [f"{speed['tokens_per_second']:,.0f}", f"{100 * speed['mapping_share']:.1f} %"]
     intro = (
-        f"{history['sentences']:,} sentences in batches of 64, {history['threads']} CPU threads, float32; "
+        f"{counted(history['sentences'], 'sentence')} in batches of 64, "
+        f"{counted(history['threads'], 'CPU thread')}, float32; "
         f"medians of {REPEATS} passes in which the runs took turns; tokens of outputs, their ends counted."
     )
     return f"# Speed of decoding\n\n{intro}\n\n{markdown(heads, rows)}\n"

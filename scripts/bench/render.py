@@ -14,6 +14,7 @@ from regattn._registry import MAPPINGS
 from scripts.bench.implementations import BASELINE, NOT_A_NUMBER
 from scripts.markdown import markdown
 from scripts.style import COLOURS, house_style, name_lines, new_figure, save_figure
+from tasks.checks import counted
 from tasks.data.files import write_atomically
 from tasks.training.run_directory import read_stored
 
@@ -92,7 +93,8 @@ def history(section: Section) -> str:
     found, machine = section["history"], section["history"]["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     return (
-        f"{machine['name']}, {machine['cores']} cores, load {found['load']} when it began; {found['date']}, "
+        f"{machine['name']}, {counted(machine['cores'], 'core')}, load {found['load']} when it began; "
+        f"{found['date']}, "
         f"commit {found['commit'][:12]}{'-dirty' if found['commit'].endswith('-dirty') else ''}, "
         f"`{found['command']}`, {found['seconds']:.0f} s; {versions}."
     )

@@ -9,7 +9,6 @@ from itertools import product
 from math import sqrt
 from typing import Any
 
-from scripts.markdown import counted
 from scripts.paper.reported import LEGEND, MARKS, Claim, Paper, Primary
 from scripts.paper.selection import Recipe, Runs, first_run
 from scripts.paper.significance import LEVEL, MOST_SEEDS, Comparison, ItemScores, compare, holm
@@ -25,6 +24,7 @@ from scripts.paper.table import (
     our_cell,
     reported_cell,
 )
+from tasks.checks import counted
 
 REPRODUCED = "reproduced"
 NOT_REPRODUCED = "not reproduced"

@@ -20,6 +20,7 @@ from scripts.paper.table import UNKNOWN, Cell, Table
 from scripts.runs.config import leaves
 from scripts.style import COLOURS
 from tasks._registry import Metric
+from tasks.checks import counted
 from tasks.training.provenance import NOT_HASHED_AT
 from tasks.training.records import Record, read_records
 
@@ -115,7 +116,7 @@ def _table(name: str, title: str, about: str, records: Runs, variants: Sequence[
     gradient = "; the scorer's gradient is its norm before it is clipped, the mean over an epoch"
     return Table(
         name, title,
-        f"{first.corpus['name']}, recipe of tier {first.tier}, {len(first.history)} epochs, "
+        f"{first.corpus['name']}, recipe of tier {first.tier}, {counted(len(first.history), 'epoch')}, "
         f"seed {first.seed}, one run a row. {about} Shares, segments and groups are of the rows of attention "
         f"on dev after the last epoch{gradient if any('gradient' in head for head in rows[0]) else ''}.",
         tuple(rows[0]), tuple(tuple(row.values()) for row in rows),

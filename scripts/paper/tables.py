@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scripts.bench.render import read_results
-from scripts.markdown import counted
 from scripts.paper.claims import ClaimResults, ClaimTest, claims_of_tier
 from scripts.paper.reported import LEGEND, Baselines, Paper, ReportedTable, Scores, read_baselines
 from scripts.paper.selection import (
@@ -49,6 +48,7 @@ from scripts.paper.table import (
 )
 from scripts.runs.config import TIERS
 from tasks._registry import TASKS
+from tasks.checks import counted
 from tasks.training.records import Record
 
 Tables = Mapping[str, Sequence[Recipe]]
@@ -249,7 +249,7 @@ def attention_tables(tier: str, tables: Tables, with_links: Sequence[Recipe]) ->
     what it looks like, and how far it agrees with what is known."""
     found = [*(recipe for recipes in tables.values() for recipe in recipes), *with_links]
     firsts = {corpus_label(first_run(recipe.rows)): first_run(recipe.rows) for recipe in found}
-    sizes = [f"{label} ({run.corpus['sizes']['train']:,} training pairs)" for label, run in firsts.items()]
+    sizes = [f"{label} ({_training_pairs(run)})" for label, run in firsts.items()]
     where = f"Tier {tier}: {', '.join(sizes)}."
     heads = ("corpus, split", "recipe", "mapping", "strengths", "seeds")
     spread = (
@@ -324,6 +324,10 @@ def _splits_with_links(record: Record) -> list[str]:
     return [s for s in record.test_splits if not record.metrics[s].keys().isdisjoint(_KNOWN_LINKS)]
 
 
+def _training_pairs(run: Record) -> str:
+    return counted(run.corpus["sizes"]["train"], "training pair")
+
+
 # ------------------------------------------------------------------ what it cost
 def cost_table(tier: str, tables: Tables) -> Table:
     """The share of a training step that passes in the mapping, of every task with runs at a tier."""
@@ -374,7 +378,7 @@ def overview_table(tier: str, tables: Tables, scores: Sequence[Table], paper: Pa
             seeds = Cell("–".join(map(str, dict.fromkeys((counts[0], counts[-1])))))
             without = Cell(f"{simple[best].text} ({best})" if best else UNKNOWN)
             rows.append((Cell(f"{recipe.name}: {score.label}"), *ours, without, seeds))
-        corpora.append(f"{first.corpus['name']} ({first.corpus['sizes']['train']:,} training pairs)")
+        corpora.append(f"{first.corpus['name']} ({_training_pairs(first)})")
     return Table(
         name=f"overview-{tier}",
         title=f"Scores, tier {tier}",

@@ -13,11 +13,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from scripts.cli import UsageError, sentence
-from scripts.markdown import counted
 from scripts.runs.config import compose_config, missing_keys, plain, read_config, recipe_of
 from scripts.runs.setup import Setup, set_up
 from scripts.style import check_drawing, draw_grid
 from tasks._registry import TASKS
+from tasks.checks import counted
 from tasks.data.files import write_atomically, write_json_atomically
 from tasks.training.callbacks import Callback, Progress, StartEvent, StepEvent
 from tasks.training.distributed import enter_on_rank_zero, init_distributed, on_rank_zero
@@ -230,7 +230,7 @@ def _record(setup: Setup, result: Counters, experiment: str) -> Record:
 
 
 def _report(setup: Setup, record: Record, picture: Path) -> None:
-    size = f"{record.corpus['sizes']['train']:,} training pairs"
+    size = counted(record.corpus["sizes"]["train"], "training pair")
     print(f"\n{record.mapping} on {record.corpus['name']} ({record.tier}, {size})")
     print(setup.task.summarize(record.metrics))
     print(

@@ -81,9 +81,9 @@ def refusal(folder: Path) -> OSError | None:
     return None
 
 
-def fingerprint(files: Sequence[Path], options: Mapping[str, Any]) -> str:
-    """A name for what is made of these files under these options by this version of the code."""
-    made_of = [code_version(), [[str(file), digest(file)] for file in files], options]
+def fingerprint(digests: Mapping[Path, str], options: Mapping[str, Any]) -> str:
+    """A name for what is made of files of these digests under these options by this version of the code."""
+    made_of = [code_version(), [[str(file), content] for file, content in digests.items()], options]
     return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 

@@ -12,9 +12,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from tasks.checks import counted
 from tasks.data import cache as caches
 from tasks.data.cache import CHUNK, ITEM, PLACE, Items, map_chunks, map_items, row_batch, write_batches
-from tasks.data.files import RandomLines, file_state, write_line_starts
+from tasks.data.files import RandomLines, check_unchanged, digest, file_state, write_line_starts
 from tasks.data.reader import Source
 
 Item = TypeVar("Item")
@@ -310,7 +311,8 @@ def prepare(
     """
     files = [file for of_split in sources.values() for source in of_split for file in source.files]
     cache, stream = options["prepared"], options.get("stream", False)
-    states: list[tuple[int, ...]] = []
+    states: dict[Path, tuple[int, ...]] = {}
+    digests: dict[Path, str] = {}
 
     def read_unchanged(made: Path) -> None:
         if not stream:
@@ -325,19 +327,19 @@ def prepare(
             for split, of_split in sources.items()
         }
         keep_whole(empty.name, finish(parts), form, made, options["limit"], shared)
-        for file, state in zip(files, states, strict=False):
-            if file_state(file) != state:
-                raise ValueError(f"{file} must stay as it is while it is read, got a change")
+        for file, state in states.items():
+            check_unchanged(file, state, digests[file])
 
     folder = None
     if cache is not None and all(file.is_file() for file in files):  # else reading will say better
-        states += map(file_state, files)
+        states |= {file: file_state(file) for file in files}
+        digests |= {file: digest(file) for file in files}
         decisive = {name: value for name, value in options.items() if name not in ("cache", "prepared")}
         decisive["versions"] = [source.version() for of_split in sources.values() for source in of_split]
         if stream:  # from wherever they lie, whatever they are called from here
             decisive["places"] = [str(file.resolve()) for file in files]
         task = form.content.__module__.split(".")[1]
-        folder = cache / f"{task}-{caches.fingerprint(files, decisive)}"
+        folder = cache / f"{task}-{caches.fingerprint(digests, decisive)}"
     found = caches.prepared(folder, read_unchanged, partial(load_prepared, empty, form))
     if (wanted := options.get("sha256")) not in (None, found.sha256):
         raise ValueError(f"{found.name} must have the checksum of data.sha256, {wanted}, got {found.sha256}")
@@ -405,7 +407,9 @@ def _homes(pairs: Sequence[tuple[str, ...]], sizes: Mapping[str, int]) -> list[s
         order = [place for place in order if not is_shared(place)]
         if len(order) <= size:
             got = len(order)
-            raise ValueError(f"held_out must have more than {size} pairs to take {split} from, got {got}")
+            raise ValueError(
+                f"held_out must have more than {counted(size, 'pair')} to take {split} from, got {got}"
+            )
         for place in order[:size]:
             homes[place] = split
             for text, texts in zip(pairs[place], taken, strict=True):

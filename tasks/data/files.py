@@ -89,10 +89,15 @@ def no_file(path: Path) -> OSError:
 
 @contextmanager
 def unchanged(file: Path) -> Iterator[None]:
-    """Raise ValueError at the end where somebody has written to the file meanwhile."""
-    before = file_state(file)
+    """Raise ValueError at the end where somebody has changed what the file says meanwhile."""
+    state, content = file_state(file), digest(file)
     yield
-    if file_state(file) != before:
+    check_unchanged(file, state, content)
+
+
+def check_unchanged(file: Path, state: tuple[int, ...], content: str) -> None:
+    """Raise ValueError unless the file has this state, or its digest; one that was touched has."""
+    if file_state(file) != state and digest(file) != content:
         raise ValueError(f"{file} must stay as it is while it is read, got a change")
 
 

@@ -16,7 +16,7 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from tasks.checks import check_installed
+from tasks.checks import check_installed, counted
 from tasks.data.cache import CHUNK
 from tasks.data.files import check_file, first_line, parse_json, read_lines, unchanged
 
@@ -307,7 +307,8 @@ def _csv_table(file: Path, suffix: str) -> Table:
     def records() -> Iterator[Record]:
         for number, row in enumerate(rows, 1):
             if len(row) != len(header):
-                raise ValueError(f"{file}, row {number} must have {len(header)} columns, got {len(row)}")
+                columns = counted(len(header), "column")
+                raise ValueError(f"{file}, row {number} must have {columns}, got {len(row)}")
             yield dict(zip(header, row, strict=True))
 
     return Table(header, records())

@@ -18,7 +18,7 @@ from typing import IO, Annotated, Any, cast
 import numpy as np
 import torch
 
-from tasks.checks import PositiveInt, Range, check_ranges
+from tasks.checks import PositiveInt, Range, check_ranges, counted
 from tasks.data.files import check_file, check_utf8, open_bytes, raw_lines, unchanged
 
 PAD, UNK, BOS, EOS = range(4)
@@ -123,15 +123,15 @@ def load_vectors(path: Path | str, vocabulary: Vocabulary) -> Vectors:
 
     Args:
         path: plain, ``.gz`` or ``.zip``, with spaces or tabs between columns; a byte-order mark before a line
-            is dropped. A first line ``count dim``, as word2vec writes it, says how many numbers a vector has;
-            else the first vector does.
+            is dropped. A first line ``count dim``, as word2vec writes it, says how many vectors follow at
+            least, and how many numbers each has; else the first vector does.
         vocabulary: the words wanted.
 
     Raises:
         OSError: there is no file of that name.
         ValueError: an empty or damaged file, or one that changes meanwhile; bytes that are not UTF-8; a line
-            with another number of numbers; a vector that is not finite; none for any word; a zip archive
-            without exactly one file to read.
+            with another number of numbers; fewer lines than the first one says; a vector that is not finite;
+            none for any word; a zip archive without exactly one file to read.
     """
     path = Path(path)
     check_file(path)
@@ -141,7 +141,8 @@ def load_vectors(path: Path | str, vocabulary: Vocabulary) -> Vectors:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if not found:
-        raise ValueError(f"{path} must have a vector for at least one of {len(vocabulary)} words, got none")
+        words = counted(len(vocabulary), "word")
+        raise ValueError(f"{path} must have a vector for at least one of {words}, got none")
     scale = float(np.std(np.stack(list(found.values()))))
     rows = [found[word] if word in found else _draw(word, dim, scale) for word in vocabulary.words]
     return Vectors(_weights(rows), len(found), sha256)
@@ -157,7 +158,7 @@ def _scan(stream: IO[bytes], path: Path, words: set[str]) -> tuple[int, dict[str
     """Look at every line, but take numbers only from those of wanted words: a file has millions."""
     wanted = {word.encode(): word for word in words}
     found: dict[str, np.ndarray] = {}
-    dim = start = 0
+    dim = start = number = said = 0
     for number, line in enumerate(raw_lines(stream, path, _LONGEST_LINE), 1):
         begin, start = start, start + len(line)
         if not line.isascii():
@@ -169,7 +170,7 @@ def _scan(stream: IO[bytes], path: Path, words: set[str]) -> tuple[int, dict[str
         if not dim or b"\t" in line or line.count(b" ") != dim:
             columns = line.split()
             if number == 1 and len(columns) == 2 and all(map(bytes.isdigit, columns)):
-                dim = int(columns[1])
+                said, dim = map(int, columns)
                 continue
             dim = dim or max(0, len(columns) - 1)
             if len(columns) != dim + 1 or not dim:
@@ -178,6 +179,10 @@ def _scan(stream: IO[bytes], path: Path, words: set[str]) -> tuple[int, dict[str
             line = b" ".join(columns)
         if (word := wanted.get(line[: line.index(b" ")])) and word not in found:
             found[word] = _numbers(line, f"{path}, line {number}")
+    if said >= number > 0:
+        raise ValueError(
+            f"{path} must have the {counted(said, 'vector')} of its first line, got {number - 1:,}"
+        )
     return dim, found
 
 
@@ -185,8 +190,9 @@ def _check_spaces_in_word(columns: Sequence[bytes], dim: int, where: str) -> Non
     """Let pass the few words of GloVe 840B that hold spaces (". . ."); none is in a vocabulary."""
     extra = columns[1 : len(columns) - dim] if dim else []
     if not extra or any(map(_NUMBER.fullmatch, extra)):
-        wanted = f"{where} must have a word and {dim or 'its'} numbers, with spaces or tabs between them"
-        raise ValueError(f"{wanted}, got {max(0, len(columns) - 1)} numbers")
+        numbers = counted(dim, "number") if dim else "its numbers"
+        wanted = f"{where} must have a word and {numbers}, with spaces or tabs between them"
+        raise ValueError(f"{wanted}, got {counted(max(0, len(columns) - 1), 'number')}")
 
 
 def _numbers(line: bytes, where: str) -> np.ndarray:

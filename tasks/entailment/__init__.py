@@ -1,6 +1,7 @@
 """Textual entailment: data, model and metrics."""
 
 from tasks._registry import Config, DataSource, Epoch, Metric, TaskSpec, register
+from tasks.checks import counted
 
 
 def _setting(config: Config) -> str:
@@ -10,7 +11,8 @@ def _setting(config: Config) -> str:
     model = "" if task.get("model", "recurrent") == "recurrent" else f"{task['model']} model, "
     return (
         f"{model}{vectors} vectors, hidden {task['hidden_size']}, batch {task['batch_size']}, "
-        f"lr {optim['lr']:g}{penalty}, dropout {task['dropout']:g}, {config['trainer']['epochs']} epochs"
+        f"lr {optim['lr']:g}{penalty}, dropout {task['dropout']:g}, "
+        f"{counted(config['trainer']['epochs'], 'epoch')}"
     )
 
 

@@ -1,6 +1,7 @@
 """The attentional encoder–decoder and its search, shared by translation and summarization."""
 
 from tasks._registry import Config
+from tasks.checks import counted
 
 
 def setting(config: Config) -> str:
@@ -15,7 +16,7 @@ def setting(config: Config) -> str:
         f"batch {batches['size']} {batches['count']}",
         f"{optim['_target_'].rpartition('.')[2]} lr {optim['lr']:g}",
         f"dropout {model['dropout']:g}",
-        f"{config['trainer']['epochs']} epochs",
+        counted(config["trainer"]["epochs"], "epoch"),
         f"beam {task['search']['beam_size']}",
     ]
     return ", ".join(chosen)

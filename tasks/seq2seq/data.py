@@ -9,6 +9,7 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tasks.checks import counted
 from tasks.data import corpus
 from tasks.data.corpus import MAX_CHARS, Form, Kept, check_different
 from tasks.data.files import read_lines, resolve_within
@@ -106,7 +107,7 @@ def read_parallel(source: Path, targets: Sequence[Path]) -> Iterator[Example]:
             if line is None:
                 other = next(f for f, text in zip(files, lines, strict=True) if text is not None)
                 wanted = f"{file} must have a line {number} because {other} has one"
-                raise ValueError(f"{wanted}, got {number - 1} lines" + (fault and f"; {fault}"))
+                raise ValueError(f"{wanted}, got {counted(number - 1, 'line')}" + (fault and f"; {fault}"))
         blank = [not line.strip() for line in lines]
         has_return = any("\r" in line for line in lines)
         if has_return:

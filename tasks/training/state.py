@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tasks.checks import Refusal
+from tasks.checks import Refusal, counted
 from tasks.training import checkpoint
 from tasks.training.checkpoint import Checkpoint, CheckpointError, deserialize, serialize
 from tasks.training.distributed import on_rank_zero, rank, world_size
@@ -256,7 +256,7 @@ class TrainState:
         made_by = 1 + len(_rng_states_of_others(found))
         if made_by != world_size():
             got = f"{world_size()}; {_ANEW}"
-            raise ResumeError(f"{path} must be continued by its {made_by} processes, got {got}")
+            raise ResumeError(f"{path} must be continued by its {counted(made_by, 'process')}, got {got}")
         if found.note is not None:
             checkpoint.set_aside(path)
         return found

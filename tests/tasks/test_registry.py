@@ -1,8 +1,10 @@
 """The specifications of the tasks: light, complete, and of names that exist."""
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +25,14 @@ def test_every_name_of_a_specification_exists(spec):
 @pytest.mark.parametrize("spec", TASKS.values(), ids=TASKS)
 def test_every_tier_but_mini_says_where_its_data_is(spec):
     assert set(spec.sources) == {"small", "paper"} and set(spec.corpora) == {"mini", "hub", "folder"}
+
+
+@pytest.mark.parametrize("spec", TASKS.values(), ids=TASKS)
+def test_a_setting_of_one_epoch_says_so(spec):
+    runs = Path(__file__).parents[2] / "results" / "runs"
+    config = json.loads(next(runs.glob(f"{spec.name}-*.json")).read_bytes())["config"]
+    config["trainer"]["epochs"] = 1
+    assert ", 1 epoch" in spec.setting(config) and "1 epochs" not in spec.setting(config)
 
 
 def test_specifications_import_nothing_heavy():

@@ -35,6 +35,13 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None
             write(path, "one\ntwo\nthree\n")
 
 
+def test_a_file_that_is_touched_while_it_is_read_is_read(tmp_path: Path) -> None:
+    for name, read in {"a.txt": read_lines, "a.csv": lambda path: read_rows(path, COLUMNS)}.items():
+        path = write(tmp_path / name, "premise\none\n")
+        for _ in read(path):
+            os.utime(path, ns=(1, 1))
+
+
 @pytest.mark.parametrize("name", ["train.de", "train.de.gz", "input.txt", "input.txt.gz"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_lines_end_at_line_feeds_only(tmp_path: Path, name: str, end: str) -> None:

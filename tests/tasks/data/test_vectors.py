@@ -114,6 +114,8 @@ def test_random_vectors_have_the_scale_of_glove() -> None:
         ("the 1 2 3\ndog 1 -inf 3\n", "line 2 must have finite numbers, got -inf"),
         ("the 1 2 3\ndog 1 1e39 3\n", "line 2 must have finite numbers, got 1e"),
         ("the 1 2 3\ndog 1 x 3\n", "line 2 must have numbers, got one that is none: .*x"),
+        ("5 3\n" + GLOVE, r"must have the 5 vectors of its first line, got 4"),
+        ("4 3\n", r"must have the 4 vectors of its first line, got 0"),
         ("", "must hold data, got an empty file"),
         ("other 1 2 3\n", "at least one of 6 words, got none"),
         (
