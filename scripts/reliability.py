@@ -9,7 +9,7 @@ from typing import Any
 from scripts import cli
 from scripts.markdown import DOCS, fill, markdown
 from tasks.checks import counted
-from tasks.training.run_directory import read_stored
+from tasks.data.files import read_stored
 
 RESULT = Path("results", "reliability.json")
 PAGE, PLACE = DOCS / "reliability.md", "reliability"

@@ -249,19 +249,6 @@ def headline(record: Record) -> str:
     return f"{split} {label} {record.metrics[split][metric.name] * metric.scale:.2f}"
 
 
-# ------------------------------------------------------------------ what a table needs before it can be made
-def describe_needs(plan: Sequence[Planned], tier: str) -> str:
-    """A paragraph on the data of each table of a plan and, at the paper's scale, one on the hours."""
-    paragraphs = []
-    for task, cells in groupby(plan, lambda planned: planned.run.task):
-        paragraphs.append(describe_data(tier, task))
-        if tier == "paper":
-            mine = list(cells)
-            records = read_records(Path(mine[0].run.config["results_dir"]) / "runs")
-            paragraphs.append(describe_hours(mine, task, records))
-    return "\n\n".join(paragraphs)
-
-
 def describe_data(tier: str, task: str) -> str:
     """What the table of a task needs at a tier, as a paragraph."""
     sources = TASKS[task].sources.get(tier, ())
@@ -272,31 +259,6 @@ def describe_data(tier: str, task: str) -> str:
         facts = {"holds": source.size, "as": source.files, "from": source.where, "terms": source.terms}
         lines += [f"  {source.name}", *(f"    {name:<7}{fact}" for name, fact in facts.items() if fact)]
     return "\n".join(lines)
-
-
-def describe_hours(plan: Sequence[Planned], task: str, records: Iterable[Record]) -> str:
-    """What the missing runs of a table cost at the paper's scale, by the speed of recorded runs."""
-    epoch = TASKS[task].paper_epoch
-    if epoch is None:
-        return f"hours for {task}: unknown, as are its corpora"
-    missing = sum(planned.record is None for planned in plan)
-    epochs = plan[0].run.config["trainer"]["epochs"]
-    tokens = epoch.total * epochs
-    lines = [
-        f"hours for {task}: {counted(missing, 'missing run')} of at most {tokens / 1e6:,.0f} million tokens",
-        f"  estimated: {epoch.pairs:,} pairs × {epoch.tokens} tokens × {counted(epochs, 'epoch')}, "
-        "without dev and test",
-    ]
-    for device in ("cuda", "cpu"):
-        found = [run for run in records if run.task == task and run.device.startswith(device)]
-        tier = max({run.tier for run in found} & {*TIERS}, key=TIERS.index, default="")
-        if rates := [run.tokens_per_second for run in found if run.tier == tier]:
-            hours = tokens / median(rates) / 3600
-            lines.append(
-                f"  {device}: {hours:,.1f} hours a run, {hours * missing:,.0f} in all, at "
-                f"{median(rates):,.0f} tokens/s, the median of {counted(len(rates), 'run')} of tier {tier}"
-            )
-    return "\n".join([*lines, "  models smaller than the paper's are faster"])
 
 
 # ------------------------------------------------------------------ run
@@ -310,7 +272,7 @@ def reproduce(arguments: Sequence[str]) -> int:
     at_once = options.jobs or max(1, available_cores() // options.threads)
     print(render(plan, at_once), flush=True)
     if options.dry:
-        print(f"\n{describe_needs(plan, options.tier)}")
+        print("", *(describe_data(options.tier, task) for task in tasks), sep="\n\n")
         return 0
     check_drawing()  # what every run ends with
     missing = [planned.run for planned in longest_first(plan)]

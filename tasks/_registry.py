@@ -5,9 +5,11 @@ takes time to import is imported before a task is built.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, get_type_hints
+
+from tasks.checks import check_ranges
 
 Config = Mapping[str, Any]
 
@@ -33,18 +35,6 @@ class DataSource:
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """An estimate of what one pass over the paper's training set holds."""
-
-    pairs: int
-    tokens: int  # of a pair, as tokens a second counts: of both sentences, or of an encoder–decoder's output
-
-    @property
-    def total(self) -> int:
-        return self.pairs * self.tokens
-
-
-@dataclass(frozen=True)
 class TaskSpec:
     """What is known of a task outside its package; dotted names are for :func:`import_object`."""
 
@@ -67,7 +57,6 @@ class TaskSpec:
     test_names: Mapping[str, str] = field(default_factory=dict)
     # The data that each tier needs; tier mini needs none.
     sources: Mapping[str, Sequence[DataSource]] = field(default_factory=dict)
-    paper_epoch: Epoch | None = None  # what the paper's training set holds, where that is known
 
     def scale(self, metric: str) -> float:
         """What makes a metric of a record one of 0 to 100."""
@@ -98,3 +87,22 @@ def import_object(name: str) -> Any:
     """
     module, _, attribute = name.rpartition(".")
     return resolve_name(f"{module}:{attribute}")
+
+
+def dotted(target: Callable[..., Any]) -> str:
+    """The name by which a config names it: that of the package, where its module is private."""
+    return f"{target.__module__.partition('._')[0]}.{target.__qualname__}"
+
+
+def task_options(build: Callable[..., Any], section: Mapping[Any, Any]) -> dict[str, Any]:
+    """The arguments of a task's builder that its section of a config gives, groups of them as their class.
+
+    Those classes check what they hold; options without one are held against the builder's signature.
+    """
+    hints = get_type_hints(build)
+    options = {str(name): value for name, value in section.items() if name != "_target_"}
+    for name, value in options.items():
+        if is_dataclass(hints[name]):
+            options[name] = hints[name](**value)
+    check_ranges(build, options)
+    return options

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import is_dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
 
 import regattn
-from tasks._registry import TASKS, import_object
-from tasks.checks import check_ranges
-from tasks.training.run_directory import RunDirectory, read_stored
+from tasks._registry import TASKS, dotted, import_object, task_options
+from tasks.data.files import read_stored
+from tasks.training.run_directory import RunDirectory
 
 
 def from_run(path: Path | str, device: torch.device | str = "cpu") -> Any:
@@ -55,28 +54,9 @@ def load_trained(config: Mapping[str, Any], run: RunDirectory, device: torch.dev
     return import_object(specs[named].load)({**config, "task": options}, mapping, run, device)
 
 
-def task_options(build: Callable[..., Any], section: Mapping[Any, Any]) -> dict[str, Any]:
-    """The arguments of a task's builder that its section of a config gives, groups of them as their class.
-
-    Those classes check what they hold; options without one are held against the builder's signature.
-    """
-    hints = get_type_hints(build)
-    options = {str(name): value for name, value in section.items() if name != "_target_"}
-    for name, value in options.items():
-        if is_dataclass(hints[name]):
-            options[name] = hints[name](**value)
-    check_ranges(build, options)
-    return options
-
-
 def _build_mapping(section: Mapping[str, Any]) -> regattn.Mapping:
     modules = {dotted(spec.module): spec.module for spec in regattn.MAPPINGS.values()}
     strengths = dict(section)
     if (named := strengths.pop("_target_")) not in modules:
         raise ValueError(f"attention._target_ must be one of {', '.join(modules)}, got {named!r}")
     return modules[named](**strengths)
-
-
-def dotted(target: Callable[..., Any]) -> str:
-    """The name by which a config names it: that of the package, where its module is private."""
-    return f"{target.__module__.partition('._')[0]}.{target.__qualname__}"

@@ -15,8 +15,7 @@ from scripts.bench.implementations import BASELINE, NOT_A_NUMBER
 from scripts.markdown import markdown
 from scripts.style import COLOURS, house_style, name_lines, new_figure, save_figure
 from tasks.checks import counted
-from tasks.data.files import write_atomically
-from tasks.training.run_directory import read_stored
+from tasks.data.files import read_stored, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from tasks.training.run_directory import read_stored
+from tasks.data.files import read_stored
 
 PAPER = Path(__file__).resolve().parents[2] / "results" / "paper.yaml"
 MARKS = {"stated": "", "confirmed": "", "recalled": "ʳ", "unknown": "?"}

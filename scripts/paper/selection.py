@@ -10,9 +10,9 @@ from typing import NamedTuple, TypeVar
 import regattn
 from tasks._registry import TASKS, TaskSpec
 from tasks.attention import AttentionGrid
+from tasks.data.files import read_stored
 from tasks.training.provenance import SEEDS, SPEED, config_hash, file_word
 from tasks.training.records import Record, RecordError, read_details
-from tasks.training.run_directory import read_stored
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")

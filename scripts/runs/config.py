@@ -31,9 +31,8 @@ from torch import Tensor
 from regattn import MAPPINGS
 from scripts import loggers
 from scripts.cli import UsageError
-from tasks._registry import TASKS, import_object
+from tasks._registry import TASKS, dotted, import_object
 from tasks.checks import fits
-from tasks.loading import dotted
 from tasks.training import optim
 from tasks.training.provenance import SEEDS, SPEED, config_hash
 from tasks.training.settings import TrainerSettings

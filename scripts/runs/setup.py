@@ -17,16 +17,16 @@ from omegaconf.errors import OmegaConfBaseException
 from regattn import Mapping
 from scripts.cli import UsageError
 from scripts.runs.config import Train, leaves, plain, validate_config
-from tasks._registry import TASKS
+from tasks._registry import TASKS, task_options
 from tasks.attention import AttentionGrid, gamma_times
 from tasks.checks import Seed, check_number
 from tasks.data import cache
 from tasks.data.corpus import Corpus
-from tasks.loading import task_options
+from tasks.data.files import read_stored
 from tasks.training.optim import OptimSettings
 from tasks.training.provenance import config_hash, run_id
 from tasks.training.records import Details
-from tasks.training.run_directory import RunDirectory, read_stored
+from tasks.training.run_directory import RunDirectory
 from tasks.training.settings import TrainerSettings, in_memory
 from tasks.training.state import best_weights, load_weights
 from tasks.training.task import RecordedTask

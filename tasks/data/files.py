@@ -16,11 +16,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, BinaryIO, NoReturn
+from typing import IO, Any, BinaryIO, NoReturn, TypeVar
 
 import numpy as np
 import xxhash
 from filelock import lock_descriptor
+
+T = TypeVar("T")
 
 LONGEST_LINE = 2**28
 """Bytes: a longer line is taken for damage, or for a small archive that unpacks to anything."""
@@ -263,6 +265,25 @@ def _different(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"keys must be different in an object, got {twice} twice")
     return values
+
+
+def read_stored(path: Path, build: Callable[[Any], T]) -> T:
+    """What ``build`` makes of a JSON file, such as one of a run.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: there is no file of that name.
+        OSError: it is a pipe or device.
+        ValueError: the file is damaged, or ``build`` takes no such content.
+    """
+    content = read_whole(path)
+    try:
+        values = json.loads(content.decode())
+    except ValueError as error:
+        raise ValueError(f"{path} must be JSON, got a damaged file: {error}") from None
+    try:
+        return build(values)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} must hold what is kept there, got something else: {error!r}") from error
 
 
 # ------------------------------------------------------------------ written

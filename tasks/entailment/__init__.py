@@ -1,6 +1,6 @@
 """Textual entailment: data, model and metrics."""
 
-from tasks._registry import Config, DataSource, Epoch, Metric, TaskSpec, register
+from tasks._registry import Config, DataSource, Metric, TaskSpec, register
 from tasks.checks import counted
 
 
@@ -60,6 +60,5 @@ SPEC = register(
         baselines="tasks.entailment.task.baselines",
         setting=_setting,
         sources={"small": (_SUBSET,), "paper": (_SNLI, _GLOVE)},
-        paper_epoch=Epoch(550_152, 22),
     )
 )

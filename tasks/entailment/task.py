@@ -20,13 +20,14 @@ from tasks.attention import AttentionGrid, AttentionTally
 from tasks.checks import BatchSize, Fraction, PositiveInt, check_ranges
 from tasks.data.batching import epoch_batches, length_batches, pad
 from tasks.data.cache import map_items, prepared
+from tasks.data.files import read_stored
 from tasks.data.normalize import tokenize
 from tasks.data.vocabulary import Vectors, Vocabulary, load_vectors, random_vectors
 from tasks.entailment.agreement import AgreementTally, is_content
 from tasks.entailment.data import LABELS, Corpus, Pair
 from tasks.entailment.model import DecomposableModel, EntailmentModel, EntailmentOutput, PaddedBatch
 from tasks.training.records import Rows
-from tasks.training.run_directory import RunDirectory, read_stored
+from tasks.training.run_directory import RunDirectory
 from tasks.training.settings import check_size
 from tasks.training.state import best_weights, load_weights
 from tasks.training.task import OnBatch, ignore

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from tasks._registry import Config
 from tasks.attention import AttentionGrid, AttentionTally
 from tasks.data.batching import epoch_batches
+from tasks.data.files import read_stored
 from tasks.data.vocabulary import PAD
 from tasks.seq2seq.data import Corpus, Example, Link, Links
 from tasks.seq2seq.model import ModelSettings, Seq2Seq
 from tasks.seq2seq.text import BatchSettings, TextSettings, Tokenizers, pair_batch, short_pairs, target_rows
 from tasks.seq2seq.translator import ForcedBatch, Translator
 from tasks.training.records import Rows
-from tasks.training.run_directory import RunDirectory, read_stored
+from tasks.training.run_directory import RunDirectory
 from tasks.training.settings import in_memory
 from tasks.training.state import best_weights, load_weights
 from tasks.training.task import OnBatch, ignore

@@ -1,6 +1,6 @@
 """Sentence summarization: corpora of headlines and ROUGE."""
 
-from tasks._registry import DataSource, Epoch, Metric, TaskSpec, register
+from tasks._registry import DataSource, Metric, TaskSpec, register
 from tasks.seq2seq import setting
 
 ROUGE = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
@@ -57,6 +57,5 @@ SPEC = register(
         baselines="tasks.summarization.task.baselines",
         test_names={"gigaword": "test"},  # the one test set of the mini corpus is scored as Gigaword's is
         sources={"small": (_HEADLINES, _TEST_SETS), "paper": (_GIGAWORD, _DUC)},
-        paper_epoch=Epoch(3_803_957, 9),
     )
 )

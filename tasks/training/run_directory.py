@@ -5,17 +5,14 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from filelock import lock_descriptor
 
 from tasks.checks import Refusal
-from tasks.data.files import open_descriptor, read_whole
-
-T = TypeVar("T")
+from tasks.data.files import open_descriptor
 
 
 class RunInUseError(Refusal):
@@ -110,25 +107,6 @@ class RunDirectory:
         os.ftruncate(self._lock, 0)
         os.close(self._lock)
         self._lock = None
-
-
-def read_stored(path: Path, build: Callable[[Any], T]) -> T:
-    """What ``build`` makes of a JSON file, such as one of a run.
-
-    Raises:
-        FileNotFoundError, IsADirectoryError: there is no file of that name.
-        OSError: it is a pipe or device.
-        ValueError: the file is damaged, or ``build`` takes no such content.
-    """
-    content = read_whole(path)
-    try:
-        values = json.loads(content.decode())
-    except ValueError as error:
-        raise ValueError(f"{path} must be JSON, got a damaged file: {error}") from None
-    try:
-        return build(values)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} must hold what is kept there, got something else: {error!r}") from error
 
 
 def _read_holder(descriptor: int) -> str:

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from scripts import tables
-from scripts.bench.decoding import decoding
 from scripts.bench.render import render
 from scripts.cli import UsageError
 from scripts.evaluate import evaluate
@@ -211,15 +210,6 @@ def test_no_file_of_a_run_is_written_through_a_link(trained: Path, folder: Path)
         COMMANDS[command][1](run.name)
     export(run.name)
     assert bad.listing(precious) == before and (run / "attention.png").is_file()
-
-
-@pytest.mark.measures("bad checkpoint")
-def test_decoding_is_timed_of_runs_that_decode(
-    trained: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    run = a_copy(trained, folder, "snli")
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"ein hund\n")))
-    assert "must name runs that write text, got snli-" in refused(lambda: decoding([run.name]), capsys)
 
 
 @pytest.mark.measures("bad checkpoint")

@@ -1,15 +1,19 @@
 """The measured share is near the true one, and measuring leaves no trace."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_run import TinyTask
 from torch import Tensor, nn
 
+from scripts.runs.training import mapping_share, peak_memory_mb
 from tasks.training.checkpoint import serialize
-from tasks.training.profiling import mapping_share, peak_memory_mb
 from tasks.training.state import get_rng_state
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tasks" / "training"))
+from tiny_run import TinyTask
 
 
 class Clock:
@@ -27,7 +31,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("tasks.training.profiling.time.perf_counter", clock.read)
+    monkeypatch.setattr("scripts.runs.training.time.perf_counter", clock.read)
     return clock
 
 
