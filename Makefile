@@ -157,9 +157,6 @@ translate summarize:
 tables: $(VENV)/installed ## write results/tables from the records in results/runs
 	@$(BIN)/python -m scripts.tables
 
-curves: $(VENV)/installed ## draw results/figures, learning curves, from the records in results/runs
-	@$(BIN)/python -m scripts.figures curves
-
 figures: $(VENV)/installed ## draw results/figures, figures 1 to 3 of the paper, from the library and the records
 	@$(BIN)/python -m scripts.figures
 

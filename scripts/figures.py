@@ -1,17 +1,14 @@
-"""Figures 1 to 3 of the paper, the README's picture, and learning curves: `make figures`, `make curves`.
+"""Figures 1 to 3 of the paper, the README's picture, and that of the study of γ: `make figures`.
 
 Figure 1 comes from the library, figures 2 and 3 from the records of finished runs: how trained models with
 different mappings attend over the same sentence. The sentence is this project's own; `make predict`,
-`translate` and `summarize` draw the attention of a trained model over any other. Curves are of one corpus and
-tier, as a table is, with a panel for each setting and in it a line for each mapping.
+`translate` and `summarize` draw the attention of a trained model over any other.
 """
 
 from __future__ import annotations
 
 import sys
-import textwrap
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,19 +18,17 @@ import regattn
 from regattn._heatmap import Panel
 from scripts import cli
 from scripts.paper import RESULTS
-from scripts.paper.plots import curves_figure, mappings_figure
+from scripts.paper.plots import mappings_figure
 from scripts.paper.selection import (
     MAPPINGS,
     Chosen,
     Runs,
-    by_setting,
     chosen_strengths,
     corpus_of,
     example_rows,
     file_names,
     grouped,
     strengths_label,
-    task_of,
 )
 from scripts.paper.studies import gamma_study, scale_figure
 from scripts.style import draw_panels, house_style, panel_of, save_figure, whole_words
@@ -106,29 +101,9 @@ def picture() -> Figure:
     return regattn.plot(weights, words, list(mappings), groups=groups)
 
 
-def draw_curves(records: Runs, folder: Path) -> list[Path]:
-    """Draw the curves of every corpus with a run whose record has them, and return where they are."""
-    settings = by_setting([record for record in records if record.history])
-    names = file_names("curves", {corpus: None for corpus, _, _ in settings})
-    drawn = []
-    for corpus, found in groupby(settings, key=lambda setting: setting[0]):
-        panels = [(textwrap.fill(setting, 95), runs) for _, setting, runs in found]
-        path = folder / f"{names[corpus]}.png"
-        with house_style():
-            figure = curves_figure(panels, task_of(panels[0][1][0]).primary_metric, width=7.5, height=3.0)
-            save_figure(figure, path, bbox_inches="tight")
-        drawn.append(path)
-    return drawn
-
-
 def main(arguments: Sequence[str]) -> None:
-    """Write the figures, or the ``curves``, to results/figures, and say where they are."""
-    parser = cli.Parser(prog="python -m scripts.figures", description=__doc__)
-    parser.add_argument("curves", nargs="?", choices=["curves"], help="learning curves, and no other figures")
-    if parser.parse_args(arguments).curves:
-        drawn = draw_curves(read_records(RESULTS / "runs"), FIGURES)
-        print("\n".join(map(str, drawn)) or f"no record in {RESULTS / 'runs'} holds the history of its run")
-        return
+    """Write the figures to results/figures, and say where they are."""
+    cli.Parser(prog="python -m scripts.figures", description=__doc__).parse_args(arguments)
     for ending in ENDINGS:
         draw_mappings(FIGURES / f"figure1{ending}")
         print(FIGURES / f"figure1{ending}")

@@ -58,16 +58,6 @@ def draw_curves(axes: Axes, runs: Runs, metric: Metric) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
-def curves_figure(panels: Sequence[tuple[str, Runs]], metric: Metric, width: float, height: float) -> Figure:
-    """A figure with one panel below the other, of titles and runs with a history."""
-    figure = Figure(figsize=(width, height * len(panels)), layout="constrained")
-    places = figure.subplots(len(panels), squeeze=False)[:, 0]
-    for axes, (title, runs) in zip(places, panels, strict=True):
-        draw_curves(axes, runs, metric)
-        axes.set_title(title, loc="left", fontsize=9, parse_math=False)
-    return figure
-
-
 def mappings_figure() -> Figure:
     """Figure 1: the regularized maximum of (t, 0), left, and the weight of its first score, right."""
     t = torch.linspace(-_SPAN, _SPAN, _POINTS, dtype=torch.float64)
@@ -162,7 +152,8 @@ def chart(corpus: Corpus, setting: str, rows: Mapping[str, Runs]) -> tuple[Corpu
     of = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
     caption = f"dev {metric.label} after each epoch; {of}; {setting}"
     with house_style():
-        figure = curves_figure([("", runs)], metric, width=3.9, height=2.4)
+        figure = Figure(figsize=(3.9, 2.4), layout="constrained")
+        draw_curves(figure.subplots(), runs, metric)
     return corpus, caption, svg(figure, f"{corpus.title}: {caption}")
 
 

@@ -225,8 +225,8 @@ def file_names(kind: str, corpora: Collection[Corpus]) -> dict[Corpus, str]:
     """What pictures of several corpora are called: with their checksums where two would have one name.
 
     Example:
-        >>> file_names("curves", [Corpus("snli", "stanfordnlp/snli", "ab" * 32, "paper")]).popitem()[1]
-        'curves-snli-stanfordnlp_snli-paper'
+        >>> file_names("figure2", [Corpus("snli", "stanfordnlp/snli", "ab" * 32, "paper")]).popitem()[1]
+        'figure2-snli-stanfordnlp_snli-paper'
     """
     plain = {
         corpus: "-".join([kind, *map(file_word, (corpus.task, corpus.name, corpus.tier))])

@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 import sentencepiece
 
-from tasks.checks import Range, check_installed, check_ranges
+from tasks.checks import Range, check_installed, check_ranges, counted
 from tasks.data.cache import map_items
 from tasks.data.normalize import PLAIN, Normalizer
 from tasks.data.vocabulary import BOS, BOUNDARIES, EOS, PAD, SPECIAL, START, UNK, Vocabulary
@@ -57,7 +57,8 @@ class Tokenizer(ABC):
         tokens = self.show(ids)
         given = tokens if unknown is None else unknown
         if len(given) != len(ids):
-            raise ValueError(f"unknown must have a token for each of {len(ids)} numbers, got {len(given)}")
+            wanted = f"a token for each of {counted(len(ids), 'number')}"
+            raise ValueError(f"unknown must have {wanted}, got {len(given)}")
         rows = zip(ids, tokens, given, strict=True)
         return self._join([other if n == UNK else token for n, token, other in rows if n == UNK or n > EOS])
 

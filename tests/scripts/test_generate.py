@@ -141,7 +141,7 @@ def test_pictures_say_what_they_leave_out(runs: list[Path], asking: Asking, tmp_
     one, two, none = (tmp_path / f"{name}.png" for name in ("one", "two", "none"))
     many = b"der hund schl\xc3\xa4ft\n" * 10
     asking(runs[0], "--attention", one, stdin=many)
-    assert f"picture {one}; 2 more sentences are left out" in asking.said
+    assert f"picture {one}; 2 more sentences left out" in asking.said
     asking(f"{runs[0]} {runs[1]}", "--attention", two, stdin=b"der hund\n\n")
     assert f"picture {two}\n" in asking.said
     assert imread(two).shape[0] < imread(one).shape[0]

@@ -15,9 +15,9 @@ import pytest
 from matplotlib.axes import Axes
 
 from scripts.paper.claims import HEADS, REPRODUCED, UNDECIDED, ClaimResults, ClaimTest, Verdict
-from scripts.paper.plots import draw_curves, heatmap
+from scripts.paper.plots import dev_curves, draw_curves, heatmap
 from scripts.paper.reported import Claim, read_paper
-from scripts.paper.selection import corpus_of
+from scripts.paper.selection import Corpus, corpus_of, file_names
 from scripts.paper.table import Cell, Table
 from scripts.report import anchor, claim_lines, missing_table, page, view
 from scripts.style import new_figure
@@ -162,6 +162,24 @@ def curves(runs: list[Record]) -> tuple[dict[str, list[float]], Axes]:
     _, axes = new_figure(2.0)
     draw_curves(axes, runs, TASKS["snli"].primary_metric)
     return {str(line.get_label()): list(np.asarray(line.get_ydata())) for line in axes.lines}, axes
+
+
+def test_a_curve_goes_on_as_long_as_all_seeds_do(tmp_path: Path) -> None:
+    of_dev = {1: [0.25, 0.5, 0.75], 2: [0.75, 1.0]}
+    histories = {seed: [{"dev": {"accuracy": v}} for v in values] for seed, values in of_dev.items()}
+    runs = [
+        dataclasses.replace(run("fusedmax", seed, "small", tmp_path), history=history)
+        for seed, history in histories.items()
+    ]
+    assert dev_curves(runs, TASKS["snli"].primary_metric).tolist() == [[25.0, 50.0], [75.0, 100.0]]
+
+
+def test_pictures_of_two_corpora_of_one_name_have_names_of_their_own() -> None:
+    corpora = [Corpus("snli", "a/b", digit * 64, "mini") for digit in "12"]
+    names = file_names("figure2", [*corpora, corpora[0]._replace(tier="paper")])
+    assert [*names.values()] == [
+        "figure2-snli-a_b-mini-11111111", "figure2-snli-a_b-mini-22222222", "figure2-snli-a_b-paper",
+    ]  # fmt: skip
 
 
 def test_a_line_is_the_mean_of_its_seeds_and_its_band_holds_them(folder: Path) -> None:

@@ -143,7 +143,7 @@ def test_training_writes_nothing(tmp_path: Path) -> None:
         (lambda: SubwordTokenizer(TOKENIZER.model[:30]), "sentencepiece model"),
         (lambda: TOKENIZER.show([40]), r"lie in 0 ... 39, got \[40\]"),
         (lambda: TOKENIZER.decode([-1]), r"lie in 0 ... 39, got \[-1\]"),
-        (lambda: TOKENIZER.decode([4], []), "unknown must have a token for each of 1 numbers, got 0"),
+        (lambda: TOKENIZER.decode([4], []), "unknown must have a token for each of 1 number, got 0"),
     ],
 )
 def test_bad_arguments_are_named(call, message: str, capfd: pytest.CaptureFixture[str]) -> None:

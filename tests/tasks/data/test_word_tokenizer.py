@@ -148,7 +148,7 @@ def test_checksum_sees_everything_and_order_of_texts_nothing() -> None:
         (lambda: WordTokenizer.train(["a"]).decode([-1]), r"lie in 0 ... 4, got \[-1\]"),
         (
             lambda: WordTokenizer.train(["a"]).decode([4], ["a", "b"]),
-            "unknown must have a token for each of 1 numbers, got 2",
+            "unknown must have a token for each of 1 number, got 2",
         ),
     ],
 )

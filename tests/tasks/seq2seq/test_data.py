@@ -170,7 +170,7 @@ def test_the_file_with_fewer_lines_is_named(tmp_path: Path) -> None:
 
 def test_lines_ended_by_carriage_returns_alone_are_told(tmp_path: Path) -> None:
     source, *targets = write(tmp_path, b"a\nb\n", b"a\rb\r")
-    with pytest.raises(ValueError, match=r"got 1 lines; carriage_return \(first in line 1\)$"):
+    with pytest.raises(ValueError, match=r"got 1 line; carriage_return \(first in line 1\)$"):
         list(read_parallel(source, targets))
 
 
