@@ -58,9 +58,9 @@ def ordered(section: Section) -> list[str]:
     return sorted(section["implementations"], key=place)
 
 
-def usual_cells(shapes: Section, direction: str, threads: int) -> list[Section]:
-    """The cells of a section of shapes in float32, in one direction and on so many threads."""
-    usual = {"dtype": "float32", "threads": threads, "direction": direction}
+def usual_cells(shapes: Section) -> list[Section]:
+    """The cells of a section of shapes in float32, forward and backward, in one thread."""
+    usual = {"dtype": "float32", "threads": 1, "direction": "both"}
     return [cell for cell in shapes.get("cells", ()) if usual.items() <= cell.items()]
 
 
@@ -245,7 +245,7 @@ def _ratio_table(section: Section, cells: Sequence[Section]) -> str:
 
 def cost_by_shape(sections: Mapping[str, Section]) -> str:
     """The table of all implementations, forward and backward, in one thread, if it was measured."""
-    cells = usual_cells(sections.get("shapes", {}), "both", threads=1)
+    cells = usual_cells(sections.get("shapes", {}))
     return _ratio_table(sections["shapes"], cells) if cells else ""
 
 
@@ -255,7 +255,7 @@ def cost_by_mapping(sections: Mapping[str, Section]) -> str:
     Answers that were found to be wrong are left out, and what was not timed at every shape.
     """
     shapes, steps = sections.get("shapes", {}), sections.get("training", {}).get("cells", [])
-    cells, agreement, rows = usual_cells(shapes, "both", threads=1), shapes.get("agreement", {}), []
+    cells, agreement, rows = usual_cells(shapes), shapes.get("agreement", {}), []
     right = [name for name in ordered(shapes) if agreement.get(name, {}).get("agrees", True)] if cells else []
     means = {name: mean for name in right if (mean := mean_ratio(cells, name))}
     for name, mean in means.items():
