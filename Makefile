@@ -61,6 +61,7 @@ reads-predict := RUN PREMISE HYPOTHESIS
 reads-translate := RUN NBEST ATTENTION ARGS
 reads-summarize := $(reads-translate)
 reads-bench := DEVICE THREADS ONLY QUICK
+reads-bench-decoding := RUN THREADS
 reads-sweep := SWEEP LAUNCHER JOBS TASK ATTN DATA PAIR LOGGER DEVICE ARGS
 reads-tune := STUDY SPACE TRIALS TASK ATTN DATA PAIR LOGGER DEVICE ARGS
 reads-reproduce := TABLE TIER MAPPINGS SEEDS JOBS THREADS LAUNCHER DRY ARGS
@@ -163,6 +164,9 @@ figures: $(VENV)/installed ## draw results/figures, figures 1 to 3 of the paper,
 bench: $(VENV)/installed ## time against torch.softmax and other packages: DEVICE=… THREADS=1,2 ONLY=… QUICK=1
 	@$(BIN)/python -m scripts.bench $(call option,--device,DEVICE) $(call option,--threads,THREADS) \
 	  $(call option,--only,ONLY) $(if $(value QUICK),--quick)
+
+bench-decoding: $(VENV)/installed ## time trained encoder–decoders: RUN="<run> <run> …" THREADS=2 < sentences.txt
+	@$(BIN)/python -m scripts.bench.decoding $(call quoted,RUN) $(call option,--threads,THREADS)
 
 # What has to be compiled comes last and one by one: what cannot be keeps out no other. A torchsort that sees nvcc is built
 # for CUDA, which fails where torch has none.

@@ -22,6 +22,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, get_args
 
+import torch
+
 from scripts import cli
 from scripts.cli import UsageError
 from scripts.runs.config import plain
@@ -35,6 +37,7 @@ from tasks.data.files import write_atomically
 from tasks.loading import load_trained
 from tasks.seq2seq.search import SearchSettings
 from tasks.seq2seq.translator import Output, Translator
+from tasks.training.run_directory import RunDirectory
 from tasks.training.settings import Device, TrainerSettings
 
 if TYPE_CHECKING:
@@ -68,6 +71,14 @@ class Answer(NamedTuple):
     number: int
     text: str
     outputs: list[list[Output]]
+
+
+def load_translator(run: RunDirectory, device: torch.device) -> Translator:
+    """The translator of a run whose config is one of this project's: :func:`tasks.loading.from_run`."""
+    translator = load_trained(plain(read_run_config(run)), run, device)
+    if not isinstance(translator, Translator):
+        raise UsageError(f"RUN must name runs that write text, got {run.path.name}")
+    return translator
 
 
 def answer_lines(runs: Sequence[LoadedRun], *, is_list: bool) -> Iterator[Answer]:
@@ -259,10 +270,8 @@ def _attention_file(name: str) -> Path:
 
 def _load(name: str, options: argparse.Namespace) -> LoadedRun:
     run = find_run_for(options.command, name)
-    config = read_run_config(run)
-    trainer = replace(TrainerSettings(**config.trainer), device=options.device)
-    translator = load_trained(plain(config), run, trainer.torch_device())
-    assert isinstance(translator, Translator)
+    trainer = replace(TrainerSettings(**read_run_config(run).trainer), device=options.device)
+    translator = load_translator(run, trainer.torch_device())
     return LoadedRun(run.path.name, translator, _settings(translator.settings, options))
 
 
