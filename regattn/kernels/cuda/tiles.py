@@ -52,6 +52,17 @@ def rows_and_columns(n, d, ROWS: tl.constexpr, BLOCK: tl.constexpr):
     return rows, columns, tl.where(rows < n, d, 0)
 
 
+@triton.jit
+def zero_by_thread(x, scores):
+    """0 in the layout of a load, (1, ROWS, LANES): what is computed with it has the scores of a row in the
+    registers of so many threads. By itself Triton 3.6 would spread short rows over a warp."""
+    ROWS: tl.constexpr = scores.shape[1]
+    LANES: tl.constexpr = scores.shape[2]
+    thread = tl.arange(0, ROWS * LANES)[None, :]
+    zero = tl.load(x + thread, mask=thread < 0, other=0)
+    return tl.reshape(zero, [1, ROWS, LANES]).to(scores.dtype)
+
+
 # ------------------------------------------------------------------ over each row
 @triton.jit
 def row_sum(x):
