@@ -280,6 +280,14 @@ class Machine:
         left, right = value.dtype.type(bits - start - length), value.dtype.type(bits - length)
         self.put(operands[0], value << left >> right, active)
 
+    def _shf(self, words: list[str], operands: list[str], active: Array) -> None:
+        """A half of 64 bits that are shifted: the upper one to the left, the lower one to the right."""
+        low, high, by = (self.get(o, "u32").astype(np.uint64) for o in operands[1:])
+        assert words[2] == "wrap"
+        whole, by = low | high << np.uint64(32), by & np.uint64(31)
+        shifted = whole << by >> np.uint64(32) if words[1] == "l" else whole >> by
+        self.put(operands[0], shifted.astype(np.uint32), active)
+
     def _prmt(self, words: list[str], operands: list[str], active: Array) -> None:
         a, b, selector = (self.get(o, "u32").astype(np.uint64) for o in operands[1:])
         pool, result = a | b << np.uint64(32), np.zeros(self.threads, np.uint64)

@@ -11,10 +11,10 @@ row only its members are written and read. Mappings without groups have none; th
 derivatives too (``tiles.py``).
 
 A program solves a few rows together: what needs sums alone keeps them in the registers of a warp
-(``tiles.py``), where oscarmax sorts them too; fusedmax gathers what survives a screening (``survivors.py``);
-what has an order all along a row is a scan: an associative function over the row, for all groups at once.
-Each loop runs until the slowest row is done and leaves finished rows alone, so that a row's bits do not
-depend on its neighbours.
+(``tiles.py``), where oscarmax sorts them too; fusedmax gathers what survives a screening (``survivors.py``),
+of short rows in the registers of a thread (``chains.py``); what has an order all along a row is a scan: an
+associative function over the row, for all groups at once. Each loop runs until the slowest row is done and
+leaves finished rows alone, so that a row's bits do not depend on its neighbours.
 """
 
 from __future__ import annotations

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from regattn.kernels.cuda import launch_slope, launch_structured
+from regattn.kernels import LONGEST_ON_CUDA
+from regattn.kernels.cuda import Tile, chains, launch_slope, launch_structured
 from regattn.kernels.cuda.rows import (
     INF,
     INVALID,
@@ -134,16 +137,21 @@ def _weights(z, inside, present, left, right, first, last, lam, tau, EPS: tl.con
     return tl.where(inside, tl.maximum(level - threshold(level, inside), 0.0), 0.0), start
 
 
+@lru_cache(maxsize=LONGEST_ON_CUDA)
+def _tile(d: int) -> Tile:
+    """As :func:`tile`, but of rows up to 128 twice as many."""
+    if d > 128:
+        return tile(d)
+    return Tile(8 << (d <= 64), {"ROWS": 8, "BLOCK": 128, "HALVES": 0, "num_warps": 1, "maxnreg": 255})
+
+
 @triton.jit
-def fusedmax_rows(
-    x, mask, gamma, lam, y, structure, strides, mask_strides, gamma_strides, lam_strides, sizes, n, d,
-    ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
+def _screened(
+    x, mask, gammas, lams, y, strides, mask_strides, sizes, rows, columns, length, d,
+    BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    """Rows of which few scores survive the screening; the others are left ``UNSOLVED``."""
-    SLOTS: tl.constexpr = slots_of(BLOCK)
-    rows, columns, length = tile_of(n, d, ROWS, BLOCK, lanes_of(BLOCK))
-    gammas = strength(gamma, gamma_strides, sizes, rows, n, WORK)
-    lams = strength(lam, lam_strides, sizes, rows, n, WORK)
+    """Write zeros; which scores survive, and take part; their maximum; γ times a lower bound on sparsemax's
+    threshold; and for each row 0, ``INVALID``, or ``UNSOLVED`` where too many survive."""
     sound = (gammas > 0) & (gammas < INF) & (lams >= 0) & (lams < INF)
     below, top, bad = below_top(x, mask, strides, mask_strides, sizes, rows, columns, length, sound, WORK)
     present = below > -INF
@@ -151,30 +159,80 @@ def fusedmax_rows(
     near = sparse_bound(below, gammas)
     floor = near - gammas * (4 * lams + 16 * EPS * (1 + lams))
     keep = present & (below >= floor)
-    taken = row_sum(keep.to(tl.int32))
-    unsolved = taken > SLOTS
+    unsolved = row_sum(keep.to(tl.int32)) > slots_of(BLOCK)
     write_zeros(y, rows, columns, bad, length, d)
-    most = tl.max(tl.where(unsolved, 0, taken))
-    holes = tl.max(tl.where(bad, 0, length - row_sum(present.to(tl.int32)))) > 0
-    position, joins, joined = compact(keep & ~unsolved, present, columns, holes, most, SLOTS, ROWS)
-    first = position == flat(row_min(tl.where(present, columns, 1 << 20)))
-    last = position == -flat(row_min(tl.where(present, -columns, 1 << 20)))
+    state = tl.where(bad, INVALID, tl.where(unsolved, UNSOLVED, 0))
+    return keep & ~unsolved, present, top, near, state
 
-    here, row = position >= 0, program_rows(ROWS)
-    wrong = flat(bad.to(tl.int32)) > 0
-    lams = tl.where(wrong, 0.0, strength(lam, lam_strides, sizes, row, n, WORK))
-    gammas = tl.where(wrong, 1.0, strength(gamma, gamma_strides, sizes, row, n, WORK))
-    at = offset(row, sizes, strides) + along(tl.maximum(position, 0), strides)
-    score = convert(tl.load(x + at, mask=here, other=0.0), WORK)
-    z = tl.where(here, divided(score - flat(top), gammas), 0.0)
-    left = tl.where(here & ~joins & ~first, -1, 0)
-    right = tl.where(here & ~joined & ~last, 1, 0)
-    tau = tl.where(wrong, 0.0, divided(flat(near), gammas))
-    values, start = _weights(z, here, here, left, right, first, last, lams, tau, EPS)
-    tl.debug_barrier()  # zeros before values
-    state = tl.where(wrong, INVALID, tl.where(flat(unsolved.to(tl.int32)) > 0, UNSOLVED, 0))
-    tl.store(y + row * d + position, convert(values, y.dtype.element_ty), mask=values > 0)
-    write_structure(structure, row, position, values > 0, start, state, n, d)
+
+@triton.jit
+def _survivors(
+    x, mask, gamma, lam, y, structure, strides, mask_strides, gamma_strides, lam_strides, sizes, n, d,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
+):  # fmt: skip
+    """What is left of short rows after the screening, for each thread that of one row."""
+    rows, columns, length = tile_of(n, d, ROWS, BLOCK, lanes_of(BLOCK))
+    gammas = strength(gamma, gamma_strides, sizes, rows, n, WORK)
+    lams = strength(lam, lam_strides, sizes, rows, n, WORK)
+    keep, present, top, near, state = _screened(
+        x, mask, gammas, lams, y, strides, mask_strides, sizes, rows, columns, length, d, BLOCK, WORK, EPS
+    )
+    rows, once, zero = chains.rows_of_threads(structure, ROWS)
+    kept, taking = chains.bits(keep, columns, zero, BLOCK), chains.bits(present, columns, zero, BLOCK)
+    count = chains.by_thread(row_sum(keep.to(tl.int32)), zero)
+    top, near = chains.by_thread(top, zero), chains.by_thread(near, zero)
+    return rows, once, kept, taking, count, top, near, chains.by_thread(state, zero)
+
+
+@triton.jit
+def fusedmax_rows(
+    x, mask, gamma, lam, y, structure, strides, mask_strides, gamma_strides, lam_strides, sizes, n, d,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
+):  # fmt: skip
+    """Rows of which few scores survive the screening; the others are left ``UNSOLVED``."""
+    if ROWS > 1:
+        if d <= BLOCK // 2:
+            found = _survivors(
+                x, mask, gamma, lam, y, structure,
+                strides, mask_strides, gamma_strides, lam_strides, sizes, n, d,
+                2 * ROWS, BLOCK // 2, WORK, EPS,
+            )  # fmt: skip
+        else:
+            found = _survivors(
+                x, mask, gamma, lam, y, structure,
+                strides, mask_strides, gamma_strides, lam_strides, sizes, n, d,
+                ROWS, BLOCK, WORK, EPS,
+            )  # fmt: skip
+        chains.fuse(
+            found, x, y, structure, strides, gamma, lam, gamma_strides, lam_strides, sizes, n, d, WORK, EPS
+        )
+    else:
+        SLOTS: tl.constexpr = slots_of(BLOCK)
+        rows, columns, length = tile_of(n, d, ROWS, BLOCK, lanes_of(BLOCK))
+        gammas = strength(gamma, gamma_strides, sizes, rows, n, WORK)
+        lams = strength(lam, lam_strides, sizes, rows, n, WORK)
+        keep, present, top, near, state = _screened(
+            x, mask, gammas, lams, y, strides, mask_strides, sizes, rows, columns, length, d, BLOCK, WORK, EPS
+        )
+        most = tl.max(row_sum(keep.to(tl.int32)))
+        holes = tl.max(tl.where(state == INVALID, 0, length - row_sum(present.to(tl.int32)))) > 0
+        position, joins, joined = compact(keep, present, columns, holes, most, SLOTS, ROWS)
+        first = position == flat(row_min(tl.where(present, columns, 1 << 20)))
+        last = position == -flat(row_min(tl.where(present, -columns, 1 << 20)))
+
+        here, row, state = position >= 0, program_rows(ROWS), flat(state)
+        wrong = state == INVALID
+        lams, gammas = tl.where(wrong, 0.0, flat(lams)), tl.where(wrong, 1.0, flat(gammas))
+        at = offset(row, sizes, strides) + along(tl.maximum(position, 0), strides)
+        score = convert(tl.load(x + at, mask=here, other=0.0), WORK)
+        z = tl.where(here, divided(score - flat(top), gammas), 0.0)
+        left = tl.where(here & ~joins & ~first, -1, 0)
+        right = tl.where(here & ~joined & ~last, 1, 0)
+        tau = tl.where(wrong, 0.0, divided(flat(near), gammas))
+        values, start = _weights(z, here, here, left, right, first, last, lams, tau, EPS)
+        tl.debug_barrier()  # zeros before values
+        tl.store(y + row * d + position, convert(values, y.dtype.element_ty), mask=values > 0)
+        write_structure(structure, row, position, values > 0, start, state, n, d)
 
 
 @triton.jit
@@ -219,7 +277,7 @@ def remaining_rows(
 def fusedmax(
     scores: Tensor, mask: Tensor | None, gamma: float | Tensor, lam: float | Tensor
 ) -> tuple[Tensor, Tensor]:
-    launches = (fusedmax_rows, tile), (remaining_rows, coarse_tile)
+    launches = (fusedmax_rows, _tile), (remaining_rows, coarse_tile)
     return launch_structured((scores, mask, gamma, lam), *launches)
 
 

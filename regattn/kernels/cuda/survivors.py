@@ -10,7 +10,7 @@ import triton.language as tl
 from regattn.kernels import LONGEST_ON_CUDA
 from regattn.kernels.cuda import Tile
 from regattn.kernels.cuda.rows import INF, convert, divided
-from regattn.kernels.cuda.tiles import read_scores, row_max, row_sum
+from regattn.kernels.cuda.tiles import read_scores, row_max, row_sum, zero_by_thread
 
 
 @lru_cache(maxsize=LONGEST_ON_CUDA)
@@ -75,6 +75,7 @@ def flat(x):
 def below_top(x, mask, strides, mask_strides, sizes, rows, columns, length, sound, WORK: tl.constexpr):
     """Scores less their maximum, −inf for what takes no part; the maximum; which rows are bad."""
     scores = read_scores(x, mask, strides, mask_strides, sizes, rows, columns, length, WORK)
+    scores += zero_by_thread(x, scores)
     top = row_max(scores)
     bad = ~((top < INF) & sound)
     some_score = (top > -INF) & ~bad
@@ -97,7 +98,7 @@ def compact(keep, present, columns, holes, most, SLOTS: tl.constexpr, ROWS: tl.c
     """The positions to keep in order, −1 beyond them; whether the slot before, or after, has a neighbour."""
     slot = tl.arange(0, SLOTS)[None, :] + tl.zeros([ROWS, SLOTS], tl.int32)
     position, joins, joined = slot * 0 - 1, slot * 0, slot * 0
-    last = row_min(columns) - 1
+    last = tl.full([1, ROWS, 1], -1, tl.int32)
     following = last - 1  # the present position after the last one
     k = 0
     while k < most:
