@@ -169,6 +169,7 @@ class Solver:
     dx_dparams: tuple[ParamDerivative | None, ...]
     plain: Callable[..., Tensor] | None
     penalty_slope: Callable[..., Tensor] | None
+    structured: bool
 
     @property
     def derivatives(self) -> Derivatives:
@@ -177,10 +178,15 @@ class Solver:
     def kernel(self, scores: Tensor, mask: Tensor | None, *parameters: Any) -> Any:
         return load_kernel(device_type(scores), self.file, self.name)(scores, mask, *parameters)
 
+    def output(self, *arguments: Any) -> Any:
+        """What the operator returns: no structure that only spares a product the search for a support."""
+        output = self.kernel(*arguments)
+        return output[0] if isinstance(output, tuple) and not self.structured else output
+
     @cached_property
     def differentiable(self) -> Callable[..., Any]:
         """The kernel with derivatives, those by strengths included."""
-        return self.derivatives.of(lambda _, *arguments: self.kernel(*arguments), self.name)
+        return self.derivatives.of(lambda _, *arguments: self.output(*arguments), self.name)
 
     def batched(
         self, info: Any, in_dims: tuple[Any, ...], scores: Tensor, *arguments: Any
@@ -256,7 +262,7 @@ def define_solver(
         parameters: for each parameter ∂x/∂θ if it is a strength, else its type in schema language. A
             derivative is ``(solution, *parameters) -> Tensor``, as :meth:`Solution.along` has it.
         product: ``(found, direction, *parameters) -> J @ direction``, where ``found`` is the
-            structure if there is one, else the values.
+            structure if there is one, else the values, or both of them if a kernel has left a structure.
         structured: whether the solver also returns a structure.
         file: in ``kernels/cpu`` and ``kernels/cuda``; called like the operator if "".
         plain: the same in operators that ONNX has, ``(scores, mask, *parameters) -> values``.
@@ -292,7 +298,7 @@ def define_solver(
 
     def solve(scores: Tensor, *arguments: Any) -> Any:
         """The kernel, with a structure as ``fake`` says it is, all of it written."""
-        output = solver.kernel(scores, *arguments)
+        output = solver.output(scores, *arguments)
         if not structured:
             return output
         if isinstance(output, Tensor):
@@ -300,9 +306,8 @@ def define_solver(
         return output[0], load_kernel(device_type(scores), "groups", "whole")(output[1])
 
     load_kernel("cpu", file, name)  # now, before the process may be forked: see openmp.py
-    solver = Solver(
-        name, file, getattr(torch.ops.regattn, name).default, product, dx_dparams, plain, penalty_slope
-    )
+    operator = getattr(torch.ops.regattn, name).default
+    solver = Solver(name, file, operator, product, dx_dparams, plain, penalty_slope, structured)
     if plain is not None:
         _IN_PLAIN_OPERATORS.append(name)
     torch.library.impl(qualified, ("CPU", "CUDA"), lib=library)(solve)
@@ -443,14 +448,17 @@ class _BackwardOnly(torch.autograd.Function):
         solver, mask, parameters = problem
         ctx.rule = solver.product, parameters  # without the mask, which would be kept until then
         output = solver.kernel(scores, mask, *parameters)
-        values, found = output if isinstance(output, tuple) else (output, output)
-        ctx.save_for_backward(found)
-        return values
+        if not isinstance(output, tuple):
+            ctx.save_for_backward(output)
+            return output
+        ctx.save_for_backward(*(output[1:] if solver.structured else output))
+        return output[0]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         product, parameters = ctx.rule
-        return product(ctx.saved_tensors[0], gradient, *parameters), None
+        found = ctx.saved_tensors
+        return product(found if len(found) > 1 else found[0], gradient, *parameters), None
 
 
 _apply_backward_only = _apply_of(_BackwardOnly)
@@ -478,15 +486,18 @@ def _align(argument: Any, at: int | None, ndim: int) -> Any:
 def product_by_kernel(file: str, formula: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """``formula(weights, direction, *parameters)`` for J @ direction by the kernel ``product`` of a file.
 
+    That is called with the weights, or with these and a structure where the solver's kernel has left one.
+
     The formula itself, in operations that can be differentiated, serves where something is to come out of it.
     """
 
-    def product(weights: Tensor, direction: Tensor, *parameters: Any) -> Tensor:
+    def product(found: Any, direction: Tensor, *parameters: Any) -> Tensor:
+        weights = found[0] if isinstance(found, tuple) else found
         tensors = [t for t in (weights, direction, *parameters) if isinstance(t, Tensor)]
         differentiable = torch.is_grad_enabled() and any([t.requires_grad for t in tensors])
         if can_call_kernel(direction) and can_call_kernel(weights) and not differentiable:
             kernel: Callable[..., Tensor] = load_kernel(device_type(weights), file, "product")
-            return kernel(direction, weights, *parameters)
+            return kernel(direction, found, *parameters)
         return formula(weights, direction, *parameters)
 
     return product

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from regattn.kernels.cpu import on_tensors, product_on_tensors
+from regattn.kernels.cpu import Weights, on_tensors, product_on_tensors
 from regattn.kernels.cpu.compiling import inlined, kernel, reordered_sum
 from regattn.kernels.cpu.powers import DOUBLE, ROUGH, digits_of, exp_of, log_of, power_of
 from regattn.kernels.cpu.screening import (
@@ -13,12 +13,13 @@ from regattn.kernels.cpu.screening import (
     SMALLEST,
     SPARE,
     fill,
-    init_values,
+    init_row,
     is_sound,
     multiply_supports,
     reciprocal,
     strength_of,
     within_reach,
+    write_singletons,
 )
 from regattn.kernels.cpu.sparsemax import add_up
 from regattn.kernels.cpu.vectors import power_sums
@@ -171,12 +172,9 @@ def _quadratic_root(z, n, t, enough):
 
 
 @inlined
-def write_shares(z, n, index, values, r):
+def write_shares(z, n, index, values, structure, r):
     """Weights in proportion to ``z``."""
-    per_total = 1.0 / add_up(z, 0, n)
-    fill(values[r], 0.0)
-    for k in range(n):
-        values[r, index[k]] = z[k] * per_total
+    write_singletons(z, n, 0.0, 1.0 / add_up(z, 0, n), index, values, structure, r)
 
 
 @inlined
@@ -197,15 +195,11 @@ def _select(row, top, scale, depth, index, z):
 
 
 @inlined
-def power_row(scores, mask, masked, state, r, top, gamma, scale, m, e, index, z, powers, values):
-    """Weights in proportion to max(z + t, 0)^e, where Σ max(z + t, 0)^m = 1 and z = scale·(x − top)/γ."""
-    n = power_shares(scores, mask, masked, state, r, top, gamma, scale, m, e, index, z, powers)
-    write_shares(z, n, index, values, r)
-
-
-@inlined
 def power_shares(scores, mask, masked, state, r, top, gamma, scale, m, e, index, z, powers):
-    """Their shares in ``z``, at the positions in ``index``; returns the number of these."""
+    """z ← max(z + t, 0)^e up to a factor, where Σ max(z + t, 0)^m = 1 and z = scale·(x − top)/γ.
+
+    Returns their number; ``index`` has their positions.
+    """
     unit = min(gamma / scale, np.finfo(np.float64).max)
     t = first_bound(scores, mask, masked, r, top, reciprocal(unit), m) if m >= 1.0 else 1.0
     if m > 2.0 and state == FULL and scores.shape[1] <= _SHORT:
@@ -255,8 +249,8 @@ def _correct_sum(z, n, t, e):
 
 
 @kernel
-def entmax15_rows(start, stop, scores, mask, masked, gammas, values):
-    """argmax over the simplex of ⟨x, y⟩ − γ·4/3·(Σ y^1.5 − 1); NaN rows are known by their values.
+def entmax15_rows(start, stop, scores, mask, masked, gammas, values, structure):
+    """argmax over the simplex of ⟨x, y⟩ − γ·4/3·(Σ y^1.5 − 1).
 
     With z = (x − max x)/2γ and t = max x/2γ − τ ≤ 1: y = max(z + t, 0)².
     """
@@ -265,13 +259,14 @@ def entmax15_rows(start, stop, scores, mask, masked, gammas, values):
     index, powers = np.empty(d + SPARE, np.int64), np.empty(d + SPARE)
     for r in range(start, stop):
         gamma = strength_of(gammas, r)
-        state, top = init_values(scores, mask, masked, r, is_sound(gamma, SMALLEST), values)
+        state, top = init_row(scores, mask, masked, r, is_sound(gamma, SMALLEST), values, structure)
         if state > 0:
-            power_row(scores, mask, masked, state, r, top, gamma, 0.5, 2.0, 2.0, index, z, powers, values)
+            n = power_shares(scores, mask, masked, state, r, top, gamma, 0.5, 2.0, 2.0, index, z, powers)
+            write_shares(z, n, index, values, structure, r)
 
 
 @kernel
-def entmax_rows(start, stop, scores, mask, masked, gammas, alphas, values):
+def entmax_rows(start, stop, scores, mask, masked, gammas, alphas, values, structure):
     """argmax over the simplex of ⟨x, y⟩ − γ·(Σ y^α − 1)/(α(α − 1)), α ≥ 1; softmax where α = 1.
 
     With ε = α − 1, z = ε(x − max x)/γ and t = ε·max x/γ − τ ≤ 1: y = max(z + t, 0)^(1/ε).
@@ -282,17 +277,17 @@ def entmax_rows(start, stop, scores, mask, masked, gammas, alphas, values):
     for r in range(start, stop):
         gamma, alpha = strength_of(gammas, r), strength_of(alphas, r)
         sound = is_sound(gamma, SMALLEST) and is_sound(alpha, 1.0)
-        state, top = init_values(scores, mask, masked, r, sound, values)
+        state, top = init_row(scores, mask, masked, r, sound, values, structure)
         if state <= 0:
             continue
         if alpha > 1.0:
             e = 1.0 / (alpha - 1.0)
-            power_row(scores, mask, masked, state, r, top, gamma, alpha - 1.0, e, e, index, z, powers, values)
+            n = power_shares(scores, mask, masked, state, r, top, gamma, alpha - 1.0, e, e, index, z, powers)
         else:
             n, _ = within_reach(scores, mask, masked, state, r, top, gamma, _NOTHING_LEFT, index, None, z)
             for k in range(n):
                 z[k] = exp_of(z[k], DOUBLE)
-            write_shares(z, n, index, values, r)
+        write_shares(z, n, index, values, structure, r)
 
 
 # ------------------------------------------------------------------ derivatives
@@ -328,16 +323,16 @@ def _product_of_row(y, g, s, n, alpha, digits):
 
 
 @kernel
-def product_rows(start, stop, direction, weights, output, gammas, alphas):
+def product_rows(start, stop, direction, weights, structure, output, gammas, alphas):
     """(diag(s) − s sᵀ/Σs)/γ times ``direction``, with s = y^(2−α)."""
-    multiply_supports(_product_of_row, start, stop, direction, weights, output, gammas, alphas)
+    multiply_supports(_product_of_row, start, stop, direction, weights, structure, output, gammas, alphas)
 
 
-entmax15 = on_tensors(entmax15_rows, structured=False)
-entmax = on_tensors(entmax_rows, structured=False)
+entmax15 = on_tensors(entmax15_rows)
+entmax = on_tensors(entmax_rows)
 _product = product_on_tensors(product_rows)
 
 
-def product(direction: Tensor, weights: Tensor, gamma: float | Tensor, alpha: float | Tensor = 1.5) -> Tensor:
-    """Jacobian of α-entmax at ``weights`` times ``direction``."""
-    return _product(direction, weights, gamma, alpha)
+def product(direction: Tensor, found: Weights, gamma: float | Tensor, alpha: float | Tensor = 1.5) -> Tensor:
+    """Jacobian of α-entmax at its weights times ``direction``."""
+    return _product(direction, found, gamma, alpha)

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from regattn.kernels.cpu import like, run_rows, strength_array, working_rows
 from regattn.kernels.cpu.compiling import inlined, kernel, reordered_sum
-from regattn.kernels.cpu.screening import INVALID, LONG, fill, strength_of
+from regattn.kernels.cpu.screening import INVALID, LONG, fill, look_ahead, strength_of
 from regattn.kernels.cpu.sparsemax import add_up
-from regattn.kernels.cpu.vectors import prefetch
 
 
 @reordered_sum
@@ -62,25 +61,12 @@ def _collect(direction, entries, r, near, numbers):
     return add_up(numbers, 0, entries.size)
 
 
-@inlined
-def _look_ahead(direction, structure, r, stop):
-    """Have the members of rows to come brought near: they lie where no processor would look for them."""
-    far, near = r + 16, r + 4
-    if far < stop:
-        offset = far * structure.shape[1]
-        prefetch(structure, offset)
-        prefetch(structure, offset + 31)
-    if near < stop and 8 * structure[near, 0] < direction.shape[1]:  # else rows are read as a whole
-        for k in range(structure[near, 0]):
-            prefetch(direction, near * direction.shape[1] + (structure[near, 2 + k] >> 2))
-
-
 @kernel
 def group_average_rows(start, stop, direction, structure, output, scales, centre):
     """scale · (direction, less its mean over all groups if ``centre``, averaged inside each group)."""
     numbers = np.empty(direction.shape[1])
     for r in range(start, stop):
-        _look_ahead(direction, structure, r, stop)
+        look_ahead(direction, None, structure, r, stop)
         members, groups = structure[r, 0], structure[r, 1]
         fill(output[r], np.nan if members == INVALID else 0.0)
         if members <= 0 or (centre and groups == 1):

@@ -6,13 +6,13 @@ import numpy as np
 
 from regattn.kernels.cpu import on_tensors, product_on_tensors
 from regattn.kernels.cpu.compiling import inlined, kernel
-from regattn.kernels.cpu.entmax import power_row, raise_to
+from regattn.kernels.cpu.entmax import power_shares, raise_to, write_shares
 from regattn.kernels.cpu.pnormmax import dot
 from regattn.kernels.cpu.powers import DOUBLE, exp_of, log_of
 from regattn.kernels.cpu.screening import (
     SMALLEST,
     SPARE,
-    init_values,
+    init_row,
     is_sound,
     multiply_supports,
     strength_of,
@@ -21,8 +21,8 @@ from regattn.kernels.cpu.sparsemax import add_up
 
 
 @kernel
-def normmax_rows(start, stop, scores, mask, masked, gammas, alphas, values):
-    """argmax over the simplex of ⟨x, y⟩ − γ·‖y‖_α; NaN rows are known by their values.
+def normmax_rows(start, stop, scores, mask, masked, gammas, alphas, values, structure):
+    """argmax over the simplex of ⟨x, y⟩ − γ·‖y‖_α.
 
     With z = (x − max x)/γ, ε = α − 1 and t = max x/γ − τ ≤ 1: y is in proportion to max(z + t, 0)^(1/ε), and
     Σ max(z + t, 0)^(α/ε) = 1. As α falls to 1, the largest scores share all weight.
@@ -33,10 +33,11 @@ def normmax_rows(start, stop, scores, mask, masked, gammas, alphas, values):
     for r in range(start, stop):
         gamma, alpha = strength_of(gammas, r), strength_of(alphas, r)
         sound = is_sound(gamma, SMALLEST) and is_sound(alpha, 1.0)
-        state, top = init_values(scores, mask, masked, r, sound, values)
+        state, top = init_row(scores, mask, masked, r, sound, values, structure)
         if state > 0:
             e = 1.0 / (alpha - 1.0)
-            power_row(scores, mask, masked, state, r, top, gamma, 1.0, e + 1.0, e, index, z, powers, values)
+            n = power_shares(scores, mask, masked, state, r, top, gamma, 1.0, e + 1.0, e, index, z, powers)
+            write_shares(z, n, index, values, structure, r)
 
 
 @inlined
@@ -59,11 +60,11 @@ def _product_of_row(y, g, s, n, alpha, digits):
 
 
 @kernel
-def product_rows(start, stop, direction, weights, output, gammas, alphas):
+def product_rows(start, stop, direction, weights, structure, output, gammas, alphas):
     """Jacobian of normmax at the solution ``weights`` times ``direction``, with s as in
     :mod:`regattn._normmax`."""
-    multiply_supports(_product_of_row, start, stop, direction, weights, output, gammas, alphas)
+    multiply_supports(_product_of_row, start, stop, direction, weights, structure, output, gammas, alphas)
 
 
-normmax = on_tensors(normmax_rows, structured=False)
+normmax = on_tensors(normmax_rows)
 product = product_on_tensors(product_rows)

@@ -6,23 +6,23 @@ import numpy as np
 
 from regattn.kernels.cpu import on_tensors, product_on_tensors
 from regattn.kernels.cpu.compiling import inlined, kernel, reordered_sum
-from regattn.kernels.cpu.entmax import tolerance, write_shares
+from regattn.kernels.cpu.entmax import raise_to, tolerance, write_shares
+from regattn.kernels.cpu.powers import exp_of, log_of
 from regattn.kernels.cpu.screening import (
     SMALLEST,
     SPARE,
-    init_values,
+    init_row,
     is_sound,
     multiply_supports,
     strength_of,
     within_reach,
 )
-from regattn.kernels.cpu.sparsemax import largest
 from regattn.kernels.cpu.vectors import power_sums
 
 
 @kernel
-def pnormmax_rows(start, stop, scores, mask, masked, gammas, norms, values):
-    """argmax over the simplex of ⟨x, y⟩ − γ/2·‖y‖_p², 1 < p < 2; NaN rows are known by their values.
+def pnormmax_rows(start, stop, scores, mask, masked, gammas, norms, values, structure):
+    """argmax over the simplex of ⟨x, y⟩ − γ/2·‖y‖_p², 1 < p < 2.
 
     With t = max x/γ − τ ≤ 1, u = max(1 + z/t, 0) and R_s = Σ u^s the root is that of
     log R_q·(2−p)/p − log R_{q−1} − log t, which decreases in t; y = u^{q−1}/R_{q−1}.
@@ -34,7 +34,7 @@ def pnormmax_rows(start, stop, scores, mask, masked, gammas, norms, values):
     q = p / (p - 1.0)
     for r in range(start, stop):
         gamma = strength_of(gammas, r)
-        state, top = init_values(scores, mask, masked, r, is_sound(gamma, SMALLEST), values)
+        state, top = init_row(scores, mask, masked, r, is_sound(gamma, SMALLEST), values, structure)
         if state <= 0:
             continue
         m, _ = within_reach(scores, mask, masked, state, r, top, gamma, 1.0, index, None, z)
@@ -47,31 +47,31 @@ def pnormmax_rows(start, stop, scores, mask, masked, gammas, norms, values):
             scale = 1.0 / _pnorm_root(z, m, p, q)
             for k in range(m):
                 z[k] = max(1.0 + z[k] * scale, 0.0) ** (q - 1.0)
-        write_shares(z, m, index, values, r)
+        write_shares(z, m, index, values, structure, r)
+
+
+_GUESS = 0.85  # at a threshold between 0 and 1: between the means of few scores and of many
 
 
 @inlined
 def _root_of_three_halves(z, m, enough):
-    """t with Σ v³ = (Σ v²)³, v = max(z + t, 0), by Newton's method for log Σv³ − 3 log Σv² in log t.
+    """t with Σ v³ = (Σ v²)³, v = max(z + t, 0), by Newton's method for log Σv³ − 3 log Σv².
 
-    Series stand in for the logarithm and the exponential: they are right where it matters, near the root, and
-    elsewhere their steps are smaller. The last step leaves an error of the size of the square of ``enough``.
+    Of log x = 2 artanh w the first term stands in for the logarithm: it is right near the root, and steps are
+    smaller elsewhere. The last step leaves an error of the size of the square of ``enough``.
     """
-    low, high, t = 0.0, 1.0, 1.0
+    low, high, t = 0.0, 1.0, _GUESS
     for _ in range(100):
         s1, s2, s3 = power_sums(z, m, t)
         cube = s2 * s2 * s2
-        w = (s3 - cube) / (s3 + cube)  # log s3 − log cube = 2 artanh w
+        w = (s3 - cube) / (s3 + cube)
         if w > 0.0:
             low = t
         else:
             high = t
-        square = w * w
-        gap = w * (2.0 + square * (2.0 / 3.0 + square * (2.0 / 5.0)))
-        slope = 3.0 * t * (s2 * s2 - 2.0 * s1 * s3)
-        step = -gap * s2 * s3 / slope if slope < 0.0 else -1.0
-        step = min(max(step, -1.0), 1.0)
-        new = t * (12.0 + step * (6.0 + step)) / (12.0 - step * (6.0 - step))  # times e^step
+        slope = 1.5 * t * (s2 * s2 - 2.0 * s1 * s3)
+        step = -w * (s2 * s3 / slope) if slope < 0.0 else -1.0  # two divisions side by side
+        new = t + t * step
         if abs(new - t) <= enough * t or high - low <= enough * low:
             return new
         t = new if low < new < high else 0.5 * (low + high)
@@ -121,7 +121,7 @@ def _sums(y, g, s, n):
     """Σ y^p, where s = y^(2−p); Σ y, Σ s, Σ y·g, Σ s·g."""
     of_powers = sum_y = sum_s = sum_yg = sum_sg = 0.0
     for k in range(n):
-        of_powers += y[k] * y[k] / s[k]
+        of_powers += y[k] * y[k] / max(s[k], SMALLEST)
         sum_y += y[k]
         sum_s += s[k]
         sum_yg += y[k] * g[k]
@@ -138,31 +138,25 @@ def dot(a, b, n):
 
 
 @inlined
-def _product_of_row(y, g, s, n, p, _):
-    if p == 1.5:
-        for k in range(n):
-            s[k] = np.sqrt(y[k])
-    else:
-        top = largest(1.0, y, n)  # whose multiples have the same Jacobian
-        for k in range(n):
-            y[k] /= top
-            s[k] = y[k] ** (2.0 - p)
+def _product_of_row(y, g, s, n, p, digits):
+    for k in range(n):
+        s[k] = y[k]
+    raise_to(s, n, 2.0 - p, digits)
     of_powers, sum_y, sum_s, sum_yg, sum_sg = _sums(y, g, s, n)
-    norm = of_powers ** (1.0 / p)
-    power = 1.0 / np.sqrt(norm) if p == 1.5 else norm ** (p - 2.0)
-    each, c = power / (p - 1.0), (2.0 - p) / ((p - 1.0) * norm * norm)
-    shift = (each * sum_sg - c * sum_y * sum_yg) / (each * sum_s - c * sum_y * sum_y)
+    each = exp_of((p - 2.0) / p * log_of(min(of_powers, 1.0), 0.0, digits), digits) / (p - 1.0)
+    c = (2.0 - p) / of_powers
+    shift = (sum_sg - c * sum_y * sum_yg) / (sum_s - c * sum_y * sum_y)
     c *= sum_yg - shift * sum_y
     for k in range(n):
-        s[k] = each * s[k] * (g[k] - shift) - c * y[k]
+        s[k] = each * (s[k] * (g[k] - shift) - c * y[k])
 
 
 @kernel
-def product_rows(start, stop, direction, weights, output, gammas, norms):
+def product_rows(start, stop, direction, weights, structure, output, gammas, norms):
     """Jacobian of pnormmax at the solution ``weights`` times ``direction``, with s and c as in
     :mod:`regattn._pnormmax`."""
-    multiply_supports(_product_of_row, start, stop, direction, weights, output, gammas, norms)
+    multiply_supports(_product_of_row, start, stop, direction, weights, structure, output, gammas, norms)
 
 
-pnormmax = on_tensors(pnormmax_rows, structured=False)
+pnormmax = on_tensors(pnormmax_rows)
 product = product_on_tensors(product_rows)

@@ -1,10 +1,10 @@
-"""Reading a row: its state, its maximum, the scores that may get a weight; writing what is known at once."""
+"""Reading a row: its state, its maximum, the scores that may get a weight, the list of those that got one."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from regattn.kernels.cpu.compiling import frame, inlined
+from regattn.kernels.cpu.compiling import frame, inlined, kernel
 from regattn.kernels.cpu.powers import digits_of
 from regattn.kernels.cpu.vectors import (
     count_flags,
@@ -22,7 +22,6 @@ SMALLEST = 5e-324
 LONG = 16  # scores for which a call is nothing
 MANY = 128  # survivors for which another look in vector instructions pays
 SPARE = 64  # entries of an array beyond those of a row, so that vector instructions may read past these
-_CHUNK = 16  # rows whose supports are looked up before the first of them is worked on
 _AHEAD = 1024  # scores: what is read so much later is fetched now
 _AT_ONCE = 8  # positions that are written at once, since the end of a loop is mispredicted
 
@@ -65,11 +64,10 @@ def score_floor(scores, top, depth):
 
 
 @inlined
-def survivors(scores, mask, masked, gaps, r, floor, index, rank, others):
+def survivors(scores, mask, masked, gaps, r, floor, index, rank):
     """Positions whose score is at least ``floor``, and their ranks among those that take part.
 
-    ``rank`` is None if nobody wants them, and ``others`` unless it has numbers at the same positions that are
-    to be brought near. Returns the number of survivors and of positions that take part.
+    ``rank`` is None if nobody wants them. Returns the number of survivors and of positions that take part.
     """
     d = scores.shape[1]
     lowest = scores.dtype.type(np.finfo(scores.dtype).min)
@@ -101,8 +99,6 @@ def survivors(scores, mask, masked, gaps, r, floor, index, rank, others):
                 for i in range(_AT_ONCE):
                     at = first_flag(survive) & 63
                     index[k + i] = begin + at
-                    if others is not None:
-                        prefetch(others, r * d + begin + at)
                     if rank is not None:
                         before = (np.uint64(1) << np.uint64(at)) - np.uint64(1)
                         rank[k + i] = n + count_flags(present & before)
@@ -112,21 +108,38 @@ def survivors(scores, mask, masked, gaps, r, floor, index, rank, others):
     return m, n if gaps else d
 
 
-@inlined
-def _find_supports(direction, weights, first, last, index, counts):
-    """Positions and number of the weights above 0 of some rows.
-
-    The direction there is brought near: no processor would look for it where it lies.
-    """
+@kernel
+def support_rows(start, stop, weights, structure):
+    """The structure of weights above 0 that nothing ties to each other."""
     info = np.finfo(weights.dtype)
     smallest = weights.dtype.type(np.float64(info.tiny) * np.float64(info.eps))
-    for r in range(first, last):
-        positions = index[r - first]
-        counts[r - first], _ = survivors(weights, None, False, False, r, smallest, positions, None, direction)
+    index = np.empty(weights.shape[1] + SPARE, np.int64)
+    for r in range(start, stop):
+        n, _ = survivors(weights, None, False, False, r, smallest, index, None)
+        for k in range(n):
+            structure[r, 2 + k] = 4 * index[k] + 1
+        n = INVALID if np.isnan(weights[r, 0]) else n
+        set_counts(structure, r, n, n)
+
+
+@inlined
+def look_ahead(direction, weights, structure, r, stop):
+    """Have the members of rows to come brought near: they lie where no processor would look for them."""
+    far, near = r + 16, r + 4
+    if far < stop:
+        offset = far * structure.shape[1]
+        prefetch(structure, offset)
+        prefetch(structure, offset + 31)
+    if near < stop and 8 * structure[near, 0] < direction.shape[1]:  # else rows are read as a whole
+        for k in range(structure[near, 0]):
+            offset = near * direction.shape[1] + (structure[near, 2 + k] >> 2)
+            prefetch(direction, offset)
+            if weights is not None:
+                prefetch(weights, offset)
 
 
 @frame
-def multiply_supports(product_of_row, start, stop, direction, weights, output, gammas, strengths):
+def multiply_supports(product_of_row, start, stop, direction, weights, structure, output, gammas, strengths):
     """Products with Jacobians that weights determine: 0 outside of the support, NaN if a row is bad.
 
     γ times those on the support is s ← ``product_of_row(y, g, s, n, strength, digits)``, with n weights y and
@@ -134,21 +147,19 @@ def multiply_supports(product_of_row, start, stop, direction, weights, output, g
     """
     d = direction.shape[1]
     y, g, s = np.empty(d + SPARE), np.empty(d + SPARE), np.empty(d + SPARE)
-    index, counts = np.empty((_CHUNK, d + SPARE), np.int64), np.empty(_CHUNK, np.int64)
-    for first in range(start, stop, _CHUNK):
-        last = min(first + _CHUNK, stop)
-        _find_supports(direction, weights, first, last, index, counts)
-        for r in range(first, last):
-            positions, n = index[r - first], counts[r - first]
-            bad = np.isnan(weights[r, 0])
-            for k in range(n):
-                y[k], g[k] = weights[r, positions[k]], direction[r, positions[k]]
-            fill(output[r], np.nan if bad else 0.0)
-            if n > 0:
-                product_of_row(y, g, s, n, strength_of(strengths, r), digits_of(weights))
-                scale = 1.0 / strength_of(gammas, r)
-                for k in range(n):
-                    output[r, positions[k]] = scale * s[k]
+    for r in range(start, stop):
+        look_ahead(direction, weights, structure, r, stop)
+        n = np.int64(structure[r, 0])
+        entries = structure[r, 2 : 2 + max(n, 0)]
+        for k in range(entries.size):
+            at = np.uint64(entries[k] >> 2)
+            y[k], g[k] = weights[r, at], direction[r, at]
+        fill(output[r], np.nan if n == INVALID else 0.0)
+        if n > 0:
+            product_of_row(y, g, s, n, strength_of(strengths, r), digits_of(weights))
+            scale = 1.0 / strength_of(gammas, r)
+            for k in range(entries.size):
+                output[r, np.uint64(entries[k] >> 2)] = scale * s[k]
 
 
 @inlined
@@ -200,7 +211,7 @@ def within_reach(scores, mask, masked, state, r, top, gamma, depth, index, rank,
     Returns their number and that of the positions that take part.
     """
     floor = score_floor(scores, top, gamma * depth)
-    m, n = survivors(scores, mask, masked, state == GAPS, r, floor, index, rank, None)
+    m, n = survivors(scores, mask, masked, state == GAPS, r, floor, index, rank)
     return _shift(scores, r, top, gamma, depth, index, rank, m, z), n
 
 
@@ -216,21 +227,26 @@ def set_counts(structure, r, members, groups):
 
 
 @inlined
-def init_values(scores, mask, masked, r, sound, values):
-    """State of a row and its largest score, as :func:`scan_row`; writes values that need no solution."""
+def init_row(scores, mask, masked, r, sound, values, structure):
+    """State of a row and its largest score, as :func:`scan_row`; writes what needs no solution."""
     state, top = scan_row(scores, mask, masked, r, sound)
     if state <= 0:
         fill(values[r], np.nan if state == BAD else 0.0)
+        set_counts(structure, r, INVALID if state == BAD else 0, 0)
     return state, top
 
 
 @inlined
-def init_row(scores, mask, masked, r, sound, values, structure):
-    """The same where there is a structure."""
-    state, top = init_values(scores, mask, masked, r, sound, values)
-    if state <= 0:
-        set_counts(structure, r, INVALID if state == BAD else 0, 0)
-    return state, top
+def write_singletons(z, n, tau, scale, index, values, structure, r):
+    """Weights (z − τ)·scale where that is above 0, every position its own group."""
+    fill(values[r], 0.0)
+    c = 0
+    for k in range(n):
+        weight, at = (z[k] - tau) * scale, index[k]
+        values[r, at] = max(weight, 0.0)
+        structure[r, 2 + c] = 4 * at + 1  # written over by the next one if it is not in the support
+        c += weight > 0.0
+    set_counts(structure, r, c, c)
 
 
 @inlined

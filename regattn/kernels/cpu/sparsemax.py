@@ -9,12 +9,11 @@ from regattn.kernels.cpu.compiling import called, inlined, kernel, reordered_sum
 from regattn.kernels.cpu.screening import (
     SMALLEST,
     SPARE,
-    fill,
     init_row,
     is_sound,
-    set_counts,
     strength_of,
     within_reach,
+    write_singletons,
 )
 from regattn.kernels.cpu.sorting import heap_sort
 from regattn.kernels.cpu.vectors import FEW, same_bits, support_sums
@@ -95,14 +94,7 @@ def _threshold_by_sorting(level, size, n, key, item):
 def singletons(z, m, index, values, structure, r, key, item):
     """Project the survivors on the simplex, every position its own group."""
     tau = threshold(z, None, m, -1.0 - 1e-15, key, item)
-    fill(values[r], 0.0)
-    c = 0
-    for k in range(m):
-        weight, at = z[k] - tau, index[k]
-        values[r, at] = max(weight, 0.0)
-        structure[r, 2 + c] = 4 * at + 1  # written over by the next one if it is not in the support
-        c += weight > 0.0
-    set_counts(structure, r, c, c)
+    write_singletons(z, m, tau, 1.0, index, values, structure, r)
 
 
 @kernel
