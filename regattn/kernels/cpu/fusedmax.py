@@ -7,6 +7,7 @@ import numpy as np
 from regattn.kernels.cpu import on_tensors, slope_on_tensors
 from regattn.kernels.cpu.compiling import called, inlined, kernel
 from regattn.kernels.cpu.screening import (
+    GAPS,
     INVALID,
     LONG,
     MANY,
@@ -18,9 +19,17 @@ from regattn.kernels.cpu.screening import (
 )
 from regattn.kernels.cpu.sparsemax import add_up, singletons, threshold
 from regattn.kernels.cpu.total_variation import append_string, long_run
-from regattn.kernels.cpu.vectors import first_flag, where_at_least
+from regattn.kernels.cpu.vectors import (
+    FEW,
+    first_flag,
+    where_at_least,
+    where_few_at_least,
+    where_few_followed,
+    where_followed,
+)
 
 _FEW = 3  # survivors that are not looked at again
+_LOOKS = 2  # at the ends of runs
 
 
 @called
@@ -94,16 +103,45 @@ def _end_of_run(z, rank, m, lowest, k):
 
 
 @inlined
-def _short_run(z, start, stop, left, right, lam, level, size, first, m, chain, length):
-    """Append the segments of P_TV(z[start:stop]), ``left`` and ``right`` taken off its ends: most runs are
-    of one or two scores."""
-    n = stop - start
-    if n > 2:
+def _some_runs(z, rank, m, n, lam, bound, lowest):
+    """Flags of those of at most 64 survivors that stay, by the rules of :func:`_screen_again`; and which of
+    these have a neighbour after them that stays."""
+    alone = bound + 2.0 * lam
+    if m <= FEW:
+        near = where_few_followed(rank, m)
+        stay, ends = where_few_at_least(z, 0, m, lowest), where_few_at_least(z, 0, m, bound)
+        singles = where_few_at_least(z, 0, m, alone)
+    else:
+        near = where_followed(rank, m)
+        stay, ends, singles = (
+            where_at_least(z, 0, m, lowest),
+            where_at_least(z, 0, m, bound),
+            where_at_least(z, 0, m, alone),
+        )
+    first, last = np.uint64(rank[0] == 0), np.uint64(rank[m - 1] == n - 1) << np.uint64(m - 1)
+    for _ in range(_LOOKS):
+        before = (stay & near) << np.uint64(1) | first  # an end of the row costs no cut
+        after = stay >> np.uint64(1) & near | last
+        stay &= before & after | (before | after) & ends | singles
+    return stay, stay & stay >> np.uint64(1) & near
+
+
+@inlined
+def _append_run(z, rank, n, start, stop, lam, bound, slack, gain, level, size, first, m, chain, length):
+    """Append the segments of P_TV(z[start:stop]), λ taken off the ends that are not those of the row.
+
+    Most runs are of one score or two. In long ones rounding may add up to ``slack`` for each.
+    """
+    left, right = lam if rank[start] > 0 else 0.0, lam if rank[stop - 1] < n - 1 else 0.0
+    if stop - start >= LONG:
+        bound -= slack * (stop - start)
+        return long_run(z, start, stop, left, right, lam, bound, gain, level, size, first, m, chain, length)
+    if stop - start > 2:
         return append_string(z, start, stop, left, right, lam, level, size, first, m, chain, length)
     size[m], first[m] = 1, start
-    if n == 1:
+    if stop - start == 1:
         level[m] = z[start] - left - right
-        return m + 1
+        return m + np.int64(level[m] > bound)
     a, b = z[start] - left, z[start + 1] - right
     if abs(a - b) <= 2.0 * lam:
         level[m], size[m] = 0.5 * (a + b), 2
@@ -149,15 +187,16 @@ def fusedmax_rows(start, stop, scores, mask, masked, gammas, lams, values, struc
     """
     d = scores.shape[1]
     z, key, level = np.empty(d + SPARE), np.empty(d + SPARE), np.empty(d + SPARE)
-    index, rank = np.empty(d + SPARE, np.int64), np.empty(d + SPARE, np.int64)
+    index, ranks = np.empty(d + SPARE, np.int64), np.empty(d + SPARE, np.int64)
     first, item = np.empty(d + SPARE, np.int64), np.empty(d + SPARE, np.int64)
     size = np.empty(d + SPARE)
-    chain, length = np.empty((2, d + 1)), np.empty((2, d + 1))
+    walls = np.empty((2, d + 1)), np.empty((2, d + 1))
     for r in range(start, stop):
         gamma, lam, state, top = load_row(scores, mask, masked, r, gammas, lams, values, structure)
         if state <= 0:
             continue
         depth = 1.0 + 4.0 * lam
+        rank = ranks if state == GAPS else index
         m, n = within_reach(scores, mask, masked, state, r, top, gamma, depth, index, rank, z)
         if lam == 0.0:  # tied scores are not a fused group then
             singletons(z, m, index, values, structure, r, key, item)
@@ -167,39 +206,35 @@ def fusedmax_rows(start, stop, scores, mask, masked, gammas, lams, values, struc
             bound = max(
                 bound, _bound_by_blocks(z, rank, m, lam, bound, level, first, key, item) - 2e-14 * depth
             )
-        lowest = bound - 2.0 * lam
-        if m > _FEW:
+        lowest, slack = bound - 2.0 * lam, 1e-15 * depth
+        if m > 64:
             m = _screen_again(z, m, lam, bound, lowest, index, rank)
-        segments, k = np.int64(0), 0
+        segments, k = np.int64(0), np.int64(0)
+        if _FEW < m <= 64:
+            stay, joined = _some_runs(z, rank, m, n, lam, bound, lowest)
+            while stay != np.uint64(0):
+                k = first_flag(stay)
+                end = k + 1 + first_flag(~(joined >> np.uint64(k)))
+                segments = _append_run(
+                    z, rank, n, k, end, lam, bound, slack, key, level, size, first, segments, *walls
+                )
+                while k < end:
+                    stay &= stay - np.uint64(1)
+                    k += 1
+            k = m
         while k < m:
             if z[k] < lowest:
                 k += 1
                 continue
             begin = k
-            # Nearly all runs are of one score: without this everything would take a sixth longer.
-            if begin + 1 == m or rank[begin + 1] != rank[begin] + 1:
-                value = z[begin] - (lam if rank[begin] > 0 else 0.0)
-                value -= lam if rank[begin] < n - 1 else 0.0
-                level[segments], size[segments], first[segments] = value, 1, begin
-                segments += value > bound
-                k += 1
-                continue
             end = k = _end_of_run(z, rank, m, lowest, begin)
             while begin < end and z[begin] < bound and rank[begin] > 0:
                 begin += 1
             while begin < end and z[end - 1] < bound and rank[end - 1] < n - 1:
                 end -= 1
-            if begin == end:
-                continue
-            left, right = lam if rank[begin] > 0 else 0.0, lam if rank[end - 1] < n - 1 else 0.0
-            if end < begin + LONG:
-                segments = _short_run(
-                    z, begin, end, left, right, lam, level, size, first, segments, chain, length
-                )
-            else:
-                above = bound - 1e-15 * depth * (end - begin)  # as much as rounding may add up to
-                segments = long_run(
-                    z, begin, end, left, right, lam, above, key, level, size, first, segments, chain, length
+            if begin < end:
+                segments = _append_run(
+                    z, rank, n, begin, end, lam, bound, slack, key, level, size, first, segments, *walls
                 )
         if lam > 1e6:  # which is in every level, and would hide the 1 that the weights add up to
             summit = -np.inf

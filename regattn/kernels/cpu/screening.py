@@ -67,7 +67,8 @@ def score_floor(scores, top, depth):
 def survivors(scores, mask, masked, gaps, r, floor, index, rank):
     """Positions whose score is at least ``floor``, and their ranks among those that take part.
 
-    ``rank`` is None if nobody wants them. Returns the number of survivors and of positions that take part.
+    ``rank`` is None if nobody wants them; where there are no ``gaps``, ``index`` itself has them. Returns the
+    number of survivors and of positions that take part.
     """
     d = scores.shape[1]
     lowest = scores.dtype.type(np.finfo(scores.dtype).min)
@@ -87,7 +88,7 @@ def survivors(scores, mask, masked, gaps, r, floor, index, rank):
             positions = index[m : m + 64]  # a range from 0 is vectorised
             for i in range(64):
                 positions[i] = begin + i
-            if rank is not None:
+            if rank is not None and gaps:
                 ranks = rank[m : m + 64]
                 for i in range(64):
                     ranks[i] = n + i
@@ -99,7 +100,7 @@ def survivors(scores, mask, masked, gaps, r, floor, index, rank):
                 for i in range(_AT_ONCE):
                     at = first_flag(survive) & 63
                     index[k + i] = begin + at
-                    if rank is not None:
+                    if rank is not None and gaps:
                         before = (np.uint64(1) << np.uint64(at)) - np.uint64(1)
                         rank[k + i] = n + count_flags(present & before)
                     survive &= survive - np.uint64(1)

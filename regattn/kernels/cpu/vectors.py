@@ -120,6 +120,27 @@ where_few_at_least = _where_at_least(FEW)
 """The same for at most ``FEW`` numbers."""
 
 
+def _where_followed(lanes):
+    def where(_, array, count):
+        def build(context, builder, signature, arguments):
+            array_value, count_value = arguments
+            first, second = (count_value.type(offset) for offset in (0, 1))
+            here = _load(context, builder, array, array_value, first, count_value, lanes)
+            following = _load(context, builder, array, array_value, second, count_value, lanes)
+            follows = builder.icmp_signed("==", following, builder.add(here, here.type([1] * lanes)))
+            return _flags(builder, follows, count_value)
+
+        return types.uint64(array, types.intp), build
+
+    return intrinsic(where)
+
+
+where_followed = _where_followed(_LANES)
+"""64 flags: which of the first ``count`` ≤ 64 integers have the next integer after them."""
+where_few_followed = _where_followed(FEW)
+"""The same for at most ``FEW`` integers."""
+
+
 @intrinsic
 def power_sums(_, z, n, t):
     """Σ v, Σ v² and Σ v³ of v = max(z + t, 0) over the first n numbers, without a loop for what is left."""
