@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from regattn.kernels.cpu import on_tensors, slope_on_tensors
-from regattn.kernels.cpu.compiling import inlined, kernel, reordered_sum
+from regattn.kernels.cpu.compiling import called, inlined, kernel, reordered_sum
 from regattn.kernels.cpu.screening import (
     FULL,
     GAPS,
@@ -15,28 +15,18 @@ from regattn.kernels.cpu.screening import (
     count_present,
     fill,
     load_row,
-    reciprocal,
     score_floor,
     set_counts,
     within_reach,
 )
 from regattn.kernels.cpu.sorting import SOME, heap_sort, pool, sort_by_counting, sort_descending
 from regattn.kernels.cpu.sparsemax import add_up, largest, singletons
-
-
-@reordered_sum
-def _mean(scores, mask, masked, lowest, top, gamma, n):
-    """Mean of (score − top)/γ over the scores that take part."""
-    scale = reciprocal(gamma)
-    total = 0.0
-    for i in range(scores.size):
-        present = scores[i] >= lowest and (not masked or mask[i])
-        total += (np.float64(scores[i]) - top) * scale if present else 0.0
-    return total / n
-
+from regattn.kernels.cpu.vectors import first_flag, where_at_least
 
 _FEW = 16  # survivors that are not looked at again
 _PER_BUCKET = 24
+_STRIDE = 32  # positions that are written at once
+_CAREFUL = 0.95  # since what is left out changes mean and variance
 
 
 @inlined
@@ -46,24 +36,122 @@ def _penalties(lam, n, start, stop):
 
 
 @inlined
-def _screen_again(z, m, n, lam, index, tau):
-    """Drop scores until it no longer helps: of m survivors each loses at least λ(n−m), and τ is at
-    least what they attain together."""
+def _depth(scores, mask, masked, r, top, gamma, lam, n):
+    """How far under the maximum a score gets a weight: of those that are among the m largest each loses at
+    least λ(n − m), and τ is at least what the maximum alone attains, −1 − λ(n − 1).
+
+    Returns that, and a bound on how many there are.
+    """
+    m, depth = n, 1.0 + lam * (n - 1)
     while m > _FEW:
-        tau = max(tau, (add_up(z, 0, m) - _penalties(lam, n, 0, m) - 1.0) / m)
-        floor = min(tau + lam * (n - m), -1e-300) * (1.0 + 1e-12)
-        kept = 0
-        for k in range(m):
-            kept += z[k] > floor
+        kept = count_present(scores, mask, masked, r, score_floor(scores, top, gamma * depth))
         if 4 * kept > 3 * m:
             break
-        kept = 0
-        for k in range(m):
-            value, p = z[k], index[k]
-            z[kept], index[kept] = value, p
-            kept += value > floor
-        m = kept
-    return m
+        m, depth = kept, (1.0 + lam * (kept - 1)) * (1.0 + 1e-12)
+    return depth, m
+
+
+@inlined
+def _is_one_group(scores, mask, masked, r, top, gamma, lam, n):
+    """Whether all scores lie within λn/2 of each other."""
+    floor = top - gamma * (0.5 * lam * n)
+    floor += 2.0 * np.finfo(scores.dtype).eps * abs(floor)  # of the scores' type, and for certain not below
+    return count_present(scores, mask, masked, r, scores.dtype.type(floor)) == n
+
+
+@called
+def _write_one_group(index, n, values, structure, r):
+    entries = structure[r, 2 : 2 + n]
+    if n == values.shape[1]:
+        fill(values[r], 1.0 / n)
+        for k in range(entries.size):
+            entries[k] = 4 * k
+    else:
+        fill(values[r], 0.0)
+        for k in range(entries.size):
+            values[r, index[k]] = 1.0 / n
+            entries[k] = 4 * index[k]
+    entries[0] += 1
+    set_counts(structure, r, n, 1)
+
+
+@reordered_sum
+def _moments(z, m, low, high):
+    """Σ 1, Σ z and Σ z² of the scores between two bounds."""
+    count = total = squares = 0.0
+    for k in range(m):
+        inside = low <= z[k] < high
+        value = z[k] if inside else 0.0
+        count += 1.0 if inside else 0.0
+        total += value
+        squares += value * value
+    return count, total, squares
+
+
+@inlined
+def _half_width(count, total, squares, lam):
+    """How far from their mean scores may lie so that no group ends among them.
+
+    The sum of the j largest of c scores exceeds j times the mean by at most jh, (c − j)h and σ√(j(c − j)), if
+    none is further than h from it and σ² is their variance; their penalties fall short of a straight line by
+    λj(c − j)/2. With w = 2h/λ, that is more for every j if w(c − w) ≥ 4σ²/λ² or w ≤ c/2.
+    """
+    variance = squares / count - (total / count) ** 2
+    rest = 1.0 - 16.0 * variance / (lam * count) ** 2
+    return 0.25 * lam * count * (1.0 + np.sqrt(max(rest, 0.0)))
+
+
+@inlined
+def _between(z, begin, m, low, above):
+    """64 flags: which scores from ``begin`` on are at least ``low`` and below ``above``."""
+    count = min(64, m - begin)
+    return where_at_least(z, begin, count, low) & ~where_at_least(z, begin, count, above)
+
+
+@called
+def _sort_around(z, m, lam, key, order, item, end, sums, spare, where):
+    """Order the scores as some large ones, a part in which no group ends, and some small ones.
+
+    Returns the number of parts; 0 if most scores are not such a part.
+    """
+    count, total, squares = _moments(z, m, -np.inf, np.inf)
+    mean, width = total / count, _CAREFUL * _half_width(count, total, squares, lam)
+    low, above = mean - width, mean + width
+    count, total, squares = _moments(z, m, low, above)
+    c, outside = np.int64(count), m - np.int64(count)
+    if outside > SOME or c == 0:
+        return np.int64(0)
+    mean = total / count
+    if max(above - mean, mean - low) > _half_width(count, total, squares, lam):
+        return np.int64(0)
+    found = order[:outside]
+    k = np.int64(0)
+    for begin in range(0, m, 64):
+        flags = ~_between(z, begin, m, low, above)
+        while flags != np.uint64(0):
+            at = begin + first_flag(flags)
+            if at >= m:
+                break
+            key[k], found[k] = z[at], at
+            k += 1
+            flags &= flags - np.uint64(1)
+    sort_by_counting(key, 0, outside, spare, where)
+    large = np.int64(0)
+    while large < outside and spare[large] >= above:
+        large += 1
+    k, begin = large, np.int64(0)
+    for i in range(outside + 1):  # what lies between those
+        stop = found[i] if i < outside else m
+        for at in range(begin, stop, _STRIDE):  # the next ones write over what is too much
+            positions = item[k + at - begin : k + at - begin + _STRIDE]
+            for j in range(_STRIDE):
+                positions[j] = at + j
+        k, begin = k + stop - begin, stop + 1
+    for i in range(outside):
+        part, at = (i, i) if i < large else (i + 1, i + c)
+        item[at], end[part], sums[part] = found[where[i]], at + 1, spare[i]
+    end[large], sums[large] = large + c, total
+    return outside + 1
 
 
 @inlined
@@ -91,6 +179,9 @@ def _sort_into_parts(
         for k in range(m):
             end[k] = k + 1
         return m
+    parts = _sort_around(z, m, lam, key, begin, item, end, sums, spare, where)
+    if parts > 0:
+        return parts
     buckets = max(1, m // _PER_BUCKET)
     width /= buckets
     per_width = 1.0 / width
@@ -128,7 +219,6 @@ def _sort_into_parts(
     for b in range(last + 1, buckets + 1):
         gap[b] = 1.0 + tau * begin[b] - gap[b]
 
-    parts = 0
     for b in range(buckets):
         c = begin[b + 1] - begin[b]
         if c > 1 and 0.25 * c * (width - 0.5 * lam * c) > min(gap[b], gap[b + 1]):
@@ -171,22 +261,20 @@ def oscarmax_rows(start, stop, scores, mask, masked, gammas, lams, values, struc
         n = d
         if state == GAPS:
             n = count_present(scores, mask, masked, r, lowest)
-        # τ is at least what the maximum alone attains, and what all scores together attain
-        depth = 1.0 + lam * (n - 1)
-        if lam > 0.0:
-            mean = _mean(scores[r], mask[r if masked else 0], masked, lowest, top, gamma, n)
-            depth = min(depth, 0.5 * lam * (n - 1) + 1.0 / n - mean)
-        if state == FULL and n >= MANY:
-            floor = score_floor(scores, top, gamma * depth)
-            if 8 * count_present(scores, mask, masked, r, floor) > 7 * n:
-                # Leaving out so few would cost more than taking them along, for all are taken in vectors.
-                depth = np.inf
-        reach = depth * (1.0 + 1e-12)
-        m, _ = within_reach(scores, mask, masked, state, r, top, gamma, reach, index, None, z)
+        one_group = lam > 0.0 and _is_one_group(scores, mask, masked, r, top, gamma, lam, n)
+        if one_group and state == FULL:
+            _write_one_group(index, n, values, structure, r)
+            continue
+        depth, m = _depth(scores, mask, masked, r, top, gamma, lam, n)
+        if one_group or (state == FULL and m == n >= MANY):
+            depth = np.inf  # leaving a few out would cost more than taking them along, in vectors
+        m, _ = within_reach(scores, mask, masked, state, r, top, gamma, depth, index, None, z)
+        if one_group:
+            _write_one_group(index, n, values, structure, r)
+            continue
         if lam == 0.0:  # tied scores are not a fused group then
             singletons(z, m, index, values, structure, r, key, item)
             continue
-        m = _screen_again(z, m, n, lam, index, -depth)
         parts = _sort_into_parts(
             z, m, n, lam, key, item, end, sums, bucket, begin, dealt, gap, total, size, spare, where
         )
@@ -203,6 +291,9 @@ def oscarmax_rows(start, stop, scores, mask, masked, gammas, lams, values, struc
             total[q] = sums[q] - size[q] * (lam * (n - 0.5 * (k + end[q] + 1)) + tau)
             k = end[q]
         blocks = pool(total, size, last)
+        if blocks == 1 and k == n:
+            _write_one_group(index, n, values, structure, r)
+            continue
         # By rounding; the size of a group would multiply it.
         excess = (add_up(total, 0, blocks) - 1.0) / k
         fill(values[r], 0.0)
@@ -217,8 +308,8 @@ def oscarmax_rows(start, stop, scores, mask, masked, gammas, lams, values, struc
             groups += 1
             members, entries = item[i:j], structure[r, 2 + i : 2 + j]
             for t in range(j - i):
-                at = index[members[t]]
-                values[r, at] = weight
+                at = index[np.uint64(members[t])]
+                values[r, np.uint64(at)] = weight
                 entries[t] = 4 * at
             entries[0] += 1
             i = j
