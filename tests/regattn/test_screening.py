@@ -20,7 +20,7 @@ from tests.mappings import READ_OFF, SOLVED, solve, weights_and_gradient
 from tests.oracles import bound
 from tests.pairwise import pairwise
 
-FEW = 16  # survivors that oscarmax sorts at once; more go through buckets
+FEW = 16  # survivors of oscarmax that are not looked at again
 
 
 def right(mapping: str, x: np.ndarray, y: np.ndarray, *strengths: float) -> bool:
@@ -52,6 +52,19 @@ def test_bucket_that_is_sorted_behind_emptier_ones():
     """What is written of a sorted bucket must not overwrite the sums of those before it."""
     x = np.concatenate([[0.0, -0.30], np.linspace(-0.32, -0.38, 80)])
     assert right("oscarmax", x, solve("oscarmax", x, lam=1e-3), 1.0, 1e-3)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_oscarmax_of_two_levels_between_two_tails(share):
+    """The middle of a row is one group, or just not: the larger scores have all that its variance allows."""
+    large, small = round(200 * share), 200 - round(200 * share)
+    middle = np.concatenate([np.full(large, 1.0 / large), np.full(small, -1.0 / small)])
+    row = np.random.default_rng(0).permutation(np.concatenate([[0.1, 0.08, 0.07], middle, [-0.1, -0.2]]))
+    for factor in (0.8, 0.99, 1.01, 1.2, 2.0, 3.0):
+        lam = factor * 2.0 / (large * small)
+        for scale in (1.0, 30.0):
+            y = solve("oscarmax", scale * row, lam=scale * lam)
+            assert right("oscarmax", scale * row, y, 1.0, scale * lam), (factor, scale)
 
 
 def test_ties_in_the_order_of_positions_and_against_it():

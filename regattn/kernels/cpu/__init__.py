@@ -34,12 +34,11 @@ import torch
 from torch import Tensor
 
 from regattn.kernels.cpu.openmp import parallel_rows
-from regattn.kernels.cpu.screening import support_rows
+from regattn.kernels.cpu.screening import NO_MASK, support_rows
 
 Weights = Tensor | tuple[Tensor, Tensor]  # alone, or with their structure
 
 _WORKING = (torch.float32, torch.float64)  # every other type is computed in float32
-_NO_MASK = np.zeros((1, 1), np.bool_)
 _WORTH_SHARING = 16_384  # scores: fewer are done before a thread that sleeps wakes up
 
 
@@ -118,7 +117,7 @@ def run_rows(kernel: Callable[..., None], count: int, work: int, *arguments: Any
 # ------------------------------------------------------------------ tensors to arrays
 def _flags(mask: Tensor | None, scores: Tensor) -> np.ndarray:
     if mask is None:
-        return _NO_MASK
+        return NO_MASK
     return mask.detach().expand(scores.shape).reshape(-1, scores.shape[-1]).contiguous().numpy()
 
 

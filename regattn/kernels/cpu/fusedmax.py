@@ -90,16 +90,25 @@ def _bound_by_blocks(z, rank, m, lam, bound, total, item, key, order):
 
 
 @inlined
-def _end_of_run(z, rank, m, lowest, k):
-    """The end of the neighbours that follow survivor ``k`` and reach ``lowest``."""
-    k += 1
+def _next_run(z, rank, m, n, bound, lowest, k):
+    """Where the next neighbours that reach ``lowest`` begin, from survivor ``k`` on, and where they end, less
+    what is below ``bound`` at either end; and where to look on."""
+    while k < m and z[k] < lowest:
+        k += 1
+    begin = k
+    k = min(k + 1, m)
     while (
         k + 64 <= m and rank[k + 63] == rank[k - 1] + 64 and where_at_least(z, k, 64, lowest) == ~np.uint64(0)
     ):
         k += 64
     while k < m and rank[k] == rank[k - 1] + 1 and z[k] >= lowest:
         k += 1
-    return k
+    end = k
+    while begin < end and z[begin] < bound and rank[begin] > 0:
+        begin += 1
+    while begin < end and z[end - 1] < bound and rank[end - 1] < n - 1:
+        end -= 1
+    return begin, end, k
 
 
 @inlined
@@ -209,29 +218,20 @@ def fusedmax_rows(start, stop, scores, mask, masked, gammas, lams, values, struc
         lowest, slack = bound - 2.0 * lam, 1e-15 * depth
         if m > 64:
             m = _screen_again(z, m, lam, bound, lowest, index, rank)
-        segments, k = np.int64(0), np.int64(0)
-        if _FEW < m <= 64:
+        flagged = _FEW < m <= 64
+        stay = joined = np.uint64(0)
+        if flagged:
             stay, joined = _some_runs(z, rank, m, n, lam, bound, lowest)
-            while stay != np.uint64(0):
-                k = first_flag(stay)
-                end = k + 1 + first_flag(~(joined >> np.uint64(k)))
-                segments = _append_run(
-                    z, rank, n, k, end, lam, bound, slack, key, level, size, first, segments, *walls
-                )
-                while k < end:
-                    stay &= stay - np.uint64(1)
-                    k += 1
-            k = m
+        segments, k = np.int64(0), np.int64(0)
         while k < m:
-            if z[k] < lowest:
-                k += 1
-                continue
-            begin = k
-            end = k = _end_of_run(z, rank, m, lowest, begin)
-            while begin < end and z[begin] < bound and rank[begin] > 0:
-                begin += 1
-            while begin < end and z[end - 1] < bound and rank[end - 1] < n - 1:
-                end -= 1
+            if flagged:
+                begin = first_flag(stay)
+                end = begin + 1 + first_flag(~(joined >> np.uint64(begin)))
+                for _ in range(end - begin):
+                    stay &= stay - np.uint64(1)
+                k = m if stay == np.uint64(0) else end
+            else:
+                begin, end, k = _next_run(z, rank, m, n, bound, lowest, k)
             if begin < end:
                 segments = _append_run(
                     z, rank, n, begin, end, lam, bound, slack, key, level, size, first, segments, *walls

@@ -10,7 +10,7 @@ from regattn.kernels.cpu import run_rows, working_rows
 from regattn.kernels.cpu.compiling import kernel
 from regattn.kernels.cpu.entmax import power_shares
 from regattn.kernels.cpu.powers import DOUBLE, exp_of, log_of
-from regattn.kernels.cpu.screening import BAD, SPARE, fill, scan_row, within_reach
+from regattn.kernels.cpu.screening import BAD, NO_MASK, SPARE, fill, scan_row, within_reach
 from regattn.kernels.cpu.sparsemax import add_up, threshold
 
 _NEAR = 1e-3  # exponents below it have a power series of four terms
@@ -26,26 +26,25 @@ def loss_rows(start, stop, scores, targets, of_norm, gamma, alpha, losses, count
     d = scores.shape[1]
     z, key = np.empty(d + SPARE), np.empty(d + SPARE)
     index, item = np.empty(d + SPARE, np.int64), np.empty(d + SPARE, np.int64)
-    no_mask = np.empty((1, 1), np.bool_)
     eps = alpha - 1.0
     e = 1.0 / eps
     for r in range(start, stop):
         losses[r], counts[r] = 0.0, 0
         if targets[r] < 0:
             continue
-        state, top = scan_row(scores, no_mask, False, r, True)
+        state, top = scan_row(scores, NO_MASK, False, r, True)
         if state <= 0:
             losses[r] = np.nan if state == BAD else 0.0
             counts[r] = -1 if state == BAD else 0
             continue
         if alpha == 2.0 and not of_norm:
-            n, _ = within_reach(scores, no_mask, False, state, r, top, gamma, 1.0, index, None, z)
+            n, _ = within_reach(scores, NO_MASK, False, state, r, top, gamma, 1.0, index, None, z)
             tau = threshold(z, None, n, -1.0 - 1e-15, key, item)
             for k in range(n):
                 z[k] = max(z[k] - tau, 0.0)
         else:
             scale, m = (1.0, e + 1.0) if of_norm else (eps, e)
-            n = power_shares(scores, no_mask, False, state, r, top, gamma, scale, m, e, index, z, key)
+            n = power_shares(scores, NO_MASK, False, state, r, top, gamma, scale, m, e, index, z, key)
         per_total = 1.0 / add_up(z, 0, n)
         inner = omega = 0.0
         count = 0

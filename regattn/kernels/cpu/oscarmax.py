@@ -135,7 +135,7 @@ def _sort_around(z, m, lam, key, order, item, end, sums, spare, where):
             key[k], found[k] = z[at], at
             k += 1
             flags &= flags - np.uint64(1)
-    sort_by_counting(key, 0, outside, spare, where)
+    sort_by_counting(key, np.int64(0), outside, spare, where)
     large = np.int64(0)
     while large < outside and spare[large] >= above:
         large += 1
@@ -175,7 +175,7 @@ def _sort_into_parts(
         end[0], sums[0] = m, add_up(z, 0, m)
         return 1
     if m <= SOME:
-        sort_by_counting(z, 0, m, sums, item)
+        sort_by_counting(z, np.int64(0), m, sums, item)
         for k in range(m):
             end[k] = k + 1
         return m
@@ -194,7 +194,7 @@ def _sort_into_parts(
         begin[bucket[k] + np.uint32(1)] += 1
         dealt[bucket[k]] += z[k]
     begin[0] = 0
-    height, tau, last = 0.0, -np.inf, 0
+    height, tau, last = 0.0, -np.inf, np.int64(0)
     for b in range(buckets):
         c = begin[b + 1]
         begin[b + 1] += begin[b]
@@ -278,7 +278,7 @@ def oscarmax_rows(start, stop, scores, mask, masked, gammas, lams, values, struc
         parts = _sort_into_parts(
             z, m, n, lam, key, item, end, sums, bucket, begin, dealt, gap, total, size, spare, where
         )
-        height, best, last, k = -1.0, -np.inf, 0, 0
+        height, best, last, k = -1.0, -np.inf, np.int64(0), np.int64(0)
         for q in range(parts):
             total[q], size[q] = sums[q] - _penalties(lam, n, k, end[q]), end[q] - k
             k = end[q]

@@ -18,6 +18,7 @@ from regattn.kernels.cpu.vectors import (
 
 INVALID = -1
 BAD, EMPTY, GAPS, FULL = -1, 0, 1, 2
+NO_MASK = np.zeros((1, 1), np.bool_)  # beside ``masked`` = False
 SMALLEST = 5e-324
 LONG = 16  # scores for which a call is nothing
 MANY = 128  # survivors for which another look in vector instructions pays
@@ -81,7 +82,7 @@ def survivors(scores, mask, masked, gaps, r, floor, index, rank):
         present = ~np.uint64(0)
         if gaps:
             present = where_at_least(scores, offset, count, lowest)
-            if mask is not None and masked:
+            if masked:
                 present &= where_true(mask, offset, count)
             survive &= present
         if survive == ~np.uint64(0):
@@ -116,7 +117,7 @@ def support_rows(start, stop, weights, structure):
     smallest = weights.dtype.type(np.float64(info.tiny) * np.float64(info.eps))
     index = np.empty(weights.shape[1] + SPARE, np.int64)
     for r in range(start, stop):
-        n, _ = survivors(weights, None, False, False, r, smallest, index, None)
+        n, _ = survivors(weights, NO_MASK, False, False, r, smallest, index, None)
         for k in range(n):
             structure[r, 2 + k] = 4 * index[k] + 1
         n = INVALID if np.isnan(weights[r, 0]) else n

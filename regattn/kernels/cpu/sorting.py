@@ -34,7 +34,7 @@ def heap_sort(key, item, n):
     for last in range(n - 1, 0, -1):
         key[0], key[last] = key[last], key[0]
         item[0], item[last] = item[last], item[0]
-        _sift_down(key, item, 0, last)
+        _sift_down(key, item, np.int64(0), last)
 
 
 @called
