@@ -35,7 +35,12 @@ with pytest.MonkeyPatch.context() as patch:  # whether to interpret is decided w
         patch.setenv("TRITON_INTERPRET", "1")
     pytest.importorskip("triton", reason="the GPU kernels are written in Triton, which is not installed")
     import triton.language as tl
-    from triton.runtime.interpreter import InterpretedFunction, InterpreterBuilder
+    from triton.runtime.interpreter import (
+        InterpretedFunction,
+        InterpreterBuilder,
+        TensorHandle,
+        _get_np_dtype,
+    )
 
     from regattn.kernels import cuda
     from regattn.kernels.cuda import (
@@ -56,6 +61,10 @@ if not ON_GPU and not all(isinstance(f, InterpretedFunction) for f in (tl.sum, f
 # tl.maximum and tl.minimum leave NaN out, as PTX does; before 3.8 the interpreter let it through.
 InterpreterBuilder.create_maxnumf = lambda self, a, b: self.binary_op(a, b, np.fmax)
 InterpreterBuilder.create_minnumf = lambda self, a, b: self.binary_op(a, b, np.fmin)
+# Before 3.8 it had no ~ of unsigned integers with NumPy 2, which does not make -1 one of them.
+InterpreterBuilder.get_all_ones_value = lambda self, kind: TensorHandle(
+    ~np.zeros(1, _get_np_dtype(kind)), kind.scalar
+)
 own_call_of_a_function = InterpretedFunction.__call__
 LENGTHS = [1, 2, 3, 7, 33, 100, 257]
 STRENGTHS: dict[str, list[dict[str, float]]] = {
