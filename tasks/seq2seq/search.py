@@ -44,6 +44,8 @@ class SearchSettings:
         if self.min_length > self.max_length:
             most, got = self.max_length, self.min_length
             raise ValueError(f"min_length must be at most max_length, {most}, got {got}")
+        if not isinstance(self.allow_unknown, bool):
+            raise ValueError(f"allow_unknown must be True or False, got {self.allow_unknown!r}")
 
     def divisor(self, length: int) -> float:
         """What the log-probability of so many tokens, the end counted, is divided by."""
@@ -90,17 +92,21 @@ def search(
 
     Args:
         model, settings: in evaluation mode, on the device of ``source``; how widely to search.
-        source, lengths: as :func:`tasks.data.batching.pad` makes them, the lengths on the CPU.
+        source: int64 tokens (batch, longest), padded with ``PAD`` on the right.
+        lengths: int64 (batch,), on the CPU; each at least 1.
 
     Returns:
         For each sentence at most ``n_best`` hypotheses, best first. Unfinished ones, as long as allowed,
         come last, and only where fewer finished ones were found.
 
     Raises:
-        ValueError: log-probabilities that are NaN or above 0.
+        ValueError: malformed ``source`` or ``lengths``, or log-probabilities that are NaN or above 0.
 
     Source: Wu et al. (2016), section 7, for the penalties.
     """
+    _check_source(source, lengths)
+    if not len(source):
+        return []
     with torch.no_grad():
         beams = Beams(source, lengths.tolist(), settings)
         memory = model.encode(source, lengths)
@@ -133,8 +139,11 @@ def search_all(
         What :func:`search` returns, in the order of ``sources``.
 
     Raises:
-        ValueError: an empty sentence.
+        ValueError: an empty sentence, or ``batch_size < 1``.
     """
+    empty = [position for position, ids in enumerate(sources) if not len(ids)]
+    if empty:
+        raise ValueError(f"every sentence must have at least one token, got none at position {empty[0]}")
     found: dict[int, list[Hypothesis]] = {}
     # Longest first, so that memory that does not suffice shows at once.
     for positions in length_batches([-len(ids) for ids in sources], batch_size):
@@ -142,6 +151,17 @@ def search_all(
         found.update(zip(positions, search(model, source.to(device), lengths, settings), strict=True))
         on_batch(len(found), len(sources))
     return [found[position] for position in range(len(sources))]
+
+
+def _check_source(source: Tensor, lengths: Tensor) -> None:
+    if source.ndim != 2 or source.dtype != torch.long:
+        raise ValueError(f"source must be int64 (batch, longest), got {source.dtype} {tuple(source.shape)}")
+    if lengths.shape != source.shape[:1] or lengths.dtype != torch.long or lengths.device.type != "cpu":
+        got = f"{lengths.dtype} {tuple(lengths.shape)} on {lengths.device}"
+        raise ValueError(f"lengths must be int64 ({len(source)},) on the CPU, got {got}")
+    outside = [length for length in lengths.tolist() if not 1 <= length <= source.shape[1]]
+    if outside:
+        raise ValueError(f"lengths must lie in 1 ... {source.shape[1]}, got {outside[0]}")
 
 
 # ------------------------------------------------------------------ from step to step of the decoder

@@ -357,7 +357,9 @@ def test_where_nothing_may_follow_an_output_stays_unfinished() -> None:
 
 
 def test_no_sentences() -> None:
-    assert search_all(ToyModel(6), [], SearchSettings(), batch_size=3) == []
+    model, none = ToyModel(6), torch.zeros((0, 3), dtype=torch.long)
+    assert search(model, none, torch.zeros(0, dtype=torch.long), SearchSettings()) == []
+    assert search_all(model, [], SearchSettings(), batch_size=3) == []
 
 
 class Broken(ToyModel):
@@ -379,6 +381,33 @@ def test_what_are_no_log_probabilities_is_refused(value: float) -> None:
         search(Broken(value), *pad([[4, 5], [4]]), SearchSettings())
 
 
+ONES, WORDS = torch.ones(2, dtype=torch.long), torch.full((2, 3), 4)
+
+
+@pytest.mark.parametrize(
+    ("source", "lengths", "message"),
+    [
+        (ONES, ONES, r"source must be int64 \(batch, longest\), got torch.int64 \(2,\)"),
+        (WORDS.float(), ONES, r"source must be int64 \(batch, longest\), got torch.float32 \(2, 3\)"),
+        (WORDS, ONES[:1], r"lengths must be int64 \(2,\) on the CPU, got torch.int64 \(1,\) on cpu"),
+        (WORDS, ONES.float(), r"lengths must be int64 \(2,\) on the CPU, got torch.float32"),
+        (WORDS, ONES - 1, r"lengths must lie in 1 ... 3, got 0"),
+        (WORDS, ONES + 3, r"lengths must lie in 1 ... 3, got 4"),
+    ],
+)
+def test_sources(source: Tensor, lengths: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        search(ToyModel(9), source, lengths, SearchSettings())
+
+
+def test_other_arguments() -> None:
+    model = ToyModel(9)
+    with pytest.raises(
+        ValueError, match=r"^every sentence must have at least one token, got none at position 1$"
+    ):
+        search_all(model, [[4], []], SearchSettings(), batch_size=2)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -397,6 +426,7 @@ def test_what_are_no_log_probabilities_is_refused(value: float) -> None:
           for bad in (0, math.nan, "1", 1001)),
         ({"n_best": 6}, "n_best must be at most beam_size, 5, got 6"),
         ({"max_length": 3, "min_length": 4}, "min_length must be at most max_length, 3, got 4"),
+        ({"allow_unknown": 1}, "allow_unknown must be True or False, got 1"),
     ],
 )  # fmt: skip
 def test_settings(values: dict[str, Any], message: str) -> None:
