@@ -262,13 +262,13 @@ def oscarmax_rows(start, stop, scores, mask, masked, gammas, lams, values, struc
         if state == GAPS:
             n = count_present(scores, mask, masked, r, lowest)
         one_group = lam > 0.0 and _is_one_group(scores, mask, masked, r, top, gamma, lam, n)
-        if one_group and state == FULL:
-            _write_one_group(index, n, values, structure, r)
-            continue
-        depth, m = _depth(scores, mask, masked, r, top, gamma, lam, n)
-        if one_group or (state == FULL and m == n >= MANY):
-            depth = np.inf  # leaving a few out would cost more than taking them along, in vectors
-        m, _ = within_reach(scores, mask, masked, state, r, top, gamma, depth, index, None, z)
+        depth, m = np.inf, n
+        if not one_group:
+            depth, m = _depth(scores, mask, masked, r, top, gamma, lam, n)
+            if state == FULL and m == n >= MANY:
+                depth = np.inf  # leaving a few out would cost more than taking them along, in vectors
+        if state == GAPS or not one_group:
+            m, _ = within_reach(scores, mask, masked, state, r, top, gamma, depth, index, None, z)
         if one_group:
             _write_one_group(index, n, values, structure, r)
             continue
