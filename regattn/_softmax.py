@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from importlib.util import find_spec
 
@@ -52,7 +53,7 @@ def softmax(scores: Tensor, dim: int = -1, *, gamma: Strength = 1.0, mask: Tenso
     """
     check_scores(scores, dim, mask)
     check_strengths(scores, dim, gamma=gamma)
-    if scores.device.type == "cuda" and _TRITON and scores.shape[dim] <= LONGEST_ON_CUDA:
+    if scores.is_cuda and _TRITON and scores.shape[dim] <= LONGEST_ON_CUDA:
         return solve_along(solve_softmax, scores, dim, mask, gamma)
     working = scores if scores.dtype == torch.float64 else scores.float()
     if mask is not None:
@@ -67,7 +68,7 @@ def softmax(scores: Tensor, dim: int = -1, *, gamma: Strength = 1.0, mask: Tenso
         finite = working > -torch.inf
         working = torch.where(finite, working - top, 0.0) / gamma
         working = torch.where(finite, working, -torch.inf)
-    if can_call_kernel(working) and working.device.type == "cpu":
+    if working.is_cpu and can_call_kernel(working):
         weights = torch.softmax(working, dim)
         if not _some_row_is_nan(weights, dim):
             return weights.to(scores.dtype)
@@ -77,8 +78,8 @@ def softmax(scores: Tensor, dim: int = -1, *, gamma: Strength = 1.0, mask: Tenso
 
 
 def _some_row_is_nan(weights: Tensor, dim: int) -> bool:
-    """A row is NaN throughout or nowhere, so that one position tells."""
-    return bool(weights.detach().select(dim, 0).isnan().any())
+    """A row is NaN throughout or nowhere, so that one position tells, and of all rows their sum."""
+    return math.isnan(weights.detach().select(dim, 0).sum())
 
 
 def _product(weights: Tensor, direction: Tensor, gamma: Strength) -> Tensor:
