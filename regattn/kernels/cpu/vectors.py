@@ -167,6 +167,29 @@ def power_sums(_, z, n, t):
 
 
 @intrinsic
+def sums_above(_, numbers, n, floor):
+    """Σ and number of those of the first n that are above ``floor``, without a loop for what is left."""
+
+    def build(context, builder, signature, arguments):
+        array, count, floor_value = arguments
+        zeros, ones = (ir.Constant(ir.VectorType(ir.DoubleType(), FEW), [x] * FEW) for x in (0.0, 1.0))
+        floors = _splat(builder, floor_value, FEW)
+        sums = [cgutils.alloca_once_value(builder, zeros) for _ in range(2)]
+        with cgutils.for_range_slice(builder, count.type(0), count, count.type(FEW), inc=True) as (k, _):
+            left = builder.sub(count, k)
+            left = builder.select(builder.icmp_signed("<", left, left.type(FEW)), left, left.type(FEW))
+            v = _load(context, builder, numbers, array, k, left, FEW)
+            above = builder.and_(builder.fcmp_ordered(">", v, floors), _filled(builder, left, FEW))
+            for total, part in zip(sums, (v, ones), strict=True):
+                part = builder.select(above, part, zeros)
+                builder.store(builder.fadd(builder.load(total), part), total)
+        totals = [_sum_of_lanes(builder, builder.load(total)) for total in sums]
+        return context.make_tuple(builder, signature.return_type, totals)
+
+    return types.UniTuple(types.float64, 2)(numbers, types.intp, types.float64), build
+
+
+@intrinsic
 def where_true(_, array, offset, count):
     """64 flags: which of the ``count`` ≤ 64 booleans from ``offset`` on hold."""
 
