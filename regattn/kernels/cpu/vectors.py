@@ -31,7 +31,8 @@ def _load(context, builder, array_type, array, offset, count, lanes=_LANES):
     vector, size = ir.VectorType(item, lanes), context.get_abi_sizeof(item)
     items = context.make_array(array_type)(context, builder, value=array).nitems
     start = _pointer(context, builder, array_type, array, offset)
-    copy = cgutils.alloca_once(builder, vector)
+    with builder.goto_entry_block():
+        copy = builder.alloca(vector)  # numba's own is cleared in each row, whether or not it is needed there
     goes_on = builder.icmp_signed("<=", builder.add(offset, offset.type(lanes)), items)
     with builder.if_else(goes_on, likely=True) as (inside, at_its_end):
         with inside:
