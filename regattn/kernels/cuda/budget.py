@@ -15,7 +15,7 @@ from regattn.kernels.cuda.tiles import (
     read_scores,
     row_max,
     row_sum,
-    rows_and_columns,
+    rows_and_places,
     wide_tile,
     write_rows,
 )
@@ -48,8 +48,8 @@ def budget_rows(
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
     """``inner`` gets the weights strictly between 0 and 1, else 0: the support that derivatives see."""
-    rows, columns, length = rows_and_columns(n, d, ROWS, BLOCK)
-    scores = read_scores(x, mask, strides, mask_strides, sizes, rows, columns, length, WORK)
+    rows, places = rows_and_places(n, d, ROWS, BLOCK)
+    scores = read_scores(x, mask, strides, mask_strides, sizes, places, ROWS, WORK)
     gammas = positive_strength(gamma, gamma_strides, sizes, rows, n, WORK)
     z, state = below_top(scores, gammas, -INF)
     total = strength(k, k_strides, sizes, rows, n, WORK)
@@ -59,8 +59,8 @@ def budget_rows(
     u = z - _root(z, total, low, (state > 0) & ~all_of_them)
     values = tl.where(all_of_them, tl.where(present, 1.0, 0.0), tl.minimum(tl.maximum(u, 0.0), 1.0))
     values = tl.where(state == state, values, state)
-    write_rows(y, values, rows, columns, length, d)
-    write_rows(inner, tl.where(values == 1, 0.0, values), rows, columns, length, d)
+    write_rows(y, values, places, d)
+    write_rows(inner, tl.where(values == 1, 0.0, values), places, d)
 
 
 def budget(scores: Tensor, mask: Tensor | None, gamma: float | Tensor, k: float) -> tuple[Tensor, Tensor]:

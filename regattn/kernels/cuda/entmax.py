@@ -20,7 +20,7 @@ from regattn.kernels.cuda.tiles import (
     read_weights,
     reciprocal,
     row_sum,
-    rows_and_columns,
+    rows_and_places,
     tile,
     wide_tile,
     write_rows,
@@ -46,12 +46,12 @@ def entmax15_rows(
     x, mask, gamma, y, strides, mask_strides, gamma_strides, sizes, n, d,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    rows, columns, length = rows_and_columns(n, d, ROWS, BLOCK)
-    scores = read_scores(x, mask, strides, mask_strides, sizes, rows, columns, length, WORK)
+    rows, places = rows_and_places(n, d, ROWS, BLOCK)
+    scores = read_scores(x, mask, strides, mask_strides, sizes, places, ROWS, WORK)
     gammas = positive_strength(gamma, gamma_strides, sizes, rows, n, WORK)
     z, state = below_top(scores, 2 * gammas, NOTHING)
     v = tl.maximum(z + _root(z, state, EPS), 0.0)
-    write_rows(y, normalised(v * v, state), rows, columns, length, d)
+    write_rows(y, normalised(v * v, state), places, d)
 
 
 def entmax15(scores: Tensor, mask: Tensor | None, gamma: float | Tensor) -> Tensor:
@@ -104,15 +104,15 @@ def entmax_rows(
     x, mask, gamma, alpha, y, strides, mask_strides, gamma_strides, alpha_strides, sizes, n, d,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    rows, columns, length = rows_and_columns(n, d, ROWS, BLOCK)
-    scores = read_scores(x, mask, strides, mask_strides, sizes, rows, columns, length, WORK)
+    rows, places = rows_and_places(n, d, ROWS, BLOCK)
+    scores = read_scores(x, mask, strides, mask_strides, sizes, places, ROWS, WORK)
     gammas, alphas = strengths(gamma, alpha, gamma_strides, alpha_strides, sizes, rows, n, WORK)
     dense = alphas == 1  # softmax
     e = 1 / tl.where(dense, 1.0, alphas - 1)
     z, state = below_top(scores, gammas * e, tl.where(dense, -INF, NOTHING))
     w = weigh(z, tl.where(dense, 0.0, state), e, e, EPS)
     w = tl.where(dense, tl.exp(z), w)  # after the loop, through which it would take registers
-    write_rows(y, normalised(w, state), rows, columns, length, d)
+    write_rows(y, normalised(w, state), places, d)
 
 
 def entmax(scores: Tensor, mask: Tensor | None, gamma: float | Tensor, alpha: float | Tensor) -> Tensor:
@@ -124,13 +124,13 @@ def product_rows(
     g, gamma, alpha, weights, out, strides, gamma_strides, alpha_strides, sizes, n, d,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    rows, columns, length = rows_and_columns(n, d, ROWS, BLOCK)
-    y, v = read_weights(weights, g, strides, sizes, rows, columns, length, d, WORK)
+    rows, places = rows_and_places(n, d, ROWS, BLOCK)
+    y, v = read_weights(weights, g, strides, sizes, places, d, ROWS, WORK)
     s = tl.sqrt(y) if alpha is None else power(y, 2 - strength(alpha, alpha_strides, sizes, rows, n, WORK))
     total = row_sum(s)
     shift = row_sum(s * v) / tl.where(total > 0, total, 1.0)
     inverse = reciprocal(strength(gamma, gamma_strides, sizes, rows, n, WORK))
-    write_rows(out, tl.where(y > 0, s * (v - shift) * inverse, y), rows, columns, length, d)
+    write_rows(out, tl.where(y > 0, s * (v - shift) * inverse, y), places, d)
 
 
 def product(

@@ -39,10 +39,9 @@ from regattn.kernels.cuda.survivors import (
     slots_of,
     sparse_bound,
     tile,
-    tile_of,
     write_zeros,
 )
-from regattn.kernels.cuda.tiles import row_sum
+from regattn.kernels.cuda.tiles import by_row, places_of, row_sum, rows_of
 
 
 @triton.jit
@@ -147,20 +146,20 @@ def _tile(d: int) -> Tile:
 
 @triton.jit
 def _screened(
-    x, mask, gammas, lams, y, strides, mask_strides, sizes, rows, columns, length, d,
+    x, mask, gammas, lams, y, strides, mask_strides, sizes, places, d,
     BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
     """Write zeros; which scores survive, and take part; their maximum; γ times a lower bound on sparsemax's
     threshold; and for each row 0, ``INVALID``, or ``UNSOLVED`` where too many survive."""
     sound = (gammas > 0) & (gammas < INF) & (lams >= 0) & (lams < INF)
-    below, top, bad = below_top(x, mask, strides, mask_strides, sizes, rows, columns, length, sound, WORK)
+    below, top, bad = below_top(x, mask, strides, mask_strides, sizes, places, sound, WORK)
     present = below > -INF
     # cut(A) ≤ 2|A| on a chain, and what is 2λ below any bound on τ is out and separates
     near = sparse_bound(below, gammas)
     floor = near - gammas * (4 * lams + 16 * EPS * (1 + lams))
     keep = present & (below >= floor)
     unsolved = row_sum(keep.to(tl.int32)) > slots_of(BLOCK)
-    write_zeros(y, rows, columns, bad, length, d)
+    write_zeros(y, bad, places, d)
     state = tl.where(bad, INVALID, tl.where(unsolved, UNSOLVED, 0))
     return keep & ~unsolved, present, top, near, state
 
@@ -171,12 +170,13 @@ def _survivors(
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
     """What is left of short rows after the screening, for each thread that of one row."""
-    rows, columns, length = tile_of(n, d, ROWS, BLOCK, lanes_of(BLOCK))
+    rows, places = rows_of(ROWS), places_of(n, d, ROWS, BLOCK, lanes_of(BLOCK))
     gammas = strength(gamma, gamma_strides, sizes, rows, n, WORK)
     lams = strength(lam, lam_strides, sizes, rows, n, WORK)
     keep, present, top, near, state = _screened(
-        x, mask, gammas, lams, y, strides, mask_strides, sizes, rows, columns, length, d, BLOCK, WORK, EPS
+        x, mask, gammas, lams, y, strides, mask_strides, sizes, places, d, BLOCK, WORK, EPS
     )
+    columns = by_row(places[1], ROWS)
     rows, once, zero = chains.rows_of_threads(structure, ROWS)
     kept, taking = chains.bits(keep, columns, zero, BLOCK), chains.bits(present, columns, zero, BLOCK)
     count = chains.by_thread(row_sum(keep.to(tl.int32)), zero)
@@ -208,14 +208,16 @@ def fusedmax_rows(
         )
     else:
         SLOTS: tl.constexpr = slots_of(BLOCK)
-        rows, columns, length = tile_of(n, d, ROWS, BLOCK, lanes_of(BLOCK))
+        rows, places = rows_of(ROWS), places_of(n, d, ROWS, BLOCK, lanes_of(BLOCK))
         gammas = strength(gamma, gamma_strides, sizes, rows, n, WORK)
         lams = strength(lam, lam_strides, sizes, rows, n, WORK)
         keep, present, top, near, state = _screened(
-            x, mask, gammas, lams, y, strides, mask_strides, sizes, rows, columns, length, d, BLOCK, WORK, EPS
+            x, mask, gammas, lams, y, strides, mask_strides, sizes, places, d, BLOCK, WORK, EPS
         )
+        columns = by_row(places[1], ROWS)
         most = tl.max(row_sum(keep.to(tl.int32)))
-        holes = tl.max(tl.where(state == INVALID, 0, length - row_sum(present.to(tl.int32)))) > 0
+        length = tl.where((rows < n) & (state != INVALID), d, 0)
+        holes = tl.max(length - row_sum(present.to(tl.int32))) > 0
         position, joins, joined = compact(keep, present, columns, holes, most, SLOTS, ROWS)
         first = position == flat(row_min(tl.where(present, columns, 1 << 20)))
         last = position == -flat(row_min(tl.where(present, -columns, 1 << 20)))

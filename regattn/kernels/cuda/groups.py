@@ -20,7 +20,8 @@ from regattn.kernels.cuda.rows import (
     strength,
 )
 from regattn.kernels.cuda.sparsemax import centred
-from regattn.kernels.cuda.survivors import lanes_of, slots_of, tile, tile_of, write_zeros
+from regattn.kernels.cuda.survivors import lanes_of, slots_of, tile, write_zeros
+from regattn.kernels.cuda.tiles import places_of, rows_of
 
 
 @triton.jit
@@ -44,9 +45,9 @@ def group_average_rows(
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
     SLOTS: tl.constexpr = slots_of(BLOCK)
-    wide, columns, length = tile_of(n, d, ROWS, BLOCK, lanes_of(BLOCK))
+    wide = rows_of(ROWS)
     invalid = tl.load(structure + wide * (2 + d), mask=wide < n, other=0) == INVALID
-    write_zeros(out, wide, columns, invalid, length, d)
+    write_zeros(out, invalid, places_of(n, d, ROWS, BLOCK, lanes_of(BLOCK)), d)
     tl.debug_barrier()  # zeros before values
     rows = program_rows(ROWS)
     members = tl.load(structure + rows * (2 + d), mask=rows < n, other=0).to(tl.int32)

@@ -20,7 +20,7 @@ from regattn.kernels.cuda.tiles import (
     read_weights,
     reciprocal,
     row_sum,
-    rows_and_columns,
+    rows_and_places,
     wide_tile,
     write_rows,
 )
@@ -33,15 +33,15 @@ def normmax_rows(
     x, mask, gamma, alpha, y, strides, mask_strides, gamma_strides, alpha_strides, sizes, n, d,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    rows, columns, length = rows_and_columns(n, d, ROWS, BLOCK)
-    scores = read_scores(x, mask, strides, mask_strides, sizes, rows, columns, length, WORK)
+    rows, places = rows_and_places(n, d, ROWS, BLOCK)
+    scores = read_scores(x, mask, strides, mask_strides, sizes, places, ROWS, WORK)
     gammas, alphas = strengths(gamma, alpha, gamma_strides, alpha_strides, sizes, rows, n, WORK)
     shared = alphas == 1  # by the largest scores
     z, state = below_top(scores, gammas, NOTHING)
     e = 1 / tl.where(shared, 1.0, alphas - 1)
     w = weigh(z, tl.where(shared, 0.0, state), e + 1, e, EPS)
     w = tl.where(shared, (z == 0).to(WORK), w)
-    write_rows(y, normalised(w, state), rows, columns, length, d)
+    write_rows(y, normalised(w, state), places, d)
 
 
 @triton.jit
@@ -50,8 +50,8 @@ def product_rows(
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
     """J @ g, with s as in :mod:`regattn._normmax`."""
-    rows, columns, length = rows_and_columns(n, d, ROWS, BLOCK)
-    weight, v = read_weights(weights, g, strides, sizes, rows, columns, length, d, WORK)
+    rows, places = rows_and_places(n, d, ROWS, BLOCK)
+    weight, v = read_weights(weights, g, strides, sizes, places, d, ROWS, WORK)
     alphas = strength(alpha, alpha_strides, sizes, rows, n, WORK)
     total = row_sum(weight)
     y = weight * reciprocal(tl.where(total > 0, total, 1.0))  # as rounding left it
@@ -60,7 +60,7 @@ def product_rows(
     steep = norm * reciprocal(tl.where(alphas > 1, alphas - 1, INF))
     s = power(tl.minimum(y / norm, 1.0), 2 - alphas) * steep * (v - row_sum(y * v))
     s = (s - y * row_sum(s)) * reciprocal(strength(gamma, gamma_strides, sizes, rows, n, WORK))
-    write_rows(out, tl.where(weight > 0, s, weight), rows, columns, length, d)
+    write_rows(out, tl.where(weight > 0, s, weight), places, d)
 
 
 def normmax(scores: Tensor, mask: Tensor | None, gamma: float | Tensor, alpha: float | Tensor) -> Tensor:

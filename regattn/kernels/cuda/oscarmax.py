@@ -22,8 +22,8 @@ from regattn.kernels.cuda.rows import (
     strength,
     write_slope,
 )
-from regattn.kernels.cuda.survivors import coarse_tile, tile_of
-from regattn.kernels.cuda.tiles import read_scores, reciprocal, write_rows, zero_by_thread
+from regattn.kernels.cuda.survivors import coarse_tile
+from regattn.kernels.cuda.tiles import by_row, places_of, read_scores, reciprocal, write_rows
 
 EACH = tl.constexpr(16)
 """Scores of a thread."""
@@ -120,10 +120,9 @@ def oscarmax_rows(
     x, mask, gamma, lam, y, structure, strides, mask_strides, gamma_strides, lam_strides, sizes, n, d,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    wide, columns, length_of = tile_of(n, d, ROWS, BLOCK, BLOCK // EACH)
-    scores = read_scores(x, mask, strides, mask_strides, sizes, wide, columns, length_of, WORK)
-    scores = _flat(scores + zero_by_thread(x, scores))
-    columns = _flat(columns)
+    places = places_of(n, d, ROWS, BLOCK, BLOCK // EACH)
+    scores = _flat(read_scores(x, mask, strides, mask_strides, sizes, places, ROWS, WORK))
+    columns = _flat(by_row(places[1], ROWS))
     rows = program_rows(ROWS)
     gammas = strength(gamma, gamma_strides, sizes, rows, n, WORK)
     lams = strength(lam, lam_strides, sizes, rows, n, tl.float64)
@@ -169,7 +168,7 @@ def oscarmax_rows(
         height += level * (last - taken)
         taken, before = tl.where(running, last, taken), end
         running = running & (taken < length)
-    write_rows(y, _deep(values), wide, _deep(columns), length_of, d)
+    write_rows(y, _deep(values), places, d)
     tl.store(row, tl.where(invalid, INVALID, taken).to(tl.int16), mask=rows < n)
     tl.store(row + 1, tl.where(lams > 0, groups, taken).to(tl.int16), mask=rows < n)
 

@@ -19,7 +19,7 @@ from regattn.kernels.cuda.tiles import (
     reciprocal,
     row_max,
     row_sum,
-    rows_and_columns,
+    rows_and_places,
     wide_tile,
     write_rows,
 )
@@ -88,14 +88,14 @@ def pnormmax_rows(
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
     HALVES: tl.constexpr = p is None
-    rows, columns, length = rows_and_columns(n, d, ROWS, BLOCK)
-    scores = read_scores(x, mask, strides, mask_strides, sizes, rows, columns, length, WORK)
+    rows, places = rows_and_places(n, d, ROWS, BLOCK)
+    scores = read_scores(x, mask, strides, mask_strides, sizes, places, ROWS, WORK)
     gammas = positive_strength(gamma, gamma_strides, sizes, rows, n, WORK)
     z, state = below_top(scores, gammas, NOTHING)
     each = _exponent(p, p_strides, sizes, rows, n, WORK)
     t = _root(z, state, each, HALVES, EPS)
     u, w = powers(z, t, each / (each - 1) - 2, HALVES)
-    write_rows(y, normalised(w * u, state), rows, columns, length, d)
+    write_rows(y, normalised(w * u, state), places, d)
 
 
 @triton.jit
@@ -105,8 +105,8 @@ def product_rows(
 ):  # fmt: skip
     """J @ g, with s and c as in :mod:`regattn._pnormmax`, of r = y / max y."""
     HALVES: tl.constexpr = p is None
-    rows, columns, length = rows_and_columns(n, d, ROWS, BLOCK)
-    y, v = read_weights(weights, g, strides, sizes, rows, columns, length, d, WORK)
+    rows, places = rows_and_places(n, d, ROWS, BLOCK)
+    y, v = read_weights(weights, g, strides, sizes, places, d, ROWS, WORK)
     each = _exponent(p, p_strides, sizes, rows, n, WORK)
     top = row_max(y)
     top = tl.where(top == 0, 1.0, top)
@@ -124,7 +124,7 @@ def product_rows(
     result = (solved - (s * root - r * (c / top)) * shift) * reciprocal(
         strength(gamma, gamma_strides, sizes, rows, n, WORK)
     )
-    write_rows(out, tl.where(y > 0, result, y), rows, columns, length, d)
+    write_rows(out, tl.where(y > 0, result, y), places, d)
 
 
 def pnormmax(scores: Tensor, mask: Tensor | None, gamma: float | Tensor, p: float) -> Tensor:

@@ -15,7 +15,7 @@ from regattn.kernels.cuda.tiles import (
     read_scores,
     read_weights,
     row_sum,
-    rows_and_columns,
+    rows_and_places,
     tile,
     write_rows,
 )
@@ -26,11 +26,11 @@ def softmax_rows(
     x, mask, gamma, y, strides, mask_strides, gamma_strides, sizes, n, d,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    rows, columns, length = rows_and_columns(n, d, ROWS, BLOCK)
-    scores = read_scores(x, mask, strides, mask_strides, sizes, rows, columns, length, WORK)
+    rows, places = rows_and_places(n, d, ROWS, BLOCK)
+    scores = read_scores(x, mask, strides, mask_strides, sizes, places, ROWS, WORK)
     gammas = positive_strength(gamma, gamma_strides, sizes, rows, n, WORK)
     z, state = below_top(scores, gammas, -INF)
-    write_rows(y, normalised(tl.exp(z), state), rows, columns, length, d)
+    write_rows(y, normalised(tl.exp(z), state), places, d)
 
 
 def softmax(scores: Tensor, mask: Tensor | None, gamma: float | Tensor) -> Tensor:
@@ -42,10 +42,10 @@ def product_rows(
     g, gamma, weights, out, strides, gamma_strides, sizes, n, d,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    rows, columns, length = rows_and_columns(n, d, ROWS, BLOCK)
-    y, v = read_weights(weights, g, strides, sizes, rows, columns, length, d, WORK)
+    rows, places = rows_and_places(n, d, ROWS, BLOCK)
+    y, v = read_weights(weights, g, strides, sizes, places, d, ROWS, WORK)
     v = y * (v - row_sum(y * v)) / strength(gamma, gamma_strides, sizes, rows, n, WORK)
-    write_rows(out, v, rows, columns, length, d)
+    write_rows(out, v, places, d)
 
 
 def product(direction: Tensor, weights: Tensor, gamma: float | Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from regattn.kernels.cuda.tiles import (
     read_weights,
     reciprocal,
     row_sum,
-    rows_and_columns,
+    rows_and_places,
     threshold,
     tile,
     write_rows,
@@ -28,12 +28,12 @@ def sparsemax_rows(
     x, mask, gamma, y, strides, mask_strides, gamma_strides, sizes, n, d,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    rows, columns, length = rows_and_columns(n, d, ROWS, BLOCK)
-    scores = read_scores(x, mask, strides, mask_strides, sizes, rows, columns, length, WORK)
+    rows, places = rows_and_places(n, d, ROWS, BLOCK)
+    scores = read_scores(x, mask, strides, mask_strides, sizes, places, ROWS, WORK)
     gammas = positive_strength(gamma, gamma_strides, sizes, rows, n, WORK)
     z, state = below_top(scores, gammas, NOTHING)
     values = tl.maximum(z - threshold(z, state), 0.0, propagate_nan=tl.PropagateNan.ALL)
-    write_rows(y, values, rows, columns, length, d)
+    write_rows(y, values, places, d)
 
 
 def sparsemax(scores: Tensor, mask: Tensor | None, gamma: float | Tensor) -> Tensor:
@@ -45,13 +45,13 @@ def centre_rows(
     g, scale, weights, out, strides, scale_strides, sizes, n, d,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, WORK: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
-    rows, columns, length = rows_and_columns(n, d, ROWS, BLOCK)
-    y, v = read_weights(weights, g, strides, sizes, rows, columns, length, d, WORK)
+    rows, places = rows_and_places(n, d, ROWS, BLOCK)
+    y, v = read_weights(weights, g, strides, sizes, places, d, ROWS, WORK)
     inside = y > 0
     size = row_sum(tl.where(inside, 1.0, y))  # or NaN
     mean = row_sum(v) * reciprocal(tl.maximum(size, 1.0, propagate_nan=tl.PropagateNan.ALL))
     v = (v - mean) * strength(scale, scale_strides, sizes, rows, n, WORK)
-    write_rows(out, tl.where(inside, v, y), rows, columns, length, d)
+    write_rows(out, tl.where(inside, v, y), places, d)
 
 
 def centred(direction: Tensor, weights: Tensor, scale: float | Tensor) -> Tensor:

@@ -9,8 +9,8 @@ import triton.language as tl
 
 from regattn.kernels import LONGEST_ON_CUDA
 from regattn.kernels.cuda import Tile
-from regattn.kernels.cuda.rows import INF, convert, divided
-from regattn.kernels.cuda.tiles import read_scores, row_max, row_sum, zero_by_thread
+from regattn.kernels.cuda.rows import INF, divided
+from regattn.kernels.cuda.tiles import by_row, read_scores, row_max, row_sum, write_rows
 
 
 @lru_cache(maxsize=LONGEST_ON_CUDA)
@@ -48,14 +48,6 @@ def slots_of(block):
 
 
 @triton.jit
-def tile_of(n, d, ROWS: tl.constexpr, BLOCK: tl.constexpr, LANES: tl.constexpr):
-    """Rows, columns, and how many columns each row has: none if it is past the last row."""
-    rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[None, :, None]
-    columns = tl.arange(0, BLOCK // LANES)[:, None, None] * LANES + tl.arange(0, LANES)[None, None, :]
-    return rows, columns + tl.zeros([BLOCK // LANES, ROWS, LANES], tl.int32), tl.where(rows < n, d, 0)
-
-
-@triton.jit
 def _smaller(a, b):
     return tl.minimum(a, b)
 
@@ -72,10 +64,9 @@ def flat(x):
 
 
 @triton.jit
-def below_top(x, mask, strides, mask_strides, sizes, rows, columns, length, sound, WORK: tl.constexpr):
+def below_top(x, mask, strides, mask_strides, sizes, places, sound, WORK: tl.constexpr):
     """Scores less their maximum, −inf for what takes no part; the maximum; which rows are bad."""
-    scores = read_scores(x, mask, strides, mask_strides, sizes, rows, columns, length, WORK)
-    scores += zero_by_thread(x, scores)
+    scores = read_scores(x, mask, strides, mask_strides, sizes, places, sound.shape[1], WORK)
     top = row_max(scores)
     bad = ~((top < INF) & sound)
     some_score = (top > -INF) & ~bad
@@ -117,6 +108,7 @@ def compact(keep, present, columns, holes, most, SLOTS: tl.constexpr, ROWS: tl.c
 
 
 @triton.jit
-def write_zeros(y, rows, columns, bad, length, d):
-    zero = tl.where(bad, float("nan"), 0.0) + tl.zeros(columns.shape, tl.float32)
-    tl.store(y + rows * d + columns, convert(zero, y.dtype.element_ty), mask=columns < length)
+def write_zeros(y, bad, places, d):
+    """NaN in bad rows."""
+    zeros = by_row(tl.zeros(places[1].shape, tl.float32), bad.shape[1])
+    write_rows(y, tl.where(bad, float("nan"), zeros), places, d)

@@ -44,23 +44,33 @@ wide_tile = partial(tile, warps=2)
 
 
 @triton.jit
-def rows_and_columns(n, d, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    """Rows, columns, and how many columns each row has: none if it is past the last row."""
-    LANES: tl.constexpr = BLOCK // 32 if BLOCK > 2048 else max(8, min(32, BLOCK // 16))
-    rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[None, :, None]
-    columns = tl.arange(0, BLOCK // LANES)[:, None, None] * LANES + tl.arange(0, LANES)[None, None, :]
+def places_of(n, d, ROWS: tl.constexpr, BLOCK: tl.constexpr, LANES: tl.constexpr):
+    """Row and column of each score, and how many columns its row has: none if that is past the last row.
+
+    In memory's order, (BLOCK // LANES, ROWS * LANES): threads lie along the last dimension. As two of them,
+    rows and lanes, Triton 3.6 would deal some registers to other threads in their place.
+    """
+    thread = tl.arange(0, ROWS * LANES)[None, :]
+    rows = tl.program_id(0).to(tl.int64) * ROWS + thread // LANES
+    columns = tl.arange(0, BLOCK // LANES)[:, None] * LANES + thread % LANES
     return rows, columns, tl.where(rows < n, d, 0)
 
 
 @triton.jit
-def zero_by_thread(x, scores):
-    """0 in the layout of a load, (1, ROWS, LANES): what is computed with it has the scores of a row in the
-    registers of so many threads. By itself Triton 3.6 would spread short rows over a warp."""
-    ROWS: tl.constexpr = scores.shape[1]
-    LANES: tl.constexpr = scores.shape[2]
-    thread = tl.arange(0, ROWS * LANES)[None, :]
-    zero = tl.load(x + thread, mask=thread < 0, other=0)
-    return tl.reshape(zero, [1, ROWS, LANES]).to(scores.dtype)
+def by_row(x, ROWS: tl.constexpr):
+    """What is read at places, as (BLOCK // LANES, ROWS, LANES)."""
+    return tl.reshape(x, [x.shape[0], ROWS, x.shape[1] // ROWS])
+
+
+@triton.jit
+def rows_of(ROWS: tl.constexpr):
+    return tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[None, :, None]
+
+
+@triton.jit
+def rows_and_places(n, d, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    LANES: tl.constexpr = BLOCK // 32 if BLOCK > 2048 else max(8, min(32, BLOCK // 16))
+    return rows_of(ROWS), places_of(n, d, ROWS, BLOCK, LANES)
 
 
 # ------------------------------------------------------------------ over each row
@@ -90,14 +100,15 @@ def reciprocal(x):
 
 # ------------------------------------------------------------------ scores in, weights out
 @triton.jit
-def read_scores(x, mask, strides, mask_strides, sizes, rows, columns, length, WORK: tl.constexpr):
+def read_scores(x, mask, strides, mask_strides, sizes, places, ROWS: tl.constexpr, WORK: tl.constexpr):
     """Scores, −inf for what takes no part."""
+    rows, columns, length = places
     taking = columns < length
     if mask is not None:
         at = offset(rows, sizes, mask_strides) + along(columns, mask_strides)
         taking = taking & (tl.load(mask + at, mask=taking, other=0) != 0)
     at = offset(rows, sizes, strides) + along(columns, strides)
-    return convert(tl.load(x + at, mask=taking, other=-INF), WORK)
+    return by_row(convert(tl.load(x + at, mask=taking, other=-INF), WORK), ROWS)
 
 
 @triton.jit
@@ -150,13 +161,17 @@ def normalised(values, state):
 
 
 @triton.jit
-def write_rows(out, values, rows, columns, length, d):
+def write_rows(out, values, places, d):
+    rows, columns, length = places
+    values = tl.reshape(values, columns.shape)
     tl.store(out + rows * d + columns, convert(values, out.dtype.element_ty), mask=columns < length)
 
 
 @triton.jit
-def read_weights(weights, g, strides, sizes, rows, columns, length, d, WORK: tl.constexpr):
+def read_weights(weights, g, strides, sizes, places, d, ROWS: tl.constexpr, WORK: tl.constexpr):
     """Weights, and a direction where they are not 0: elsewhere it may be anything, and is not read."""
+    rows, columns, length = places
     y = tl.load(weights + rows * d + columns, mask=columns < length, other=0.0).to(WORK)
     at = offset(rows, sizes, strides) + along(columns, strides)
-    return y, convert(tl.load(g + at, mask=y != 0, other=0.0), WORK)
+    v = convert(tl.load(g + at, mask=y != 0, other=0.0), WORK)
+    return by_row(y, ROWS), by_row(v, ROWS)
