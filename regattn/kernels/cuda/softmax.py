@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -20,6 +22,8 @@ from regattn.kernels.cuda.tiles import (
     write_rows,
 )
 
+_tile = partial(tile, unbounded_from=8192)
+
 
 @triton.jit
 def softmax_rows(
@@ -34,7 +38,7 @@ def softmax_rows(
 
 
 def softmax(scores: Tensor, mask: Tensor | None, gamma: float | Tensor) -> Tensor:
-    return launch_like(softmax_rows, (scores, mask, gamma), tile=tile)
+    return launch_like(softmax_rows, (scores, mask, gamma), tile=_tile)
 
 
 @triton.jit
