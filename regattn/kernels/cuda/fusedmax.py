@@ -67,7 +67,7 @@ def _advantage(gain, present, first, last, lam):
     wall = tl.where(last, 0.0, lam)
     low, high = tl.where(present, gain - wall, -INF), tl.where(present, gain + wall, INF)
     _, right, _ = tl.associative_scan((add, low, high), 1, _then, reverse=True)
-    return left + right - gain
+    return left + right - add
 
 
 @triton.jit
@@ -82,21 +82,29 @@ def _neighbour(state, present, REVERSE: tl.constexpr):
     return tl.associative_scan(tl.where(present, 1 + state, 0), 1, _last_two, reverse=REVERSE) >> 2
 
 
-@triton.jit
-def _edges(high, present, left, right):
-    """Edges of each position, where there are none yet set between a high one and one that is not.
+NO_EDGES = tl.constexpr(1 + 4 * 1)
+"""Of a position, left + 4 · right: 2 where the position on the left of that edge is the higher one, 0 where
+it is the lower one, 1 where there is no edge. One number, as registers are short."""
 
-    1 if the position on the left of the edge is the higher one, −1 if it is the lower one.
-    """
-    here = high.to(tl.int32)
+
+@triton.jit
+def _edges(high, present, edges):
+    """Edges of each position, where there are none yet set between a high one and one that is not."""
+    here, left, right = high.to(tl.int32), edges & 3, edges >> 2
     before, after = _neighbour(here, present, False), _neighbour(here, present, True)
-    left = tl.where(present & (before > 0) & (left == 0), before - 1 - here, left)
-    right = tl.where(present & (after > 0) & (right == 0), here - after + 1, right)
-    return left, right
+    left = tl.where(present & (before > 0) & (left == 1), before - here, left)
+    right = tl.where(present & (after > 0) & (right == 1), here - after + 2, right)
+    return left + 4 * right
 
 
 @triton.jit
-def _split(z, inside, present, left, right, first, last, lam, worth):
+def _pull(edges, lam):
+    """λ more for each neighbour that is above, λ less for one that is below."""
+    return lam * ((edges & 3) - (edges >> 2)).to(lam.dtype)
+
+
+@triton.jit
+def _split(z, inside, present, edges, first, last, lam, worth):
     """Segments of the total variation's proximal operator, split until nothing splits.
 
     A segment's level is the mean of its scores, each edge adding or taking λ at the two positions beside
@@ -105,33 +113,34 @@ def _split(z, inside, present, left, right, first, last, lam, worth):
     be worth ``worth`` times its size, else the edges round it are taken back.
     """
     rest, high = z, inside & (lam < 0)
-    new_left, new_right = left, right
+    new_edges = edges
     running = some_in_row(inside)
     while some(running):
-        pull = lam * (new_left - new_right).to(z.dtype)
-        total, size, _ = segment_sums(rest + pull, present, present & (first | (new_left != 0)))
+        pulled = rest + _pull(new_edges, lam)
+        total, size, _ = segment_sums(pulled, present, present & (first | ((new_edges & 3) != 1)))
         doubtful = running & high & (total <= worth * size)
         if some(doubtful):
             high = high & ~doubtful
         else:
-            left, right = tl.where(running, new_left, left), tl.where(running, new_right, right)
+            edges = tl.where(running, new_edges, edges)
             rest = tl.where(inside, rest - divided(total, size), 0.0)  # from here relative to the level
-            start, end = first | (left != 0), last | (right != 0)
-            high = inside & (lam > 0) & (_advantage(rest + pull, present, start, end, lam) > 0)
-        new_left, new_right = _edges(high, present, left, right)
-        running = running & some_in_row(new_left != left)
-    return left, right
+            start, end = first | ((edges & 3) != 1), last | ((edges >> 2) != 1)
+            gain = rest + _pull(new_edges, lam)
+            high = inside & (lam > 0) & (_advantage(gain, present, start, end, lam) > 0)
+        new_edges = _edges(high, present, edges)
+        running = running & some_in_row(new_edges != edges)
+    return edges
 
 
 @triton.jit
-def _weights(z, inside, present, left, right, first, last, lam, tau, EPS: tl.constexpr):
+def _weights(z, inside, present, edges, first, last, lam, tau, EPS: tl.constexpr):
     """Values and starts of segments, from what is inside, with its edges to what is not."""
     worth = EPS * tl.maximum(lam, -tl.min(tl.where(inside, z, 0.0), 1, keep_dims=True))
-    left = tl.where(present & ~first & (lam == 0), 1, left)  # tied scores are no segment then
-    left, right = _split(z, inside, present, left, right, first, last, lam, worth)
-    start = present & (first | (left != 0))
-    pull = lam * (left - right).to(z.dtype)
-    total, size, _ = segment_sums(tl.where(inside, z - tau, 0.0) + pull, present, start)
+    every = present & ~first & (lam == 0)  # tied scores are no segment then
+    edges = tl.where(every, (edges & 12) + 2, edges)
+    edges = _split(z, inside, present, edges, first, last, lam, worth)
+    start = present & (first | ((edges & 3) != 1))
+    total, size, _ = segment_sums(tl.where(inside, z - tau, 0.0) + _pull(edges, lam), present, start)
     level = divided(total, size)  # above τ: weights are best not a difference of larger numbers
     return tl.where(inside, tl.maximum(level - threshold(level, inside), 0.0), 0.0), start
 
@@ -228,10 +237,9 @@ def fusedmax_rows(
         at = offset(row, sizes, strides) + along(tl.maximum(position, 0), strides)
         score = convert(tl.load(x + at, mask=here, other=0.0), WORK)
         z = tl.where(here, divided(score - flat(top), gammas), 0.0)
-        left = tl.where(here & ~joins & ~first, -1, 0)
-        right = tl.where(here & ~joined & ~last, 1, 0)
+        edges = tl.where(here & ~joins & ~first, 0, 1) + tl.where(here & ~joined & ~last, 8, 4)
         tau = tl.where(wrong, 0.0, divided(flat(near), gammas))
-        values, start = _weights(z, here, here, left, right, first, last, lams, tau, EPS)
+        values, start = _weights(z, here, here, edges, first, last, lams, tau, EPS)
         tl.debug_barrier()  # zeros before values
         tl.store(y + row * d + position, convert(values, y.dtype.element_ty), mask=values > 0)
         write_structure(structure, row, position, values > 0, start, state, n, d)
@@ -249,12 +257,14 @@ def remaining_rows(
         rows = tl.where(state == UNSOLVED, rows, n)  # no others
         columns = tl.arange(0, BLOCK)[None, :] + tl.zeros([ROWS, BLOCK], tl.int32)
         scores, _ = load_scores(x, mask, strides, mask_strides, sizes, rows, columns, n, d, WORK)
+        # Zeros, loaded by 16 bytes though none is read: so eight neighbours lie in a thread, and scans, which
+        # else would take one after another from the next thread, shuffle an eighth as often.
+        eights = tl.multiple_of(structure + columns, (1, 16))
+        scores += tl.load(eights, mask=columns < 0, other=0).to(WORK)
         lams = strength(lam, lam_strides, sizes, rows, n, WORK)
         z, present = shifted(scores, strength(gamma, gamma_strides, sizes, rows, n, WORK), -2.0 - 8.0 * lams)
-        first, last = (
-            _neighbour(columns * 0, present, False) == 0,
-            _neighbour(columns * 0, present, True) == 0,
-        )
+        first = columns == tl.min(tl.where(present, columns, BLOCK), 1, keep_dims=True)
+        last = columns == tl.max(tl.where(present, columns, -1), 1, keep_dims=True)
         inside = present
         tau, before = -1.0 - 2.0 * lams, lams * 0 + BLOCK + 1
         running = some_in_row(present)
@@ -270,8 +280,8 @@ def remaining_rows(
             tau = tl.where(running, tau + divided(excess, tl.maximum(size, 1.0)), tau)
             running = running & (size < before)  # the set only shrinks
             before = size
-        left, right = _edges(inside, present, columns * 0, columns * 0)
-        values, start = _weights(z, inside, present, left, right, first, last, lams, tau, EPS)
+        edges = _edges(inside, present, columns * 0 + NO_EDGES)
+        values, start = _weights(z, inside, present, edges, first, last, lams, tau, EPS)
         tl.store(y + rows * d + columns, convert(values, y.dtype.element_ty), mask=values > 0)
         write_structure(structure, rows, columns, values > 0, start, rows * 0, n, d)
 

@@ -31,8 +31,11 @@ def coarse_tile(d: int) -> Tile:
     """For the rows that are left, which are few: fewer forms are compiled than there are powers of two."""
     block = next(block for block in (128, 512, 2048, 4096, 8192) if d <= block)
     rows = max(1, 256 // block)
-    warps = min(16, max(1, rows * block // 128))
-    return Tile(rows, {"ROWS": rows, "BLOCK": block, "HALVES": 0, "num_warps": warps})
+    warps = max(min(8, rows * block // 128), block // 512)
+    constants = {"ROWS": rows, "BLOCK": block, "HALVES": 0, "num_warps": warps}
+    if warps <= 8:
+        constants["maxnreg"] = 255  # as in :func:`tile`
+    return Tile(rows, constants)
 
 
 @triton.constexpr_function
