@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from scripts.markdown import markdown, paragraph
 from scripts.paper.reported import MARKS, ReportedColumn, ReportedTable, ReportedValue
@@ -195,8 +196,19 @@ def over_seeds(
 
 
 def seeds_cell(runs: Runs) -> Cell:
-    """The seeds of runs; unknown of none."""
-    return Cell(", ".join(str(record.seed) for record in runs) or UNKNOWN, float(len(runs)), ids(runs))
+    """The seeds of runs, neighbours as a range; unknown of none."""
+    return Cell(_ranges(sorted(run.seed for run in runs)) or UNKNOWN, float(len(runs)), ids(runs))
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Ascending integers, three or more neighbours as a range.
+
+    Example:
+        >>> _ranges([1, 2, 3, 5, 7, 8]), _ranges([])
+        ('1–3, 5, 7, 8', '')
+    """
+    runs = [[n for _, n in run] for _, run in groupby(enumerate(numbers), lambda of: of[1] - of[0])]
+    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
 
 
 def corpus_label(record: Record) -> str:

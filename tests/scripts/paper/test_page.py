@@ -86,10 +86,10 @@ def test_text_is_escaped(text: str) -> None:
 
 def test_every_run_has_its_command_data_and_seed(folder: Path, text: str) -> None:
     for record in read_records(folder / "runs"):
-        part = text.partition(f'id="run-{record.id}"')[2].partition("</details>")[0]
-        shown = visible(part)
-        assert record.command in shown and record.corpus["sha256"] in shown and record.commit in shown
-        assert "3,000 train" in shown and f"seed {record.seed}" in shown
+        above, _, below = text.partition(f'id="run-{record.id}"')
+        shown, data = visible(below.partition("</details>")[0]), visible(above.rpartition("<dt>corpus")[2])
+        assert record.command in shown and record.commit in shown and f"seed {record.seed}" in shown
+        assert record.corpus["sha256"] in data and "3,000 train" in data
 
 
 def test_without_records_it_says_what_to_run(tmp_path: Path) -> None:
