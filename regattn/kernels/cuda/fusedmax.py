@@ -82,9 +82,10 @@ def _neighbour(state, present, REVERSE: tl.constexpr):
     return tl.associative_scan(tl.where(present, 1 + state, 0), 1, _last_two, reverse=REVERSE) >> 2
 
 
+NO_EDGE = tl.constexpr(1)
 NO_EDGES = tl.constexpr(1 + 4 * 1)
-"""Of a position, left + 4 · right: 2 where the position on the left of that edge is the higher one, 0 where
-it is the lower one, 1 where there is no edge. One number, as registers are short."""
+"""The edges beside a position as left + 4 · right, one number, as registers are short. Each is 2 where the
+position on its left is the higher one, 0 where it is the lower one, ``NO_EDGE`` where there is none."""
 
 
 @triton.jit
@@ -92,8 +93,8 @@ def _edges(high, present, edges):
     """Edges of each position, where there are none yet set between a high one and one that is not."""
     here, left, right = high.to(tl.int32), edges & 3, edges >> 2
     before, after = _neighbour(here, present, False), _neighbour(here, present, True)
-    left = tl.where(present & (before > 0) & (left == 1), before - here, left)
-    right = tl.where(present & (after > 0) & (right == 1), here - after + 2, right)
+    left = tl.where(present & (before > 0) & (left == NO_EDGE), before - here, left)
+    right = tl.where(present & (after > 0) & (right == NO_EDGE), here - after + 2, right)
     return left + 4 * right
 
 
@@ -117,14 +118,14 @@ def _split(z, inside, present, edges, first, last, lam, worth):
     running = some_in_row(inside)
     while some(running):
         pulled = rest + _pull(new_edges, lam)
-        total, size, _ = segment_sums(pulled, present, present & (first | ((new_edges & 3) != 1)))
+        total, size, _ = segment_sums(pulled, present, present & (first | ((new_edges & 3) != NO_EDGE)))
         doubtful = running & high & (total <= worth * size)
         if some(doubtful):
             high = high & ~doubtful
         else:
             edges = tl.where(running, new_edges, edges)
             rest = tl.where(inside, rest - divided(total, size), 0.0)  # from here relative to the level
-            start, end = first | ((edges & 3) != 1), last | ((edges >> 2) != 1)
+            start, end = first | ((edges & 3) != NO_EDGE), last | ((edges >> 2) != NO_EDGE)
             gain = rest + _pull(new_edges, lam)
             high = inside & (lam > 0) & (_advantage(gain, present, start, end, lam) > 0)
         new_edges = _edges(high, present, edges)
@@ -139,7 +140,7 @@ def _weights(z, inside, present, edges, first, last, lam, tau, EPS: tl.constexpr
     every = present & ~first & (lam == 0)  # tied scores are no segment then
     edges = tl.where(every, (edges & 12) + 2, edges)
     edges = _split(z, inside, present, edges, first, last, lam, worth)
-    start = present & (first | ((edges & 3) != 1))
+    start = present & (first | ((edges & 3) != NO_EDGE))
     total, size, _ = segment_sums(tl.where(inside, z - tau, 0.0) + _pull(edges, lam), present, start)
     level = divided(total, size)  # above τ: weights are best not a difference of larger numbers
     return tl.where(inside, tl.maximum(level - threshold(level, inside), 0.0), 0.0), start

@@ -112,6 +112,6 @@ def compact(keep, present, columns, holes, most, SLOTS: tl.constexpr, ROWS: tl.c
 
 @triton.jit
 def write_zeros(y, bad, places, d):
-    """NaN in bad rows."""
+    """0 everywhere, before the weights that are not; NaN in bad rows."""
     zeros = by_row(tl.zeros(places[1].shape, tl.float32), bad.shape[1])
     write_rows(y, tl.where(bad, float("nan"), zeros), places, d)

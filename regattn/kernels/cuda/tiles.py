@@ -64,11 +64,13 @@ def by_row(x, ROWS: tl.constexpr):
 
 @triton.jit
 def rows_of(ROWS: tl.constexpr):
+    """The rows of this program, in the shape of what is worked out for each of them, (1, ROWS, 1)."""
     return tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[None, :, None]
 
 
 @triton.jit
 def rows_and_places(n, d, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    """As :func:`rows_of` and :func:`places_of`, in as many lanes as a row of ``BLOCK`` is worth."""
     LANES: tl.constexpr = BLOCK // 32 if BLOCK > 2048 else max(8, min(32, BLOCK // 16))
     return rows_of(ROWS), places_of(n, d, ROWS, BLOCK, LANES)
 
