@@ -50,7 +50,7 @@ def several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks small enough that even these corpora have some."""
     for module in (corpus, cache):
         monkeypatch.setattr(module, "CHUNK", 150)
-    monkeypatch.setattr(cache, "available_cores", lambda: 3)
+    monkeypatch.setattr(cache, "available_cores", lambda: 2)
 
 
 def start(source: Path, folder: Path | None, **options: Any) -> Outcome:
