@@ -15,6 +15,7 @@ from regattn import groups
 from regattn.kernels import reference
 from tests import oracles
 from tests.mappings import APPLIED, BLOCKS, READ_OFF, SOLVED, random_scores, weights_and_gradient
+from tests.pairwise import pairwise
 
 Function = Callable[..., Tensor]
 MAPPINGS: dict[str, Function] = {**APPLIED, "pnormmax_2": partial(regattn.pnormmax, gamma=0.7, p=2.0)}
@@ -250,9 +251,9 @@ OPCHECKS = (
 )
 
 
-@pytest.mark.parametrize("name", OPERATORS)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    ("name", "dtype", "masked"), pairwise(OPERATORS, [torch.float64, torch.bfloat16], [False, True])
+)
 @pytest.mark.measures("opcheck")
 def test_opcheck(name, dtype, masked):
     x = torch.randn(3, 6, dtype=dtype, requires_grad=True)
