@@ -99,13 +99,19 @@ def targets() -> dict[str, dict[str, Callable[..., Any]]]:
 
 
 def register_schemas() -> None:
-    """Put every schema in Hydra's store, under the name of the config that uses it."""
-    store = ConfigStore.instance().store
-    store(group="schema", name="train", node=Train)
-    store(group="schema/trainer", name="default", node=trainer_schema())
+    """Put every schema in Hydra's store that is not there, under the name of the config that uses it."""
+    found: dict[tuple[str, str], type] = {("schema", "train"): Train}
+    found["schema/trainer", "default"] = trainer_schema()
     for group, named in choices().items():
         for name, make in named.items():
-            store(group=f"schema/{group}", name=name, node=schema_in(group, make))
+            found[f"schema/{group}", name] = schema_in(group, make)
+    for (group, name), schema in found.items():
+        if _stored.get((group, name)) is not schema:  # else a fifth of composing would be storing them again
+            ConfigStore.instance().store(group=group, name=name, node=schema)
+            _stored[group, name] = schema
+
+
+_stored: dict[tuple[str, str], type] = {}
 
 
 def trainer_schema() -> type:
