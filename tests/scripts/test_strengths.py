@@ -42,21 +42,26 @@ DEV = {
     ("fusedmax", 1): (0.5, 0.5),
     ("fusedmax", 4): (0.5, 0.6),
 }
-TRIALS = [
-    trial(*setting, accuracy, seed) for setting, of in DEV.items() for seed, accuracy in enumerate(of, 1)
-]
 
 
-def test_the_best_on_dev_over_seeds_is_chosen() -> None:
-    found = choose(TRIALS)
+@pytest.fixture(scope="module")
+def trials() -> list[Record]:
+    """Of every setting of ``DEV``; their configs take a second to compose."""
+    return [
+        trial(*setting, accuracy, seed) for setting, of in DEV.items() for seed, accuracy in enumerate(of, 1)
+    ]
+
+
+def test_the_best_on_dev_over_seeds_is_chosen(trials: list[Record]) -> None:
+    found = choose(trials)
     assert found["chosen"] == {"softmax": {"gamma": 1.0}, "fusedmax": {"gamma": 4.0, "lam": 0.025}}
-    assert found["budget"] == {"epochs": TRIALS[0].config["trainer"]["epochs"], "runs": 4}
+    assert found["budget"] == {"epochs": trials[0].config["trainer"]["epochs"], "runs": 4}
     assert [t["dev"] for t in found["trials"]] == [0.5, 0.6, 0.6, 0.4, 0.5, 0.5, 0.5, 0.6]
 
 
-def test_a_learnt_strength_is_a_setting_of_its_own() -> None:
+def test_a_learnt_strength_is_a_setting_of_its_own(trials: list[Record]) -> None:
     learnt = [trial(name, 1, 0.9, 3, "attention.learn=[gamma]") for name in ("softmax", "fusedmax")]
-    found = choose([*TRIALS, *learnt])
+    found = choose([*trials, *learnt])
     assert found["chosen"]["softmax"] == {"gamma": 1.0, "learn": ["gamma"]}
 
 
@@ -73,24 +78,27 @@ def test_a_variant_is_named_by_what_differs(tmp_path: Path) -> None:
     assert variants == ["the recipe", *sorted(ways)]
 
 
-def test_an_unequal_search_is_refused() -> None:
+def test_an_unequal_search_is_refused(trials: list[Record]) -> None:
     with pytest.raises(UsageError, match="as many trials as each other, got softmax 4, fusedmax 3"):
-        choose(TRIALS[:-1])
+        choose(trials[:-1])
     other = trial("fusedmax", 4, 0.6, 2, "optim.lr=0.5")
     with pytest.raises(UsageError, match="alone, got 2 settings and 1 corpora in 8 records"):
-        choose([*TRIALS[:-1], other])
+        choose([*trials[:-1], other])
 
 
 def test_what_is_chosen_becomes_a_set_of_strengths(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trials: list[Record],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for run in [*TRIALS, trial("softmax", 2, 0.9, 1, "optim.lr=0.5")]:
+    for run in [*trials, trial("softmax", 2, 0.9, 1, "optim.lr=0.5")]:
         write_record(tmp_path / "runs", run)
     configs = tmp_path / "configs"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(config, "CONFIGS", configs)
-    main(["--study", "mine", "--trials-in", str(tmp_path), f"optim.lr={TRIALS[0].config['optim']['lr']}"])
-    assert json.loads((tmp_path / "results/studies/mine.json").read_text()) == choose(TRIALS)
+    main(["--study", "mine", "--trials-in", str(tmp_path), f"optim.lr={trials[0].config['optim']['lr']}"])
+    assert json.loads((tmp_path / "results/studies/mine.json").read_text()) == choose(trials)
     assert (configs / "strengths/mine/fusedmax.yaml").read_text() == "gamma: 4.0\nlam: 0.025\n"
     assert (configs / "strengths/mine.yaml").read_text().startswith("# @package _global_\n")
     assert "softmax gamma=1.0" in capsys.readouterr().out
