@@ -36,24 +36,20 @@ def scan_row(scores, mask, masked, r, sound):
     row, flags = scores[r], mask[r if masked else 0]
     infinite = ordered_key(same_bits(scores.dtype.type(np.inf)))
     absent = ordered_key(same_bits(scores.dtype.type(-np.inf)))
-    high = low = absent
+    high, low = absent, infinite
     if masked:
         for i in range(row.size):
             key = ordered_key(same_bits(row[i])) if flags[i] else absent
             high, low = max(high, key), min(low, key)
-        gaps = True
     else:
-        lowest = infinite
         for i in range(row.size):
             key = ordered_key(same_bits(row[i]))
             high, low = max(high, key), min(low, key)
-            lowest = min(lowest, key)
-        gaps = lowest == absent
     if not sound or high >= infinite or low < absent:  # NaN lies beyond the infinities, on either side
         return BAD, 0.0
     if high == absent:
         return EMPTY, 0.0
-    return GAPS if gaps else FULL, np.float64(same_bits(ordered_key(high)))
+    return GAPS if masked or low == absent else FULL, np.float64(same_bits(ordered_key(high)))
 
 
 @inlined
