@@ -16,7 +16,7 @@ from regattn.kernels.cpu.screening import (
     write_singletons,
 )
 from regattn.kernels.cpu.sorting import heap_sort
-from regattn.kernels.cpu.vectors import FEW, same_bits, support_sums
+from regattn.kernels.cpu.vectors import FEW, few_support_sums, same_bits, support_sums
 
 
 @reordered_sum
@@ -65,7 +65,7 @@ def threshold(level, size, n, tau, key, item):
     That takes a handful of rounds, except on rows made for it; these are sorted.
     """
     if 0 < n <= FEW:
-        total, count = support_sums(level, size, n)
+        total, count = few_support_sums(level, size, n) if 2 * n <= FEW else support_sums(level, size, n)
         return (total - 1.0) / count
     count = np.inf
     for _ in range(_ROUNDS):
