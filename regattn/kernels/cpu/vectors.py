@@ -151,26 +151,38 @@ where_few_followed = _where_followed(FEW)
 """The same for at most ``FEW`` integers."""
 
 
+def _block_sums(context, builder, array_type, array, count, number, terms):
+    """Sums over the first ``count`` numbers in blocks of ``FEW``, without a loop for what is left.
+
+    ``terms`` makes ``number`` vectors of a block and of which lanes are filled; they are 0 in the others.
+    """
+    zeros = ir.Constant(ir.VectorType(ir.DoubleType(), FEW), [0.0] * FEW)
+    sums = [cgutils.alloca_once_value(builder, zeros) for _ in range(number)]
+    with cgutils.for_range_slice(builder, count.type(0), count, count.type(FEW), inc=True) as (k, _):
+        left = builder.sub(count, k)
+        left = builder.select(builder.icmp_signed("<", left, left.type(FEW)), left, left.type(FEW))
+        block = _load(context, builder, array_type, array, k, left, FEW)
+        for total, term in zip(sums, terms(block, _filled(builder, left, FEW)), strict=True):
+            builder.store(builder.fadd(builder.load(total), term), total)
+    return [_sum_of_lanes(builder, builder.load(total)) for total in sums]
+
+
 @intrinsic
 def power_sums(_, z, n, t):
-    """Σ v, Σ v² and Σ v³ of v = max(z + t, 0) over the first n numbers, without a loop for what is left."""
+    """Σ v, Σ v² and Σ v³ of v = max(z + t, 0) over the first n numbers."""
 
     def build(context, builder, signature, arguments):
         array, count, shift = arguments
-        zeros = ir.Constant(ir.VectorType(ir.DoubleType(), FEW), [0.0] * FEW)
         shifts = _splat(builder, shift, FEW)
-        sums = [cgutils.alloca_once_value(builder, zeros) for _ in range(3)]
-        with cgutils.for_range_slice(builder, count.type(0), count, count.type(FEW), inc=True) as (k, _):
-            left = builder.sub(count, k)
-            left = builder.select(builder.icmp_signed("<", left, left.type(FEW)), left, left.type(FEW))
-            v = builder.fadd(_load(context, builder, z, array, k, left, FEW), shifts)
-            positive = builder.and_(builder.fcmp_ordered(">", v, zeros), _filled(builder, left, FEW))
-            v = builder.select(positive, v, zeros)
-            power = v
-            for total in sums:
-                builder.store(builder.fadd(builder.load(total), power), total)
-                power = builder.fmul(power, v)
-        totals = [_sum_of_lanes(builder, builder.load(total)) for total in sums]
+        zeros = ir.Constant(shifts.type, [0.0] * FEW)
+
+        def powers(block, filled):
+            v = builder.fadd(block, shifts)
+            v = builder.select(builder.and_(builder.fcmp_ordered(">", v, zeros), filled), v, zeros)
+            square = builder.fmul(v, v)
+            return v, square, builder.fmul(square, v)
+
+        totals = _block_sums(context, builder, z, array, count, 3, powers)
         return context.make_tuple(builder, signature.return_type, totals)
 
     return types.UniTuple(types.float64, 3)(z, types.intp, types.float64), build
@@ -178,22 +190,18 @@ def power_sums(_, z, n, t):
 
 @intrinsic
 def sums_above(_, numbers, n, floor):
-    """Σ and number of those of the first n that are above ``floor``, without a loop for what is left."""
+    """Σ and number of those of the first n that are above ``floor``."""
 
     def build(context, builder, signature, arguments):
         array, count, floor_value = arguments
-        zeros, ones = (ir.Constant(ir.VectorType(ir.DoubleType(), FEW), [x] * FEW) for x in (0.0, 1.0))
         floors = _splat(builder, floor_value, FEW)
-        sums = [cgutils.alloca_once_value(builder, zeros) for _ in range(2)]
-        with cgutils.for_range_slice(builder, count.type(0), count, count.type(FEW), inc=True) as (k, _):
-            left = builder.sub(count, k)
-            left = builder.select(builder.icmp_signed("<", left, left.type(FEW)), left, left.type(FEW))
-            v = _load(context, builder, numbers, array, k, left, FEW)
-            above = builder.and_(builder.fcmp_ordered(">", v, floors), _filled(builder, left, FEW))
-            for total, part in zip(sums, (v, ones), strict=True):
-                part = builder.select(above, part, zeros)
-                builder.store(builder.fadd(builder.load(total), part), total)
-        totals = [_sum_of_lanes(builder, builder.load(total)) for total in sums]
+        zeros, ones = (ir.Constant(floors.type, [x] * FEW) for x in (0.0, 1.0))
+
+        def above(block, filled):
+            inside = builder.and_(builder.fcmp_ordered(">", block, floors), filled)
+            return builder.select(inside, block, zeros), builder.select(inside, ones, zeros)
+
+        totals = _block_sums(context, builder, numbers, array, count, 2, above)
         return context.make_tuple(builder, signature.return_type, totals)
 
     return types.UniTuple(types.float64, 2)(numbers, types.intp, types.float64), build
