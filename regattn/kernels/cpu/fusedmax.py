@@ -17,12 +17,11 @@ from regattn.kernels.cpu.screening import (
     set_counts,
     within_reach,
 )
-from regattn.kernels.cpu.sparsemax import add_up, singletons, threshold
+from regattn.kernels.cpu.sparsemax import add_up, simplex_threshold, singletons, threshold
 from regattn.kernels.cpu.total_variation import append_string, long_run
 from regattn.kernels.cpu.vectors import (
     FEW,
     first_flag,
-    sums_above,
     where_at_least,
     where_few_at_least,
     where_few_followed,
@@ -31,7 +30,6 @@ from regattn.kernels.cpu.vectors import (
 
 _FEW = 3  # survivors that are not looked at again
 _LOOKS = 2  # at the ends of runs
-_GUESS = -0.5  # at the threshold of sparsemax
 
 
 @called
@@ -67,21 +65,6 @@ def _screen_again(z, m, lam, bound, lowest, index, rank):
     value, p, q = z[m - 1], index[m - 1], rank[m - 1]
     z[kept], index[kept], rank[kept] = value, p, q
     return kept + 1
-
-
-@inlined
-def _threshold_of_sparsemax(z, m, key, item):
-    """As :func:`threshold`, faster for survivors too many to be compared and too few for long loops."""
-    if not FEW < m <= 64:
-        return threshold(z, None, m, -1.0 - 1e-15, key, item)
-    total, count = sums_above(z, m, _GUESS)  # any set gives a lower bound, so that the guess may be too high
-    kept = np.inf
-    while True:
-        tau = (total - 1.0) / count
-        total, count = sums_above(z, m, tau)
-        if count >= kept:  # more by rounding alone
-            return tau
-        kept = count
 
 
 @called
@@ -227,7 +210,7 @@ def fusedmax_rows(start, stop, scores, mask, masked, gammas, lams, values, struc
         if lam == 0.0:  # tied scores are not a fused group then
             singletons(z, m, index, values, structure, r, key, item)
             continue
-        bound = _threshold_of_sparsemax(z, m, key, item) - 2.0 * lam - 1e-14 * depth
+        bound = simplex_threshold(z, m, key, item) - 2.0 * lam - 1e-14 * depth
         if m >= MANY:
             bound = max(
                 bound, _bound_by_blocks(z, rank, m, lam, bound, level, first, key, item) - 2e-14 * depth

@@ -16,7 +16,7 @@ from regattn.kernels.cpu.screening import (
     write_singletons,
 )
 from regattn.kernels.cpu.sorting import heap_sort
-from regattn.kernels.cpu.vectors import FEW, few_support_sums, same_bits, support_sums
+from regattn.kernels.cpu.vectors import FEW, few_support_sums, same_bits, sums_above, support_sums
 
 
 @reordered_sum
@@ -55,6 +55,8 @@ def _above(level, size, n, tau):
 
 
 _ROUNDS = 24
+_SOME = 64  # scores: more take loops
+_GUESS = -0.5  # at the threshold of scores whose maximum is 0
 
 
 @inlined
@@ -91,9 +93,27 @@ def _threshold_by_sorting(level, size, n, key, item):
 
 
 @inlined
+def simplex_threshold(z, m, key, item):
+    """As :func:`threshold`, of scores whose maximum is 0.
+
+    In blocks of vectors where they are too many to be compared and too few for long loops.
+    """
+    if not FEW < m <= _SOME:
+        return threshold(z, None, m, -1.0 - 1e-15, key, item)
+    total, count = sums_above(z, m, _GUESS)  # any set gives a lower bound, so that the guess may be too high
+    kept = np.inf
+    while True:
+        tau = (total - 1.0) / count
+        total, count = sums_above(z, m, tau)
+        if count >= kept:  # more by rounding alone
+            return tau
+        kept = count
+
+
+@inlined
 def singletons(z, m, index, values, structure, r, key, item):
     """Project the survivors on the simplex, every position its own group."""
-    tau = threshold(z, None, m, -1.0 - 1e-15, key, item)
+    tau = simplex_threshold(z, m, key, item)
     write_singletons(z, m, tau, 1.0, index, values, structure, r)
 
 
