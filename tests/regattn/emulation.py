@@ -118,9 +118,11 @@ def on_gpu(launch: Launch) -> Iterator[None]:
 
 # ------------------------------------------------------------------ cases
 def scores_of_every_kind(d: int, seed: int) -> Tensor:
-    """Rows of every kind, dyadic ones, and such as hold −inf, +inf, NaN, or nothing; float64."""
+    """Rows of every kind, dyadic ones, such as no screening shortens, so that long ones are left to a second
+    launch, and such as hold −inf, +inf, NaN, or nothing; float64."""
     rng = np.random.default_rng((d, seed))
     kinds = [kind(rng, 1, d) for kind in oracles.KINDS] + [rng.integers(-64, 64, (1, d)) / 64]
+    kinds += [oracles.adversarial(d)[name][None] for name in ("close", "walk")]
     x = torch.from_numpy(np.concatenate(kinds))
     odd = x[:4].clone()
     odd[0, ::3], odd[1, d // 2], odd[2, d - 1], odd[3] = -torch.inf, torch.inf, torch.nan, -torch.inf
