@@ -42,6 +42,7 @@ def bleu(
     *,
     language: str | None = None,
     tokenized: bool = False,
+    lowercase: bool = False,
 ) -> Scores:
     """Score translations as sacrebleu does by default: BLEU on its own tokens, and chrF2.
 
@@ -51,6 +52,7 @@ def bleu(
         outputs, references: one translation for each item, and everywhere as many references.
         language: code of that of the outputs, such as ``"fr"``, ``"zh"`` or ``"zh_CN"``.
         tokenized: both are in Moses tokens of the language, which are put together to plain text first.
+        lowercase: case does not count, as for a system that writes lower case.
 
     Returns:
         The scores ``bleu`` and ``chrf`` with sacrebleu's signatures, and the ``detokenizer`` if one was used.
@@ -75,10 +77,12 @@ def bleu(
         outputs, references = _detokenize(outputs, references, language)
     streams = list(zip(*references, strict=True))
     scores, signatures = {}, {}
-    single = new_bleu(language, effective_order=True)  # the score of an item, unused here, warns without it
+    # The score of an item, unused here, warns without an effective order.
+    single = new_bleu(language, lowercase=lowercase, effective_order=True)
     counts = [single.sentence_score(*item) for item in zip(outputs, references, strict=True)]
     items = {"bleu": [[item.sys_len, item.ref_len, *item.counts, *item.totals] for item in counts]}
-    for name, metric in (("bleu", new_bleu(language)), ("chrf", CHRF())):
+    metrics = ("bleu", new_bleu(language, lowercase=lowercase)), ("chrf", CHRF(lowercase=lowercase))
+    for name, metric in metrics:
         scores[name] = float(metric.corpus_score(outputs, streams).score)
         signatures[name] = str(metric.get_signature())
     if tokenized:
@@ -86,7 +90,7 @@ def bleu(
     return Scores(scores, signatures, items)
 
 
-def new_bleu(language: str | None, *, effective_order: bool = False) -> BLEU:
+def new_bleu(language: str | None, *, lowercase: bool = False, effective_order: bool = False) -> BLEU:
     """BLEU on sacrebleu's tokens for a language.
 
     Raises:
@@ -96,7 +100,7 @@ def new_bleu(language: str | None, *, effective_order: bool = False) -> BLEU:
     code = _SHORT.get(code, code)
     if package := _CUT_BY.get(code):
         check_installed(package, f"BLEU of {code}", f"sacrebleu[{code}]")
-    return BLEU(trg_lang=code, effective_order=effective_order)
+    return BLEU(trg_lang=code, lowercase=lowercase, effective_order=effective_order)
 
 
 def bleu_of_totals(totals: np.ndarray, items: int) -> np.ndarray:
@@ -128,19 +132,23 @@ def _detokenize(
 
 
 class Bleu:
-    """BLEU and chrF of translations into ``language``, put together first where they are ``tokenized``."""
+    """BLEU and chrF of translations into ``language``, put together first where they are ``tokenized``.
+
+    Case does not count where the system writes ``lowercase``; the signatures say so.
+    """
 
     metric = "bleu"
 
-    def __init__(self, language: str, tokenized: bool) -> None:
-        self.language, self.tokenized = language, tokenized
+    def __init__(self, language: str, tokenized: bool, lowercase: bool = False) -> None:
+        self.language, self.tokenized, self.lowercase = language, tokenized, lowercase
         if tokenized:
             moses_rules(language)  # now: what is missing is missed before the training
         new_bleu(language)
 
     def __call__(self, split: str, outputs: Sequence[str], examples: Sequence[Example]) -> Scores:
         references = [example.references for example in examples]
-        return bleu(outputs, references, language=self.language, tokenized=self.tokenized)
+        settings = {"tokenized": self.tokenized, "lowercase": self.lowercase}
+        return bleu(outputs, references, language=self.language, **settings)
 
 
 def build(
@@ -159,7 +167,7 @@ def build(
 
     With ``replace_unknown`` the source word that it attended to most is written for an unknown word.
     """
-    scoring = Bleu(corpus.languages[1], corpus.tokenized)
+    scoring = Bleu(corpus.languages[1], corpus.tokenized, text.lowercase)
     source, target = (SENTENCES.get(language, SENTENCES["en"]) for language in corpus.languages)
     made = new_model(corpus, mapping, seed, device, text, model)
     translator = Translator(*made, search, replace_unknown=replace_unknown)

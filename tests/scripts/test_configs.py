@@ -86,6 +86,7 @@ NEEDS = {
     "small/gigaword_tuned": ["data.root=folder"],
     "small/translation": ["data.root=folder"],
     "small/translation_alignment": ["data.root=folder"],
+    "small/translation_opennmt": ["data.root=folder"],
     "small/translation_tuned": ["data.root=folder"],
     "small/translation_uniform": ["data.root=folder"],
     "paper/snli": ["task.vectors=glove.txt"],

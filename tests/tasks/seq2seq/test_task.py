@@ -258,6 +258,13 @@ def test_a_batch_begins_ends_and_is_padded() -> None:
     assert batch.mask.tolist() == [[True, True], [True, False]]
 
 
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_case_counts_unless_lower_case_is_learnt(lowercase: bool) -> None:
+    task = build(corpus_of(("Ein Hund", "A Dog")), text=TextSettings(lowercase=lowercase))
+    scores = task.scoring("dev", ["a dog"], [Example("Ein Hund", ("A Dog",))])
+    assert (scores.metrics["chrf"] == pytest.approx(100)) is lowercase
+
+
 def test_headlines_are_scored_by_the_rules_of_their_split() -> None:
     references = ("oil price falls 36 percent", "price of oil falls", "oil falls", "oil down")
     examples = [Example("oil fell 36 percent", references)]

@@ -85,6 +85,15 @@ def test_signatures_name_the_settings() -> None:
         assert settings in signatures[name] and f"version:{sacrebleu.__version__}" in signatures[name]
 
 
+def test_case_does_not_count_where_lower_case_is_written() -> None:
+    outputs, references = [text.lower() for text in SYSTEM[:4]], [(text,) for text in SYSTEM[:4]]
+    assert bleu(outputs, references).metrics["bleu"] < 90
+    scores = bleu(outputs, references, lowercase=True)
+    assert scores.metrics == {"bleu": pytest.approx(100), "chrf": pytest.approx(100)}
+    assert all("|case:lc|" in signature for signature in scores.signatures.values())
+    assert float(bleu_of_totals(np.array(scores.items["bleu"], dtype=float).sum(0), 4)) == pytest.approx(100)
+
+
 def test_moses_tokens_are_put_together_first() -> None:
     references = [("Elle n'a pas vu l'ombre, n'est-ce pas ?",)]
     tokens = "Elle n&apos; a pas vu l&apos; ombre , n&apos; est-ce pas ?"
