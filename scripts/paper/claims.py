@@ -11,7 +11,7 @@ from typing import Any
 
 from scripts.paper.reported import LEGEND, MARKS, Claim, Paper, Primary
 from scripts.paper.selection import Recipe, Runs, first_run
-from scripts.paper.significance import LEVEL, MOST_SEEDS, Comparison, ItemScores, compare, holm
+from scripts.paper.significance import LEVEL, MOST_SEEDS, SAMPLES, Comparison, ItemScores, compare, holm
 from scripts.paper.table import (
     UNKNOWN,
     Cell,
@@ -101,11 +101,11 @@ _OTHER_DATA = ", which are not the paper's data: what holds here need not hold t
 _METHOD = (
     "Differences of scores: means over the seeds that both mappings have. Mappings × seeds are randomised "
     "blocks; a difference has the standard error √(2 MS/n + m²), MS the residual mean square of all mappings "
-    "with these n seeds and m² what the choice of test items changes whatever the seeds, by {:,} test sets "
-    "drawn with replacement, the same for all runs. Student's distribution with (k − 1)(n − 1) degrees of "
-    "freedom then gives intervals and p: of no difference, on both sides (>); of a deficit of the margin or "
-    "more, on one (within). Paired t: Student's paired test over the seeds alone, to compare, which decides "
-    "nothing."
+    "with these n seeds and m² what the choice of test items changes whatever the seeds, of BLEU by "
+    f"{SAMPLES:,} test sets drawn with replacement, the same for all runs. Student's distribution with "
+    "(k − 1)(n − 1) degrees of freedom then gives intervals and p: of no "
+    "difference, on both sides (>); of a deficit of the margin or more, on one (within). Paired t: Student's "
+    "paired test over the seeds alone, to compare, which decides nothing."
 )
 _FAMILIES = (
     f"Primary comparisons were named before the runs were made, at most one endpoint for each task; each is "
@@ -206,7 +206,7 @@ def claims_of_tier(
         "Paper and ours: the first mapping / the second.",
         heads=("claim", *HEADS, "verdict"),
         rows=tuple(row for claim, tested in comparisons for row in _rows(claim, tested)),
-        notes=(LEGEND, _METHOD.format(items.samples), _FAMILIES, _VERDICTS, _TIMES),
+        notes=(LEGEND, _METHOD, _FAMILIES, _VERDICTS, _TIMES),
     )
     return ClaimResults(comparisons, table)
 

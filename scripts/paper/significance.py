@@ -1,4 +1,4 @@
-"""How sure a result is: seeds as randomised blocks, items by a bootstrap, many comparisons by Holm."""
+"""How sure a result is: seeds as randomised blocks, items as samples, many comparisons by Holm."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from functools import cached_property, lru_cache
 from math import sqrt
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.special import nctdtr, stdtr, stdtrit  # type: ignore[import-untyped]  # not scipy.stats: slow to import
 
 from scripts.paper.selection import Rows as Cells
-from scripts.paper.selection import first_run, task_of
+from scripts.paper.selection import task_of
 from tasks._registry import import_object
 from tasks.training.records import Record, read_details
 
@@ -187,12 +186,27 @@ class Comparison:
         return self.difference - half, self.difference + half
 
 
-def compare(block: Mapping[str, Mapping[int, Floats]], a: str, b: str) -> Comparison | None:
+class RunScore(NamedTuple):
+    """What a run scores on its test set, and how that moves with the items.
+
+    The variance over test sets is the sum of the squares of ``effects``. Of a difference of two runs on one
+    test set these are the differences.
+    """
+
+    score: float
+    effects: Floats  # 1-D: of each item, or of each test set drawn
+
+
+Block = Mapping[str, Mapping[int, RunScore]]
+"""Mapping → seed → its run."""
+
+
+def compare(block: Block, a: str, b: str) -> Comparison | None:
     """Compare two mappings of a block, as :class:`ItemScores` has them; None where they share no seed.
 
     Example:
-        >>> runs = {s: np.array([60.0 + s, 60.0 + s]) for s in (1, 2, 3)}
-        >>> found = compare({"a": {s: r + 1 for s, r in runs.items()}, "b": runs}, "a", "b")
+        >>> a, b = ({s: RunScore(base + s, np.zeros(9)) for s in (1, 2, 3)} for base in (61.0, 60.0))
+        >>> found = compare({"a": a, "b": b}, "a", "b")
         >>> found.difference, found.design.mean_square
         (1.0, 0.0)
     """
@@ -200,16 +214,16 @@ def compare(block: Mapping[str, Mapping[int, Floats]], a: str, b: str) -> Compar
     if not seeds:
         return None
     together = [runs for runs in block.values() if runs.keys() >= set(seeds)]
-    scores = np.array([[runs[seed][0] for seed in seeds] for runs in together])
-    differences = np.stack([block[a][seed] - block[b][seed] for seed in seeds])
-    found, drawn = differences[:, 0], differences[:, 1:]
+    scores = np.array([[runs[seed].score for seed in seeds] for runs in together])
+    found = np.array([block[a][seed].score - block[b][seed].score for seed in seeds])
     k, n = scores.shape
     if n == 1:
         return Comparison(float(found[0]), Design(k, 1, float("nan"), float("nan")), None)
     residuals = scores - scores.mean(0) - scores.mean(1, keepdims=True) + scores.mean()
     # What items change of a mean over seeds, less the part that differs from seed to seed, which the
     # residuals hold already: the mean covariance of the differences of two seeds.
-    shared = (n**2 * drawn.mean(0).var() - drawn.var(1).sum()) / (n * (n - 1))
+    effects = np.stack([block[a][seed].effects - block[b][seed].effects for seed in seeds])
+    shared = ((effects.sum(0) ** 2).sum() - (effects**2).sum()) / (n * (n - 1))
     design = Design(k, n, float((residuals**2).sum() / ((k - 1) * (n - 1))), max(0.0, float(shared)))
     error = found.std(ddof=1) / sqrt(n)
     paired = 2 * stdtr(n - 1, -abs(found.mean()) / error) if error else float(found[0] == 0)
@@ -219,50 +233,47 @@ def compare(block: Mapping[str, Mapping[int, Floats]], a: str, b: str) -> Compar
 # ------------------------------------------------------------------ items
 SAMPLES = 10_000
 _CHUNK = 2**21  # counts at once: bounds the memory
-_STEP = 2.0**-20  # what scores of items are rounded to, that sums be exact in any order, on any processor
 
 
-def mean_of_items(totals: Floats, count: int) -> Floats:
-    """The mean score of ``count`` items from its total, (..., 1) to (...)."""
-    return totals[..., 0] / count
-
-
-def resampled_scores(
-    items: ArrayLike,
-    *,
-    score: Callable[[Floats, int], Floats] = mean_of_items,
-    samples: int = SAMPLES,
-    seed: int = 0,
-) -> Floats:
-    """Score runs on their test set, and on as large ones drawn from it with replacement: (runs, 1 + samples).
-
-    A drawn set is the same for all runs, which makes comparing them a paired comparison.
-
-    Args:
-        items: of each run and item a score, (runs, items), or the counts that ``score`` makes one of,
-            (runs, items, counts).
-        score: from the totals over the items, (..., counts), and their number to scores, (...).
+def score_by_mean(items: Sequence[float]) -> RunScore:
+    """Score a run by the mean of its items, at least one.
 
     Example:
-        >>> resampled_scores([[1.0, 2.0, 6.0]], samples=3).tolist()
-        [[3.0, 3.3333333333333335, 1.0, 3.0]]
+        >>> score, effects = score_by_mean([1.0, 2.0, 6.0])
+        >>> score, round(float((effects**2).sum()), 3)  # the variance of a mean of three
+        (3.0, 2.333)
+    """
+    scores = np.asarray(items, dtype=np.float64)
+    count, mean = len(scores), scores.mean()
+    return RunScore(float(mean), (scores - mean) / sqrt(count * max(1, count - 1)))
+
+
+def score_by_totals(
+    items: Sequence[Any], score: Callable[[Floats, int], Floats], *, samples: int = SAMPLES, seed: int = 0
+) -> list[RunScore]:
+    """Score runs by totals over their items, and on test sets as large drawn from theirs with replacement.
+
+    A drawn set is the same for all runs.
+
+    Args:
+        items: of each run and item the counts that ``score`` makes one of, (runs, items, counts).
+        score: from the totals over the items, (..., counts), and their number to scores, (...).
 
     Source: Koehn (2004), "Statistical Significance Tests for Machine Translation Evaluation".
     """
     rows = np.asarray(items, dtype=np.float64)
-    if rows.ndim == 2:
-        rows = rows[..., np.newaxis]
     runs, count, width = rows.shape
-    flat = np.rint(rows.transpose(1, 0, 2).reshape(count, -1) / _STEP) * _STEP
-    drawn = [score(rows.sum(1), count)]
-    times = _draws(count, samples, seed)
+    times, flat = _draws(count, samples, seed), rows.transpose(1, 0, 2).reshape(count, -1)
+    drawn: list[Floats] = []
     for begin in range(0, samples, _CHUNK // count + 1):
         totals = times[begin : begin + _CHUNK // count + 1].astype(np.float64) @ flat
         drawn += list(score(totals.reshape(-1, runs, width), count))
-    return np.stack(drawn, axis=1)
+    effects = np.stack(drawn, axis=1) - np.mean(drawn, axis=0)[:, np.newaxis]
+    scores = score(rows.sum(1), count).tolist()
+    return [RunScore(*one) for one in zip(scores, effects / sqrt(samples), strict=True)]
 
 
-@lru_cache(maxsize=2)  # those of one test set: every metric of it needs them
+@lru_cache(maxsize=2)  # those of one test set: every recipe's runs need them
 def _draws(count: int, samples: int, seed: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """How often each item is in each drawn set; (samples, count)."""
     # Raw numbers of this generator are promised never to change; what NumPy makes of them is not.
@@ -275,26 +286,26 @@ def _draws(count: int, samples: int, seed: int) -> np.ndarray[Any, np.dtype[np.u
 
 
 class ItemScores:
-    """Scores of runs, whose details lie in ``folder``, on their test sets and on resampled ones."""
+    """Scores of runs, whose details lie in ``folder``, and what each item does to them."""
 
-    def __init__(self, folder: Path, samples: int = SAMPLES) -> None:
-        self.folder, self.samples = folder, samples
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._items: dict[str, Mapping[str, Mapping[str, Any]]] = {}
 
-    def block(self, rows: Cells, split: str, metric: str) -> dict[str, dict[int, Floats]]:
-        """Mapping → seed → scores, as :func:`compare` takes them, of the runs that kept item scores."""
+    def block(self, rows: Cells, split: str, metric: str) -> Block:
+        """The runs that kept item scores, as :func:`compare` takes them."""
         runs = [run for of in rows.values() for run in of if metric in self._read(run).get(split, {})]
         if not runs:
             return {}
-        task = task_of(first_run(rows))
-        scores = task.scale(metric) * resampled_scores(
-            [self._read(run)[split][metric] for run in runs],
-            score=import_object(name) if (name := task.item_scores[metric]) else mean_of_items,
-            samples=self.samples,
-        )
-        block: dict[str, dict[int, Floats]] = {run.mapping: {} for run in runs}
-        for run, scored in zip(runs, scores, strict=True):
-            block[run.mapping][run.seed] = scored
+        task, items = task_of(runs[0]), [self._read(run)[split][metric] for run in runs]
+        of_totals, scale = task.item_scores[metric], task.scale(metric)
+        if of_totals:
+            scored = score_by_totals(items, import_object(of_totals))
+        else:
+            scored = [*map(score_by_mean, items)]
+        block: dict[str, dict[int, RunScore]] = {run.mapping: {} for run in runs}
+        for run, (score, effects) in zip(runs, scored, strict=True):
+            block[run.mapping][run.seed] = RunScore(scale * score, scale * effects)
         return block
 
     def _read(self, record: Record) -> Mapping[str, Mapping[str, Any]]:

@@ -72,7 +72,7 @@ def claims(
     folder: Path, shares: dict[str, list[float]], paper: Paper = PAPER, **changes: object
 ) -> ClaimResults:
     rows = {mapping: runs(folder, mapping, of, **changes) for mapping, of in shares.items()}
-    return claims_of_tier(paper, "small", {"snli": [Recipe("snli", rows)]}, ItemScores(folder, samples=500))
+    return claims_of_tier(paper, "small", {"snli": [Recipe("snli", rows)]}, ItemScores(folder))
 
 
 def entailment(folder: Path, shares: dict[str, list[float]], **changes: object) -> Table:
@@ -167,7 +167,7 @@ def test_times_are_those_measured_side_by_side(tmp_path: Path) -> None:
     }
     rows = {mapping: runs(tmp_path, mapping, [0.6]) for mapping in ("softmax", "sparsemax")}
     recipes = {"snli": [Recipe("snli", rows)]}
-    results = claims_of_tier(PAPER, "small", recipes, ItemScores(tmp_path, samples=20), steps)
+    results = claims_of_tier(PAPER, "small", recipes, ItemScores(tmp_path), steps)
     assert verdicts(results.table, "within 10%") == {
         "sparsemax within 10% of softmax": "reproduced",
         "fusedmax within 10% of softmax": "not reproduced",

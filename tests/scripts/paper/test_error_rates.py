@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from scripts.paper.significance import LEVEL, Comparison, Design, compare
+from scripts.paper.significance import LEVEL, Comparison, Design, RunScore, compare
 from tests.exhaustive import Measure
 
 MAPPINGS = ("softmax", "sparsemax", "fusedmax", "oscarmax", "pnormmax")
-DRAWN = 80  # test sets in each trial
+ITEMS = 80  # of a test set
 BELOW = 3000  # trials behind the rates below
 
 
@@ -30,15 +30,20 @@ SNLI, BLEU, ROUGE = Spread(0.273, 0.20, 0.050), Spread(0.334, 0.15, 0.187), Spre
 
 def trial(
     random: np.random.Generator, spread: Spread, seeds: int, means: tuple[float, ...]
-) -> dict[str, dict[int, np.ndarray]]:
-    """Runs of all mappings: what they score on a test set, and on others drawn from it."""
+) -> dict[str, dict[int, RunScore]]:
+    """Runs of all mappings: what they score on a test set, and what its items do to that."""
     shape = len(MAPPINGS), seeds
-    items = random.normal(0, spread.items / sqrt(2), (len(MAPPINGS), 1, 1 + DRAWN))
-    items_of_run = random.normal(0, spread.items_of_run, (*shape, 1 + DRAWN))
-    others = random.normal(0, sqrt(spread.run**2 - spread.items_of_run**2), (*shape, 1))
-    scores = np.array(means)[:, np.newaxis, np.newaxis] + items + items_of_run + others
-    scores[..., 1:] += scores[..., :1] - others - np.array(means)[:, np.newaxis, np.newaxis]
-    return {name: dict(enumerate(runs)) for name, runs in zip(MAPPINGS, scores, strict=True)}
+    # First what this test set does to a score, then what each item does, which is as much in all.
+    each = np.array([1.0, *[ITEMS**-0.5] * ITEMS])
+    items = random.normal(0, spread.items / sqrt(2), (len(MAPPINGS), 1, 1 + ITEMS))
+    items_of_run = random.normal(0, spread.items_of_run, (*shape, 1 + ITEMS))
+    others = random.normal(0, sqrt(spread.run**2 - spread.items_of_run**2), shape)
+    effects = (items + items_of_run) * each
+    scores = np.array(means)[:, np.newaxis] + effects[..., 0] + others
+    return {
+        name: {seed: RunScore(scores[row, seed], effects[row, seed, 1:]) for seed in range(seeds)}
+        for row, name in enumerate(MAPPINGS)
+    }
 
 
 def differs(found: Comparison) -> bool:

@@ -1,5 +1,6 @@
-"""Spreads over seeds, differences in randomised blocks, correction, and scores on resampled test sets."""
+"""Spreads over seeds, differences in randomised blocks, correction, and what items do to scores."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from scipy import stats
 
 from scripts.paper.selection import Rows
-from scripts.paper.significance import ItemScores, compare, holm, mean_std
+from scripts.paper.significance import ItemScores, RunScore, compare, holm, mean_std
 from tasks.attention import AttentionGrid
 from tasks.training.records import Details, RecordError, write_details
 from tests.example_record import RECORD
@@ -39,10 +40,10 @@ def test_holm_as_worked_by_hand() -> None:
     assert holm([]) == []
 
 
-def block(*scores: list[float], drawn: int = 4) -> dict[str, dict[int, np.ndarray]]:
+def block(*scores: list[float]) -> dict[str, dict[int, RunScore]]:
     """Mappings a, b, … with the scores of seeds 1, 2, …, which no choice of items changes."""
     return {
-        name: {seed: np.full(1 + drawn, score) for seed, score in enumerate(of, start=1)}
+        name: {seed: RunScore(score, np.zeros(4)) for seed, score in enumerate(of, start=1)}
         for name, of in zip("abcde", scores, strict=False)
     }
 
@@ -73,13 +74,14 @@ def test_the_residual_mean_square_is_that_of_the_analysis_of_variance() -> None:
 
 
 def test_items_count_once_whatever_the_seeds_have_of_them() -> None:
-    random = np.random.RandomState(1)
-    shared, own = random.normal(0, 1, 20_000), random.normal(0, 2, (3, 20_000))
-    a = {seed: np.concatenate([[61.0 + seed], 61 + shared + own[seed]]) for seed in range(3)}
-    found = compare({"a": a, "b": {seed: np.full(20_001, 60.0) for seed in a}}, "a", "b")
+    random, one_way = np.random.RandomState(1), 20_000**-0.5
+    shared, own = random.normal(0, one_way, 20_000), random.normal(0, 2 * one_way, (3, 20_000))
+    b = {seed: RunScore(60.0, np.zeros(20_000)) for seed in range(3)}
+    a = {seed: RunScore(61.0 + seed, shared + own[seed]) for seed in range(3)}
+    found = compare({"a": a, "b": b}, "a", "b")
     assert found is not None and found.design.item_variance == pytest.approx(1, abs=0.1)
-    apart = {seed: np.concatenate([[61.0 + seed], 61 + own[seed]]) for seed in range(3)}
-    found = compare({"a": apart, "b": {seed: np.full(20_001, 60.0) for seed in a}}, "a", "b")
+    apart = {seed: RunScore(61.0 + seed, own[seed]) for seed in range(3)}
+    found = compare({"a": apart, "b": b}, "a", "b")
     assert found is not None and 0 <= found.design.item_variance < 0.1
 
 
@@ -89,7 +91,7 @@ def test_only_seeds_that_both_have_are_compared() -> None:
     assert found is not None and (found.difference, found.design.seeds, found.design.mappings) == (1.0, 3, 2)
     alone = compare(scores, "a", "c")
     assert alone is not None and (alone.difference, alone.interval, alone.paired) == (-4.0, None, None)
-    assert compare({**scores, "d": {7: np.zeros(5)}}, "a", "d") is None
+    assert compare({**scores, "d": {7: RunScore(0.0, np.zeros(4))}}, "a", "d") is None
 
 
 def test_a_mapping_does_not_differ_from_itself() -> None:
@@ -108,25 +110,21 @@ def kept(folder: Path, **items: list[float]) -> Rows:
     return {"softmax": records}
 
 
-def of_seeds(scores: ItemScores, rows: Rows, metric: str = "accuracy") -> dict[int, np.ndarray]:
+def of_seeds(scores: ItemScores, rows: Rows, metric: str = "accuracy") -> Mapping[int, RunScore]:
     return scores.block(
         {"softmax": [replace(run, mapping="softmax") for run in rows["softmax"]]}, "test", metric
     ).get("softmax", {})
 
 
-def test_the_first_score_is_that_of_the_real_test_set(tmp_path: Path) -> None:
-    found = of_seeds(ItemScores(tmp_path, samples=50), kept(tmp_path, one=[1, 0, 1, 1], two=[0, 0, 1, 0]))
-    assert list(found) == [1, 2] and [scores[0] for scores in found.values()] == [75.0, 25.0]
-    assert all(len(scores) == 51 and set(scores) <= {0, 25, 50, 75, 100} for scores in found.values())
-
-
-def test_runs_are_scored_on_the_same_drawn_test_sets(tmp_path: Path) -> None:
-    found = of_seeds(ItemScores(tmp_path, samples=50), kept(tmp_path, one=[1, 0, 1, 1], two=[0, 1, 0, 0]))
-    assert (found[1] + found[2] == 100).all()
+def test_scores_and_effects_have_the_metrics_scale(tmp_path: Path) -> None:
+    found = of_seeds(ItemScores(tmp_path), kept(tmp_path, one=[1, 0, 1, 1], two=[0, 1, 0, 0]))
+    assert list(found) == [1, 2] and [score for score, _ in found.values()] == [75.0, 25.0]
+    assert found[1].effects == pytest.approx(-found[2].effects)  # what one gets right, the other gets wrong
+    assert (found[1].effects ** 2).sum() == pytest.approx(np.var([100, 0, 100, 100], ddof=1) / 4)
 
 
 def test_a_run_without_item_scores_is_left_out(tmp_path: Path) -> None:
-    rows, scores = kept(tmp_path, one=[1, 0, 1, 1]), ItemScores(tmp_path, samples=5)
+    rows, scores = kept(tmp_path, one=[1, 0, 1, 1]), ItemScores(tmp_path)
     with_old = {"softmax": [*rows["softmax"], replace(RECORD, id="old", seed=2)]}
     assert list(of_seeds(scores, with_old)) == [1]
     assert of_seeds(scores, rows, "f1") == {}

@@ -357,7 +357,7 @@ def test_findings_say_what_the_tables_say_and_no_more(tmp_path: Path) -> None:
             runs.append(replace(run, details=write_details(tmp_path, details)))
         row[mapping] = runs
     tables = {"snli": [*recipes(row), *recipes(row, "snli_tuned")]}
-    claims = claims_of_tier(PAPER, "small", tables, ItemScores(tmp_path, samples=50))
+    claims = claims_of_tier(PAPER, "small", tables, ItemScores(tmp_path))
     linked = [
         replace(
             RECORD,

@@ -8,7 +8,7 @@ import pytest
 import sacrebleu
 from sacrebleu.metrics.bleu import BLEU
 
-from scripts.paper.significance import resampled_scores
+from scripts.paper.significance import score_by_totals
 from tasks.checks import PackageError
 from tasks.translation.task import Bleu, bleu, bleu_of_totals
 
@@ -121,19 +121,22 @@ def test_scores_of_totals_are_sacrebleus() -> None:
 
 def test_the_bootstrap_scores_resampled_corpora() -> None:
     items = [bleu(outputs, REFERENCES).items["bleu"] for outputs in (BASELINE, SYSTEM)]
-    scores = resampled_scores(items, score=bleu_of_totals, samples=50, seed=7)
     times: list[np.ndarray] = []
 
     def keep(totals: np.ndarray, count: int) -> np.ndarray:
         times.extend(totals.reshape(-1, count))
         return totals[..., 0]
 
-    resampled_scores(np.eye(5)[np.newaxis], score=keep, samples=50, seed=7)  # which items were drawn
-    for number, drawn in enumerate(times):
-        chosen = np.repeat(np.arange(5), drawn.astype(int))
-        for run, texts in enumerate((BASELINE, SYSTEM)):
-            wanted = bleu([texts[i] for i in chosen], [REFERENCES[i] for i in chosen]).metrics["bleu"]
-            assert scores[run, number] == pytest.approx(wanted)
+    score_by_totals(np.eye(5)[np.newaxis], keep, samples=50, seed=7)  # which items were drawn
+    for texts, run in zip(
+        (BASELINE, SYSTEM), score_by_totals(items, bleu_of_totals, samples=50, seed=7), strict=True
+    ):
+        *wanted, real = (
+            bleu([texts[i] for i in chosen], [REFERENCES[i] for i in chosen]).metrics["bleu"]
+            for chosen in (np.repeat(np.arange(5), drawn.astype(int)) for drawn in times)
+        )
+        assert run.score == pytest.approx(real)
+        assert run.effects == pytest.approx((wanted - np.mean(wanted)) / 50**0.5)
 
 
 @pytest.mark.parametrize(
