@@ -9,12 +9,11 @@ from scripts.runs import config
 from scripts.runs.config import plain, read_config, recipe_of
 from scripts.train import start
 from tasks.training.records import Record, read_records
+from tests.scripts.paper.committed import stored_records
 
-ROOT = Path(__file__).resolve().parents[2]
-COMMITTED = read_records(ROOT / "results" / "runs")
 FIRST = {
     (record.experiment, record.config["data"].get("pair")): record
-    for record in COMMITTED
+    for record in stored_records()
     # but for runs with vectors of 50 entries, until those with 100 take their place
     if (record.tier, record.config["task"].get("vector_size")) != ("small", 50)
 }

@@ -25,11 +25,10 @@ from scripts.reproduce import (
 from scripts.runs.config import leaves, plain, read_config, recipe_of, schema_in, targets, trainer_schema
 from tasks._registry import TASKS
 from tasks.training.provenance import SEEDS, config_hash
-from tasks.training.records import Record, read_records, write_record
+from tasks.training.records import Record, write_record
 from tests.scripts.conftest import Made
+from tests.scripts.paper.committed import stored_records
 
-ROOT = Path(__file__).resolve().parents[2]
-COMMITTED = read_records(ROOT / "results/runs")
 GIVEN = ["task.vectors=glove.txt", "data.root=folder"]
 
 
@@ -73,7 +72,7 @@ def test_the_committed_records_of_todays_recipes_are_found_again(jobs: dict[str,
     hashes = {(job.experiment, job.mapping): job.hash for job in jobs["small"]}
     found = [
         config_hash(record.config) == hashes[record.experiment, record.mapping]
-        for record in COMMITTED
+        for record in stored_records()
         if record.seed == 1 and (record.experiment, record.mapping) in hashes
         if recipe_of(record.config, record.mapping) == record.experiment
     ]
@@ -95,7 +94,7 @@ def completed(config: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_later_key_at_its_default_keeps_the_hash() -> None:
     """A key that is younger than a record belongs into ``NOT_HASHED_AT``, with its default."""
-    settings = {config_hash(record.config, without=SEEDS): record.config for record in COMMITTED}
+    settings = {config_hash(record.config, without=SEEDS): record.config for record in stored_records()}
     late = {
         key
         for config in settings.values()
@@ -107,7 +106,7 @@ def test_a_later_key_at_its_default_keeps_the_hash() -> None:
 
 def made(job: Run, seconds: float, directory: Path, **changes: object) -> Record:
     """A finished run of the job, written where its config says."""
-    model = next(record for record in COMMITTED if record.task == job.task)
+    model = next(record for record in stored_records() if record.task == job.task)
     config = {**job.config, "results_dir": "elsewhere"}  # where a run was made is not what it is
     values = {"id": job.job.name, "mapping": job.mapping, "seed": job.seed, "config": config, "epochs": 4}
     values |= {"seconds": {**model.seconds, "total": seconds}, "tier": job.config["tier"], **changes}

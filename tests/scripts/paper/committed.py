@@ -1,6 +1,7 @@
 """What of results/ is committed: a person's own runs beside it change no figure that is published."""
 
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,12 @@ import pytest
 from tasks.training.records import Record, read_records
 
 ROOT = Path(__file__).resolve().parents[3]
+
+
+@cache
+def stored_records() -> list[Record]:
+    """Records in results/, whether git knows of them or not."""
+    return read_records(ROOT / "results" / "runs")
 
 
 def committed(folder: str) -> set[str]:
@@ -21,6 +28,6 @@ def committed(folder: str) -> set[str]:
 def committed_records() -> list[Record]:
     """Records that git knows of, all of whose details it knows of, too."""
     names = committed("results/runs")
-    records = [r for r in read_records(ROOT / "results" / "runs") if f"{r.id}.json" in names]
+    records = [r for r in stored_records() if f"{r.id}.json" in names]
     assert names and {f"{r.id}.json" for r in records if r.details} <= committed("results/details")
     return records
