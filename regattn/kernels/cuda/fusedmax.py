@@ -22,6 +22,7 @@ from regattn.kernels.cuda.rows import (
     program_rows,
     segment_sums,
     shifted,
+    side_by_side,
     some,
     some_in_row,
     strength,
@@ -258,10 +259,7 @@ def remaining_rows(
         rows = tl.where(state == UNSOLVED, rows, n)  # no others
         columns = tl.arange(0, BLOCK)[None, :] + tl.zeros([ROWS, BLOCK], tl.int32)
         scores, _ = load_scores(x, mask, strides, mask_strides, sizes, rows, columns, n, d, WORK)
-        # Zeros, loaded by 16 bytes though none is read: so eight neighbours lie in a thread, and scans, which
-        # else would take one after another from the next thread, shuffle an eighth as often.
-        eights = tl.multiple_of(structure + columns, (1, 16))
-        scores += tl.load(eights, mask=columns < 0, other=0).to(WORK)
+        scores = side_by_side(scores, structure, columns)
         lams = strength(lam, lam_strides, sizes, rows, n, WORK)
         z, present = shifted(scores, strength(gamma, gamma_strides, sizes, rows, n, WORK), -2.0 - 8.0 * lams)
         first = columns == tl.min(tl.where(present, columns, BLOCK), 1, keep_dims=True)

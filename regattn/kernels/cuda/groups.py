@@ -17,6 +17,7 @@ from regattn.kernels.cuda.rows import (
     offset,
     program_rows,
     segment_sums,
+    side_by_side,
     strength,
 )
 from regattn.kernels.cuda.sparsemax import centred
@@ -32,7 +33,7 @@ def _average(
     entry = tl.load(structure + rows * (2 + d) + 2 + listed, mask=member, other=0).to(tl.int32)
     position = entry >> 2
     at = offset(rows, sizes, strides) + along(position, strides)
-    v = convert(tl.load(g + at, mask=member, other=0.0), WORK)
+    v = side_by_side(convert(tl.load(g + at, mask=member, other=0.0), WORK), structure, listed)
     v = v - divided(tl.sum(v, 1, keep_dims=True), tl.maximum(members, 1).to(WORK))
     total, size, _ = segment_sums(v, member, member & ((entry & 1) == 1))
     result = convert(factor * divided(total, size), out.dtype.element_ty)

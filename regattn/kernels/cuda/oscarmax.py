@@ -17,6 +17,7 @@ from regattn.kernels.cuda.rows import (
     load_scores,
     program_rows,
     segment_sums,
+    side_by_side,
     some,
     some_in_row,
     strength,
@@ -195,9 +196,11 @@ def penalty_slope_rows(
     member = listed < tl.where(groups > 1, state, 0)  # one group has no derivative
     position = tl.load(row + 2 + listed, mask=member, other=0).to(tl.int32) >> 2
     above = tl.load(row + 1 + listed, mask=member & (listed > 0), other=0).to(tl.int32) >> 2
-    weight = tl.load(values + rows * d + position, mask=member, other=0.0)
-    start = member & ((listed == 0) | (weight != tl.load(values + rows * d + above, mask=member, other=0.0)))
-    _, size, rank = segment_sums(weight.to(WORK), member, start)
+    weight = tl.load(values + rows * d + position, mask=member, other=0.0).to(WORK)
+    before = tl.load(values + rows * d + above, mask=member, other=0.0).to(WORK)
+    weight = side_by_side(weight, structure, listed)
+    start = member & ((listed == 0) | (weight != before))
+    _, size, rank = segment_sums(weight, member, start)
     slope = tl.where(member, count - (listed + 1 + size - rank) + 0.5 * (size - 1), 0.0)
     slope = tl.where(state == INVALID, float("nan"), slope)
     write_slope(slope, g, out, g_strides, sizes, rows, position, member, n, d, WORK)
