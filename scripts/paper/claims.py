@@ -10,7 +10,7 @@ from math import sqrt
 from typing import Any
 
 from scripts.paper.reported import LEGEND, MARKS, Claim, Paper, Primary
-from scripts.paper.selection import Recipe, Runs, first_run
+from scripts.paper.selection import MAPPINGS, Recipe, Runs, first_run
 from scripts.paper.significance import LEVEL, MOST_SEEDS, SAMPLES, Comparison, ItemScores, compare, holm
 from scripts.paper.table import (
     UNKNOWN,
@@ -100,12 +100,12 @@ class ClaimResults:
 _OTHER_DATA = ", which are not the paper's data: what holds here need not hold there"
 _METHOD = (
     "Differences of scores: means over the seeds that both mappings have. Mappings × seeds are randomised "
-    "blocks; a difference has the standard error √(2 MS/n + m²), MS the residual mean square of all mappings "
-    "with these n seeds and m² what the choice of test items changes whatever the seeds, of BLEU by "
-    f"{SAMPLES:,} test sets drawn with replacement, the same for all runs. Student's distribution with "
-    "(k − 1)(n − 1) degrees of freedom then gives intervals and p: of no "
-    "difference, on both sides (>); of a deficit of the margin or more, on one (within). Paired t: Student's "
-    "paired test over the seeds alone, to compare, which decides nothing."
+    "blocks; a difference has the standard error √(2 MS/n + m²), MS the residual mean square of all of the "
+    "paper's k mappings with these n seeds and m² what the choice of test items changes whatever the seeds, "
+    f"of BLEU by {SAMPLES:,} test sets drawn with replacement, the same for all runs. Student's distribution "
+    "with (k − 1)(n − 1) degrees of freedom then gives intervals and p: of no difference, on both sides (>); "
+    "of a deficit of the margin or more, on one (within). Paired t: Student's paired test over the seeds "
+    "alone, to compare, which decides nothing."
 )
 _FAMILIES = (
     f"Primary comparisons were named before the runs were made, at most one endpoint for each task; each is "
@@ -221,7 +221,9 @@ def _pairs(
         for metric in metrics_in(paper.tables[claim.table], first_run(recipe.rows)):
             if claim.columns and metric.column.key not in claim.columns:
                 continue
-            block = items.block(recipe.rows, metric.split, metric.metric)
+            # The paper's mappings alone: what is trained beside them, and when, must decide no claim of its.
+            rows = {name: runs for name, runs in recipe.rows.items() if name in MAPPINGS}
+            block = items.block(rows, metric.split, metric.metric)
             for a, b in product(claim.a, claim.b):
                 known = compare(block, a, b) if a != b and a in block and b in block else None
                 if known is not None:

@@ -96,6 +96,12 @@ SHARES = {
 }
 
 
+def test_a_mapping_beside_the_papers_decides_nothing(tmp_path: Path) -> None:
+    wild = {"entmax15": [0.2, 0.9, 0.4, 0.8, 0.1]}
+    alone, beside = (entailment(tmp_path, shares) for shares in (SHARES, SHARES | wild))
+    assert beside.rows == alone.rows
+
+
 def test_a_line_holds_the_papers_figures_ours_and_the_verdict(tmp_path: Path) -> None:
     found = line(entailment(tmp_path, SHARES), "fusedmax > softmax")
     texts = [cell.text for cell in found]
