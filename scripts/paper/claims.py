@@ -101,11 +101,11 @@ _OTHER_DATA = ", which are not the paper's data: what holds here need not hold t
 _METHOD = (
     "Differences of scores: means over the seeds that both mappings have. Mappings × seeds are randomised "
     "blocks; a difference has the standard error √(2 MS/n + m²), MS the residual mean square of all of the "
-    "paper's k mappings with these n seeds and m² what the choice of test items changes whatever the seeds, "
-    f"of BLEU by {SAMPLES:,} test sets drawn with replacement, the same for all runs. Student's distribution "
-    "with (k − 1)(n − 1) degrees of freedom then gives intervals and p: of no difference, on both sides (>); "
-    "of a deficit of the margin or more, on one (within). Paired t: Student's paired test over the seeds "
-    "alone, to compare, which decides nothing."
+    "paper's k mappings with these n seeds and m² what the choice of test items changes whatever the seeds: "
+    f"of means over items by their variance, of BLEU by {SAMPLES:,} test sets drawn with replacement, the "
+    "same for all runs. Student's distribution with (k − 1)(n − 1) degrees of freedom then gives intervals "
+    "and p: of no difference, on both sides (>); of a deficit of the margin or more, on one (within). Paired "
+    "t: Student's paired test over the seeds alone, to compare, which decides nothing."
 )
 _FAMILIES = (
     f"Primary comparisons were named before the runs were made, at most one endpoint for each task; each is "

@@ -264,13 +264,12 @@ def score_by_totals(
     rows = np.asarray(items, dtype=np.float64)
     runs, count, width = rows.shape
     times, flat = _draws(count, samples, seed), rows.transpose(1, 0, 2).reshape(count, -1)
-    drawn: list[Floats] = []
-    for begin in range(0, samples, _CHUNK // count + 1):
-        totals = times[begin : begin + _CHUNK // count + 1].astype(np.float64) @ flat
-        drawn += list(score(totals.reshape(-1, runs, width), count))
-    effects = np.stack(drawn, axis=1) - np.mean(drawn, axis=0)[:, np.newaxis]
+    size = _CHUNK // count + 1
+    chunks = (times[begin : begin + size].astype(np.float64) @ flat for begin in range(0, samples, size))
+    drawn = np.concatenate([score(totals.reshape(-1, runs, width), count) for totals in chunks])
+    effects = (drawn - drawn.mean(0)).T / sqrt(samples)
     scores = score(rows.sum(1), count).tolist()
-    return [RunScore(*one) for one in zip(scores, effects / sqrt(samples), strict=True)]
+    return [RunScore(*one) for one in zip(scores, effects, strict=True)]
 
 
 @lru_cache(maxsize=2)  # those of one test set: every recipe's runs need them

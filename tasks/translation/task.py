@@ -81,8 +81,8 @@ def bleu(
     single = new_bleu(language, lowercase=lowercase, effective_order=True)
     counts = [single.sentence_score(*item) for item in zip(outputs, references, strict=True)]
     items = {"bleu": [[item.sys_len, item.ref_len, *item.counts, *item.totals] for item in counts]}
-    metrics = ("bleu", new_bleu(language, lowercase=lowercase)), ("chrf", CHRF(lowercase=lowercase))
-    for name, metric in metrics:
+    metrics = {"bleu": new_bleu(language, lowercase=lowercase), "chrf": CHRF(lowercase=lowercase)}
+    for name, metric in metrics.items():
         scores[name] = float(metric.corpus_score(outputs, streams).score)
         signatures[name] = str(metric.get_signature())
     if tokenized:
@@ -147,8 +147,13 @@ class Bleu:
 
     def __call__(self, split: str, outputs: Sequence[str], examples: Sequence[Example]) -> Scores:
         references = [example.references for example in examples]
-        settings = {"tokenized": self.tokenized, "lowercase": self.lowercase}
-        return bleu(outputs, references, language=self.language, **settings)
+        return bleu(
+            outputs,
+            references,
+            language=self.language,
+            tokenized=self.tokenized,
+            lowercase=self.lowercase,
+        )
 
 
 def build(
